@@ -1,0 +1,25 @@
+"""The one error of bad input: what was wrong, where, and the cure, in one line."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class InputError(ValueError):
+    """Bad input from the caller. The command line prints it as one line and exits with 2."""
+
+
+def unknown(kind: str, name: str, choices: Iterable[str]) -> InputError:
+    """The error for a name that is not among the choices, nearest choices first.
+
+    >>> print(unknown("method", "LoRa", ["SSF", "LoRA"]))
+    unknown method 'LoRa'; choose from: LoRA, SSF
+    """
+    known = list(choices)
+    lower = {c.lower(): c for c in known}
+    near = [lower[m] for m in difflib.get_close_matches(name.lower(), lower, n=5, cutoff=0.4)]
+    rest = [c for c in known if c not in near]
+    listed = [*near, *rest][:12]
+    more = f", ... ({len(known)} in all)" if len(known) > len(listed) else ""
+    return InputError(f"unknown {kind} {name!r}; choose from: {', '.join(listed)}{more}")

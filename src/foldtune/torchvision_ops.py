@@ -1,0 +1,56 @@
+"""Let `import torchvision` succeed beside a torch it has no binaries for.
+
+The registry's torchvision wheel is a CUDA build. Beside a CPU torch its operators fail to load,
+and `import torchvision` dies with "operator torchvision::nms does not exist" because it registers
+shape functions for operators that nobody declared (seen with torch 2.13.0, torchvision 0.28.0).
+Declaring the two schemas is enough: foldtune, timm and torchvision's transforms call neither.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+
+import torch
+
+_SCHEMAS = {
+    "nms": "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+    "qnms": "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+}
+# The declarations live as long as this object.
+_library: torch.library.Library | None = None
+
+
+def declare_missing_operators() -> tuple[str, ...]:
+    """Declare torchvision's `nms` and `qnms` where absent; return the names that were declared.
+
+    Must run before torchvision is first imported. With a matched pair of builds torchvision's own
+    extension defines the operators when it loads, so nothing is declared and nothing changes.
+    """
+    global _library
+    if "torchvision" in sys.modules or _library is not None or _own_operators_load():
+        return ()
+    _library = torch.library.Library("torchvision", "DEF")
+    for schema in _SCHEMAS.values():
+        _library.define(schema)
+    return tuple(_SCHEMAS)
+
+
+def _own_operators_load() -> bool:
+    """Whether torchvision's compiled extension loads beside this torch."""
+    spec = importlib.util.find_spec("torchvision")
+    if spec is None or not spec.submodule_search_locations:
+        return True  # no torchvision: nothing to mend
+    from importlib.machinery import EXTENSION_SUFFIXES
+    from pathlib import Path
+
+    folder = Path(spec.submodule_search_locations[0])
+    for suffix in EXTENSION_SUFFIXES:
+        extension = folder / f"_C{suffix}"
+        if extension.exists():
+            try:
+                torch.ops.load_library(str(extension))
+            except OSError:
+                return False
+            return hasattr(torch.ops.torchvision, "nms")
+    return hasattr(torch.ops.torchvision, "nms")

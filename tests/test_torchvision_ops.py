@@ -1,0 +1,39 @@
+"""torchvision imports beside a CPU torch, and a matched pair is left alone."""
+
+import subprocess
+import sys
+
+
+def _run(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+
+
+def test_torchvision_and_timm_import_after_the_declaration():
+    done = _run(
+        "from foldtune.torchvision_ops import declare_missing_operators as declare\n"
+        "declare(); import torchvision, timm\n"
+        "from torchvision.transforms import v2\n"
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_nothing_is_declared_where_the_operators_exist():
+    # A stand-in for a matched pair: the operators are there before we look.
+    done = _run(
+        "import torch\n"
+        "own = torch.library.Library('torchvision', 'DEF')\n"
+        "own.define('nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor')\n"
+        "own.define('qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor')\n"
+        "import foldtune.torchvision_ops as ops\n"
+        "ops._own_operators_load = lambda: hasattr(torch.ops.torchvision, 'nms')\n"
+        "assert ops.declare_missing_operators() == ()\n"
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_declaring_twice_is_harmless():
+    done = _run(
+        "from foldtune.torchvision_ops import declare_missing_operators as declare\n"
+        "declare(); assert declare() == ()\n"
+    )
+    assert done.returncode == 0, done.stderr
