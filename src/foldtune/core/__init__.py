@@ -1,0 +1,1 @@
+"""Surgery on any backbone: sites, edits, attachments, tuning files."""

@@ -1,0 +1,287 @@
+"""A method on one model: train it, save it, interpolate it, merge it, detach it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from foldtune.core.computed import Delta, compute, folded_in_double, release, set_strength
+from foldtune.core.edits import Edit, Reweight, Rewire, Train
+from foldtune.core.head import set_module
+from foldtune.core.method import Method
+from foldtune.core.sites import Site
+from foldtune.errors import InputError
+
+# The one attribute, and prefix of keys, that an attachment adds to its host.
+CONTAINER = "foldtune"
+
+
+class Attachment:
+    """What `attach` returns. It belongs to one model until `merge()` or `detach()`."""
+
+    def __init__(self, model: nn.Module, method: Method, head: Sequence[str]) -> None:
+        self.model = model
+        self.method = method
+        self.head = tuple(head)
+        self.sites: tuple[Site, ...] = ()
+        self.edits: tuple[Edit, ...] = ()
+        self.handles: list[Any] = []
+        self.frozen_statistics: list[nn.Module] = []
+        self._computed: list[tuple[nn.Module, Site]] = []
+        self._owned: dict[str, nn.Parameter] = {}  # the method's own tensors, shared ones once
+        self._originals: dict[str, Tensor] = {}  # base tensors that train, as they were
+        self._old_head: dict[str, nn.Module] = {}
+        self._head_start: dict[str, Tensor] = {}
+        self._grads = {n: p.requires_grad for n, p in model.named_parameters()}
+        self._alive = True
+        model.requires_grad_(False)
+        model.add_module(CONTAINER, nn.Module())
+        self._start_head()
+
+    def __repr__(self) -> str:
+        state = "" if self._alive else ", no longer on its model"
+        return f"Attachment({self.method!r} on {type(self.model).__name__}{state})"
+
+    # -- what it consists of -------------------------------------------------------------------
+
+    @property
+    def base_names(self) -> tuple[str, ...]:
+        """Full names of the base tensors that train in place, without the classifier."""
+        return tuple(self._originals)
+
+    @property
+    def head_names(self) -> tuple[str, ...]:
+        """Full names of the classifier's parameters."""
+        return tuple(self._head_start)
+
+    def named_tensors(self) -> dict[str, Tensor]:
+        """Everything the tuning consists of: own tensors, trained base tensors, classifier."""
+        state = _state(self.model)
+        kept = {n: state[n] for n in (*self._originals, *self._head_start)}
+        return {**self._owned, **kept}
+
+    def parameters(self) -> list[nn.Parameter]:
+        """The trainable parameters, for the optimiser."""
+        return [p for p in self.model.parameters() if p.requires_grad]
+
+    @property
+    def trainable(self) -> int:
+        """Number of trainable parameters without the classifier."""
+        parameters = dict(self.model.named_parameters())
+        base = (parameters[n] for n in self._originals if n in parameters)
+        return sum(p.numel() for p in (*self._owned.values(), *base))
+
+    @property
+    def head_size(self) -> int:
+        """Number of parameters of the classifier."""
+        return sum(t.numel() for t in self._head_start.values())
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes of the trained classifier."""
+        return int(self._head_start[self.head_names[0]].shape[0])
+
+    @property
+    def mergeable(self) -> bool:
+        """Whether the method folds into the stored tensors without loss."""
+        return not any(isinstance(e, Rewire) for e in self.edits)
+
+    def base_state(self) -> dict[str, Tensor]:
+        """The base's own tensors before training, without classifier and added ones."""
+        skip = (f"{CONTAINER}.", *(f"{p}." for p in self.head))
+        state = self.model.state_dict()
+        return {n: self._originals.get(n, t) for n, t in state.items() if not n.startswith(skip)}
+
+    # -- building, called by `attach` ------------------------------------------------------------
+
+    def replace_head(self, made: Mapping[str, nn.Module]) -> None:
+        """Put new classifiers in the place of the host's; detach puts the old ones back."""
+        for path, module in made.items():
+            self._old_head[path] = self.model.get_submodule(path)
+            set_module(self.model, path, module)
+        self._start_head()
+
+    def _start_head(self) -> None:
+        self._head_start = {}
+        for path in self.head:
+            for name, p in self.model.get_submodule(path).named_parameters():
+                p.requires_grad_(True)
+                self._head_start[f"{path}.{name}"] = p.detach().clone()
+
+    def own(self, edit: Edit, label: str) -> None:
+        """Take in an edit's tensors: new ones into the host's container, base ones as trainable."""
+        if isinstance(edit, Train):
+            self._train(edit.names)
+            return
+        module = edit.delta if isinstance(edit, Reweight) else edit.adapter
+        name = f"{label}_{edit.site.path}".replace(".", "_")
+        self.model.get_submodule(CONTAINER).add_module(name, module)
+        place = next(self.model.get_submodule(self.head[0]).parameters(), None)
+        if place is not None:
+            module.to(place.device, place.dtype)
+        module.train(self.model.training)  # else a model in eval mode would get live dropout
+        known = {id(p) for p in self._owned.values()}
+        for n, p in module.named_parameters():
+            if id(p) not in known:
+                self._owned[f"{label}.{edit.site.path}.{n}"] = p
+
+    def _train(self, names: Sequence[str]) -> None:
+        state = _state(self.model)
+        for name in names:
+            if name.startswith(tuple(f"{p}." for p in self.head)) or name in self._originals:
+                continue
+            self._originals[name] = state[name].detach().clone()
+            if isinstance(state[name], nn.Parameter):
+                state[name].requires_grad_(True)
+
+    def leave_frozen(self, names: Sequence[str]) -> None:
+        """Take base tensors out of training again (the forward pass never uses them)."""
+        for name in names:
+            self.model.get_parameter(name).requires_grad_(False)
+            self._originals.pop(name)
+
+    def compute(self, site: Site, deltas: Sequence[Delta]) -> None:
+        """Make one site's stored tensors computed ones."""
+        module = self.model.get_submodule(site.path)
+        assert site.weight is not None
+        compute(module, deltas, site.weight, site.bias)
+        self._computed.append((module, site))
+
+    # -- verbs ---------------------------------------------------------------------------------
+
+    def detach(self) -> nn.Module:
+        """Take the method off: the model is bitwise what it was before `attach`."""
+        self._check_alive()
+        state = _state(self.model)
+        with torch.no_grad():
+            for name, value in self._originals.items():
+                state[name].copy_(value)
+            if not self._old_head:
+                for name, value in self._head_start.items():
+                    state[name].copy_(value)
+        for path, module in self._old_head.items():
+            set_module(self.model, path, module)
+        self._leave()
+        return self.model
+
+    def merge(self) -> nn.Module:
+        """Fold the method into the stored tensors, in place; the model is a plain one again.
+
+        The folding is done in float64 and rounded once. Where SSF shifts a called layer that has
+        no bias, one is created. The trained classifier stays. Raises InputError for a method with
+        a side network, which no stored tensor can absorb.
+        """
+        self._check_alive()
+        if not self.mergeable:
+            first = next(e for e in self.edits if isinstance(e, Rewire))
+            raise InputError(
+                f"{self.method!r} cannot be merged: {type(first.adapter).__name__} at "
+                f"{first.site.path} is a side network that no stored tensor can absorb. Save it as "
+                "a tuning, or use a method that merges (SSF, LoRA, BitFit, LayerNorm, Full)"
+            )
+        for module, site in self._computed:
+            assert site.weight is not None
+            weight, bias = folded_in_double(module, site.weight, site.bias)
+            with torch.no_grad():
+                module._parameters[site.weight].copy_(weight)  # type: ignore[union-attr]
+                if bias is not None and site.bias is not None:
+                    old = module._parameters[site.bias]
+                    if old is None:
+                        module._parameters[site.bias] = nn.Parameter(bias)
+                    else:
+                        old.copy_(bias)
+        self._leave()
+        return self.model
+
+    @contextlib.contextmanager
+    def interpolated(self, alpha: float, head_alpha: float | None = None) -> Iterator[nn.Module]:
+        """Inside, the model stands between its start (alpha 0) and the tuned one (alpha 1).
+
+        Stored tensors: W + alpha (W' - W), a true weight interpolation (WiSE-FT, Wortsman et al.,
+        CVPR 2022). Side networks: what they add, times alpha. Classifier: between its start and
+        its tuned value at `head_alpha`, which is alpha unless given.
+        """
+        self._check_alive()
+        if not 0.0 <= alpha <= 1.0:
+            raise InputError(f"alpha must lie in 0..1, not {alpha}")
+        at_head = alpha if head_alpha is None else head_alpha
+        state = _state(self.model)
+        points = [(n, v, alpha) for n, v in self._originals.items()]
+        points += [(n, v, at_head) for n, v in self._head_start.items()]
+        tuned = {name: state[name].detach().clone() for name, _, _ in points}
+        try:
+            with torch.no_grad():
+                for name, start, at in points:
+                    if start.is_floating_point():
+                        state[name].copy_(torch.lerp(start, tuned[name], at))
+            self._set_strength(alpha)
+            yield self.model
+        finally:
+            if self._alive:
+                with torch.no_grad():
+                    for name, value in tuned.items():
+                        state[name].copy_(value)
+                self._set_strength(1.0)
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[nn.Module]:
+        """Inside, the model computes exactly what it did before `attach`, old head included."""
+        new_head = {path: self.model.get_submodule(path) for path in self._old_head}
+        with self.interpolated(0.0):
+            for path, module in self._old_head.items():
+                set_module(self.model, path, module)
+            try:
+                yield self.model
+            finally:
+                for path, module in new_head.items():
+                    set_module(self.model, path, module)
+
+    def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
+        """Copy a tuning's tensors in, strictly. Raises InputError at the first difference."""
+        mine = self.named_tensors()
+        for name in [*mine, *tensors]:
+            if name not in tensors or name not in mine:
+                where = "is missing in the tuning" if name in mine else "has no place in the model"
+                raise InputError(f"tuning and model differ: {name} {where}")
+            if mine[name].shape != tensors[name].shape:
+                raise InputError(
+                    f"tuning and model differ: {name} is {tuple(tensors[name].shape)} in the "
+                    f"tuning and {tuple(mine[name].shape)} in the model"
+                )
+        with torch.no_grad():
+            for name, tensor in mine.items():
+                tensor.copy_(tensors[name])
+
+    # -- private -------------------------------------------------------------------------------
+
+    def _set_strength(self, alpha: float) -> None:
+        for module, _ in self._computed:
+            set_strength(module, alpha)
+        for edit in self.edits:
+            if isinstance(edit, Rewire):
+                edit.adapter._strength = alpha
+
+    def _leave(self) -> None:
+        for handle in self.handles:
+            handle.remove()
+        for module in [*(m for m, _ in self._computed), *self.frozen_statistics]:
+            release(module)
+            module.training = self.model.training
+        delattr(self.model, CONTAINER)
+        for name, p in self.model.named_parameters():
+            p.requires_grad_(self._grads.get(name, True))
+            p.grad = None
+        self._alive = False
+
+    def _check_alive(self) -> None:
+        if not self._alive:
+            raise InputError(f"{self!r}: it was merged or detached; attach again")
+
+
+def _state(model: nn.Module) -> dict[str, Tensor]:
+    """Parameters (as such) and buffers by full name."""
+    return {**dict(model.named_parameters()), **dict(model.named_buffers())}

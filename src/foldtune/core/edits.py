@@ -1,0 +1,91 @@
+"""Changes of one site that can undo themselves: Reweight, Rewire, Train.
+
+An edit is a description; `attach` installs it. Reweight and Train leave the host's graph alone and
+so can be merged; Rewire adds a side network around a called module and cannot.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from foldtune.core.computed import Delta
+from foldtune.core.sites import Site
+
+
+class Adapter(nn.Module):
+    """A side network around one called module.
+
+    `enter(x)` changes what the module is given; `leave(x, y)` changes what it returns, x being the
+    input of the source (by default the module's own). Both must be the identity where not wanted.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._strength = 1.0
+        # Held between the source's call and the module's return, then dropped.
+        self._seen: Tensor | None = None
+
+    def enter(self, x: Tensor) -> Tensor:
+        """The module's input, changed; same shape as x unless the adapter says otherwise."""
+        return x
+
+    def leave(self, x: Tensor, y: Tensor) -> Tensor:
+        """The module's output, changed; x: the source's input, y: the module's output."""
+        return y
+
+    # Bound methods serve as hooks: they survive deepcopy, pickle, compile and export, and a
+    # deepcopy of the host binds them to the copied adapter.
+    def on_source(self, _module: nn.Module, args: tuple[Any, ...]) -> None:
+        self._seen = args[0]
+
+    def on_enter(self, _module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        if self._strength == 0.0:
+            return None
+        changed = self.enter(args[0])
+        return None if changed is args[0] else (changed, *args[1:])
+
+    def on_leave(self, _module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+        x = args[0] if self._seen is None else self._seen
+        self._seen = None
+        if self._strength == 0.0:
+            return None
+        y = output if isinstance(output, Tensor) else output[0]
+        changed = self.leave(x, y)
+        if self._strength != 1.0:
+            changed = torch.lerp(y, changed, self._strength)
+        return changed if isinstance(output, Tensor) else type(output)((changed, *output[1:]))
+
+
+@dataclass(frozen=True)
+class Reweight:
+    """The stored tensors of `site` are computed by `delta` from what is stored."""
+
+    site: Site
+    delta: Delta
+
+
+@dataclass(frozen=True)
+class Rewire:
+    """`adapter` stands around the called module of `site`.
+
+    source: where `leave` reads its x, when it is not the module's own input (AdaptFormer reads
+    the residual stream before norm2 and is joined at the block's output).
+    """
+
+    site: Site
+    adapter: Adapter
+    source: Site | None = None
+
+
+@dataclass(frozen=True)
+class Train:
+    """Base parameters, by full name, that train in place (buffers: that may move with them)."""
+
+    names: tuple[str, ...]
+
+
+Edit = Reweight | Rewire | Train

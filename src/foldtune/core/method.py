@@ -1,0 +1,95 @@
+"""A method: settings and one function from a model's sites to edits."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar
+
+from torch import nn
+
+from foldtune.core.edits import Edit
+from foldtune.core.sites import Site
+
+
+@dataclasses.dataclass(frozen=True)
+class LogRange:
+    """A positive number searched between two bounds, evenly in its logarithm."""
+
+    low: float
+    high: float
+
+
+class Method:
+    """Base of every method: a frozen dataclass that defines `edits`.
+
+    `repr` leaves out fields at their default and rebuilds the method; it is the Python, the
+    command-line argument and the label in tables.
+    """
+
+    # Whether the attached model computes exactly the base model before training.
+    starts_as_identity: ClassVar[bool] = True
+    # What a search varies: fields of the method or of the training recipe, each a range or a tuple
+    # of choices. Every method gets the same number of trials, whatever the size of its space.
+    space: ClassVar[Mapping[str, LogRange | tuple[Any, ...]]] = {
+        "lr": LogRange(3e-4, 3e-2),
+        "weight_decay": (1e-4, 1e-2),
+    }
+
+    def edits(self, model: nn.Module, sites: Sequence[Site]) -> Iterable[Edit]:
+        """The edits of `model`. Raises InputError where the method has no place in it."""
+        raise NotImplementedError(f"{type(self).__name__} defines no edits(model, sites)")
+
+    @property
+    def parts(self) -> tuple[Method, ...]:
+        """The single methods in the order of attaching."""
+        return (self,)
+
+    def __add__(self, other: Method) -> Stack:
+        return Stack(self.parts + other.parts)
+
+    def __repr__(self) -> str:
+        shown = (f"{k}={v!r}" for k, v in settings(self).items() if v != _default(self, k))
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Stack(Method):
+    """Several methods on one model, written `SSF() + LoRA(rank=4)`.
+
+    They compose in the order of attaching, the first innermost: SSF then LoRA computes
+    diag(scale) W + B A. Merging folds in the same order.
+    """
+
+    methods: tuple[Method, ...]
+
+    @property
+    def parts(self) -> tuple[Method, ...]:
+        return self.methods
+
+    @property
+    def starts_as_identity(self) -> bool:  # type: ignore[override]
+        return all(m.starts_as_identity for m in self.methods)
+
+    def edits(self, model: nn.Module, sites: Sequence[Site]) -> Iterable[Edit]:
+        return [edit for part in self.methods for edit in part.edits(model, sites)]
+
+    def __repr__(self) -> str:
+        return " + ".join(map(repr, self.methods))
+
+
+def settings(method: Method) -> dict[str, Any]:
+    """Every field of the method with its value, defaults included."""
+    return {f.name: getattr(method, f.name) for f in dataclasses.fields(method)}  # type: ignore[arg-type]
+
+
+def written_out(method: Method) -> str:
+    """As `repr`, with defaults written out too: what a file keeps, lest a default ever change."""
+    return " + ".join(
+        f"{type(part).__name__}({', '.join(f'{k}={v!r}' for k, v in settings(part).items())})"
+        for part in method.parts
+    )
+
+
+def _default(method: Method, name: str) -> Any:
+    return next(f.default for f in dataclasses.fields(method) if f.name == name)  # type: ignore[arg-type]

@@ -1,0 +1,336 @@
+"""Named places of a backbone, found from its structure and one probe forward pass.
+
+Nothing here knows a model by its name. Blocks are repeated residual units; attention is known by
+its class; MLP halves by their shapes and call order. Selection is by exact path or exact role.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor, nn
+
+from foldtune.core.probe import Call, probe
+from foldtune.errors import InputError, unknown
+
+Role = Literal[
+    "block", "attn", "mlp", "attn.in", "attn.out", "mlp.up", "mlp.down",
+    "norm", "conv", "linear", "stem", "downsample", "head",
+]  # fmt: skip
+ROLES: tuple[str, ...] = Role.__args__  # type: ignore[attr-defined]
+Layout = Literal["tokens", "grid", "maps"]
+
+
+@dataclass(frozen=True)
+class Site:
+    """One named place of a backbone.
+
+    path: module path in the host.
+    role: one of ROLES; "attn" is the token mixer of a block, attention or not.
+    depth: index of the block; -1 before the first, the number of blocks after the last.
+    channels: size of the output's channel axis (for a stored weight, its rows).
+    called: False where the host reads the stored tensors itself and never calls the module.
+    weight, bias: names of the stored tensors; None where there is none. `bias` is a name although
+        no bias is stored yet where the module is called, so that one may be created.
+    layout: where the channels are: tokens (B, N, C), grid (B, H, W, C), maps (B, C, H, W).
+    feeder: path of the norm whose output is exactly this module's input, if any.
+    """
+
+    path: str
+    role: str
+    depth: int
+    channels: int
+    called: bool = True
+    weight: str | None = None
+    bias: str | None = None
+    layout: str = "tokens"
+    feeder: str | None = None
+
+
+def find_sites(model: nn.Module, example: Tensor, head: Sequence[str] = ()) -> tuple[Site, ...]:
+    """All sites of `model` in the order of its forward pass.
+
+    example: (B, 3, H, W), B >= 2 tells windows from images. head: paths of the classifier.
+    Raises InputError where no repeated residual block is found.
+    """
+    calls = probe(model, example)
+    blocks = _find_blocks(model, calls)
+    if not blocks:
+        raise InputError(
+            f"no repeated residual block was found in {type(model).__name__}; "
+            "foldtune needs a backbone of blocks (ViT, Swin, ConvNeXt, ResNet, Mixer, ...)"
+        )
+    sites = [
+        s for depth, path in enumerate(blocks) for s in _block_sites(model, calls, path, depth)
+    ]
+    inside = tuple(f"{path}." for path in blocks)
+    for path, module in model.named_modules():
+        if path.startswith(inside) or stored_weight(module) is None:
+            continue
+        sites.append(_outer_site(path, module, calls, blocks, head))
+    order = {path: i for i, path in enumerate(calls)}
+    return tuple(sorted(sites, key=lambda s: order.get(s.path, order.get(_parent(s.path), 0))))
+
+
+def select(sites: Iterable[Site], *wanted: str) -> tuple[Site, ...]:
+    """The sites whose path or role is exactly one of `wanted`.
+
+    `select(sites, "blocks.1.mlp.fc1")` never touches `blocks.10`. Raises InputError for a name
+    that is neither a role nor a path.
+    """
+    sites = tuple(sites)
+    paths = {s.path for s in sites}
+    for name in wanted:
+        if name not in paths and name not in ROLES:
+            raise unknown("site", name, [*ROLES, *sorted(paths)])
+    return tuple(s for s in sites if s.path in wanted or s.role in wanted)
+
+
+def is_norm(module: nn.Module) -> bool:
+    """Whether the module is a normalisation with an affine: its class says so and it is 1-D."""
+    weight = module._parameters.get("weight")
+    name = type(module).__name__
+    return (
+        weight is not None
+        and weight.ndim == 1
+        and "norm" in name.lower()
+        and "ResponseNorm" not in name  # ConvNeXt V2's GRN mixes channels' responses; not a norm
+    )
+
+
+def stored_weight(module: nn.Module) -> str | None:
+    """The name of the stored weight of a Linear, convolution, norm or attention, else None."""
+    if module._parameters.get("in_proj_weight") is not None:
+        return "in_proj_weight"  # nn.MultiheadAttention
+    if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d) or is_norm(module):
+        return "weight"
+    return None
+
+
+def _find_blocks(model: nn.Module, calls: dict[str, Call]) -> list[str]:
+    """Paths of the residual units in call order.
+
+    A candidate is a numbered child of a container, called, with two or more stored weights. Its
+    class must keep the shape of its input somewhere (a residual), and it must hold no candidate.
+    """
+    candidates: dict[str, nn.Module] = {}
+    for path, module in model.named_modules():
+        if path in calls and path.rpartition(".")[2].isdigit():
+            stored = sum(stored_weight(m) is not None for m in module.modules())
+            if stored >= 2 and not isinstance(module, nn.Sequential):
+                candidates[path] = module
+    residual = {type(m) for p, m in candidates.items() if calls[p].keeps_shape}
+    candidates = {p: m for p, m in candidates.items() if type(m) in residual}
+    inner = [p for p in candidates if not any(q.startswith(f"{p}.") for q in candidates)]
+    return sorted(inner, key=list(calls).index)
+
+
+def _block_sites(model: nn.Module, calls: dict[str, Call], path: str, depth: int) -> list[Site]:
+    block = model.get_submodule(path)
+    members = {
+        f"{path}.{name}": m for name, m in block.named_modules() if name and stored_weight(m)
+    }
+    layout = _composite_layout(model, calls, path, members)
+    channels = _channels(calls[path], layout)
+    attention = _attention_paths(path, block, calls)
+    roles: dict[str, str] = {}
+    composite = [Site(path, "block", depth, channels, layout=layout)]
+    for at in attention:
+        roles |= _attention_roles(calls, at, members)
+        composite.append(
+            Site(at, "attn", depth, channels, layout=layout, feeder=_feeder(calls, at))
+        )
+    rest = {p: m for p, m in members.items() if not p.startswith(tuple(f"{a}." for a in attention))}
+    mlp_roles, mixers = _mlp_roles(calls, path, rest, channels)
+    roles |= mlp_roles
+    for at, role in mixers.items():
+        if at != path and at in calls:
+            mixer_layout = _composite_layout(model, calls, at, members)
+            composite.append(
+                Site(at, role, depth, channels, layout=mixer_layout, feeder=_feeder(calls, at))
+            )
+    for p, m in members.items():
+        role = roles.get(p) or ("norm" if is_norm(m) else "conv" if _is_conv(m) else "linear")
+        composite.append(_stored_site(p, m, role, depth, calls))
+    return composite
+
+
+def _attention_paths(path: str, block: nn.Module, calls: dict[str, Call]) -> list[str]:
+    """Outermost modules of an attention class that hold a projection."""
+    found: list[str] = []
+    for name, module in block.named_modules():
+        full = f"{path}.{name}"
+        kind = type(module).__name__.lower()
+        inside = full.startswith(tuple(f"{f}." for f in found))
+        if not name or inside or full not in calls or not ("attention" in kind or "attn" in kind):
+            continue
+        if any(
+            isinstance(m, nn.Linear) or "in_proj_weight" in m._parameters for m in module.modules()
+        ):
+            found.append(full)
+    return found
+
+
+def _attention_roles(
+    calls: dict[str, Call], at: str, members: dict[str, nn.Module]
+) -> dict[str, str]:
+    """Projections into and out of one attention, by data flow and call order.
+
+    Into: reads as many channels as the attention does, for every image of the batch (SwinV2's
+    position MLP runs once for all). Out: the last such projection that is called.
+    """
+    given = calls[at].inputs
+    roles: dict[str, str] = {}
+    linears: list[str] = []
+    for p, m in members.items():
+        if p == at:  # nn.MultiheadAttention: both projections are read, neither is called
+            roles[p] = "attn.in"
+        elif p.startswith(f"{at}.") and isinstance(m, nn.Linear):
+            shape = calls[p].inputs.shape if p in calls else None
+            if shape is None or (shape[0] == given.shape[0] and shape[-1] == given.shape[-1]):
+                linears.append(p)
+    called = sorted((p for p in linears if p in calls), key=list(calls).index)
+    last = called[-1] if called else linears[-1] if linears else None
+    for p in linears:
+        m = members[p]
+        assert isinstance(m, nn.Linear)
+        if p == last:
+            roles[p] = "attn.out"
+        elif m.in_features == given.shape[-1]:
+            roles[p] = "attn.in"
+    return roles
+
+
+def _mlp_roles(
+    calls: dict[str, Call], block: str, members: dict[str, nn.Module], channels: int
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Up and down projections outside attention, and the modules that hold a pair of them.
+
+    A projection over tokens (Mixer) makes its module the token mixer, role "attn".
+    """
+    roles: dict[str, str] = {}
+    mixers: dict[str, str] = {}
+    tokens = calls[block].inputs.shape[1] if calls[block].inputs.ndim == 3 else None
+    ups: list[str] = []
+    across: list[str] = []
+    for p in sorted((p for p in members if p in calls), key=list(calls).index):
+        shape = _pointwise(members[p], p)
+        if shape is None:
+            continue
+        out_size, in_size = shape
+        if not ups and tokens is not None and calls[p].inputs.shape[1] != tokens:
+            across.append(p)
+            if len(across) == 2:
+                roles |= {across[0]: "attn.in", across[1]: "attn.out"}
+                mixers[_common(across)] = "attn"
+                across = []
+        elif ups and out_size == channels:
+            roles |= dict.fromkeys(ups, "mlp.up") | {p: "mlp.down"}
+            mixers[_common([*ups, p])] = "mlp"
+            ups = []
+        elif in_size == channels:
+            ups.append(p)
+    return roles, mixers
+
+
+def _pointwise(module: nn.Module, path: str) -> tuple[int, int] | None:
+    """(out, in) of a Linear, or of a 1x1 convolution inside an MLP class; else None."""
+    if isinstance(module, nn.Linear):
+        return module.out_features, module.in_features
+    # A ResNet's or MobileNet's 1x1 convolutions are no MLP; those of a module named so are.
+    in_mlp = _parent(path).rpartition(".")[2].lower().endswith("mlp")
+    if in_mlp and isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1):
+        return module.out_channels, module.in_channels
+    return None
+
+
+def _outer_site(
+    path: str, module: nn.Module, calls: dict[str, Call], blocks: list[str], head: Sequence[str]
+) -> Site:
+    order = {p: i for i, p in enumerate(calls)}
+    here = order.get(path)
+    before = -1 if here is None else sum(order[b] < here for b in blocks) - 1
+    if path in head:
+        role, depth = "head", len(blocks)
+    elif before == -1:
+        role, depth = ("norm" if is_norm(module) else "stem"), -1
+    elif before == len(blocks) - 1:
+        role, depth = ("norm" if is_norm(module) else "linear"), len(blocks)
+    else:
+        role, depth = "downsample", before
+    return _stored_site(path, module, role, depth, calls)
+
+
+def _stored_site(
+    path: str, module: nn.Module, role: str, depth: int, calls: dict[str, Call]
+) -> Site:
+    weight = stored_weight(module)
+    assert weight is not None
+    called = path in calls and weight == "weight"
+    bias: str | None = weight.replace("weight", "bias")
+    if module._parameters.get(str(bias)) is None:
+        # A new bias has no use in a layer that is only read or whose output a norm takes (a
+        # ResNet's convolutions), and an odd place in a norm that was built without one.
+        feeds_norm = called and any(
+            c.norm and c.inputs is calls[path].output for c in calls.values()
+        )
+        if not called or feeds_norm or is_norm(module):
+            bias = None
+    rows = module.get_parameter(weight).shape[0]
+    layout = _leaf_layout(module, calls[path].inputs.ndim) if path in calls else "tokens"
+    return Site(path, role, depth, rows, called, weight, bias, layout)
+
+
+def _leaf_layout(module: nn.Module, ndim: int) -> str:
+    """Where the channels of a stored-weight module are: fixed by its class, never by sizes."""
+    if ndim <= 3:
+        return "tokens"
+    maps = (
+        _is_conv(module)
+        or type(module).__name__.endswith(("2d", "2dAct"))
+        or isinstance(module, nn.GroupNorm | nn.BatchNorm2d)
+    )
+    return "maps" if maps else "grid"
+
+
+def _composite_layout(
+    model: nn.Module, calls: dict[str, Call], path: str, members: dict[str, nn.Module]
+) -> str:
+    """Layout of a composite's input: that of the first member which reads the very same tensor."""
+    given = calls[path].inputs
+    if given.ndim == 3:
+        return "tokens"
+    inside = [p for p in calls if p in members and p.startswith(f"{path}.")]
+    same = [p for p in inside if calls[p].inputs is given] or inside
+    return _leaf_layout(members[same[0]], given.ndim) if same else "maps"
+
+
+def _channels(call: Call, layout: str) -> int:
+    return call.output.shape[1 if layout == "maps" else -1]
+
+
+def _feeder(calls: dict[str, Call], path: str) -> str | None:
+    """The norm whose output tensor is exactly the input of `path`."""
+    given = calls[path].inputs
+    return next((p for p, c in calls.items() if c.norm and c.output is given), None)
+
+
+def _is_conv(module: nn.Module) -> bool:
+    return isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d)
+
+
+def _parent(path: str) -> str:
+    return path.rpartition(".")[0]
+
+
+def _common(paths: Sequence[str]) -> str:
+    """The innermost module that holds all of `paths`."""
+    split = [p.split(".")[:-1] for p in paths]
+    shared = []
+    for names in zip(*split, strict=False):
+        if len(set(names)) > 1:
+            break
+        shared.append(names[0])
+    return ".".join(shared)

@@ -1,0 +1,118 @@
+"""The tuning file: one safetensors file with a JSON header, never a pickle."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from foldtune.core.attachment import Attachment
+from foldtune.core.method import written_out
+from foldtune.errors import InputError
+
+FORMAT = 1
+_FIELD = "foldtune"
+
+
+def save(attachment: Attachment, path: str | Path, facts: Mapping[str, Any] | None = None) -> Path:
+    """Write everything the attachment owns, with what is needed to put it back.
+
+    facts: further JSON-able header fields (backbone, classes, transform, training). The file
+    appears whole or not at all. Raises InputError when it cannot be written.
+    """
+    import foldtune
+
+    base = attachment.base_state()
+    header = {
+        "format": FORMAT,
+        "foldtune": foldtune.__version__,
+        "method": written_out(attachment.method),
+        "head": list(attachment.head),
+        "num_classes": attachment.num_classes,
+        "base_keys": {name: list(t.shape) for name, t in base.items()},
+        "base_hash": hash_tensors(base),
+        **(facts or {}),
+    }
+    tensors = {n: t.detach().cpu().contiguous() for n, t in attachment.named_tensors().items()}
+    write_tensors(tensors, Path(path), {_FIELD: json.dumps(header)})
+    return Path(path)
+
+
+def read(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Header and tensors of a tuning file. Raises InputError for a missing, truncated or foreign
+    file."""
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"no tuning file at {path}; give the .safetensors that `fit` wrote")
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise InputError(
+            f"{path} is truncated or no safetensors file ({error}); copy or train it again"
+        ) from error
+    if _FIELD not in metadata:
+        raise InputError(f"{path} is a safetensors file, but no foldtune tuning")
+    header = json.loads(metadata[_FIELD])
+    if header["format"] > FORMAT:
+        raise InputError(
+            f"{path} has tuning format {header['format']}; this foldtune reads up to {FORMAT}. "
+            f"Install foldtune {header['foldtune']} or later"
+        )
+    return header, tensors
+
+
+def check_base(header: Mapping[str, Any], attachment: Attachment) -> None:
+    """Raise InputError, naming the first difference, where the tuning is for another backbone."""
+    base = attachment.base_state()
+    mine = {name: list(t.shape) for name, t in base.items()}
+    theirs: dict[str, list[int]] = header["base_keys"]
+    made_for = (header.get("backbone") or {}).get("name", "another backbone")
+    for name in [*theirs, *mine]:
+        if mine.get(name) != theirs.get(name):
+            raise InputError(
+                f"the tuning was made for {made_for}; the first difference is {name}: "
+                f"{theirs.get(name, 'absent')} in the tuning, {mine.get(name, 'absent')} here"
+            )
+    if header["base_hash"] != hash_tensors(base):
+        raise InputError(
+            f"the tuning was made for other weights of {made_for} (same shapes, other values); "
+            "load the weights that it was trained on"
+        )
+
+
+def hash_tensors(tensors: Mapping[str, Tensor]) -> str:
+    """A hash over names, shapes, dtypes and bytes; the same on every device."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()[:32]
+
+
+def write_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
+    """Write a safetensors file that appears whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(dict(tensors), temporary, metadata)
+        os.replace(temporary, path)
+    except (OSError, SafetensorError) as error:
+        full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error)
+        why = "no space left on the device" if full else str(error)
+        raise InputError(f"cannot write {path}: {why}; free space or choose another folder") from (
+            error
+        )
+    finally:
+        temporary.unlink(missing_ok=True)
