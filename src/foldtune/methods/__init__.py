@@ -1,0 +1,16 @@
+"""Parameter-efficient methods: one small file each, data and one function.
+
+A new method is one file here and one line below.
+"""
+
+from foldtune.core.method import Method as Method
+from foldtune.core.method import Stack as Stack
+from foldtune.methods.adaptformer import AdaptFormer as AdaptFormer
+from foldtune.methods.bitfit import BitFit as BitFit
+from foldtune.methods.catalogue import catalogue as catalogue
+from foldtune.methods.catalogue import parse as parse
+from foldtune.methods.full import Full as Full
+from foldtune.methods.layernorm import LayerNorm as LayerNorm
+from foldtune.methods.linear_probe import LinearProbe as LinearProbe
+from foldtune.methods.lora import LoRA as LoRA
+from foldtune.methods.ssf import SSF as SSF

@@ -1,0 +1,89 @@
+"""AdaptFormer: a bottleneck beside the MLP."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from foldtune.core.edits import Adapter, Edit, Rewire
+from foldtune.core.method import Method
+from foldtune.core.sites import Site, select
+from foldtune.errors import InputError
+
+
+class ParallelBottleneck(Adapter):
+    """y + s (W_up Drop(ReLU(W_down x + b_down)) + b_up), with x the stream before the MLP's norm.
+
+    down: (rank, channels), kaiming-uniform (a = sqrt 5); everything else zero. layouts: of x and
+    of y, which hold the same positions.
+    """
+
+    def __init__(
+        self, channels: int, rank: int, scale: float, dropout: float, layouts: tuple[str, str]
+    ) -> None:
+        super().__init__()
+        self.down = nn.Linear(channels, rank)
+        self.up = nn.Linear(rank, channels)
+        nn.init.kaiming_uniform_(self.down.weight, a=math.sqrt(5))
+        for zero in (self.down.bias, self.up.weight, self.up.bias):
+            nn.init.zeros_(zero)
+        self.scale = scale
+        self.dropout = dropout
+        self.x_is_map, self.y_is_map = (layout == "maps" for layout in layouts)
+
+    def leave(self, x: Tensor, y: Tensor) -> Tensor:
+        rows = x.permute(0, 2, 3, 1) if self.x_is_map else x
+        hidden = F.dropout(F.relu(self.down(rows)), self.dropout, self.training)
+        added = self.scale * self.up(hidden)
+        if self.y_is_map:
+            return y + added.permute(0, 3, 1, 2)
+        # Swin flattens its grid before the MLP and unflattens it after.
+        return y + added.reshape(y.shape)
+
+
+@dataclass(frozen=True, repr=False)
+class AdaptFormer(Method):
+    """A bottleneck parallel to every MLP: x <- x + MLP(LN x) + s W_up ReLU(W_down x).
+
+    The bottleneck reads the residual stream before the norm and is added after drop path and
+    layer scale, at the block's output. On ViT L (2 D rank + rank + D) parameters (rank 64 on
+    ViT-B/16: 1,189,632). Starts as the identity. Not mergeable (ReLU): two small products per
+    block at inference. Source: Chen et al., NeurIPS 2022, eq. 4 and 5. When to use it: far domains
+    and many images, when a little inference cost is no matter. Differs from the paper: nothing; the
+    hosts beyond ViT are our extension. On ConvNeXt, whose MLP is fed by its depth-wise convolution,
+    the bottleneck reads that convolution's output.
+    """
+
+    rank: int = 64
+    scale: float = 0.1
+    dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        if self.rank < 1:
+            raise InputError(f"AdaptFormer: rank must be at least 1, not {self.rank}")
+        if not 0.0 <= self.dropout < 1.0:
+            raise InputError(f"AdaptFormer: dropout must lie in [0, 1), not {self.dropout}")
+
+    def edits(self, model: nn.Module, sites: Sequence[Site]) -> Iterable[Edit]:
+        by_path = {s.path: s for s in sites}
+        blocks = {s.depth: s for s in select(sites, "block")}
+        mlps = select(sites, "mlp")
+        if not mlps:
+            raise InputError(
+                f"AdaptFormer needs blocks with an MLP; {type(model).__name__} has none that is "
+                "called as one module. Methods that can: SSF, BitFit, LayerNorm, Full"
+            )
+        edits: list[Edit] = []
+        for mlp in mlps:
+            source = by_path.get(mlp.feeder or "", mlp)
+            block = blocks[mlp.depth]
+            layouts = (source.layout, block.layout)
+            bottleneck = ParallelBottleneck(
+                block.channels, self.rank, self.scale, self.dropout, layouts
+            )
+            edits.append(Rewire(block, bottleneck, source))
+        return edits

@@ -1,0 +1,64 @@
+"""Every method on every tiny host keeps every promise of the contract, or refuses with a reason."""
+
+import pytest
+
+from foldtune.errors import InputError
+from foldtune.methods import parse
+from foldtune.testing import (
+    CHECKS,
+    TINY_HOSTS,
+    build_host,
+    check_compile,
+    check_export,
+    check_method,
+)
+
+METHODS = (
+    "LinearProbe()",
+    "Full()",
+    "BitFit()",
+    "LayerNorm()",
+    "SSF()",
+    "LoRA(rank=2)",
+    "LoRA(rank=2, alpha=4.0, targets=('mlp.up', 'mlp.down'))",
+    "AdaptFormer(rank=3)",
+    "SSF() + LoRA(rank=2) + BitFit()",
+)
+# What cannot be, with words of the refusal: convolutional nets have no attention, ResNet no MLP.
+REFUSED = {
+    ("LoRA(rank=2)", "convnext"): "finds none of its targets",
+    ("LoRA(rank=2)", "resnet"): "finds none of its targets",
+    ("LoRA(rank=2, alpha=4.0, targets=('mlp.up', 'mlp.down'))", "resnet"): "finds none",
+    ("AdaptFormer(rank=3)", "resnet"): "needs blocks with an MLP",
+    ("SSF() + LoRA(rank=2) + BitFit()", "convnext"): "finds none of its targets",
+    ("SSF() + LoRA(rank=2) + BitFit()", "resnet"): "finds none of its targets",
+}
+# Tracing takes seconds: the plain host, one that reads its weights itself, one of feature maps.
+TRACED_HOSTS = ("vit", "swinv2", "convnext")
+PROMISES = [
+    pytest.param(check, method, host, id=f"{check.__name__.removeprefix('check_')}-{method}-{host}")
+    for check in CHECKS
+    for method in METHODS
+    for host in (TRACED_HOSTS if check in (check_compile, check_export) else TINY_HOSTS)
+    if (method, host) not in REFUSED
+]
+
+
+@pytest.mark.parametrize(("check", "method", "host"), PROMISES)
+def test_promise_holds(check, method, host):
+    check(parse(method), *build_host(host))
+
+
+@pytest.mark.parametrize(("method", "host"), list(REFUSED))
+def test_impossible_pair_is_refused_and_leaves_no_trace(method, host):
+    model, x = build_host(host)
+    drawn, before = repr(model), {k: v.clone() for k, v in model.state_dict().items()}
+    with pytest.raises(InputError, match=REFUSED[method, host]):
+        CHECKS[1](parse(method), model, x)
+    assert repr(model) == drawn
+    assert all(v.equal(before[k]) for k, v in model.state_dict().items())
+    assert all(p.requires_grad for p in model.parameters())
+
+
+def test_check_method_reports_each_host():
+    assert check_method(parse("LoRA(rank=1)"), ["vit", "resnet"])["vit"] == "passed"
