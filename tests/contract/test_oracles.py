@@ -1,0 +1,121 @@
+"""Number by number against what the reference implementations computed (float64, atol 1e-9)."""
+
+import inspect
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors import safe_open
+from timm.models.swin_transformer import SwinTransformer
+from timm.models.vision_transformer import VisionTransformer
+
+from foldtune.core.attach import attach
+from foldtune.methods import SSF, AdaptFormer, BitFit, LayerNorm, LoRA
+
+ORACLES = Path(__file__).parents[1] / "oracles"
+# The smallest typical mistake (LayerNorm eps 1e-5 instead of 1e-6) moves the logits by 1e-5.
+CLOSE = {"atol": 1e-9, "rtol": 0.0}
+METHODS = {
+    "ssf": lambda o: SSF(),
+    "ssf_swin": lambda o: SSF(),
+    "lora": lambda o: LoRA(rank=o["rank"]),
+    "adaptformer": lambda o: AdaptFormer(rank=o["rank"], scale=o["scale"]),
+    "bitfit": lambda o: BitFit(),
+    "layernorm": lambda o: LayerNorm(),
+}
+
+
+class Fixture:
+    """One file: its network as it was before tuning, and the tuning's tensors by our names."""
+
+    def __init__(self, name):
+        with safe_open(ORACLES / f"{name}.safetensors", "pt") as file:
+            self.tensors = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
+            self.meta = json.loads(file.metadata()["fixture"])
+        self.swin = self.meta["arch"]["family"] == "swin"
+        tuned = self.group("backbone.")
+        # The classifier has its own, tuned, value; base tensors that train start elsewhere.
+        self.model = self._build()
+        self.model.load_state_dict(tuned | self.group("pretrained."))
+        self.method = METHODS[name](self.meta["options"])
+        self.attachment = attach(self.model, self.method, example=self.tensors["input"], seed=0)
+        mine = self.attachment.named_tensors()
+        theirs = tuned | {self.our_name(k): v for k, v in self.group("method.").items()}
+        self.attachment.load_tensors({k: theirs[k] for k in mine})
+
+    def group(self, prefix):
+        found = {k.removeprefix(prefix): v for k, v in self.tensors.items() if k.startswith(prefix)}
+        if not self.swin or prefix.endswith("method."):
+            return found
+        # SSF repository (timm 0.6) to timm 1.0: downsampling opens the next stage; the head nests.
+        renamed = {}
+        for k, v in found.items():
+            parts = k.split(".")
+            if "downsample" in parts:
+                parts[1] = str(int(parts[1]) + 1)
+            if parts[0] == "head":
+                parts.insert(1, "fc")
+            renamed[".".join(parts)] = v
+        return renamed
+
+    def _build(self):
+        cls = SwinTransformer if self.swin else VisionTransformer
+        known = inspect.signature(cls).parameters  # the rest (act, ln_eps, ...) is timm's default
+        arch = {k: v for k, v in self.meta["arch"].items() if k in known}
+        return cls(**arch).double().eval()
+
+    def our_name(self, name):
+        """Fixture names say where the tensors stand; ours say which method put them there."""
+        label = type(self.method).__name__
+        if label == "AdaptFormer":  # joined at the block's output
+            name = name.replace(".adapter_mlp.", ".")
+        return f"{label}.{name}"
+
+
+@pytest.fixture(params=METHODS)
+def fixture(request):
+    return Fixture(request.param)
+
+
+def test_logits_and_loss_equal_the_reference(fixture):
+    logits = fixture.model(fixture.tensors["input"])
+    torch.testing.assert_close(logits, fixture.tensors["logits"], **CLOSE)
+    loss = F.cross_entropy(logits, fixture.tensors["target"])
+    torch.testing.assert_close(loss, fixture.tensors["loss"], **CLOSE)
+
+
+def test_every_gradient_equals_the_reference(fixture):
+    F.cross_entropy(fixture.model(fixture.tensors["input"]), fixture.tensors["target"]).backward()
+    wanted = fixture.group("grad.backbone.")
+    wanted |= {fixture.our_name(k): v for k, v in fixture.group("grad.method.").items()}
+    heads = set(fixture.attachment.head_names)
+    wanted |= {k: v for k, v in fixture.group("grad.").items() if k in heads}
+    if fixture.swin:
+        wanted |= {f"head.fc.{n}": fixture.tensors[f"grad.head.{n}"] for n in ("weight", "bias")}
+    mine = fixture.attachment.named_tensors()
+    assert set(mine) == set(wanted)
+    for name, tensor in mine.items():
+        torch.testing.assert_close(tensor.grad, wanted[name], **CLOSE, msg=name)
+
+
+def test_merged_weights_equal_the_reference(fixture):
+    merged = fixture.group("merged.")
+    if not fixture.attachment.mergeable:
+        assert not merged
+        return
+    state = fixture.attachment.merge().state_dict()
+    for name, tensor in merged.items():
+        torch.testing.assert_close(state[name], tensor, **CLOSE, msg=name)
+    logits = fixture.model(fixture.tensors["input"])
+    torch.testing.assert_close(logits, fixture.tensors["logits"], **CLOSE)
+
+
+def test_half_way_interpolation_equals_the_reference(fixture):
+    x = fixture.tensors["input"]
+    with fixture.attachment.interpolated(0.5, head_alpha=1.0) as model:
+        torch.testing.assert_close(model(x), fixture.tensors["logits_at_half"], **CLOSE)
+    with fixture.attachment.interpolated(0.5) as model:
+        wanted = fixture.tensors["logits_at_half_with_head"]
+        torch.testing.assert_close(model(x), wanted, **CLOSE)
