@@ -24,7 +24,8 @@ PALETTE = (
     *("#c7880a", "#01845f", "#8c87fb", "#5e92b5"),
 )
 _DASHES = ([1, 0], [6, 3], [2, 2], [8, 2, 2, 2])
-_SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "stroke")
+_SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-left")
+_STEPS = alt.Scale(zero=False, nice=False, padding=12)
 _GREY = "#7d828b"
 _FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 
@@ -38,17 +39,16 @@ def colours(rows: Iterable[Row]) -> dict[str, str]:
 def accuracy_chart(board: Sequence[Row], palette: dict[str, str]) -> alt.LayerChart | None:
     """Test accuracy with its interval against trainable parameters; the chosen method is ringed."""
     tested = [entry for entry in board if entry["test_accuracy"] is not None]
-    places = place_labels([(e["trainable"], e["test_accuracy"], e["label"]) for e in tested])
+    if not tested:
+        return None
     points = [
         {**{key: entry[key] for key in _POINT}, **place}
-        for entry, place in zip(tested, places, strict=True)
+        for entry, place in zip(tested, place_labels(tested), strict=True)
     ]
-    if not points:
-        return None
     base = alt.Chart(alt.Data(values=points)).encode(x=_parameters(points))
     accuracy = alt.Y("test_accuracy:Q", title="test accuracy", axis=alt.Axis(format="%"))
     method = _method(palette)
-    bars = base.mark_rule(strokeWidth=1.5, opacity=0.6).encode(
+    bars = base.mark_rule(strokeWidth=1.5, opacity=0.8).encode(
         y=alt.Y("low:Q", title="test accuracy", scale=alt.Scale(zero=False)), y2="high:Q"
     )
     ring = base.mark_point(size=260, color=_GREY, strokeWidth=1.2).encode(y=accuracy)
@@ -93,9 +93,9 @@ def training_chart(rows: Sequence[Row], palette: dict[str, str]) -> alt.LayerCha
     picked = alt.selection_point(fields=["label"], bind="legend", name="method")
     faded = alt.when(picked).then(alt.value(1)).otherwise(alt.value(0.1))
     base = alt.Chart(alt.Data(values=points)).encode(
-        x=alt.X("epoch:Q", axis=alt.Axis(tickMinStep=1, format="d", grid=False)),
+        x=alt.X("epoch:Q", axis=alt.Axis(tickMinStep=1, format="d", grid=False), scale=_STEPS),
         y=_accuracy("accuracy", "validation accuracy"),
-        color=_method(palette),
+        color=_line(palette),
         opacity=faded,
         tooltip=[
             alt.Tooltip("label:N", title="method"),
@@ -134,10 +134,10 @@ def tuning_chart(rows: Sequence[Row], palette: dict[str, str]) -> alt.LayerChart
             "trials:Q",
             title="trials spent",
             axis=alt.Axis(tickMinStep=1, format="d", grid=False),
-            scale=alt.Scale(domainMin=1, nice=False),
+            scale=_STEPS,
         ),
         y=_accuracy("accuracy", "best validation accuracy so far"),
-        color=_method(palette),
+        color=_line(palette),
         opacity=alt.when(picked).then(alt.value(1)).otherwise(alt.value(0.1)),
         tooltip=[
             alt.Tooltip("label:N", title="method"),
@@ -193,7 +193,11 @@ def _parameters(points: Sequence[Row]) -> alt.X:
             nice=False,
             padding=14,
         ),
-        axis=alt.Axis(values=[0, *decades] if zero else decades, format="~s", grid=False),
+        axis=alt.Axis(
+            values=[0, *decades] if zero else decades,
+            labelExpr="format(datum.value, '~s')",  # a format would write 1,000 as 0M
+            grid=False,
+        ),
     )
 
 
@@ -204,6 +208,13 @@ def _accuracy(field: str, title: str) -> alt.Y:
 def _method(palette: dict[str, str]) -> alt.Color:
     scale = alt.Scale(domain=list(palette), range=list(palette.values()))
     return alt.Color("label:N", scale=scale, title=None)
+
+
+def _line(palette: dict[str, str]) -> alt.Color:
+    """As `_method`, its legend drawn as lines so that it shows the dashes."""
+    scale = alt.Scale(domain=list(palette), range=list(palette.values()))
+    legend = alt.Legend(symbolType="stroke", symbolStrokeWidth=2.5, symbolSize=250)
+    return alt.Color("label:N", scale=scale, title=None, legend=legend)
 
 
 def _shape(palette: dict[str, str]) -> alt.Shape:
@@ -230,5 +241,7 @@ def _finish(*layers: alt.Chart, description: str) -> alt.LayerChart:
             **axis, tickColor=_GREY, titleFontWeight="normal", titlePadding=10, labelFontSize=11
         )
         .configure_view(stroke=None)
-        .configure_legend(**grey, orient="bottom", columns=4, symbolSize=90, labelLimit=200)
+        .configure_legend(
+            **grey, orient="bottom", columns=4, symbolSize=90, symbolOpacity=1, labelLimit=200
+        )
     )

@@ -33,6 +33,7 @@ _COLUMNS = (
     *("test_accuracy", "low", "high", "interval", "seeds", "test_images", "indistinguishable"),
     *("trainable", "head", "total", "mergeable", "trials", "diverged", "seconds"),
 )
+_RUN = ("seed", "val_accuracy", "val_best_accuracy", "val_best_epoch", "test_accuracy", "seconds")
 
 
 def write_report(folder: Path, *, out: Path | None = None) -> Path:
@@ -41,7 +42,7 @@ def write_report(folder: Path, *, out: Path | None = None) -> Path:
     The same rows give the same bytes. Each file is put in place at once.
     """
     store = Store(folder)
-    rows = store.rows()
+    rows = _readable(store.rows())
     if not rows:
         raise InputError(f"{folder} has no finished run to report (no rows.jsonl, or an empty one)")
     path = Path(folder) / "report.html" if out is None else Path(out)
@@ -58,26 +59,35 @@ def write_report(folder: Path, *, out: Path | None = None) -> Path:
     for name, svg in figures.items():
         replace(path.parent / "figures" / f"{name}.svg", svg)
     context = {
-        **_context(rows, board, store.description()),
+        **_context(rows, board, _readable(store.description())),
         "palette": palette,
         "strip": _strip(board),
         "charts": {name: _specification(chart) for name, chart in drawn.items() if chart},
         "still": {name: _data_url("image/svg+xml", svg) for name, svg in figures.items()},
-        "folder": shlex.quote(Path(folder).resolve().name),
+        "folder": shlex.quote(_readable(Path(folder).resolve().name)),
         "digest": hashlib.sha256((Path(folder) / "rows.jsonl").read_bytes()).hexdigest(),
     }
     page = _environment().get_template("page.html").render(context)
-    # A file name that is not text has lone surrogates, which UTF-8 cannot write.
-    replace(path, page.encode("utf-8", "replace"))
+    replace(path, page.encode())
     return path
+
+
+def _readable(value: Any) -> Any:
+    """The value without lone surrogates (a file name that is no text), which UTF-8 cannot write."""
+    return json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
 
 
 def _context(rows: Sequence[Row], board: Sequence[Row], asked: Row) -> Row:
     """What the template says in words and tables."""
     best = next((entry for entry in board if entry["winner"]), None)
+    images = asked.get("images")
     about = {key: asked.get(key, rows[0].get(key)) for key in ("data", "backbone", "pretrained")}
     return {
-        "about": {**about, "classes": rows[0].get("classes"), "images": asked.get("images") or {}},
+        "about": {
+            **about,
+            "classes": rows[0].get("classes"),
+            "images": images if isinstance(images, dict) else {},
+        },
         "asked": asked,
         "identity": rows[0].get("data_identity"),
         "best": best,
@@ -87,7 +97,7 @@ def _context(rows: Sequence[Row], board: Sequence[Row], asked: Row) -> Row:
         "notes": words.notes(rows, board),
         "runs": [_run(row) for row in rows[:_LISTED]],
         "total_runs": len(rows),
-        "csv": "data:text/csv;charset=utf-8," + quote(_csv(board).encode("utf-8", "replace")),
+        "csv": "data:text/csv;charset=utf-8," + quote(_csv(board)),
     }
 
 
@@ -95,7 +105,7 @@ def _run(row: Row) -> Row:
     recipe = row.get("recipe") or {}
     values = {key: f"{v:.3g}" if isinstance(v, float) else str(v) for key, v in recipe.items()}
     settings = ", ".join(f"{key} {value}" for key, value in values.items())
-    return {**row, "settings": settings, "finished": finished(row)}
+    return {**dict.fromkeys(_RUN), **row, "settings": settings, "finished": finished(row)}
 
 
 def _strip(board: Sequence[Row]) -> Row:
@@ -131,7 +141,7 @@ def _svg(chart: alt.LayerChart) -> bytes:
 
     sized = chart.properties(width=_FIGURE_WIDTH).to_dict()
     svg: str = vl_convert.vegalite_to_svg(sized, vl_version=_vega_lite())
-    return svg.encode("utf-8", "replace")
+    return svg.encode()
 
 
 @lru_cache(maxsize=1)

@@ -43,7 +43,7 @@ def standing(entry: Row, best: Row | None) -> str:
     if entry["winner"]:
         return "chosen on validation"
     if entry["indistinguishable"]:
-        return "not distinguishable from the chosen"
+        return "not distinguishable"
     return "lower" if entry["test_accuracy"] < best["test_accuracy"] else "higher"
 
 
