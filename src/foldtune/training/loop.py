@@ -128,7 +128,10 @@ class _Run:
         self.warmup = warmup_steps(recipe, self.steps)
         self.parameters = list(trainable(model).values())
         optimizer = build_optimizer(model, recipe)
-        self.optimizer = at.accelerator.prepare_optimizer(optimizer)
+        # Accelerate's wrapper serves the gradient scaler. Without one it only looks for an absent
+        # package on the disk twice a step: 0.5 ms (1.15).
+        scaled = at.accelerator.scaler is not None
+        self.optimizer = at.accelerator.prepare_optimizer(optimizer) if scaled else optimizer
         identity = identity_of(model, data, recipe, seed)
         self.training = Training(model, optimizer, at.accelerator.scaler, identity)
 
