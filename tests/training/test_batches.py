@@ -37,7 +37,7 @@ def test_order_changes_with_seed_and_epoch_only():
 def test_processes_share_each_global_batch_evenly(count):
     recipe, rows = Recipe(batch_size=8), np.arange(count)
     alone = list(epoch_batches(rows, recipe, 0, 1))
-    shares = [list(epoch_batches(rows, recipe, 0, 1, rank, 2)) for rank in (0, 1)]
+    shares = [list(epoch_batches(rows, recipe, 0, 1, rank=rank, processes=2)) for rank in (0, 1)]
     assert len(shares[0]) == len(shares[1]) == steps_per_epoch(count, recipe, 2)
     for whole, left, right in zip(alone, *shares, strict=False):
         assert len(left) == len(right) > 0

@@ -86,7 +86,7 @@ def steps_per_epoch(images: int, recipe: Recipe, processes: int = 1) -> int:
 
 
 def epoch_batches(
-    indices: np.ndarray, recipe: Recipe, seed: int, epoch: int, rank: int = 0, processes: int = 1
+    indices: np.ndarray, recipe: Recipe, seed: int, epoch: int, *, rank: int = 0, processes: int = 1
 ) -> Iterator[np.ndarray]:
     """The rows of each batch of one epoch, shuffled by (seed, epoch).
 

@@ -94,7 +94,7 @@ def train(
         raise InputError(f"checkpoint_every={checkpoint_every} is not allowed; at least 1")
     trainable(model)
     with prepared(model, recipe.precision, device) as at, _loaned(model, recipe):
-        run = _Run(model, at, data, recipe, prepare, seed)
+        run = _Run(model, at, data, recipe, prepare=prepare, seed=seed)
         return run.all_epochs(evaluate, checkpoint, checkpoint_every, progress)
 
 
@@ -118,6 +118,7 @@ class _Run:
         at: Prepared,
         data: Data,
         recipe: Recipe,
+        *,
         prepare: Prepare,
         seed: int,
     ) -> None:
@@ -143,7 +144,8 @@ class _Run:
         if path is not None and (resumed := read_checkpoint(path, self.training)):
             curve, spent = resumed
             started -= spent
-        epochs, images = self.recipe.epochs, len(self.data.indices)
+        epochs = self.recipe.epochs
+        images = min(len(self.data.indices), self.steps * self.recipe.batch_size)  # of an epoch
         with progress_line(label, len(curve) * images, epochs * images) as advance:
             for epoch in range(len(curve) + 1, epochs + 1):
                 try:
@@ -170,7 +172,7 @@ class _Run:
         train_mode(self.model)
         with seeds.seeded_model(self.seed, epoch, self.at.device, rank):
             batches = epoch_batches(
-                self.data.indices, self.recipe, self.seed, epoch, rank, processes
+                self.data.indices, self.recipe, self.seed, epoch, rank=rank, processes=processes
             )
             for step, rows in enumerate(batches, start=(epoch - 1) * self.steps):
                 lr = learning_rate(step, self.recipe.epochs * self.steps, self.warmup, self.recipe)
@@ -213,7 +215,9 @@ class _Run:
     def verdict(self, stop: Diverged, epoch: int) -> str:
         step = (epoch - 1) * self.steps + stop.step - 1
         lr = learning_rate(step, self.recipe.epochs * self.steps, self.warmup, self.recipe)
-        advice = "try a lower lr, or clip_norm=1.0"
+        advice = "try a lower lr"
+        if self.recipe.clip_norm is None:
+            advice += ", or clip_norm=1.0"
         if self.recipe.precision == "fp16":
             advice += ", or bf16 or fp32"
         return f"diverged: {stop} at epoch {epoch}, step {stop.step}, lr {lr:.3g}; {advice}"
