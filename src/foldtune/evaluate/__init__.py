@@ -1,0 +1,1 @@
+"""Judge a trained model: each evaluator yields (name, value)."""

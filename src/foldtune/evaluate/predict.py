@@ -1,0 +1,49 @@
+"""The logits of a model on many images: what every evaluator and analysis starts from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from foldtune.errors import InputError
+from foldtune.training.batches import load_pixels
+from foldtune.training.device import check_precision, parse_device
+from foldtune.training.host import eval_mode, host_logits
+
+_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def predict_logits(
+    model: nn.Module,
+    pixels: np.ndarray,
+    indices: np.ndarray,
+    prepare: Callable[[Tensor, torch.Generator | None], Tensor],
+    batch_size: int = 256,
+    device: str | None = None,
+    precision: str = "fp32",
+) -> Tensor:
+    """The logits (rows, classes) of the rows `indices`, in their order, float32 on the CPU.
+
+    pixels: (images, height, width, 3) uint8. prepare is called without a generator. device: where
+    the model is moved, and stays; None leaves it where it is. Every module's train or eval mode
+    comes back. Raises InputError for an unknown precision or device, and for no rows.
+    """
+    if precision not in ("fp32", *_DTYPES):
+        raise InputError(f"precision {precision!r}; choose from: fp32, bf16, fp16")
+    if len(indices) == 0:
+        raise InputError("there are no images to predict: indices is empty")
+    where = parse_device(device) or next(model.parameters()).device
+    check_precision(precision, where)
+    model.to(where)
+    dtype = _DTYPES.get(precision)
+    gathered = []
+    # no_grad, not inference_mode: a host that caches a tensor in its forward (position grids do)
+    # could not train any more with one made in inference mode.
+    with torch.no_grad(), eval_mode(model), torch.autocast(where.type, dtype, dtype is not None):
+        for start in range(0, len(indices), batch_size):
+            batch = load_pixels(pixels, indices[start : start + batch_size], where)
+            gathered.append(host_logits(model(prepare(batch, None))).float())
+    return torch.cat(gathered).cpu()

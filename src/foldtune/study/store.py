@@ -1,0 +1,199 @@
+"""The rows of a study: an append-only file that survives a kill at any byte.
+
+A row is there once `add` has returned, and never half there. A torn last line is passed over by
+readers and cut by the owner before the next write; a line damaged later is named in a warning, and
+the owner moves it to `rows.corrupt.jsonl`, byte for byte.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+from foldtune.errors import InputError
+from foldtune.study.lock import FolderLock
+from foldtune.study.rowfile import (
+    Scan,
+    encode,
+    finite,
+    line_of,
+    replace,
+    scan,
+    set_aside,
+    sync_folder,
+    unwritable,
+)
+
+Row = dict[str, Any]
+
+# What must not change between two calls on one study: its rows would not be comparable.
+_FIXED = {"data_identity": "data", "backbone": "backbone"}
+
+
+class Store:
+    """The rows and the description of one study folder.
+
+    Reading needs no lock and shows the rows as they were on opening. The first `add`, or `claim`,
+    makes this store the folder's owner until `close`; a second owner is refused.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self.folder = Path(folder)
+        self._path = self.folder / "rows.jsonl"
+        self._lock: FolderLock | None = None
+        self._file = -1
+        self._dirty = False  # a failed write may have left a torn tail
+        self._lines: dict[str, bytes] = {}
+        self._open_ended = False
+        self._take(scan(self._path))
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    def __contains__(self, run: object) -> bool:
+        return run in self._lines
+
+    def __enter__(self) -> Store:
+        return self.claim()
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def rows(self) -> list[Row]:
+        """Every row, in the order of adding."""
+        return [json.loads(line) for line in self._lines.values()]
+
+    def find(self, run: str) -> Row | None:
+        line = self._lines.get(run)
+        return None if line is None else json.loads(line)
+
+    def contains(self, run: str) -> bool:
+        return run in self._lines
+
+    def claim(self) -> Store:
+        """Become the owner: lock the folder, mend the file, read what others have added."""
+        if self._lock is not None and self._lock.held:
+            return self
+        self.close()
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._lock = FolderLock(self.folder)
+            self._mend()
+        except OSError as error:
+            self.close()
+            raise unwritable(self.folder, error) from None
+        return self
+
+    def close(self) -> None:
+        """Give the folder back; the rows stay readable."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    def add(self, row: Row) -> None:
+        """Append one row and wait until the disk has it. A number that is not finite becomes null.
+
+        Raises InputError where the run is stored already, or the disk has no room: then the file
+        is as it was before.
+        """
+        body = encode(row)
+        run = str(row["run"])
+        self.claim()
+        if self._dirty:
+            self._mend()
+        if run in self._lines:
+            raise InputError(f"run {run} is already stored in {self._path}; look with find() first")
+        start = b"\n" if self._open_ended else b""
+        self._append(start + line_of(body))
+        self._open_ended = False
+        self._lines[run] = body
+
+    def description(self) -> dict[str, Any]:
+        """What was asked of this study (study.json); empty where nothing was written yet."""
+        path = self.folder / "study.json"
+        try:
+            found = json.loads(path.read_bytes())
+        except FileNotFoundError:
+            return {}
+        except ValueError as error:
+            raise InputError(
+                f"{path} is not JSON ({error}); restore it, or delete it and compare again: "
+                "the finished runs are in rows.jsonl and stay"
+            ) from None
+        if not isinstance(found, dict):
+            raise InputError(f"{path} holds {type(found).__name__}, not an object; delete it")
+        return found
+
+    def write_description(self, description: dict[str, Any]) -> None:
+        """Store what was asked. Another backbone or other data than the study's is refused."""
+        self.claim()
+        stored = self.description() or self._first()
+        for key, noun in _FIXED.items():
+            before, now = stored.get(key), description.get(key)
+            if before is not None and now is not None and before != now:
+                raise InputError(
+                    f"{self.folder} is a study of {noun} {before!r}, this call has {noun} {now!r}; "
+                    "rows of both cannot be compared: name another folder, or delete this one"
+                )
+        text = json.dumps(finite(description), indent=2) + "\n"
+        replace(self.folder / "study.json", text.encode())
+
+    def _first(self) -> Row:
+        return next((json.loads(line) for line in self._lines.values()), {})
+
+    def _take(self, found: Scan) -> None:
+        self._lines, self._open_ended = found.lines, found.open_ended
+        if found.damaged:
+            _warn_damaged(self._path, list(found.damaged))
+
+    def _append(self, line: bytes) -> None:
+        """One write, one fsync; on failure the file is cut back to where it was."""
+        end = os.fstat(self._file).st_size
+        try:
+            written = os.write(self._file, line)
+            if written < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.fsync(self._file)
+        except BaseException as error:
+            self._dirty = True
+            os.ftruncate(self._file, end)
+            self._dirty = False
+            if isinstance(error, OSError):
+                raise unwritable(self.folder, error) from None
+            raise
+
+    def _mend(self) -> None:
+        """Cut a torn tail, set damaged lines aside, and open the file for appending."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+        found = scan(self._path)
+        if found.damaged:
+            set_aside(self._path, found.damaged.values())
+            found = scan(self._path)
+        self._take(found)
+        fresh = not self._path.exists()
+        self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        if os.fstat(self._file).st_size > found.end:
+            os.ftruncate(self._file, found.end)
+            os.fsync(self._file)
+        if fresh:
+            sync_folder(self.folder)
+        self._dirty = False
+
+
+def _warn_damaged(path: Path, numbers: list[int]) -> None:
+    named = ", ".join(map(str, numbers[:10])) + (", ..." if len(numbers) > 10 else "")
+    warnings.warn(
+        f"{path}: damaged after writing, line {named}; passed over, and moved to "
+        "rows.corrupt.jsonl at the next write. Their runs will be computed again.",
+        RuntimeWarning,
+        stacklevel=3,
+    )

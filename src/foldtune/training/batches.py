@@ -1,0 +1,102 @@
+"""From arrays in memory to batches on the device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from foldtune.errors import InputError
+from foldtune.training import seeds
+from foldtune.training.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Data:
+    """The images to train on. Raises InputError where the arrays do not belong together.
+
+    pixels: (images, height, width, 3) uint8; labels: (images,); indices: the rows to train on.
+    """
+
+    pixels: np.ndarray
+    labels: np.ndarray
+    indices: np.ndarray
+
+    def __post_init__(self) -> None:
+        pixels, labels, indices = self.pixels, self.labels, self.indices
+        if pixels.ndim != 4 or pixels.shape[-1] != 3 or pixels.dtype != np.uint8:
+            raise InputError(
+                f"pixels are {pixels.dtype} of shape {pixels.shape}; "
+                "uint8 of shape (images, height, width, 3) is needed"
+            )
+        if labels.shape != (len(pixels),) or labels.dtype.kind not in "iu":
+            raise InputError(
+                f"labels are {labels.dtype} of shape {labels.shape}; "
+                f"whole numbers of shape ({len(pixels)},) are needed, one for each image"
+            )
+        if indices.ndim != 1 or indices.dtype.kind not in "iu" or len(indices) == 0:
+            raise InputError(
+                f"indices are {indices.dtype} of shape {indices.shape}; "
+                "whole numbers of shape (rows,) are needed, at least one"
+            )
+        if indices.min() < 0 or indices.max() >= len(pixels):
+            raise InputError(
+                f"indices run from {indices.min()} to {indices.max()}; "
+                f"the images are 0 to {len(pixels) - 1}"
+            )
+        if labels[indices].min() < 0:
+            raise InputError(f"label {labels[indices].min()} is negative; classes count from 0")
+
+    @property
+    def classes(self) -> int:
+        """How many classes the training labels count."""
+        return int(self.labels[self.indices].max()) + 1
+
+    def load(self, rows: np.ndarray, device: torch.device) -> tuple[Tensor, Tensor]:
+        """The rows' pixels (batch, height, width, 3) uint8 and labels (batch,) on the device."""
+        labels = torch.from_numpy(self.labels[rows].astype(np.int64))
+        return load_pixels(self.pixels, rows, device), labels.to(device)
+
+
+def load_pixels(pixels: np.ndarray, rows: np.ndarray, device: torch.device) -> Tensor:
+    """The rows' pixels, uint8, on the device."""
+    batch = torch.from_numpy(np.asarray(pixels[rows]))
+    if device.type == "cuda":  # pinned, the copy overlaps with what the GPU still has to do
+        batch = batch.pin_memory()
+    return batch.to(device, non_blocking=True)
+
+
+def steps_per_epoch(images: int, recipe: Recipe, processes: int = 1) -> int:
+    """How many batches an epoch has. Raises InputError where there is not one."""
+    full, rest = divmod(images, recipe.batch_size)
+    if recipe.batch_size < processes:
+        raise InputError(
+            f"batch_size={recipe.batch_size} is smaller than the {processes} processes"
+        )
+    steps = full + (rest >= processes and not recipe.drop_last)
+    if steps == 0:
+        raise InputError(
+            f"{images} images make no batch of batch_size={recipe.batch_size}; "
+            "use a smaller batch_size, or drop_last=False"
+        )
+    return steps
+
+
+def epoch_batches(
+    indices: np.ndarray, recipe: Recipe, seed: int, epoch: int, *, rank: int = 0, processes: int = 1
+) -> Iterator[np.ndarray]:
+    """The rows of each batch of one epoch, shuffled by (seed, epoch).
+
+    Every process permutes alike and takes each global batch's rows [rank::processes]. What a last
+    batch holds beyond a multiple of the processes is left out, so that the mean of the processes'
+    gradients is the gradient of the mean.
+    """
+    order = torch.randperm(len(indices), generator=seeds.generator(seed, epoch, seeds.ORDER))
+    shuffled = indices[order.numpy()]
+    for step in range(steps_per_epoch(len(indices), recipe, processes)):
+        rows = shuffled[step * recipe.batch_size : (step + 1) * recipe.batch_size]
+        rows = rows[: len(rows) // processes * processes]
+        yield rows[rank::processes]

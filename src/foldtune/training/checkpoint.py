@@ -1,0 +1,194 @@
+"""Checkpoints: what training has changed, in one safetensors file, written whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import zlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from foldtune.errors import InputError
+from foldtune.training.batches import Data
+from foldtune.training.optim import trainable
+from foldtune.training.recipe import Recipe
+
+_KEY = "foldtune.checkpoint"  # the metadata entry that holds the header, a JSON object
+_CHECKSUM = "foldtune.checksum"
+_SAMPLED_IMAGES = 64
+_log = logging.getLogger(__name__)
+
+
+class _Corrupt(Exception):
+    """The file is damaged, as a disk or a kill may leave it."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """The live objects that a checkpoint is taken of and put back into.
+
+    optimizer: torch's own, built from named parameters. scaler: fp16's gradient scaler or None.
+    identity: what a resumed run must share, JSON values, see `identity_of`.
+    """
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    scaler: Any
+    identity: dict[str, Any]
+
+
+def identity_of(model: nn.Module, data: Data, recipe: Recipe, seed: int) -> dict[str, Any]:
+    """What makes two runs the same run, as JSON values.
+
+    Of the pixels only the shape and 64 of the training images are hashed: reading 50,000 images
+    takes longer than an epoch may. Frozen weights and `prepare` are the caller's to keep.
+    """
+    indices, pixels = data.indices, data.pixels
+    digest = hashlib.sha256(repr((pixels.shape, len(indices))).encode())
+    spread = np.linspace(0, len(indices) - 1, min(_SAMPLED_IMAGES, len(indices))).astype(np.int64)
+    labels = data.labels[indices].astype("<i8")
+    for array in (indices.astype("<i8"), labels, pixels[indices[spread]]):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    shapes = [(name, tuple(t.shape), str(t.dtype)) for name, t in _live_tensors(model).items()]
+    values = {
+        "recipe": asdict(recipe),
+        "seed": seed,
+        "data": digest.hexdigest(),
+        "tensors": hashlib.sha256(repr(sorted(shapes)).encode()).hexdigest(),
+    }
+    return json.loads(json.dumps(values))
+
+
+def write_checkpoint(path: Path, training: Training, curve: list[dict], seconds: float) -> None:
+    """Write the run's state after `len(curve)` epochs, replacing the file in one step."""
+    tensors = _live_tensors(training.model)
+    scalars: dict[str, dict[str, Any]] = {}
+    for name, state in _optimizer_state(training.optimizer).items():
+        for key, value in state.items():
+            if isinstance(value, Tensor):
+                tensors[f"optimizer/{name}/{key}"] = value
+            else:
+                scalars.setdefault(name, {})[key] = value
+    stored = {key: t.detach().cpu().contiguous().clone() for key, t in tensors.items()}
+    header = {
+        "identity": training.identity,
+        "curve": curve,
+        "seconds": seconds,
+        "scalars": scalars,
+        "scaler": training.scaler.state_dict() if training.scaler else None,
+    }
+    text = json.dumps(header)
+    metadata = {_KEY: text, _CHECKSUM: _checksum(text, stored)}
+    part = path.with_name(path.name + ".part")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(stored, part, metadata=metadata)
+    with open(part, "rb+") as file:
+        os.fsync(file.fileno())
+    os.replace(part, path)
+
+
+def read_checkpoint(path: Path, training: Training) -> tuple[list[dict], float] | None:
+    """Put a checkpoint back; return the curve so far and its seconds, None where there is none.
+
+    A damaged file is renamed to `*.corrupt` with a logged warning, and the answer is None. Raises
+    InputError where the file is whole but of another run, or no checkpoint at all. Nothing is
+    changed unless everything fits.
+    """
+    if not path.exists():
+        return None
+    try:
+        header, tensors = _read(path)
+    except (_Corrupt, SafetensorError) as error:
+        aside = path.with_name(path.name + ".corrupt")
+        os.replace(path, aside)
+        _log.warning(
+            "checkpoint %s is damaged (%s): set aside as %s, training starts from the beginning",
+            path, error, aside.name,
+        )  # fmt: skip
+        return None
+    _check_identity(path, header["identity"], training.identity)
+    state: dict[str, dict[str, Any]] = {n: dict(s) for n, s in header["scalars"].items()}
+    with torch.no_grad():
+        for key, live in _live_tensors(training.model).items():
+            live.copy_(tensors.pop(key))
+    for key, tensor in tensors.items():
+        name, _, entry = key.removeprefix("optimizer/").rpartition("/")
+        state.setdefault(name, {})[entry] = tensor
+    _load_optimizer(training.optimizer, state)
+    if training.scaler:
+        training.scaler.load_state_dict(header["scaler"])
+    return header["curve"], header["seconds"]
+
+
+def _live_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """What training may change in the model: trainable parameters and persistent buffers."""
+    persistent = model.state_dict().keys()
+    found: dict[str, Tensor] = {f"parameter/{n}": p for n, p in trainable(model).items()}
+    found |= {f"buffer/{n}": b for n, b in model.named_buffers() if n in persistent}
+    return found
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Header and tensors of a whole checkpoint."""
+    if path.is_dir():
+        raise InputError(f"checkpoint {path} is a folder; a file is needed")
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata() or {}
+        if _KEY not in metadata:
+            raise InputError(f"{path} is no training checkpoint; name another file for it")
+        # Cloned, because the file's own tensors are views into its mapped pages.
+        tensors = {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118
+    if _checksum(metadata[_KEY], tensors) != metadata.get(_CHECKSUM):
+        raise _Corrupt("its checksum does not match")
+    return json.loads(metadata[_KEY]), tensors
+
+
+def _check_identity(path: Path, stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """Refuse a checkpoint of another run, naming the first difference."""
+    what = {"data": "other training data", "tensors": "other trainable tensors"}
+    for name, value in wanted["recipe"].items():
+        if stored["recipe"].get(name) != value:
+            difference = f"{name}={stored['recipe'].get(name)!r}, not {value!r}"
+            break
+    else:
+        if stored == wanted:
+            return
+        key = next(key for key in wanted if stored.get(key) != wanted[key])
+        difference = what.get(key, f"{key}={stored.get(key)!r}, not {wanted[key]!r}")
+    raise InputError(
+        f"checkpoint {path} is of another run: it has {difference}; "
+        "remove it to start again, or name another file"
+    )
+
+
+def _optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, dict[str, Any]]:
+    """The optimizer's state by parameter name."""
+    packed = optimizer.state_dict()
+    names = [name for group in packed["param_groups"] for name in group["param_names"]]
+    return {names[index]: state for index, state in packed["state"].items()}
+
+
+def _load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, dict[str, Any]]) -> None:
+    packed = optimizer.state_dict()
+    names = [name for group in packed["param_groups"] for name in group["param_names"]]
+    packed["state"] = {i: state[name] for i, name in enumerate(names) if name in state}
+    optimizer.load_state_dict(packed)
+
+
+def _checksum(text: str, tensors: Mapping[str, Tensor]) -> str:
+    """CRC-32 over header, names and bytes: a flipped bit in a weight would show nowhere else."""
+    value = zlib.crc32(text.encode())
+    for key in sorted(tensors):
+        value = zlib.crc32(key.encode(), value)
+        value = zlib.crc32(tensors[key].reshape(-1).view(torch.uint8).numpy().data, value)
+    return f"{value:08x}"

@@ -1,0 +1,124 @@
+"""Device and precision through Accelerate, leaving no trace on the model or the process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState, GradientState, PartialState
+from torch import nn
+
+from foldtune.errors import InputError
+
+_ACCELERATE = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
+# The attributes that Accelerate's prepare_model sets on a model (1.15).
+_WRITTEN = ("forward", "_original_forward", "_is_accelerate_prepared")
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A model on its device. `forward` is the model, or what Accelerate wraps around it (DDP)."""
+
+    accelerator: Accelerator
+    device: torch.device
+    forward: nn.Module
+
+
+@contextmanager
+def prepared(model: nn.Module, precision: str, device: str | None) -> Iterator[Prepared]:
+    """The model on a device at a precision, for the time of one training.
+
+    device: "cpu", "cuda", "cuda:1", ...; None takes Accelerate's choice, the GPU where there is
+    one. In a distributed run every process has its own device and only None or a type is taken.
+    The model stays on the device. Raises InputError for a device or precision that cannot be had.
+    """
+    wanted = parse_device(device)
+    with _own_state(wanted):
+        cpu = wanted is not None and wanted.type == "cpu"
+        state = PartialState(cpu=cpu)
+        where = state.device if wanted is None or state.num_processes > 1 else wanted
+        check_precision(precision, where)
+        accelerator = Accelerator(
+            mixed_precision=_ACCELERATE[precision], cpu=cpu, device_placement=False
+        )
+        if accelerator.device.type != where.type:
+            raise InputError(f"device {device!r}: Accelerate gives {accelerator.device} here")
+        model.to(where)
+        yield Prepared(accelerator, where, _wrap(accelerator, model))
+
+
+def parse_device(device: str | None) -> torch.device | None:
+    """The named device, or None for None; InputError where it is unknown or not here."""
+    if device is None:
+        return None
+    try:
+        parsed = torch.device(device)
+    except RuntimeError:
+        raise InputError(
+            f"unknown device {device!r}; choose from: cpu, cuda, cuda:1, mps"
+        ) from None
+    if parsed.type == "cuda" and (parsed.index or 0) >= torch.cuda.device_count():
+        raise InputError(
+            f"device {device!r} is not here: {torch.cuda.device_count()} GPUs are seen"
+        )
+    if parsed.type == "mps" and not torch.backends.mps.is_available():
+        raise InputError(f"device {device!r} is not here")
+    return parsed
+
+
+def check_precision(precision: str, device: torch.device) -> None:
+    """Refuse a half precision that a CPU would emulate; InputError names the reason."""
+    if device.type != "cpu" or precision == "fp32":
+        return
+    if precision == "fp16":
+        raise InputError("precision fp16 needs a GPU; on a CPU use fp32, or bf16 where it has it")
+    abilities = torch.cpu.get_capabilities()
+    if not (abilities.get("avx512_bf16") or abilities.get("amx_bf16") or abilities.get("bf16")):
+        raise InputError(
+            "precision bf16 is refused on this CPU: it has neither avx512_bf16 nor amx_bf16, and "
+            "emulating them was measured 12 to 280 times slower than fp32; use fp32"
+        )
+
+
+def _wrap(accelerator: Accelerator, model: nn.Module) -> nn.Module:
+    """The model as Accelerate wraps it (DDP), without what Accelerate writes on the model itself.
+
+    For mixed precision it replaces `model.forward` by one under autocast (1.15), which would
+    outlive the training and reach the caller's evaluation. The loop opens
+    `accelerator.autocast()` itself, to the same effect.
+    """
+    own = {name: model.__dict__[name] for name in _WRITTEN if name in model.__dict__}
+    wrapped = accelerator.prepare_model(model)
+    for name in _WRITTEN:
+        model.__dict__.pop(name, None)
+    model.__dict__.update(own)
+    return wrapped
+
+
+@contextmanager
+def _own_state(wanted: torch.device | None) -> Iterator[None]:
+    """Fresh Accelerate state inside, the caller's outside.
+
+    Accelerate keeps one state per process and refuses a second Accelerator of another precision,
+    so each training starts from an empty one. The process group of a distributed run is in
+    PartialState, which is then kept.
+    """
+    fresh = [AcceleratorState._shared_state, GradientState._shared_state]
+    if not _distributed():
+        fresh.append(PartialState._shared_state)
+    before = [dict(state) for state in fresh]
+    for state in fresh:
+        state.clear()
+    try:
+        yield
+    finally:
+        for state, own in zip(fresh, before, strict=True):
+            state.clear()
+            state.update(own)
+
+
+def _distributed() -> bool:
+    return torch.distributed.is_available() and torch.distributed.is_initialized()

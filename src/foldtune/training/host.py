@@ -1,0 +1,50 @@
+"""What training and evaluation ask of any host model: its modes and its logits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+
+from foldtune.errors import InputError
+
+
+def train_mode(model: nn.Module) -> None:
+    """Set train mode, but leave frozen normalisations on their running statistics.
+
+    A batch norm whose own parameters are all frozen is part of the frozen backbone: in train mode
+    it would go on moving its statistics, which no tuning stores. One without parameters, as some
+    heads have, learns its statistics.
+    """
+    model.train()
+    for module in model.modules():
+        if isinstance(module, _NormBase) and module.track_running_stats:
+            own = list(module.parameters())
+            if own and not any(p.requires_grad for p in own):
+                module.eval()
+
+
+@contextmanager
+def eval_mode(model: nn.Module) -> Iterator[None]:
+    """Eval mode inside; every module's own mode comes back after."""
+    before = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in before:
+            module.training = mode
+
+
+def host_logits(output: object) -> Tensor:
+    """The logits (batch, classes) in what a host's forward returns; transformers wrap them."""
+    logits = getattr(output, "logits", output)
+    if isinstance(logits, Tensor) and logits.ndim == 2:
+        return logits
+    shape = f"shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else "no tensor"
+    raise InputError(
+        f"the model gives {type(output).__name__} with {shape}; "
+        "logits of shape (batch, classes) are needed: does it have a classifier?"
+    )

@@ -1,0 +1,231 @@
+"""The training loop: one function, for every method, on any device."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from foldtune.errors import InputError
+from foldtune.training import seeds
+from foldtune.training.batches import Data, epoch_batches, steps_per_epoch
+from foldtune.training.checkpoint import (
+    Training,
+    identity_of,
+    read_checkpoint,
+    write_checkpoint,
+)
+from foldtune.training.device import Prepared, prepared
+from foldtune.training.host import host_logits, train_mode
+from foldtune.training.losses import Diverged, Losses, check_finite
+from foldtune.training.optim import build_optimizer, trainable
+from foldtune.training.progress import Advance, progress_line
+from foldtune.training.recipe import Recipe
+from foldtune.training.regularise import drop_path, loss_of, mixer
+from foldtune.training.schedule import learning_rate, warmup_steps
+
+Prepare = Callable[[Tensor, torch.Generator | None], Tensor]
+Evaluate = Callable[[int], dict]
+
+_FINISHED = "finished"
+_LOOK_EVERY = 50  # steps between two looks at the losses where looking makes the host wait
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a training gave, beside the trained model.
+
+    curve: for each whole epoch `epoch` (from 1), `loss` (mean over its images), `lr` (of its last
+    step), `seconds` and `images_per_second` (training only), and what `evaluate` returned.
+    verdict: "finished", or "diverged: ..." with where and what to try.
+    seconds: wall time with evaluation, over all parts of a resumed run.
+    """
+
+    curve: tuple[dict, ...]
+    verdict: str
+    seconds: float
+
+    @property
+    def finished(self) -> bool:
+        """Whether all epochs ran."""
+        return self.verdict == _FINISHED
+
+
+def train(
+    model: nn.Module,
+    pixels: np.ndarray,
+    labels: np.ndarray,
+    indices: np.ndarray,
+    recipe: Recipe,
+    *,
+    prepare: Prepare,
+    seed: int,
+    evaluate: Evaluate | None = None,
+    checkpoint: Path | None = None,
+    checkpoint_every: int = 1,
+    device: str | None = None,
+    progress: str | None = None,
+) -> Outcome:
+    """Train the model's trainable parameters on the rows `indices`, in place.
+
+    pixels: (images, height, width, 3) uint8, a memmap will do; labels: (images,).
+    prepare: maps a batch (batch, height, width, 3) uint8 on the device and a generator on the CPU
+    to normalised floats (batch, 3, height, width).
+    evaluate: called after each epoch with its number from 1, the model in eval mode; its numbers
+    join the curve. checkpoint: a file to resume from where it exists, written every
+    `checkpoint_every` epochs and after the last; the caller deletes it. progress: a label for the
+    line on a terminal; None is quiet.
+
+    On a CPU the same call gives the same bits, killed and resumed or not, and the caller's random
+    state is left alone. A loss that is not finite ends the run with a verdict, the weights as they
+    are; the last checkpoint stays. The model comes back in eval mode, on the device, without
+    gradients. Raises InputError before the first step for what cannot be trained.
+    """
+    data = Data(pixels, labels, indices)
+    if type(seed) is not int or seed < 0:
+        raise InputError(f"seed={seed!r} is not allowed; a whole number >= 0 is needed")
+    if checkpoint_every < 1:
+        raise InputError(f"checkpoint_every={checkpoint_every} is not allowed; at least 1")
+    trainable(model)
+    with prepared(model, recipe.precision, device) as at, _loaned(model, recipe):
+        run = _Run(model, at, data, recipe, prepare=prepare, seed=seed)
+        return run.all_epochs(evaluate, checkpoint, checkpoint_every, progress)
+
+
+@contextmanager
+def _loaned(model: nn.Module, recipe: Recipe) -> Iterator[None]:
+    """The model for the time of a training: own drop path inside, eval and no gradients after."""
+    with drop_path(model, recipe.drop_path):
+        try:
+            yield
+        finally:
+            model.eval()
+            model.zero_grad(set_to_none=True)
+
+
+class _Run:
+    """One training's fixed parts, and the steps over them."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        at: Prepared,
+        data: Data,
+        recipe: Recipe,
+        *,
+        prepare: Prepare,
+        seed: int,
+    ) -> None:
+        self.model, self.at, self.data, self.recipe = model, at, data, recipe
+        self.prepare, self.seed, self.classes = prepare, seed, data.classes
+        self.mixer = mixer(recipe, self.classes)
+        self.steps = steps_per_epoch(len(data.indices), recipe, at.accelerator.num_processes)
+        self.warmup = warmup_steps(recipe, self.steps)
+        self.parameters = list(trainable(model).values())
+        optimizer = build_optimizer(model, recipe)
+        # Accelerate's wrapper serves the gradient scaler. Without one it only looks for an absent
+        # package on the disk twice a step: 0.5 ms (1.15).
+        scaled = at.accelerator.scaler is not None
+        self.optimizer = at.accelerator.prepare_optimizer(optimizer) if scaled else optimizer
+        identity = identity_of(model, data, recipe, seed)
+        self.training = Training(model, optimizer, at.accelerator.scaler, identity)
+
+    def all_epochs(
+        self, evaluate: Evaluate | None, path: Path | None, every: int, label: str | None
+    ) -> Outcome:
+        started = time.perf_counter()
+        curve: list[dict] = []
+        if path is not None and (resumed := read_checkpoint(path, self.training)):
+            curve, spent = resumed
+            started -= spent
+        epochs = self.recipe.epochs
+        images = min(len(self.data.indices), self.steps * self.recipe.batch_size)  # of an epoch
+        with progress_line(label, len(curve) * images, epochs * images) as advance:
+            for epoch in range(len(curve) + 1, epochs + 1):
+                try:
+                    entry = self.epoch(epoch, advance)
+                except Diverged as stop:
+                    verdict = self.verdict(stop, epoch)
+                    return Outcome(tuple(curve), verdict, time.perf_counter() - started)
+                self.model.eval()
+                curve.append(_joined(entry, evaluate(epoch) if evaluate else {}))
+                due = epoch % every == 0 or epoch == epochs
+                if path is not None and due and self.at.accelerator.is_main_process:
+                    seconds = time.perf_counter() - started
+                    write_checkpoint(path, self.training, curve, seconds)
+        return Outcome(tuple(curve), _FINISHED, time.perf_counter() - started)
+
+    def epoch(self, epoch: int, advance: Advance) -> dict:
+        """Train one epoch; its entry of the curve. Raises Diverged."""
+        accelerator = self.at.accelerator
+        rank, processes = accelerator.process_index, accelerator.num_processes
+        generator = seeds.generator(self.seed, epoch, seeds.PREPARE, rank)
+        free = self.at.device.type == "cpu" and processes == 1
+        losses = Losses(1 if free else _LOOK_EVERY, lambda x: accelerator.reduce(x, "mean"))
+        started, images, lr = time.perf_counter(), 0, 0.0
+        train_mode(self.model)
+        with seeds.seeded_model(self.seed, epoch, self.at.device, rank):
+            batches = epoch_batches(
+                self.data.indices, self.recipe, self.seed, epoch, rank=rank, processes=processes
+            )
+            for step, rows in enumerate(batches, start=(epoch - 1) * self.steps):
+                lr = learning_rate(step, self.recipe.epochs * self.steps, self.warmup, self.recipe)
+                self.step(rows, lr, generator, losses)
+                images += len(rows) * processes
+                advance(len(rows) * processes, epoch, losses.last)
+            mean = losses.mean()
+            check_finite(self.model, self.steps)
+        seconds = time.perf_counter() - started
+        return {
+            "epoch": epoch,
+            "loss": mean,
+            "lr": lr,
+            "seconds": seconds,
+            "images_per_second": images / seconds,
+        }
+
+    def step(self, rows: np.ndarray, lr: float, generator: torch.Generator, losses: Losses) -> None:
+        """One step of the optimizer on one batch; none where the loss is seen not to be finite."""
+        batch, targets = self.data.load(rows, self.at.device)
+        images = self.prepare(batch, generator)
+        if self.mixer is not None:
+            images, targets = self.mixer(images, targets)
+        with self.at.accelerator.autocast():
+            logits = host_logits(self.at.forward(images))
+        if logits.shape[1] < self.classes:
+            raise InputError(
+                f"the labels count {self.classes} classes, the model's head {logits.shape[1]}"
+            )
+        loss = loss_of(logits, targets, self.recipe.label_smoothing)
+        losses.add(loss, len(rows))
+        self.optimizer.zero_grad()
+        self.at.accelerator.backward(loss)
+        if self.recipe.clip_norm is not None:
+            self.at.accelerator.clip_grad_norm_(self.parameters, self.recipe.clip_norm)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        self.optimizer.step()
+
+    def verdict(self, stop: Diverged, epoch: int) -> str:
+        step = (epoch - 1) * self.steps + stop.step - 1
+        lr = learning_rate(step, self.recipe.epochs * self.steps, self.warmup, self.recipe)
+        advice = "try a lower lr"
+        if self.recipe.clip_norm is None:
+            advice += ", or clip_norm=1.0"
+        if self.recipe.precision == "fp16":
+            advice += ", or bf16 or fp32"
+        return f"diverged: {stop} at epoch {epoch}, step {stop.step}, lr {lr:.3g}; {advice}"
+
+
+def _joined(entry: dict, evaluated: dict) -> dict:
+    """The entry with what `evaluate` returned, as plain numbers that JSON keeps exactly."""
+    if taken := entry.keys() & evaluated.keys():
+        raise InputError(f"evaluate returned {sorted(taken)}, names that the curve itself uses")
+    plain = {k: v.item() if hasattr(v, "item") else v for k, v in evaluated.items()}
+    return entry | plain

@@ -1,0 +1,71 @@
+"""The losses of an epoch, and the stop when one is not finite."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from foldtune.training.optim import trainable
+
+
+class Diverged(Exception):
+    """Training has left the finite numbers; the loop turns it into a verdict."""
+
+    def __init__(self, what: str, step: int) -> None:
+        super().__init__(what)
+        self.step = step
+
+
+class Losses:
+    """Collects the loss of each step without waiting for the device at every step.
+
+    They are read every `every` steps: 1 on a CPU, where it is free and stops before the step that
+    would spoil the weights; more on a GPU, where reading makes the host wait. `reduce` averages
+    over processes, so that all of them stop at the same step.
+    """
+
+    def __init__(self, every: int, reduce: Callable[[Tensor], Tensor]) -> None:
+        self._every, self._reduce = every, reduce
+        self._waiting: list[Tensor] = []
+        self._read: list[float] = []
+        self._images: list[int] = []
+
+    def add(self, loss: Tensor, images: int) -> None:
+        """Take a step's mean loss over `images`; raises Diverged when one read is not finite."""
+        self._waiting.append(loss.detach())
+        self._images.append(images)
+        if len(self._waiting) >= self._every:
+            self._look()
+
+    @property
+    def last(self) -> float | None:
+        """The last loss that was read, None before the first."""
+        return self._read[-1] if self._read else None
+
+    def mean(self) -> float:
+        """The mean over all images of the epoch so far; raises Diverged like `add`."""
+        self._look()
+        pairs = zip(self._read, self._images, strict=True)
+        return math.fsum(loss * images for loss, images in pairs) / sum(self._images)
+
+    def _look(self) -> None:
+        if not self._waiting:
+            return
+        values = self._reduce(torch.stack(self._waiting).float()).tolist()
+        self._waiting.clear()
+        for value in values:
+            self._read.append(value)
+            if not math.isfinite(value):
+                raise Diverged(f"loss is {value}", len(self._read))
+
+
+def check_finite(model: nn.Module, step: int) -> None:
+    """Raise Diverged where a trainable parameter is not finite: the last step shows in no loss."""
+    parameters = trainable(model)
+    finite = torch.stack([torch.isfinite(p).all() for p in parameters.values()]).tolist()
+    for name, good in zip(parameters, finite, strict=True):
+        if not good:
+            raise Diverged(f"parameter {name} is not finite", step)

@@ -1,0 +1,110 @@
+"""The recipe: everything that decides how a training runs, but for data, model and seed."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from foldtune.errors import InputError, unknown
+
+OPTIMIZERS = ("adamw", "sgd")
+SCHEDULES = ("step", "study-epoch")
+PRECISIONS = ("fp32", "bf16", "fp16")
+
+# field: (lowest, is the lowest itself allowed, the bound above that is never reached)
+_RANGES: dict[str, tuple[float, bool, float]] = {
+    "lr": (0, False, math.inf),
+    "weight_decay": (0, True, math.inf),
+    "warmup_epochs": (0, True, math.inf),
+    "warmup_lr": (0, True, math.inf),
+    "min_lr": (0, True, math.inf),
+    "momentum": (0, True, 1),
+    "clip_norm": (0, False, math.inf),
+    "label_smoothing": (0, True, 1),
+    "mixup": (0, True, math.inf),
+    "cutmix": (0, True, math.inf),
+    "drop_path": (0, True, 1),
+}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train: `dataclasses.asdict` gives JSON values, `Recipe(**values)` rebuilds it.
+
+    Lists are taken for the tuples, since JSON knows no tuples. Raises InputError, naming the
+    field, its value and what is allowed.
+    """
+
+    epochs: int = 20
+    batch_size: int = 64  # images per step, over all processes
+    optimizer: str = "adamw"  # adamw | sgd
+    lr: float = 1e-3  # the peak
+    weight_decay: float = 1e-4
+    decay_1d: bool = False  # True: decay on everything, as in the unifying study
+    warmup_epochs: float = 2.0  # a fraction is allowed
+    warmup_lr: float = 1e-6  # where the warm-up starts
+    min_lr: float = 1e-5  # where the cosine ends
+    schedule: str = "step"  # step | study-epoch, see schedule.py
+    momentum: float = 0.9  # sgd only
+    betas: tuple[float, float] = (0.9, 0.999)  # adamw only
+    clip_norm: float | None = None  # largest norm of the whole gradient
+    label_smoothing: float = 0.0
+    mixup: float = 0.0  # alpha of the Beta distribution; 0 is off
+    cutmix: float = 0.0  # likewise; with both on, each batch takes one of them at even odds
+    drop_path: float = 0.0  # rate of the deepest block, see regularise.py
+    augment: tuple[str, ...] = ()  # for whoever makes `prepare`; the loop does not read it
+    precision: str = "fp32"  # fp32 | bf16 | fp16
+    drop_last: bool = False  # leave out the epoch's last batch where it is not full
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "augment", tuple(self.augment))
+        object.__setattr__(self, "betas", tuple(self.betas))
+        for field, lowest in (("epochs", 1), ("batch_size", 1)):
+            value = getattr(self, field)
+            if type(value) is not int or value < lowest:
+                raise _refused(field, value, f"a whole number >= {lowest}")
+        for field in _RANGES:
+            value = getattr(self, field)
+            if not (field == "clip_norm" and value is None):
+                _check_range(field, value, *_RANGES[field])
+        if len(self.betas) != 2:
+            raise _refused("betas", self.betas, "two numbers in [0, 1)")
+        for beta in self.betas:
+            _check_range("betas", beta, 0, True, 1)
+        for field, choices in (
+            ("optimizer", OPTIMIZERS),
+            ("schedule", SCHEDULES),
+            ("precision", PRECISIONS),
+        ):
+            if getattr(self, field) not in choices:
+                raise unknown(f"recipe {field}", str(getattr(self, field)), choices)
+        for field in ("decay_1d", "drop_last"):
+            if type(getattr(self, field)) is not bool:
+                raise _refused(field, getattr(self, field), "True or False")
+        if not all(isinstance(name, str) for name in self.augment):
+            raise _refused("augment", self.augment, "names")
+        self._check_schedule()
+
+    def _check_schedule(self) -> None:
+        if self.warmup_epochs >= self.epochs:
+            allowed = f"less than epochs={self.epochs}, so that the peak is reached"
+            raise _refused("warmup_epochs", self.warmup_epochs, allowed)
+        if self.min_lr > self.lr:
+            raise _refused("min_lr", self.min_lr, f"at most lr={self.lr}")
+        if self.warmup_epochs > 0 and self.warmup_lr > self.lr:
+            raise _refused("warmup_lr", self.warmup_lr, f"at most lr={self.lr}")
+
+
+def _check_range(field: str, value: Any, lowest: float, closed: bool, above: float) -> None:
+    """Refuse what is no number in the range; `not (a < b)` so that nan is refused as well."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if number and (value >= lowest if closed else value > lowest) and value < above:
+        return
+    bounds = f"{'>=' if closed else '>'} {lowest}"
+    allowed = f"a number {bounds}" + (", finite" if above == math.inf else f" and < {above}")
+    raise _refused(field, value, allowed)
+
+
+def _refused(field: str, value: Any, allowed: str) -> InputError:
+    return InputError(f"recipe: {field}={value!r} is out of range; allowed: {allowed}")

@@ -1,0 +1,68 @@
+import pytest
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState, PartialState
+
+from foldtune.errors import InputError
+from foldtune.training.device import check_precision, parse_device, prepared
+
+from .tiny import vit
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_preparing_leaves_no_trace_on_the_model(precision, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
+    model = vit()
+    attributes, keys = set(vars(model)), list(model.state_dict())
+    with prepared(model, precision, "cpu") as at:
+        assert at.forward is model
+        assert set(vars(model)) == attributes
+        assert model.forward.__func__ is type(model).forward
+        with at.accelerator.autocast():
+            half = model.head(torch.zeros(1, 16)).dtype
+        assert half == (torch.bfloat16 if precision == "bf16" else torch.float32)
+    assert set(vars(model)) == attributes
+    assert list(model.state_dict()) == keys
+
+
+def test_a_forward_of_the_models_own_is_kept():
+    model = vit()
+    model.forward = own = lambda x: x
+    with prepared(model, "fp32", "cpu"):
+        pass
+    assert model.forward is own
+
+
+def test_precisions_follow_each_other_and_the_callers_accelerator_lives_on(monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
+    AcceleratorState._reset_state(reset_partial_state=True)
+    callers = Accelerator(mixed_precision="no", cpu=True)
+    for precision in ("bf16", "fp32", "bf16"):
+        with prepared(vit(), precision, "cpu") as at:
+            assert at.accelerator.mixed_precision == precision.replace("fp32", "no")
+    assert callers.mixed_precision == "no"
+    assert callers.device.type == "cpu"
+    AcceleratorState._reset_state(reset_partial_state=True)
+    with prepared(vit(), "fp32", "cpu"):
+        pass
+    assert PartialState._shared_state == AcceleratorState._shared_state == {}
+
+
+def test_bf16_is_refused_where_the_cpu_would_emulate_it(monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True, "avx512_bf16": False})
+    with pytest.raises(InputError, match="neither avx512_bf16 nor amx_bf16"):
+        check_precision("bf16", CPU)
+    check_precision("fp32", CPU)
+
+
+def test_fp16_is_refused_on_a_cpu():
+    with pytest.raises(InputError, match="fp16 needs a GPU"):
+        check_precision("fp16", CPU)
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:99", "cpu0"])
+def test_a_device_that_is_not_here_is_refused_by_name(device):
+    with pytest.raises(InputError, match=f"device '{device}'"):
+        parse_device(device)

@@ -1,0 +1,43 @@
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+
+from foldtune.errors import InputError
+from foldtune.training.host import eval_mode, host_logits, train_mode
+
+
+def test_a_frozen_batch_norm_keeps_its_statistics():
+    model = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.BatchNorm1d(4, affine=False))
+    model.requires_grad_(False)
+    train_mode(model)
+    model(torch.randn(8, 4) + 3)
+    assert model[1].running_mean.tolist() == [0, 0, 0, 0]
+    assert model[2].running_mean.abs().min() > 0
+    model[1].requires_grad_(True)
+    train_mode(model)
+    assert model[1].training
+
+
+def test_eval_mode_gives_every_module_its_own_mode_back():
+    model = nn.Sequential(nn.Dropout(), nn.Dropout())
+    model[1].eval()
+    with eval_mode(model):
+        assert not any(module.training for module in model.modules())
+    assert [module.training for module in model.modules()] == [True, True, False]
+
+
+def test_logits_are_found_in_what_transformers_return():
+    logits = torch.randn(2, 3)
+    assert host_logits(logits) is logits
+    assert host_logits(SimpleNamespace(logits=logits)) is logits
+
+
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [(torch.randn(2, 3, 4), r"shape \(2, 3, 4\)"), ({"features": 1}, "dict with no tensor")],
+)
+def test_what_is_no_logits_is_refused(output, message):
+    with pytest.raises(InputError, match=message):
+        host_logits(output)
