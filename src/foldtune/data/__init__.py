@@ -1,0 +1,1 @@
+"""Labelled images: listed, split, decoded once, augmented on the device."""
