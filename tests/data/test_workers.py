@@ -11,6 +11,7 @@ import pytest
 from PIL import ImageFile
 
 from data.conftest import encoded
+from foldtune.data import workers
 from foldtune.data.decode import Fit
 from foldtune.data.embedded import SceneReader
 from foldtune.data.workers import Job, decode_all
@@ -33,6 +34,18 @@ def test_processes_write_what_one_process_writes(tmp_path):
     assert here.file.read_bytes() == there.file.read_bytes()
     assert seen[-1] == (230, 230)
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+
+
+@pytest.mark.parametrize(("worth", "processes"), [(1e9, 0), (0.0, 2)])
+def test_processes_are_started_where_there_is_enough_to_do(tmp_path, monkeypatch, worth, processes):
+    started = []
+    worker = workers._Worker
+    monkeypatch.setattr(workers, "_Worker", lambda job: started.append(1) or worker(job))
+    monkeypatch.setattr(workers, "_WORTH", worth)
+    monkeypatch.setattr(workers, "_cores", lambda: 2)
+    one, other = (job(tmp_path, SceneReader(0), name) for name in ("one", "other"))
+    assert decode_all(one, NAMES, None, None) == decode_all(other, NAMES, 1, None)
+    assert len(started) == processes
 
 
 @dataclass(frozen=True)

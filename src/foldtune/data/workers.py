@@ -17,8 +17,9 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,8 @@ from foldtune.data.identity import image_hash
 from foldtune.errors import InputError
 
 Progress = Callable[[int, int], None]
-_FEW = 200  # images that are decoded here in less time than a process takes to start
+Chunk = tuple[int, Sequence[str]]  # the first row, and the names of the items
+_WORTH = 1.5  # seconds of work from which on processes, 0.3 s of work each to start, pay
 _CHUNK_BYTES = 4 << 20
 _START = (
     "import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); "
@@ -79,20 +81,28 @@ class Job:
 def decode_all(
     job: Job, names: Sequence[str], workers: int | None, progress: Progress | None
 ) -> tuple[list[str], dict[int, str]]:
-    """Decode every image into its row; return the rows' hashes, and why rows are broken."""
+    """Decode every image into its row; return the rows' hashes, and why rows are broken.
+
+    workers: processes, where 1 means none but this; None means one a core where that pays.
+    """
     step = max(1, min(32, _CHUNK_BYTES // job.fit.row_bytes))
     chunks = [(at, names[at : at + step]) for at in range(0, len(names), step)]
-    workers = min(workers or _cores(), len(chunks))
-    here = workers == 1 or len(names) < _FEW or not sys.executable
+    if workers is None:
+        results = _as_it_pays(job, chunks)
+    elif workers == 1:
+        results = _in_process(job, chunks)
+    else:
+        results = _in_processes(job, chunks, workers)
     hashes = [""] * len(names)
     broken: dict[int, str] = {}
     count = 0
-    for rows in _in_process(job, chunks) if here else _in_processes(job, chunks, workers):
-        hashes[rows.first : rows.first + len(rows.hashes)] = rows.hashes
-        broken |= rows.broken
-        count += len(rows.hashes)
-        if progress is not None:
-            progress(count, len(names))
+    with contextlib.closing(results):  # an interrupted run must not leave processes at work
+        for rows in results:
+            hashes[rows.first : rows.first + len(rows.hashes)] = rows.hashes
+            broken |= rows.broken
+            count += len(rows.hashes)
+            if progress is not None:
+                progress(count, len(names))
     return hashes, dict(sorted(broken.items()))
 
 
@@ -114,16 +124,27 @@ def _cores() -> int:
     return os.cpu_count() or 1
 
 
-def _in_process(job: Job, chunks: Sequence[tuple[int, Sequence[str]]]) -> Iterator[Rows]:
+def _as_it_pays(job: Job, chunks: Sequence[Chunk]) -> Generator[Rows]:
+    """Decode the first chunk here, and by its pace the others here or in processes."""
+    begun = time.perf_counter()
+    first = job.rows(*chunks[0])
+    pace = time.perf_counter() - begun
+    yield first
+    rest, cores = chunks[1:], _cores()
+    if cores > 1 and sys.executable and pace * len(rest) > _WORTH:
+        yield from _in_processes(job, rest, cores)
+    else:
+        yield from _in_process(job, rest)
+
+
+def _in_process(job: Job, chunks: Sequence[Chunk]) -> Generator[Rows]:
     for chunk in chunks:
         yield job.rows(*chunk)
 
 
-def _in_processes(
-    job: Job, chunks: Sequence[tuple[int, Sequence[str]]], workers: int
-) -> Iterator[Rows]:
+def _in_processes(job: Job, chunks: Sequence[Chunk], workers: int) -> Generator[Rows]:
     """Each chunk's rows as they come; one thread feeds one process."""
-    waiting: queue.SimpleQueue[tuple[int, Sequence[str]]] = queue.SimpleQueue()
+    waiting: queue.SimpleQueue[Chunk] = queue.SimpleQueue()
     done: queue.SimpleQueue[Rows | Exception] = queue.SimpleQueue()
     stop = threading.Event()
     for chunk in chunks:
@@ -139,7 +160,7 @@ def _in_processes(
         except Exception as error:
             done.put(error)
 
-    threads = [threading.Thread(target=feed, daemon=True) for _ in range(workers)]
+    threads = [threading.Thread(target=feed, daemon=True) for _ in range(min(workers, len(chunks)))]
     for thread in threads:
         thread.start()
     try:
@@ -174,7 +195,7 @@ class _Worker:
             self.process.stdin.close()
         self.process.wait()
 
-    def rows(self, chunk: tuple[int, Sequence[str]]) -> Rows:
+    def rows(self, chunk: Chunk) -> Rows:
         assert self.process.stdout is not None
         self._send(chunk)
         try:
