@@ -85,7 +85,7 @@ def test_images_shared_between_train_and_test_are_counted(make_folder, cache):
 
 @pytest.mark.parametrize("spec", ["digits", "shapes/position"])
 def test_embedded_data_goes_the_same_way(spec, cache):
-    data = load_data(spec, size=8, cache=cache)
+    data = load_data(Path(spec), size=8, cache=cache)
     seen = []
     again = load_data("embedded:" + spec, size=8, cache=cache, progress=lambda *at: seen.append(at))
     assert data.identity == again.identity

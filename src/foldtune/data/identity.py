@@ -15,12 +15,11 @@ def digest(parts: Iterable[str | bytes | int]) -> str:
 
     Names of files that are not valid UTF-8 hold lone surrogates, hence `surrogatepass`.
     """
-    total = hashlib.blake2b(digest_size=_BYTES)
+    total = bytearray()
     for part in parts:
         data = part if isinstance(part, bytes) else str(part).encode("utf-8", "surrogatepass")
-        total.update(len(data).to_bytes(8, "little"))
-        total.update(data)
-    return total.hexdigest()
+        total += len(data).to_bytes(8, "little") + data
+    return hashlib.blake2b(total, digest_size=_BYTES).hexdigest()
 
 
 def image_hash(pixels: np.ndarray) -> str:

@@ -6,7 +6,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from posixpath import splitext
 
 from foldtune.data.splits import split_name
 from foldtune.errors import InputError
@@ -38,7 +38,7 @@ def pictures(names: Iterable[str]) -> tuple[list[str], dict[str, int]]:
     for name in names:
         if hidden(name):
             continue
-        suffix = PurePosixPath(name).suffix.lower()
+        suffix = splitext(name)[1].lower()
         if suffix in SUFFIXES:
             kept.append(name)
         else:

@@ -109,8 +109,9 @@ def load_data(
 
 
 def _listing(spec: str | Path) -> Listing:
-    if isinstance(spec, str) and is_embedded(spec) and not Path(spec).exists():
-        return embedded_listing(spec)
+    text = Path(spec).as_posix()
+    if is_embedded(text) and not Path(spec).exists():
+        return embedded_listing(text)
     try:
         return read_source(spec)
     except InputError as error:
