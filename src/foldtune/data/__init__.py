@@ -1,0 +1,9 @@
+"""Labelled images: from a folder, zip, table or embedded set to a decode-once array with splits.
+
+`augment` is imported from its own module: it needs torch, which listing and decoding do not.
+"""
+
+from foldtune.data.pixels import ImageData, load_data
+from foldtune.data.sources import Item, Listing, read_source
+
+__all__ = ["ImageData", "Item", "Listing", "load_data", "read_source"]

@@ -1,0 +1,135 @@
+"""Normalisation and augmentation of a whole batch at once, on the device that holds it.
+
+Every image of a batch is flipped and cropped by its own draw. The draws are made on the CPU, so
+a run sees the same crops on every device. Flip and crop are linear and read no pixel outside the
+image, so they commute with normalisation: augment before it or after.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from foldtune.errors import InputError, unknown
+
+AUGMENTATIONS = ("flip", "crop")
+_TRIES = 10  # boxes drawn per image, of which the first that fits is taken
+
+
+@dataclass(frozen=True)
+class Normalise:
+    """(x - mean) / std per colour, for images in 0..1."""
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    def __post_init__(self) -> None:
+        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
+            raise InputError(
+                f"normalisation by mean {self.mean} and std {self.std} is impossible; "
+                "give three of each, every std above 0"
+            )
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """images: (batch, 3, height, width), float."""
+        mean, std = (images.new_tensor(v).view(3, 1, 1) for v in (self.mean, self.std))
+        return (images - mean) / std
+
+
+def to_float(batch: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """Bytes as normalised floats: (batch, height, width, 3) uint8 to (batch, 3, height, width).
+
+    Mean 0 and std 1 leave the range 0..1. float32, whatever the precision of the model.
+    """
+    if batch.dtype != torch.uint8 or batch.ndim != 4 or batch.shape[3] != 3:
+        raise InputError(
+            f"a batch of images must be uint8 (batch, height, width, 3), but is "
+            f"{str(batch.dtype).removeprefix('torch.')} {tuple(batch.shape)}"
+        )
+    normalise = Normalise(tuple(mean), tuple(std))  # type: ignore[arg-type]
+    images = batch.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)
+    return normalise(images.div_(255))
+
+
+def augment(
+    images: Tensor,
+    kinds: tuple[str, ...],
+    generator: torch.Generator,
+    *,
+    scale: tuple[float, float] = (0.25, 1.0),
+    ratio: tuple[float, float] = (3 / 4, 4 / 3),
+) -> Tensor:
+    """Random crop and flip of each image of a batch; no kinds, no change.
+
+    images: (batch, 3, height, width), float. `crop`: a box of `scale` of the area (uniform) and
+    of an aspect within `ratio` (log-uniform), anywhere inside, resized bilinearly to the full
+    image; `flip`: left to right, for every other image on average. The crop comes first whatever
+    the order of the kinds. The generator lives on the CPU.
+    """
+    for kind in kinds:
+        if kind not in AUGMENTATIONS:
+            raise unknown("augmentation", kind, AUGMENTATIONS)
+    if generator.device.type != "cpu":
+        raise InputError(
+            f"the generator of the augmentation is on {generator.device}; make it on the CPU, "
+            "torch.Generator(), so that a run can be repeated on any device"
+        )
+    if "crop" in kinds:
+        images = _crop(images, draw_boxes(len(images), images.shape[2:], scale, ratio, generator))
+    if "flip" in kinds:
+        flipped = torch.rand(len(images), generator=generator) < 0.5
+        images = torch.where(flipped.to(images.device).view(-1, 1, 1, 1), images.flip(3), images)
+    return images
+
+
+def draw_boxes(
+    count: int,
+    shape: Sequence[int],
+    scale: tuple[float, float],
+    ratio: tuple[float, float],
+    generator: torch.Generator,
+) -> Tensor:
+    """Random boxes inside an image: (count, 4), as top, left, height and width in 0..1.
+
+    shape: height and width. Of ten draws of area and aspect per image the first whose box fits is
+    taken; if none does, the whole image.
+    """
+    if not 0 < scale[0] <= scale[1] <= 1 or not 0 < ratio[0] <= ratio[1]:
+        raise InputError(
+            f"a crop of scale {scale} and ratio {ratio} is impossible; "
+            "scale must rise within 0..1, and ratio above 0"
+        )
+    draws = torch.rand(4, count, _TRIES, generator=generator, dtype=torch.float64)
+    area = scale[0] + (scale[1] - scale[0]) * draws[0]
+    low, high = math.log(ratio[0]), math.log(ratio[1])
+    aspect = torch.exp(low + (high - low) * draws[1]) * shape[0] / shape[1]
+    height, width = torch.sqrt(area / aspect), torch.sqrt(area * aspect)
+    fits = (height <= 1) & (width <= 1)
+    first = fits.int().argmax(1, keepdim=True)
+    height, width = (side.where(fits, 1.0).gather(1, first)[:, 0] for side in (height, width))
+    top, left = draws[2, :, 0] * (1 - height), draws[3, :, 0] * (1 - width)
+    return torch.stack([top, left, height, width], 1)
+
+
+def _crop(images: Tensor, boxes: Tensor) -> Tensor:
+    """Resize each image's box to the full image.
+
+    A box is never larger than the image, so pixels are only spread, never merged, and bilinear
+    sampling needs no antialiasing. The full box gives the image back to 1e-4 of its range (the
+    sampling grid is float32). One core, 64 x 3 x 224 x 224: grid_sample 0.10 s, the same by two
+    batched products with interpolation matrices 0.26 s, by gathering rows, then columns 0.22 s.
+    """
+    top, left, height, width = boxes.unbind(1)
+    affine = boxes.new_zeros(len(boxes), 2, 3)
+    affine[:, 0, 0], affine[:, 1, 1] = width, height
+    affine[:, 0, 2], affine[:, 1, 2] = 2 * left + width - 1, 2 * top + height - 1
+    affine = affine.to(images.device, torch.float32)
+    grid = F.affine_grid(affine, list(images.shape), align_corners=False)
+    # Half precision would misplace the samples by whole pixels, so the crop is float32 in any case.
+    cropped = F.grid_sample(images.float(), grid, padding_mode="border", align_corners=False)
+    return cropped.to(images.dtype)

@@ -1,0 +1,116 @@
+"""One image: from the bytes of a file to (size, size, 3) uint8."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from foldtune.errors import InputError, unknown
+
+INTERPOLATIONS = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+RESIZES = ("squash", "crop")
+_LARGEST = 4096  # pixels a side; beyond it a size is a slip of the pen
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How an image is brought to a square of `size` pixels.
+
+    squash: both sides to `size`, whatever the aspect (the rule of VTAB). crop: the shorter side to
+    size * 256 / 224, rounded, then the central square (the usual rule of ImageNet).
+    """
+
+    size: int
+    resize: str = "squash"
+    interpolation: str = "bicubic"
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.size <= _LARGEST:
+            raise InputError(f"image size {self.size} is not between 1 and {_LARGEST} pixels")
+        if self.resize not in RESIZES:
+            raise unknown("resize", self.resize, RESIZES)
+        if self.interpolation not in INTERPOLATIONS:
+            raise unknown("interpolation", self.interpolation, INTERPOLATIONS)
+
+    @property
+    def row_bytes(self) -> int:
+        return self.size * self.size * 3
+
+    @property
+    def geometry(self) -> tuple[int, str, str]:
+        """What of it enters an identity."""
+        return self.size, self.resize, self.interpolation
+
+    def apply(self, image: Image.Image) -> Image.Image:
+        method = INTERPOLATIONS[self.interpolation]
+        if self.resize == "squash":
+            return image.resize((self.size, self.size), method)
+        width, height = image.size
+        short = round(self.size * 256 / 224)
+        if width <= height:
+            width, height = short, max(short, round(short * height / width))
+        else:
+            width, height = max(short, round(short * width / height)), short
+        left, top = (width - self.size) // 2, (height - self.size) // 2
+        box = (left, top, left + self.size, top + self.size)
+        return image.resize((width, height), method).crop(box)
+
+
+def decode(data: bytes, fit: Fit) -> np.ndarray:
+    """The image in `data` as (size, size, 3) uint8; raises whatever the decoder raises."""
+    with Image.open(io.BytesIO(data)) as image:
+        image.load()
+        upright: Image.Image = image
+        # A camera's broken EXIF block is no reason to lose a sound picture.
+        with contextlib.suppress(Exception):
+            upright = ImageOps.exif_transpose(image)
+        return np.asarray(fit.apply(to_rgb(upright)))
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Any mode as 8-bit RGB.
+
+    Transparent pixels are composited on white: that is how cut-outs are shown, while dropping the
+    alpha channel would bring up whatever colours the drawing program left below it. 16-bit grey
+    is scaled by its full range, never by the image's own, so that brightness stays comparable;
+    32-bit floats are read as 0..1 if none is above 1, else as 0..255. Of an animation, the first
+    frame.
+    """
+    if image.mode == "I" or image.mode.startswith("I;16"):
+        wide = np.clip(np.asarray(image).astype(np.int64), 0, 65535)
+        return Image.fromarray(((wide + 128) // 257).astype(np.uint8)).convert("RGB")
+    if image.mode == "F":
+        real = np.nan_to_num(np.asarray(image))
+        scale = 255.0 if real.max() <= 1 else 1.0
+        return Image.fromarray(np.clip(real * scale + 0.5, 0, 255).astype(np.uint8)).convert("RGB")
+    if image.has_transparency_data:
+        full = image.convert("RGBA")
+        white = Image.new("RGBA", full.size, (255, 255, 255, 255))
+        return Image.alpha_composite(white, full).convert("RGB")
+    return image.convert("RGB")
+
+
+def read_image(read: Callable[[str], bytes], name: str, fit: Fit) -> np.ndarray | str:
+    """The decoded image, or in a few words why there is none."""
+    try:
+        data = read(name)
+        return decode(data, fit) if data else "empty file"
+    except UnidentifiedImageError:
+        return "not an image"
+    except FileNotFoundError:
+        return "no such file"
+    except Exception as error:  # damaged files raise nearly every type there is
+        if "truncated" in str(error).lower():
+            return "truncated"
+        text = " ".join(str(error).split())[:80]
+        return text or type(error).__name__

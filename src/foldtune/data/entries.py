@@ -1,0 +1,146 @@
+"""The files of the pixel store: written whole or not at all, and told from damaged ones.
+
+An entry is a folder named by the identity of what it holds:
+    pixels.raw    rows of (size, size, 3) uint8
+    entry.json    geometry, classes, and label and hash of each row
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import shutil
+import socket
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from foldtune.data.identity import digest, image_hash
+
+FORMAT = 1
+_STALE = 2 * 86400  # seconds after which another machine's temporary folder is rubbish
+_CHECKED = 8  # images of an entry whose pixels are hashed again when it is opened
+
+
+def open_entry(folder: Path) -> tuple[np.memmap, dict[str, Any]] | None:
+    """The pixels of an entry and what it says of them, or None if it is absent or damaged.
+
+    Checked: the description's own hash, the identity against the folder's name, the size of the
+    pixels, and the hashes of a few images all over the file.
+    """
+    about = read_json(folder / "entry.json")
+    if about is None or about["format"] != FORMAT or about["identity"] != folder.name:
+        return None
+    size, count = about["geometry"][0], len(about["labels"])
+    path = folder / "pixels.raw"
+    try:
+        if path.stat().st_size != count * size * size * 3:
+            return None
+        pixels = np.memmap(path, np.uint8, "r", shape=(count, size, size, 3))
+    except (OSError, ValueError):
+        return None
+    some = np.unique(np.linspace(0, count - 1, _CHECKED).astype(int))
+    sound = all(image_hash(pixels[row]) == about["hashes"][row] for row in some)
+    return (pixels, about) if sound else None
+
+
+def publish(entry: Path, final: Path, temporary: Path) -> None:
+    """Give a complete entry its name, unless a sound one has it; a damaged one is moved away."""
+    for attempt in range(10):
+        if open_entry(final) is not None:
+            return
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(final, temporary / f"damaged{attempt}")
+        try:
+            os.rename(entry, final)
+            return
+        except OSError as error:
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                raise
+
+
+def permute(file: Path, order: Sequence[int], kept: int, row_bytes: int) -> None:
+    """Bring row order[i] of a file to row i, in place, and cut it after `kept` rows.
+
+    Each cycle is walked with one row in memory, so a store that fills the disk needs no second.
+    """
+    moved = [False] * len(order)
+    with file.open("r+b") as rows:
+
+        def read(row: int) -> bytes:
+            rows.seek(row * row_bytes)
+            return rows.read(row_bytes)
+
+        def write(row: int, data: bytes) -> None:
+            rows.seek(row * row_bytes)
+            rows.write(data)
+
+        for start in range(len(order)):
+            if moved[start] or order[start] == start:
+                continue
+            first, row = read(start), start
+            while order[row] != start:
+                write(row, read(order[row]))
+                moved[row] = True
+                row = order[row]
+            write(row, first)
+            moved[row] = True
+        rows.truncate(kept * row_bytes)
+        rows.flush()
+        os.fsync(rows.fileno())
+
+
+@contextlib.contextmanager
+def temporary_folder(cache: Path) -> Iterator[Path]:
+    """A folder inside the cache to build in; what killed builds left there is removed first."""
+    for folder in cache.glob("tmp-*"):
+        with contextlib.suppress(OSError):
+            if _abandoned(folder):
+                shutil.rmtree(folder, ignore_errors=True)
+    prefix = f"tmp-{socket.gethostname()}-{os.getpid()}-"
+    folder = Path(tempfile.mkdtemp(prefix=prefix, dir=cache))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _abandoned(folder: Path) -> bool:
+    """Whether the process named in a temporary folder is dead; elsewhere, whether it is old."""
+    host, process, _ = folder.name.removeprefix("tmp-").rsplit("-", 2)
+    if time.time() - folder.stat().st_mtime > _STALE:
+        return True
+    # Only POSIX can ask by signal 0; Windows would end the process.
+    if os.name != "posix" or host != socket.gethostname():
+        return False
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON file that tells whether it is whole."""
+    text = json.dumps(content)
+    with path.open("w") as file:
+        json.dump({"hash": digest([text]), "content": text}, file)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The content of a JSON file of ours, or None if it is absent, cut off or altered."""
+    try:
+        outer = json.loads(path.read_text())
+        return json.loads(outer["content"]) if outer["hash"] == digest([outer["content"]]) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

@@ -1,0 +1,146 @@
+"""Labelled images, decoded and split: what everything above the data floor works on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from foldtune.data.decode import Fit
+from foldtune.data.embedded import embedded_listing, embedded_names, is_embedded
+from foldtune.data.identity import split_hash
+from foldtune.data.sources import Listing, read_source
+from foldtune.data.splits import SPLITS, complete_splits
+from foldtune.data.store import Stored, default_cache, fetch
+from foldtune.data.workers import Progress
+from foldtune.errors import InputError, unknown
+
+
+@dataclass(frozen=True, eq=False)
+class ImageData:
+    """Decoded images with labels and splits. The identity fixes pixels, labels and row order."""
+
+    name: str
+    pixels: np.ndarray = field(repr=False)  # (images, height, width, 3) uint8, read-only
+    labels: np.ndarray = field(repr=False)  # (images,) int64
+    classes: tuple[str, ...]
+    names: tuple[str, ...] = field(repr=False)  # of the items, as their source calls them
+    splits: Mapping[str, np.ndarray] = field(repr=False)  # sorted int64 rows, disjoint
+    identity: str
+    facts: Mapping[str, Any]  # ready for JSON
+
+    def split(self, *names: str) -> np.ndarray:
+        """The sorted rows of one split, or of several together."""
+        for name in names:
+            if name not in self.splits:
+                raise unknown("split", name, self.splits)
+        return np.sort(np.concatenate([np.empty(0, np.int64), *(self.splits[n] for n in names)]))
+
+
+def load_data(
+    spec: str | Path,
+    *,
+    size: int,
+    interpolation: str = "bicubic",
+    resize: str = "squash",
+    seed: int = 0,
+    skip_broken: bool = False,
+    cache: Path | None = None,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> ImageData:
+    """Load labelled images, decoded once and reused by every later call.
+
+    spec: a folder, .zip, .csv or .parquet (see `read_source` for layouts); or `digits`,
+    `shapes/count`, `shapes/position`, `shapes/orientation`, also with `embedded:` in front. A path
+    that exists wins over an embedded name. size: pixels a side; resize: `squash` or `crop` (see
+    `Fit`). seed: of the splits that are not given (rules in splits.py); embedded images are the
+    same under every seed. skip_broken: leave unreadable images out, and list them in
+    `facts["skipped"]`, instead of refusing the source. workers: processes, 1 for none but this;
+    by default one a core, where there is enough to decode to be worth their start. progress:
+    called with the images done and in all, and never when everything was decoded before.
+
+    >>> data = load_data("digits", size=16)  # doctest: +SKIP
+    >>> data.pixels[data.split("train", "val")].shape  # doctest: +SKIP
+    (1437, 16, 16, 3)
+    """
+    fit = Fit(size, resize, interpolation)
+    if workers is not None and workers < 1:
+        raise InputError(f"workers is {workers}; at least one must do the work")
+    listing = _listing(spec)
+    stored = fetch(
+        listing,
+        fit,
+        default_cache() if cache is None else Path(cache).expanduser(),
+        skip_broken=skip_broken,
+        workers=workers,
+        progress=progress,
+    )
+    _refuse_lost_classes(listing, stored)
+    items = [listing.items[row] for row in stored.rows]
+    given = [item.split for item in items]
+    splits, rule = complete_splits(given, stored.labels, stored.hashes, listing.classes, seed)
+    facts = {
+        "source": str(spec),
+        "size": size,
+        "resize": resize,
+        "interpolation": interpolation,
+        "counts": {name: len(splits[name]) for name in SPLITS},
+        "split_rule": rule,
+        "seed": seed,
+        "split_hash": split_hash(splits),
+        "shared_with_train": _shared_with_train(stored, splits),
+        "skipped": dict(stored.skipped),
+        "ignored": dict(listing.ignored),
+    }
+    return ImageData(
+        name=_short_name(spec),
+        pixels=stored.pixels,
+        labels=stored.labels,
+        classes=listing.classes,
+        names=tuple(item.name for item in items),
+        splits=splits,
+        identity=stored.identity,
+        facts=facts,
+    )
+
+
+def _listing(spec: str | Path) -> Listing:
+    text = Path(spec).as_posix()
+    if is_embedded(text) and not Path(spec).exists():
+        return embedded_listing(text)
+    try:
+        return read_source(spec)
+    except InputError as error:
+        if Path(spec).expanduser().exists():
+            raise
+        raise InputError(f"{error}; embedded data: {', '.join(embedded_names())}") from error
+
+
+def _refuse_lost_classes(listing: Listing, stored: Stored) -> None:
+    present = set(stored.labels.tolist())
+    lost = [name for label, name in enumerate(listing.classes) if label not in present]
+    if lost:
+        raise InputError(
+            f"no image of class {', '.join(lost[:5])} can be read ({len(lost)} such classes); "
+            "repair its images, or remove the class"
+        )
+
+
+def _short_name(spec: str | Path) -> str:
+    text = str(spec).removeprefix("embedded:")
+    path = Path(spec).expanduser()
+    if not path.exists():
+        return text
+    return path.resolve().name if path.is_dir() else path.stem
+
+
+def _shared_with_train(stored: Stored, splits: Mapping[str, np.ndarray]) -> dict[str, int]:
+    """How many images of val and of test are, pixel for pixel, also in train."""
+    train = {stored.hashes[row] for row in splits["train"]}
+    return {
+        name: sum(stored.hashes[row] in train for row in splits[name]) for name in ("val", "test")
+    }

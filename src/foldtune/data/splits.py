@@ -1,0 +1,140 @@
+"""Train, val and test: as given, or stratified and seeded, complete in every case.
+
+Rules (the one that was used is told in words beside the splits):
+- train, val and test given: as given.
+- train and test given: val is a stratified 20 % of train.
+- train and val given: the given val serves as test, and val is a stratified 20 % of train. So the
+  images meant for judging are read once, by the winner, and selection has images of its own.
+- nothing given, or train alone: stratified 60/20/20.
+- anything else (no train; a split for some images only) is refused.
+A class with images in val or test but none in train is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from foldtune.data.identity import digest
+from foldtune.errors import InputError
+
+SPLITS = ("train", "val", "test")
+_ALIASES = {"valid": "val", "validation": "val", **{name: name for name in SPLITS}}
+_HOLD_OUT = {"train": 0.8, "val": 0.2}
+_THREE_WAY = {"train": 0.6, "val": 0.2, "test": 0.2}
+
+
+def split_name(text: str) -> str | None:
+    """The split that a folder or a cell names ('Valid' is 'val'), or None."""
+    return _ALIASES.get(text.strip().casefold())
+
+
+def complete_splits(
+    given: Sequence[str | None],
+    labels: np.ndarray,
+    keys: Sequence[str],
+    classes: Sequence[str],
+    seed: int,
+) -> tuple[dict[str, np.ndarray], str]:
+    """Sorted, disjoint rows of train, val and test, and the rule in words.
+
+    given: each row's split or None; labels: (rows,); keys: each row's pixel hash, which with the
+    seed alone decides the drawing.
+    """
+    named = {name for name in given if name is not None}
+    if None in given and named:
+        row = list(given).index(None)
+        raise InputError(
+            f"a split is given for some images only: {len(given) - given.count(None)} of "
+            f"{len(given)} have one, image {row} has none; give one for every image or for none"
+        )
+    if named - {"train"} and "train" not in named:
+        raise InputError(
+            f"the splits given are {_listed(sorted(named))}, without train; "
+            "add a train split, or give none at all and have them drawn"
+        )
+    rows = {name: np.flatnonzero([g == name for g in given]) for name in SPLITS}
+    if named <= {"train"}:
+        drawn = stratified(np.arange(len(labels)), labels, keys, classes, _THREE_WAY, seed)
+        return drawn, f"stratified 60/20/20, seed {seed}"
+    _refuse_untrained(rows, labels, classes)
+    if named == set(SPLITS):
+        return rows, "as given"
+    rule = f"val: stratified 20 % of train, seed {seed}; test: as given"
+    if "test" not in named:
+        rows["test"] = rows["val"]
+        rule = f"test: the given val; val: stratified 20 % of train, seed {seed}"
+    return {**rows, **stratified(rows["train"], labels, keys, classes, _HOLD_OUT, seed)}, rule
+
+
+def stratified(
+    rows: np.ndarray,
+    labels: np.ndarray,
+    keys: Sequence[str],
+    classes: Sequence[str],
+    fractions: Mapping[str, float],
+    seed: int,
+) -> dict[str, np.ndarray]:
+    """Draw each split from every class, in proportion, by largest remainder.
+
+    The images of a class are ordered by the hash of (seed, key), so the drawing depends on the
+    pictures and the seed alone: not on file names, file order or a generator's version. Identical
+    pictures share a key and mostly fall into one split. A class of two gives one image to val, a
+    class of three or more at least one to each split; a class of one is refused.
+    """
+    by_class = [rows[labels[rows] == c] for c in range(len(classes))]
+    single = [classes[c] for c, members in enumerate(by_class) if len(members) == 1]
+    if single:
+        raise InputError(
+            f"too few images to draw {_listed(list(fractions))}: one image only in class "
+            f"{_listed(single)}; every class needs 2, and 3 where a test split is drawn: "
+            "add images, remove the class, or give the splits as folders"
+        )
+    drawn: dict[str, list[int]] = {name: [] for name in fractions}
+    for members in by_class:
+        ordered = sorted(members.tolist(), key=lambda row: (digest([seed, keys[row]]), row))
+        start = 0
+        for name, count in _shares(len(ordered), fractions).items():
+            drawn[name] += ordered[start : start + count]
+            start += count
+    empty = [name for name, members in drawn.items() if not members]
+    if empty:
+        raise InputError(
+            f"too few images to draw {_listed(list(fractions))}: {_listed(empty)} would be empty, "
+            "since no class has 3 images; add images, or give the splits as folders"
+        )
+    return {name: np.sort(np.array(members, dtype=np.int64)) for name, members in drawn.items()}
+
+
+def _shares(total: int, fractions: Mapping[str, float]) -> dict[str, int]:
+    """How many of a class's images each split gets: largest remainder, then at least one each."""
+    names = list(fractions)
+    exact = {name: total * fractions[name] for name in names}
+    counts = {name: int(exact[name] + 1e-9) for name in names}
+    by_remainder = sorted(names, key=lambda n: (counts[n] - exact[n], names.index(n)))
+    for name in by_remainder[: total - sum(counts.values())]:
+        counts[name] += 1
+    for name in names[:total]:
+        if counts[name] == 0:
+            counts[max(names, key=lambda n: counts[n])] -= 1
+            counts[name] = 1
+    return counts
+
+
+def _refuse_untrained(
+    rows: Mapping[str, np.ndarray], labels: np.ndarray, classes: Sequence[str]
+) -> None:
+    trained = set(labels[rows["train"]].tolist())
+    for name in ("val", "test"):
+        missing = sorted(set(labels[rows[name]].tolist()) - trained)
+        if missing:
+            raise InputError(
+                f"no training image of class {_listed([classes[c] for c in missing])}, which "
+                f"{name} holds; add images to train, or remove the class from {name}"
+            )
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return ", ".join(names[:5]) + more

@@ -1,0 +1,183 @@
+"""Decode once: pixels on disk, keyed by identity and reused by every later run.
+
+    <cache>/<identity>/          an entry (entries.py)
+    <cache>/requests/<key>.json  which identity a listing led to, and which item is which row
+
+The key of a request is made of what is known without reading an image, so a second run reads none.
+Rows are ordered by (label, pixel hash): one identity means one array, byte for byte, whatever
+folder, zip or table it came from. Nothing is ever changed in place: an entry is built in a
+temporary folder and renamed when complete, so a kill leaves only rubbish that the next build
+clears, and of two processes that build the same entry one throws its own away.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from foldtune.data.decode import Fit
+from foldtune.data.entries import (
+    FORMAT,
+    open_entry,
+    permute,
+    publish,
+    read_json,
+    temporary_folder,
+    write_json,
+)
+from foldtune.data.identity import data_identity, digest
+from foldtune.data.sources import Listing
+from foldtune.data.workers import Job, Progress, decode_all
+from foldtune.errors import InputError
+
+_SPARE = 1 << 20  # bytes that the small files beside the pixels may take
+
+
+@dataclass(frozen=True, eq=False)
+class Stored:
+    """An entry as one listing sees it. rows: of each row, the index of the listing's item."""
+
+    identity: str
+    pixels: np.memmap
+    labels: np.ndarray
+    hashes: tuple[str, ...]
+    rows: tuple[int, ...]
+    skipped: Mapping[str, str]  # name and reason of each item that could not be decoded
+
+
+def default_cache() -> Path:
+    """`$XDG_CACHE_HOME/foldtune/pixels`, or `~/.cache/foldtune/pixels`."""
+    home = os.environ.get("XDG_CACHE_HOME")
+    return (Path(home) if home else Path.home() / ".cache") / "foldtune" / "pixels"
+
+
+def fetch(
+    listing: Listing,
+    fit: Fit,
+    cache: Path,
+    *,
+    skip_broken: bool = False,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> Stored:
+    """The decoded images of a listing: found in the cache, or decoded into it.
+
+    Images that cannot be decoded are refused, all at once; with `skip_broken` they are left out.
+    """
+    request = cache / "requests" / f"{request_key(listing, fit)}.json"
+    stored = _find(cache, request) if listing.stamps else None
+    for _ in range(3):  # an entry may vanish again before it is opened: somebody clears the cache
+        if stored is not None:
+            break
+        try:
+            _build(cache, request, listing, fit, skip_broken, workers, progress)
+        except OSError as error:
+            raise _no_store(cache, error, len(listing.items) * fit.row_bytes) from error
+        stored = _find(cache, request)
+    if stored is None:
+        raise InputError(
+            f"the decoded images in {cache} vanish or change as soon as they are written; "
+            "let no other program clear the folder, or give another (cache)"
+        )
+    if stored.skipped and not skip_broken:
+        raise _unreadable(stored.skipped, len(listing.items))
+    return stored
+
+
+def request_key(listing: Listing, fit: Fit) -> str:
+    """The hash of what is known of a listing without reading an image."""
+    items = [part for item in listing.items for part in (item.name, item.label)]
+    shape = [len(listing.classes), *listing.classes, len(listing.items), *items]
+    return digest(["request", FORMAT, *fit.geometry, listing.origin, *shape, *listing.stamps])
+
+
+def _find(cache: Path, request: Path) -> Stored | None:
+    """The entry that a request led to before, or None if there is none or it is damaged."""
+    about = read_json(request)
+    found = open_entry(cache / about["identity"]) if about is not None else None
+    if about is None or found is None:
+        return None
+    pixels, entry = found
+    return Stored(
+        identity=about["identity"],
+        pixels=pixels,
+        labels=np.array(entry["labels"], dtype=np.int64),
+        hashes=tuple(entry["hashes"]),
+        rows=tuple(about["rows"]),
+        skipped=about["skipped"],
+    )
+
+
+def _build(
+    cache: Path,
+    request: Path,
+    listing: Listing,
+    fit: Fit,
+    skip_broken: bool,
+    workers: int | None,
+    progress: Progress | None,
+) -> None:
+    """Decode a listing into an entry, publish it, and note which request led to it."""
+    request.parent.mkdir(parents=True, exist_ok=True)
+    names = [item.name for item in listing.items]
+    labels = [item.label for item in listing.items]
+    with temporary_folder(cache) as temporary:
+        if shutil.disk_usage(cache).free < len(names) * fit.row_bytes + _SPARE:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        entry = temporary / "entry"
+        entry.mkdir()
+        file = entry / "pixels.raw"
+        file.touch()
+        os.truncate(file, len(names) * fit.row_bytes)
+        hashes, broken = decode_all(Job(listing.open, fit, file), names, workers, progress)
+        skipped = {names[row]: why for row, why in broken.items()}
+        if skipped and (not skip_broken or len(broken) == len(names)):
+            raise _unreadable(skipped, len(names))
+        rows = [row for row in range(len(names)) if row not in broken]
+        rows.sort(key=lambda row: (labels[row], hashes[row], names[row]))
+        permute(file, [*rows, *broken], len(rows), fit.row_bytes)
+        about = _describe([hashes[r] for r in rows], [labels[r] for r in rows], listing, fit)
+        write_json(entry / "entry.json", about)
+        publish(entry, cache / about["identity"], temporary)
+        found = {"identity": about["identity"], "rows": rows, "skipped": skipped}
+        write_json(temporary / "request.json", found)
+        os.replace(temporary / "request.json", request)
+
+
+def _describe(hashes: list[str], labels: list[int], listing: Listing, fit: Fit) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "identity": data_identity(hashes, labels, listing.classes, fit.geometry),
+        "geometry": fit.geometry,
+        "classes": list(listing.classes),
+        "labels": labels,
+        "hashes": hashes,
+    }
+
+
+def _unreadable(skipped: Mapping[str, str], count: int) -> InputError:
+    named = ", ".join(f"{name} ({why})" for name, why in list(skipped.items())[:5])
+    more = f" and {len(skipped) - 5} more" if len(skipped) > 5 else ""
+    cure = "none is left: check the source"
+    if len(skipped) < count:
+        cure = "repair or remove them, or go on without them (skip_broken)"
+    return InputError(f"{len(skipped)} of {count} images cannot be read: {named}{more}; {cure}")
+
+
+def _no_store(cache: Path, error: OSError, pixels: int) -> InputError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return InputError(
+            f"no space left for the decoded images in {cache}: {pixels + _SPARE:,} bytes needed; "
+            "free some, use a smaller size, or give a folder on another disk (cache)"
+        )
+    return InputError(
+        f"cannot keep the decoded images in {cache}: {error.strerror or error}; "
+        "give a folder that can be written (cache)"
+    )
