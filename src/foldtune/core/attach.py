@@ -6,6 +6,7 @@ import contextlib
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -22,8 +23,17 @@ from foldtune.errors import InputError
 log = logging.getLogger("foldtune")
 
 
+class HasExample(Protocol):
+    """A model with its example, as a Backbone is."""
+
+    @property
+    def model(self) -> nn.Module: ...
+
+    def example(self, batch: int = 2) -> Tensor: ...
+
+
 def attach(
-    model: nn.Module,
+    model: nn.Module | HasExample,
     method: Method,
     *,
     example: Tensor | None = None,
@@ -33,8 +43,9 @@ def attach(
 ) -> Attachment:
     """Attach `method` to `model` in place, freeze the rest, and return the attachment.
 
-    example: images (B, 3, H, W) for the probe and the dry run; zeros-free noise of the host's own
-    `pretrained_cfg` input size by default. num_classes: replace the classifier by a fresh Linear
+    model: any nn.Module, or a Backbone, which brings its example along.
+    example: images (B, 3, H, W) for the probe and the dry run; by default noise of the input size
+    in the host's own `pretrained_cfg`. num_classes: replace the classifier by a fresh Linear
     (None keeps it); either way the classifier trains. head: path(s) of the classifier, where the
     host does not name it. seed: draw the initial values from this seed and leave torch's global
     generator untouched; None draws from the global generator.
@@ -45,6 +56,9 @@ def attach(
     Raises InputError, with the model as it was, where the method has no place in the model or a
     trainable tensor would get no gradient.
     """
+    if not isinstance(model, nn.Module):
+        example = model.example() if example is None else example
+        model = model.model
     if hasattr(model, CONTAINER):
         raise InputError(
             f"{type(model).__name__} carries an attachment already; detach() or merge() it first, "

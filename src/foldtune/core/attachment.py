@@ -112,6 +112,15 @@ class Attachment:
                 p.requires_grad_(True)
                 self._head_start[f"{path}.{name}"] = p.detach().clone()
 
+    def start_head(self, weight: Tensor, bias: Tensor) -> None:
+        """Start every classifier from weight (classes, channels) and bias (classes,)."""
+        for path in self.head:
+            classifier = self.model.get_submodule(path)
+            with torch.no_grad():
+                classifier.get_parameter("weight").copy_(weight)
+                classifier.get_parameter("bias").copy_(bias)
+        self._start_head()
+
     def own(self, edit: Edit, label: str) -> None:
         """Take in an edit's tensors: new ones into the host's container, base ones as trainable."""
         if isinstance(edit, Train):

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from foldtune.core.edits import Adapter, Edit, Rewire
-from foldtune.core.method import Method
+from foldtune.core.method import LogRange, Method
 from foldtune.core.sites import Site, select
 from foldtune.errors import InputError
 
@@ -57,6 +58,12 @@ class AdaptFormer(Method):
     hosts beyond ViT are our extension. On ConvNeXt, whose MLP is fed by its depth-wise convolution,
     the bottleneck reads that convolution's output.
     """
+
+    space: ClassVar[Mapping[str, LogRange | tuple[Any, ...]]] = {
+        **Method.space,
+        "rank": (4, 16, 64),
+        "scale": (0.05, 0.1, 0.2),
+    }
 
     rank: int = 64
     scale: float = 0.1

@@ -6,10 +6,11 @@ import ast
 import dataclasses
 import functools
 import importlib
+import inspect
 from importlib.metadata import entry_points
 from typing import Any
 
-from foldtune.core.method import Method, Stack
+from foldtune.core.method import Method, Stack, settings
 from foldtune.errors import InputError, unknown
 
 # A third party's package names its Method classes under this entry point group.
@@ -28,6 +29,20 @@ def catalogue() -> dict[str, type[Method]]:
     for point in entry_points(group=_GROUP):
         known.setdefault(point.name, point.load())
     return known
+
+
+def cards() -> list[dict[str, Any]]:
+    """For each method its name, what it is in one line, its settings and its full card."""
+    return [
+        {
+            "method": name,
+            "what": (cls.__doc__ or "").strip().splitlines()[0],
+            "settings": ", ".join(f"{k}={v!r}" for k, v in settings(cls()).items()),
+            "starts_as_identity": cls().starts_as_identity,
+            "card": inspect.cleandoc(cls.__doc__ or ""),
+        }
+        for name, cls in catalogue().items()
+    ]
 
 
 def parse(text: str) -> Method:

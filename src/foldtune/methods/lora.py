@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from foldtune.core.computed import Delta
 from foldtune.core.edits import Edit, Reweight
-from foldtune.core.method import Method
+from foldtune.core.method import LogRange, Method
 from foldtune.core.sites import Site, select
 from foldtune.errors import InputError
 
@@ -60,6 +61,11 @@ class LoRA(Method):
     and Mai et al., CVPR 2025. When to use it: a dependable choice at every data size; rank 4 to
     32, more for far domains. targets: roles or exact site paths of `foldtune sites`.
     """
+
+    space: ClassVar[Mapping[str, LogRange | tuple[Any, ...]]] = {
+        **Method.space,
+        "rank": (4, 8, 16),
+    }
 
     rank: int = 8
     alpha: float | None = None

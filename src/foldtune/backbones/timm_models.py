@@ -1,0 +1,95 @@
+"""Any timm classifier, by its name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from foldtune.backbones.backbone import Backbone, Transform
+from foldtune.backbones.weights import label, load_into, load_npz, read_state
+from foldtune.errors import InputError
+from foldtune.torchvision_ops import declare_missing_operators
+
+declare_missing_operators()
+
+import timm  # noqa: E402
+
+# Built in so that a recipe may set drop path later; the training loop sets it to its own value,
+# 0 included, and evaluation never uses it.
+_DROP_PATH = 0.1
+
+
+def is_known(name: str) -> bool:
+    """Whether timm can build `name`: a model, model.tag, hf-hub: or local-dir: name."""
+    return name.startswith(("hf-hub:", "hf_hub:", "local-dir:")) or timm.is_model(name)
+
+
+def names() -> list[str]:
+    """All model names, without tags."""
+    return timm.list_models()
+
+
+def load(
+    name: str, weights: str | Path | None, pretrained: bool, size: int | None, seed: int
+) -> Backbone:
+    """Build `name` and fill it as `load_backbone` says."""
+    options: dict[str, Any] = {} if size is None else {"img_size": size}
+    if weights is not None:
+        model, source = _from_file(name, weights, options), label(weights)
+    elif pretrained:
+        model, source = _from_hub(name, options), "hub"
+    else:
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            model, source = _create(name, options), f"random, seed {seed}"
+    return Backbone(name, "timm", model.eval(), _transform(model, size), source)
+
+
+def _from_hub(name: str, options: dict[str, Any]) -> nn.Module:
+    try:
+        return _create(name, {**options, "pretrained": True})
+    except InputError:
+        raise
+    except Exception as error:  # the hub's client raises many kinds, none of which the user made
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(
+            f"cannot get the published weights of {name} ({reason}); give a file with --weights, "
+            "or train from random ones with --no-pretrained"
+        ) from error
+
+
+def _from_file(name: str, weights: str | Path, options: dict[str, Any]) -> nn.Module:
+    if Path(weights).suffix == ".npz":
+        model = _create(name, options)
+        load_npz(model, weights)
+        return model
+    state = read_state(weights)
+    head = timm.get_pretrained_cfg_value(name, "classifier") or ""
+    rows = state.get(f"{head[0] if isinstance(head, tuple) else head}.weight")
+    # The file's classifier decides the number of classes: a checkpoint of 10 classes is as good.
+    model = _create(name, {**options, "num_classes": 0 if rows is None else rows.shape[0]})
+    load_into(model, state, weights)
+    return model
+
+
+def _create(name: str, options: dict[str, Any]) -> nn.Module:
+    try:
+        return timm.create_model(name, **{"drop_path_rate": _DROP_PATH, **options})
+    except TypeError as error:
+        if "drop_path_rate" in str(error):
+            return timm.create_model(name, **options)
+        if "img_size" in str(error):  # convolutional nets take any size as they are
+            return _create(name, {k: v for k, v in options.items() if k != "img_size"})
+        raise
+    except AssertionError as error:
+        raise InputError(f"{name} cannot be built so: {error}") from error
+
+
+def _transform(model: nn.Module, size: int | None) -> Transform:
+    config = timm.data.resolve_model_data_config(model)
+    side = size or config["input_size"][-1]
+    mean, std = (tuple(map(float, config[k])) for k in ("mean", "std"))
+    return Transform(side, mean, std, config["interpolation"])  # type: ignore[arg-type]

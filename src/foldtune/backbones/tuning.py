@@ -1,0 +1,68 @@
+"""Put a saved tuning back on its backbone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from foldtune.backbones.backbone import Backbone, load_backbone
+from foldtune.core.attach import attach
+from foldtune.core.attachment import Attachment
+from foldtune.core.tuningfile import check_base, read
+from foldtune.errors import InputError
+from foldtune.methods.catalogue import parse
+
+
+def load(path: str | Path, model: nn.Module | Backbone | None = None) -> Attachment:
+    """Attach the tuning in `path` to `model`, in place, with its classifier and trained values.
+
+    model: the same backbone with the same base weights; None builds the one that the file names.
+    Raises InputError, naming the first difference, for any other backbone, and for a damaged file.
+    """
+    header, tensors = read(path)
+    if model is None:
+        model = backbone_of(header)
+    example = model.example() if isinstance(model, Backbone) else None
+    plain = model.model if isinstance(model, Backbone) else model
+    method = parse(header["method"])
+    known = {name for name, _ in plain.named_modules()}
+    missing = [p for p in header["head"] if p not in known]
+    if missing:
+        made_for = (header.get("backbone") or {}).get("name", "another backbone")
+        raise InputError(
+            f"the tuning was made for {made_for}; the first difference is {missing[0]}, its "
+            f"classifier, which {type(plain).__name__} does not have"
+        )
+    attachment = attach(
+        plain, method, example=example, num_classes=header["num_classes"], head=header["head"],
+        seed=0,
+    )  # fmt: skip
+    try:
+        check_base(header, attachment)
+        attachment.load_tensors(tensors)
+    except InputError:
+        attachment.detach()
+        raise
+    return attachment
+
+
+def backbone_of(header: dict[str, Any]) -> Backbone:
+    """The backbone that a tuning's header names, with its weights and input size.
+
+    Raises InputError where it was trained on a weights file, which only the user has.
+    """
+    facts = header.get("backbone")
+    if not facts:
+        raise InputError("the tuning does not name its backbone; give the model to load(...)")
+    size, weights = facts["transform"]["size"], facts["weights"]
+    if weights.startswith("random"):
+        seed = int(weights.rpartition(" ")[2])
+        return load_backbone(facts["name"], pretrained=False, size=size, seed=seed)
+    if weights == "hub" or weights.startswith("embedded"):
+        return load_backbone(facts["name"], size=size)
+    raise InputError(
+        f"the tuning was trained on {facts['name']} with the weights file {weights}; load that "
+        "backbone and give it: load(path, load_backbone(name, weights=FILE)), or --weights FILE"
+    )
