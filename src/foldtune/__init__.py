@@ -1,3 +1,53 @@
-"""Fine-tune a frozen vision backbone, compare methods fairly, fold the winner back in."""
+"""Fine-tune a frozen vision backbone, compare methods fairly, fold the winner back in.
+
+    import foldtune
+    result = foldtune.compare("photos/", "micro", out="study")
+
+Names are resolved when first used, so that importing foldtune imports no torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from foldtune import methods as methods
+    from foldtune.backbones import load as load
+    from foldtune.backbones import load_backbone as load_backbone
+    from foldtune.core.attach import attach as attach
+    from foldtune.core.sites import find_sites as find_sites
+    from foldtune.core.tuningfile import save as save
+    from foldtune.core.verbs import interpolate as interpolate
+    from foldtune.core.verbs import merge as merge
+    from foldtune.data import load_data as load_data
+    from foldtune.report.page import write_report as write_report
+    from foldtune.study.compare import compare as compare
+    from foldtune.study.fit import fit as fit
+    from foldtune.training.recipe import Recipe as Recipe
+
+_HOMES = {
+    "Recipe": "foldtune.training.recipe",
+    "attach": "foldtune.core.attach",
+    "compare": "foldtune.study.compare",
+    "find_sites": "foldtune.core.sites",
+    "fit": "foldtune.study.fit",
+    "interpolate": "foldtune.core.verbs",
+    "load": "foldtune.backbones",
+    "load_backbone": "foldtune.backbones",
+    "load_data": "foldtune.data",
+    "merge": "foldtune.core.verbs",
+    "save": "foldtune.core.tuningfile",
+    "write_report": "foldtune.report.page",
+}
+__all__ = [*_HOMES, "methods"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    if name == "methods":
+        return importlib.import_module("foldtune.methods")
+    raise AttributeError(f"module 'foldtune' has no attribute {name!r}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,39 @@ class ImageData:
             if name not in self.splits:
                 raise unknown("split", name, self.splits)
         return np.sort(np.concatenate([np.empty(0, np.int64), *(self.splits[n] for n in names)]))
+
+    def few_shot(self, shots: int, seed: int = 0) -> ImageData:
+        """The same data with `shots` images a class in train, and at most as many in validation.
+
+        Drawn from the given splits by `seed`; the test split stays whole. Raises InputError where
+        a class has fewer training images.
+        """
+        if shots < 1:
+            raise InputError(f"shots must be at least 1, not {shots}")
+        counts = np.bincount(self.labels[self.splits["train"]], minlength=len(self.classes))
+        if counts.min() < shots:
+            poor = self.classes[int(counts.argmin())]
+            raise InputError(
+                f"class {poor} has {counts.min()} training images; {shots} shots need as many"
+            )
+        generator = np.random.default_rng(seed)
+        drawn = {
+            name: self._drawn(self.splits[name], shots, generator) for name in ("train", "val")
+        }
+        splits = {**self.splits, **drawn}
+        facts = {
+            **self.facts,
+            "counts": {name: len(rows) for name, rows in splits.items()},
+            "shots": shots,
+            "split_hash": split_hash(splits),
+        }
+        return replace(self, splits=splits, facts=facts)
+
+    def _drawn(self, rows: np.ndarray, shots: int, generator: np.random.Generator) -> np.ndarray:
+        shuffled = generator.permutation(rows)
+        labels = self.labels[shuffled]
+        kept = [shuffled[labels == label][:shots] for label in range(len(self.classes))]
+        return np.sort(np.concatenate(kept))
 
 
 def load_data(

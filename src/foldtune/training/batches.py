@@ -18,7 +18,8 @@ from foldtune.training.recipe import Recipe
 class Data:
     """The images to train on. Raises InputError where the arrays do not belong together.
 
-    pixels: (images, height, width, 3) uint8; labels: (images,); indices: the rows to train on.
+    pixels: (images, height, width, 3) uint8, or cached features (images, channels) float32;
+    labels: (images,); indices: the rows to train on.
     """
 
     pixels: np.ndarray
@@ -27,10 +28,12 @@ class Data:
 
     def __post_init__(self) -> None:
         pixels, labels, indices = self.pixels, self.labels, self.indices
-        if pixels.ndim != 4 or pixels.shape[-1] != 3 or pixels.dtype != np.uint8:
+        images = pixels.ndim == 4 and pixels.shape[-1] == 3 and pixels.dtype == np.uint8
+        if not images and not (pixels.ndim == 2 and pixels.dtype == np.float32):
             raise InputError(
                 f"pixels are {pixels.dtype} of shape {pixels.shape}; "
-                "uint8 of shape (images, height, width, 3) is needed"
+                "uint8 of shape (images, height, width, 3) is needed, or cached features, float32 "
+                "of shape (images, channels)"
             )
         if labels.shape != (len(pixels),) or labels.dtype.kind not in "iu":
             raise InputError(

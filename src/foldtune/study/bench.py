@@ -1,0 +1,235 @@
+"""The bench: a backbone and data on which a run becomes a row, logits and a tuning."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from foldtune.backbones import Backbone
+from foldtune.core.attach import attach
+from foldtune.core.attachment import CONTAINER, Attachment
+from foldtune.core.head import find_head
+from foldtune.core.method import Method, written_out
+from foldtune.core.tuningfile import save, write_tensors
+from foldtune.data import ImageData
+from foldtune.data.augment import augment, to_float
+from foldtune.errors import InputError
+from foldtune.evaluate.accuracy import accuracy
+from foldtune.evaluate.calibration import calibration
+from foldtune.evaluate.predict import predict_logits
+from foldtune.methods.catalogue import parse
+from foldtune.study.run import Run
+from foldtune.training.loop import Outcome, Prepare, train
+from foldtune.training.probe import classifier_inputs, solve_probe
+from foldtune.training.recipe import Recipe
+
+TUNING, LOGITS, CHECKPOINT = "tuning.safetensors", "logits.safetensors", "checkpoint.safetensors"
+
+
+class Bench:
+    """A backbone and data on which runs are executed one after the other.
+
+    Every run attaches, trains and detaches, which leaves the backbone bitwise as it was, so it is
+    loaded once. Features of the plain backbone are computed once per split.
+    """
+
+    def __init__(self, backbone: Backbone, data: ImageData, device: str | None = None) -> None:
+        self.backbone, self.data, self.device = backbone, data, device
+        self.identity = backbone.identity()
+        self.backbone_hash = _hash(self.identity)
+        if device is not None:
+            backbone.model.to(device)
+        self._features: dict[str, np.ndarray] = {}
+
+    def describe(
+        self, stage: str, method: Method, recipe: Recipe, seed: int, *, label: str = "", head: str
+    ) -> Run:
+        """The run of `method` on this bench; finals train on train and validation together."""
+        return Run(
+            stage, label or repr(method), written_out(method), recipe, seed, self.backbone_hash,
+            self.data.identity, self.data.facts["split_hash"],
+            ("train", "val") if stage == "final" else ("train",), head,
+        )  # fmt: skip
+
+    def execute(self, run: Run, folder: Path | None = None, progress: str | None = None) -> dict:
+        """The row of a run; the backbone is plain again after."""
+        attachment, row = self.tune(run, folder, progress)
+        attachment.detach()
+        return row
+
+    def tune(
+        self, run: Run, folder: Path | None = None, progress: str | None = None
+    ) -> tuple[Attachment, dict]:
+        """Train and judge; the attachment, still on the backbone, and the row.
+
+        With a folder, a run that is tested leaves its tuning and logits there, and a killed one
+        resumes from its last epoch.
+        """
+        started = time.perf_counter()
+        attachment = self.attach(parse(run.method), run)
+        try:
+            outcome = self._train(attachment, run, folder, progress)
+            row = self._row(attachment, run, outcome)
+            if outcome.finished and run.stage != "trial":
+                row |= self._test(attachment, run, outcome, folder)
+        except BaseException:
+            attachment.detach()
+            raise
+        if folder is not None:
+            (folder / CHECKPOINT).unlink(missing_ok=True)
+        return attachment, row | {"seconds": time.perf_counter() - started}
+
+    def attach(self, method: Method, run: Run) -> Attachment:
+        """The method on the backbone, with the classifier started as the run says."""
+        model, classes = self.backbone.model, len(self.data.classes)
+        path = find_head(model)[0]
+        probe = self._probe(path, run.train_on) if run.head == "probe" else None
+        attachment = attach(self.backbone, method, num_classes=classes, seed=run.seed)
+        if probe is not None:
+            attachment.start_head(*probe)
+        elif run.head == "zero":
+            width = model.get_submodule(path).get_parameter("weight").shape[1]
+            attachment.start_head(torch.zeros(classes, width), torch.zeros(classes))
+        return attachment
+
+    def prepare(self, kinds: tuple[str, ...] = ()) -> Prepare:
+        """From a uint8 batch to what the backbone takes; augmented where a generator is given."""
+        mean, std = self.backbone.transform.mean, self.backbone.transform.std
+        dtype = next(self.backbone.model.parameters()).dtype
+
+        def prepared(batch: Tensor, generator: torch.Generator | None) -> Tensor:
+            images = to_float(batch, mean, std)
+            if generator is not None and kinds:
+                images = augment(images, kinds, generator)
+            return images.to(dtype)
+
+        return prepared
+
+    # -- private -------------------------------------------------------------------------------
+
+    def _train(
+        self, attachment: Attachment, run: Run, folder: Path | None, progress: str | None
+    ) -> Outcome:
+        model, data, recipe = attachment.model, self.data, run.recipe
+        indices, prepare = data.split(*run.train_on), self.prepare(recipe.augment)
+        inputs: np.ndarray = data.pixels
+        watched = data.split("val")
+        if _only_a_classifier(attachment, recipe):
+            # Nothing below the classifier can change, so it is not computed again every epoch.
+            inputs = self._all_features(attachment.head[0], indices, watched)
+            model, prepare = model.get_submodule(attachment.head[0]), _as_they_are
+
+        def validate(epoch: int) -> dict:
+            logits = predict_logits(model, inputs, watched, prepare, precision=recipe.precision)
+            right = logits.argmax(1).numpy() == data.labels[watched]
+            return {"val_accuracy": float(right.mean())}
+
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+        return train(
+            model, inputs, data.labels, indices, recipe, prepare=prepare, seed=run.seed,
+            evaluate=None if run.stage == "final" else validate,
+            checkpoint=None if folder is None else folder / CHECKPOINT,
+            device=self.device, progress=progress,
+        )  # fmt: skip
+
+    def _row(self, attachment: Attachment, run: Run, outcome: Outcome) -> dict[str, Any]:
+        watched = [point for point in outcome.curve if "val_accuracy" in point]
+        row: dict[str, Any] = {
+            "run": run.key, "stage": run.stage, "label": run.label, "method": run.method,
+            "recipe": asdict(run.recipe), "seed": run.seed, "head_start": run.head,
+            "backbone": self.backbone.name, "pretrained": self.backbone.pretrained,
+            "data": self.data.name, "data_identity": self.data.identity,
+            "classes": len(self.data.classes), "verdict": outcome.verdict,
+            "trainable": attachment.trainable, "head": attachment.head_size,
+            "total": sum(p.numel() for p in attachment.model.parameters()),
+            "mergeable": attachment.mergeable, "curve": list(outcome.curve),
+        }  # fmt: skip
+        if watched and outcome.finished:
+            best = max(watched, key=lambda point: point["val_accuracy"])
+            row |= {
+                "val_accuracy": watched[-1]["val_accuracy"],
+                "val_best_accuracy": best["val_accuracy"],
+                "val_best_epoch": best["epoch"],
+            }
+        return row
+
+    def _test(
+        self, attachment: Attachment, run: Run, outcome: Outcome, folder: Path | None
+    ) -> dict[str, Any]:
+        """Read the test split, once."""
+        rows = self.data.split("test")
+        logits = predict_logits(
+            attachment.model, self.data.pixels, rows, self.prepare(), precision=run.recipe.precision
+        )
+        labels = torch.from_numpy(self.data.labels[rows])
+        metrics = dict(accuracy(logits, labels)) | dict(calibration(logits, labels))
+        if folder is not None:
+            stored = {"logits": logits, "labels": labels, "rows": torch.from_numpy(rows)}
+            write_tensors(stored, folder / LOGITS, {})
+            self.save(attachment, folder / TUNING, run, outcome)
+        return {
+            "test_accuracy": metrics.pop("top1"),
+            "test_images": len(rows),
+            "test": metrics,
+        }
+
+    def save(self, attachment: Attachment, path: Path, run: Run, outcome: Outcome) -> Path:
+        """Write the tuning with all that is needed to use it later."""
+        facts: Mapping[str, Any] = {
+            "backbone": self.identity,
+            "classes": list(self.data.classes),
+            "data": {"name": self.data.name, "identity": self.data.identity}
+            | {k: self.data.facts.get(k) for k in ("source", "seed", "split_hash")},
+            "training": {
+                "recipe": asdict(run.recipe), "seed": run.seed, "train_on": list(run.train_on),
+                "head_start": run.head, "verdict": outcome.verdict, "run": run.key,
+            },
+        }  # fmt: skip
+        return save(attachment, path, facts)
+
+    def _probe(self, head: str, splits: tuple[str, ...]) -> tuple[Tensor, Tensor]:
+        features = np.concatenate([self._split_features(head, s) for s in splits])
+        labels = np.concatenate([self.data.labels[self.data.splits[s]] for s in splits])
+        return solve_probe(features, labels, len(self.data.classes))
+
+    def _split_features(self, head: str, split: str) -> np.ndarray:
+        """Classifier inputs of the plain backbone, computed once."""
+        if split not in self._features:
+            if hasattr(self.backbone.model, CONTAINER):
+                raise InputError("features of the plain backbone, asked for while one is attached")
+            rows = self.data.splits[split]
+            self._features[split] = classifier_inputs(
+                self.backbone.model, head, self.data.pixels, rows, self.prepare()
+            )
+        return self._features[split]
+
+    def _all_features(self, head: str, *groups: np.ndarray) -> np.ndarray:
+        """Classifier inputs at their image's row; rows of no group stay zero."""
+        rows = np.unique(np.concatenate(groups))
+        found = classifier_inputs(self.backbone.model, head, self.data.pixels, rows, self.prepare())
+        table = np.zeros((len(self.data.pixels), found.shape[1]), np.float32)
+        table[rows] = found
+        return table
+
+
+def _only_a_classifier(attachment: Attachment, recipe: Recipe) -> bool:
+    varied = recipe.augment or recipe.mixup or recipe.cutmix or recipe.precision != "fp32"
+    return not attachment.trainable and not varied and len(attachment.head) == 1
+
+
+def _as_they_are(batch: Tensor, _generator: torch.Generator | None) -> Tensor:
+    return batch
+
+
+def _hash(facts: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,0 +1,68 @@
+"""One method, one training, one tuning file."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from foldtune.core.attachment import Attachment
+from foldtune.core.method import Method
+from foldtune.data import ImageData
+from foldtune.errors import InputError
+from foldtune.study.bench import TUNING, Bench
+from foldtune.study.inputs import Data, Model, as_backbone, as_data
+from foldtune.study.search import Entrant, candidates
+from foldtune.study.settings import default_recipe
+from foldtune.training.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A tuned model. attachment: still on the backbone's model; row: what was measured; tuning:
+    the file, where a folder was given."""
+
+    attachment: Attachment
+    row: dict[str, Any]
+    data: ImageData
+    tuning: Path | None
+
+
+def fit(
+    data: Data,
+    model: Model = "micro",
+    method: str | Method = "SSF",
+    *,
+    out: str | Path | None = None,
+    recipe: Recipe | None = None,
+    head: str = "probe",
+    seed: int = 0,
+    device: str | None = None,
+) -> Fitted:
+    """Tune `model` on the train split of `data` with one method, watch validation, and read the
+    test split once, after the last epoch.
+
+    recipe: by default 20 epochs at the middle of the method's own range of learning rates. out:
+    a folder for the tuning, the test logits, and a checkpoint from which a killed run resumes.
+    Raises InputError for bad input and where the training diverges, saying what to try.
+    """
+    backbone = as_backbone(model)
+    images = as_data(data, backbone, seed)
+    chosen = method if isinstance(method, Method) else Entrant.named(method).method
+    if recipe is None:
+        recipe = recipe_for(chosen)
+    bench = Bench(backbone, images, device)
+    run = bench.describe("fit", chosen, recipe, seed, head=head)
+    folder = None if out is None else Path(out)
+    progress = repr(chosen) if sys.stderr.isatty() else None
+    attachment, row = bench.tune(run, folder, progress)
+    if row["verdict"] != "finished":
+        attachment.detach()
+        raise InputError(f"{chosen!r} {row['verdict']}")
+    return Fitted(attachment, row, images, None if folder is None else folder / TUNING)
+
+
+def recipe_for(method: Method, epochs: int = 20) -> Recipe:
+    """The default recipe at the middle of the method's range of learning rates."""
+    return candidates(Entrant.named(repr(method)), default_recipe(epochs), 1, 0)[0][1]

@@ -1,0 +1,40 @@
+"""What callers may give for data and backbone, brought to one form."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from foldtune.backbones import Backbone, load_backbone
+from foldtune.data import ImageData, load_data
+from foldtune.errors import InputError
+
+Data = str | Path | ImageData
+Model = str | Backbone
+
+
+def as_backbone(model: Model) -> Backbone:
+    """A backbone by name, or as it is."""
+    return model if isinstance(model, Backbone) else load_backbone(model)
+
+
+def as_data(data: Data, backbone: Backbone, seed: int = 0) -> ImageData:
+    """Images at the backbone's size, decoded or from the cache.
+
+    Raises InputError where given data has another size than the backbone takes.
+    """
+    transform = backbone.transform
+    if not isinstance(data, ImageData):
+        return load_data(
+            data,
+            size=transform.size,
+            interpolation=transform.interpolation,
+            resize=transform.resize,
+            seed=seed,
+        )
+    side = data.pixels.shape[1]
+    if side != transform.size:
+        raise InputError(
+            f"{data.name} is decoded at {side} pixels and {backbone.name} takes {transform.size}; "
+            f"load_data(..., size={transform.size})"
+        )
+    return data

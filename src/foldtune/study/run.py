@@ -1,0 +1,47 @@
+"""A run: the frozen description from which one row is computed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from functools import cached_property
+
+from foldtune.errors import unknown
+from foldtune.training.recipe import Recipe
+
+# Raised whenever the same description would give another row: finished runs are then run again.
+REVISION = 1
+HEAD_STARTS = ("probe", "default", "zero")
+
+
+@dataclass(frozen=True)
+class Run:
+    """Everything that decides a run's numbers; equal runs have equal keys.
+
+    stage: "trial" (watch validation), "final" (train on train and validation, then read the test
+    split once) or "fit" (watch validation, then read the test split once). head: where the
+    classifier starts: "probe" (solved on the plain backbone's features, then tuned), "default"
+    (nn.Linear's draw) or "zero".
+    """
+
+    stage: str
+    label: str
+    method: str
+    recipe: Recipe
+    seed: int
+    backbone: str  # hash of its identity
+    data: str  # identity
+    splits: str  # hash of the membership
+    train_on: tuple[str, ...]
+    head: str = "probe"
+
+    def __post_init__(self) -> None:
+        if self.head not in HEAD_STARTS:
+            raise unknown("start of the head", self.head, HEAD_STARTS)
+
+    @cached_property
+    def key(self) -> str:
+        """Content hash of the description; the label is a name and does not count."""
+        told = {k: v for k, v in asdict(self).items() if k != "label"} | {"revision": REVISION}
+        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,0 +1,149 @@
+"""What one does with a saved tuning: judge it, predict with it, merge it and prove the merge."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from foldtune.backbones import Backbone, load_backbone
+from foldtune.backbones.tuning import backbone_of, load
+from foldtune.core.attachment import Attachment
+from foldtune.core.tuningfile import read, write_tensors
+from foldtune.data import ImageData
+from foldtune.data.augment import to_float
+from foldtune.data.decode import Fit, decode
+from foldtune.errors import InputError
+from foldtune.evaluate.accuracy import accuracy
+from foldtune.evaluate.calibration import calibration
+from foldtune.evaluate.predict import predict_logits
+from foldtune.training.loop import Prepare
+
+# A certificate needs real images, not all of them.
+_WITNESSES = 256
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """How far a merged model is from the attached one, on real images.
+
+    largest: largest absolute difference of any logit; scale: largest absolute logit; changed:
+    images whose predicted class differs; images: how many were looked at.
+    """
+
+    images: int
+    largest: float
+    scale: float
+    changed: int
+
+    def __str__(self) -> str:
+        return (
+            f"largest difference of logits {self.largest:.2e} (of logits up to {self.scale:.3g}) "
+            f"over {self.images} images; {self.changed} predictions changed"
+        )
+
+
+def merge_tuning(path: Path, out: Path, backbone: Backbone, data: ImageData) -> Certificate:
+    """Fold the tuning into the backbone and write the plain state dict to `out`.
+
+    The certificate compares logits before and after over images of the test split (or of any, if
+    there is none). The backbone's model is left as it was. Raises InputError where the method
+    does not merge, with nothing written.
+    """
+    # Merging changes the model in place; the caller's stays as it is.
+    import copy
+    from dataclasses import replace
+
+    own = replace(backbone, model=copy.deepcopy(backbone.model))
+    attachment = load(path, own)
+    rows = data.splits["test"] if len(data.splits.get("test", ())) else data.split(*data.splits)
+    rows = rows[np.linspace(0, len(rows) - 1, min(_WITNESSES, len(rows))).astype(int)]
+    prepare = _prepare(own)
+    before = predict_logits(own.model, data.pixels, rows, prepare)
+    merged = attachment.merge()
+    after = predict_logits(merged, data.pixels, rows, prepare)
+    write_tensors(
+        {k: v.contiguous() for k, v in merged.state_dict().items()}, out, {"format": "pt"}
+    )
+    return Certificate(
+        len(rows),
+        float((before - after).abs().max()),
+        float(before.abs().max()),
+        int((before.argmax(1) != after.argmax(1)).sum()),
+    )
+
+
+def evaluate_tuning(
+    attachment: Attachment, backbone: Backbone, data: ImageData, classes: Sequence[str], split: str
+) -> dict[str, Any]:
+    """Accuracy and calibration on one split ("all": every image). Raises InputError where the
+    data has other classes than the tuning."""
+    if list(classes) != list(data.classes):
+        strange = next((c for c in data.classes if c not in classes), None)
+        first = strange or next((c for c in classes if c not in data.classes), "their order")
+        raise InputError(
+            f"the tuning knows {len(classes)} classes and {data.name} has {len(data.classes)}; "
+            f"the first difference is {first}"
+        )
+    rows = data.split(*data.splits) if split == "all" else data.split(split)
+    if not len(rows):
+        raise InputError(f"{data.name} has no images in its split {split}")
+    logits = predict_logits(attachment.model, data.pixels, rows, _prepare(backbone))
+    labels = torch.from_numpy(data.labels[rows])
+    metrics = dict(accuracy(logits, labels)) | dict(calibration(logits, labels))
+    return {"split": split, "images": len(rows), **metrics}
+
+
+def predict_images(
+    model: nn.Module, backbone: Backbone, paths: Sequence[Path], classes: Sequence[str]
+) -> Iterator[dict[str, Any]]:
+    """For each image file its path, the most likely class and its probability.
+
+    Raises InputError naming the first file that is missing or no image, before any prediction.
+    """
+    transform = backbone.transform
+    fit = Fit(transform.size, transform.resize, transform.interpolation)
+    pixels = np.stack([_decoded(path, fit) for path in paths])
+    logits = predict_logits(model, pixels, np.arange(len(paths)), _prepare(backbone))
+    shares = logits.softmax(1)
+    for path, share in zip(paths, shares, strict=True):
+        best = int(share.argmax())
+        yield {"image": str(path), "class": classes[best], "probability": float(share[best])}
+
+
+def opened(path: Path, weights: Path | None = None) -> tuple[Attachment, Backbone, dict[str, Any]]:
+    """A tuning on its backbone, the backbone, and the header. weights: the file that the backbone
+    was loaded from, where it is not a published one."""
+    header, _ = read(path)
+    header.setdefault("classes", [str(i) for i in range(header["num_classes"])])
+    if weights is None:
+        backbone = backbone_of(header)
+    else:
+        facts = header["backbone"]
+        size = facts["transform"]["size"]
+        backbone = load_backbone(facts["name"], weights=weights, size=size)
+    return load(path, backbone), backbone, header
+
+
+def _decoded(path: Path, fit: Fit) -> np.ndarray:
+    try:
+        return decode(path.read_bytes(), fit)
+    except FileNotFoundError as error:
+        raise InputError(f"no image at {path}") from error
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} is damaged or no image ({error})") from error
+
+
+def _prepare(backbone: Backbone) -> Prepare:
+    transform = backbone.transform
+    dtype = next(backbone.model.parameters()).dtype
+
+    def prepared(batch: Tensor, _generator: torch.Generator | None) -> Tensor:
+        return to_float(batch, transform.mean, transform.std).to(dtype)
+
+    return prepared

@@ -1,0 +1,150 @@
+"""A run becomes a row; the backbone is bitwise plain after; equal runs give equal bits."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from foldtune.backbones import load_backbone
+from foldtune.core.tuningfile import hash_tensors, read
+from foldtune.methods import SSF, Full, LinearProbe, LoRA
+from foldtune.study.bench import CHECKPOINT, LOGITS, TUNING, Bench
+
+
+def run_of(bench, method, recipe, stage="final", head="probe", seed=0):
+    return bench.describe(stage, method, recipe, seed, head=head)
+
+
+@pytest.mark.parametrize("method", [SSF(), LoRA(rank=2), Full(), LinearProbe()], ids=repr)
+def test_backbone_is_bitwise_plain_after_a_run(bench, recipe, method):
+    before = hash_tensors(bench.backbone.model.state_dict())
+    bench.execute(run_of(bench, method, recipe))
+    assert hash_tensors(bench.backbone.model.state_dict()) == before
+
+
+def test_the_same_run_twice_gives_bit_equal_tunings(backbone, digits, recipe, tmp_path):
+    recipe = replace(recipe, drop_path=0.1, augment=("flip",), mixup=0.2)
+    rows = []
+    for name in ("one", "two"):
+        bench = Bench(load_backbone("micro", size=16), digits)
+        run = run_of(bench, LoRA(rank=2, dropout=0.1), recipe)
+        rows.append(bench.execute(run, tmp_path / name))
+    a, b = (read(tmp_path / n / TUNING)[1] for n in ("one", "two"))
+    assert hash_tensors(a) == hash_tensors(b)
+    assert rows[0]["test_accuracy"] == rows[1]["test_accuracy"]
+    assert rows[0]["run"] == rows[1]["run"]
+
+
+def test_a_killed_run_resumes_to_the_same_bits(bench, recipe, tmp_path, monkeypatch):
+    run = run_of(bench, SSF(), replace(recipe, epochs=3), stage="fit")
+    whole = bench.execute(run, tmp_path / "whole")
+    import foldtune.study.bench as module
+
+    predict, calls = module.predict_logits, []
+
+    def interrupted(*args, **kwargs):
+        calls.append(1)
+        if len(calls) == 2:  # the validation of the second epoch
+            raise KeyboardInterrupt
+        return predict(*args, **kwargs)
+
+    monkeypatch.setattr(module, "predict_logits", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        bench.execute(run, tmp_path / "killed")
+    assert (tmp_path / "killed" / CHECKPOINT).exists()
+    resumed = bench.execute(run, tmp_path / "killed")
+    assert len(calls) == 2 + 2 + 1  # one epoch is not trained again
+    a, b = (read(tmp_path / n / TUNING)[1] for n in ("whole", "killed"))
+    assert hash_tensors(a) == hash_tensors(b)
+    assert resumed["test_accuracy"] == whole["test_accuracy"]
+    assert not (tmp_path / "killed" / CHECKPOINT).exists()
+
+
+def test_trials_watch_validation_and_never_read_the_test_split(bench, recipe, tmp_path):
+    test_rows = set(bench.data.split("test").tolist())
+    import foldtune.study.bench as module
+
+    seen = []
+    original = module.predict_logits
+
+    def spy(model, pixels, rows, *args, **kwargs):
+        seen.extend(rows.tolist())
+        return original(model, pixels, rows, *args, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "predict_logits", spy)
+        row = bench.execute(run_of(bench, SSF(), recipe, stage="trial"), tmp_path)
+    assert not set(seen) & test_rows
+    assert "test_accuracy" not in row
+    assert row["val_best_accuracy"] >= row["val_accuracy"] == row["curve"][-1]["val_accuracy"]
+    assert not (tmp_path / TUNING).exists()
+
+
+def test_finals_train_on_train_and_validation_and_read_the_test_split_once(bench, recipe, tmp_path):
+    row = bench.execute(run_of(bench, SSF(), recipe), tmp_path)
+    assert row["curve"][0]["loss"] > 0
+    assert "val_accuracy" not in row
+    kept = load_file(tmp_path / LOGITS)
+    assert kept["rows"].tolist() == bench.data.split("test").tolist()
+    right = (kept["logits"].argmax(1) == kept["labels"]).float().mean()
+    assert row["test_accuracy"] == pytest.approx(float(right))
+    assert row["test_images"] == len(kept["rows"])
+
+
+def test_linear_probe_on_cached_features_equals_the_full_forward_pass(bench, recipe, monkeypatch):
+    import foldtune.study.bench as module
+
+    quick = bench.execute(run_of(bench, LinearProbe(), recipe, stage="fit"))
+    monkeypatch.setattr(module, "_only_a_classifier", lambda *_: False)
+    slow = bench.execute(run_of(bench, LinearProbe(), recipe, stage="fit"))
+    assert quick["curve"][-1]["loss"] == pytest.approx(slow["curve"][-1]["loss"], rel=1e-4)
+    assert quick["test_accuracy"] == slow["test_accuracy"]
+
+
+def test_a_probe_start_is_better_than_a_random_one(bench, recipe):
+    short = replace(recipe, epochs=1, lr=1e-5, min_lr=1e-6, warmup_lr=1e-6)
+    probe, default, zero = (
+        bench.execute(run_of(bench, LinearProbe(), short, stage="fit", head=head))
+        for head in ("probe", "default", "zero")
+    )
+    assert probe["test_accuracy"] > default["test_accuracy"] + 0.2
+    assert probe["test_accuracy"] > zero["test_accuracy"] + 0.2
+
+
+def test_a_diverging_run_leaves_a_verdict_and_a_plain_backbone(bench, recipe):
+    before = hash_tensors(bench.backbone.model.state_dict())
+    row = bench.execute(run_of(bench, Full(), replace(recipe, lr=1e8, optimizer="sgd"), "trial"))
+    assert row["verdict"].startswith("diverged: ")
+    assert "val_accuracy" not in row
+    assert hash_tensors(bench.backbone.model.state_dict()) == before
+
+
+def test_the_key_depends_on_what_decides_the_numbers_only(bench, recipe):
+    run = run_of(bench, SSF(), recipe)
+    assert replace(run, label="another name").key == run.key
+    changed = [
+        replace(run, seed=1),
+        replace(run, method="SSF(std=0.0, downsample=False)"),
+        replace(run, recipe=replace(recipe, lr=1e-4)),
+        replace(run, data="0" * 32),
+        replace(run, splits="0"),
+        replace(run, head="zero"),
+        replace(run, backbone="0"),
+        replace(run, train_on=("train",)),
+    ]
+    assert len({run.key, *(r.key for r in changed)}) == len(changed) + 1
+
+
+def test_probe_weights_solve_two_classes_and_absent_ones():
+    import numpy as np
+
+    from foldtune.training.probe import solve_probe
+
+    generator = np.random.default_rng(0)
+    labels = np.array([0, 2] * 20)
+    features = (generator.normal(size=(40, 3)) + labels[:, None] * 3).astype(np.float32)
+    weight, bias = solve_probe(features, labels, 3)
+    logits = torch.from_numpy(features) @ weight.T + bias
+    assert weight.shape == (3, 3)
+    assert (logits.argmax(1).numpy() == labels).all()
