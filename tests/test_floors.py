@@ -1,0 +1,60 @@
+"""Imports go down only: cli, report, study, analysis, (training ...), methods, core."""
+
+import ast
+from pathlib import Path
+
+import foldtune
+
+ROOT = Path(foldtune.__file__).parent
+FLOORS = (
+    ("errors", "torchvision_ops", "console"),
+    ("core",),
+    ("methods",),
+    ("training", "evaluate", "backbones", "data"),
+    ("analysis", "testing"),
+    ("study",),
+    ("report",),
+    ("cli",),
+    ("__main__",),
+)
+LEVEL = {name: level for level, names in enumerate(FLOORS) for name in names}
+# The public names are resolved lazily from every floor; its version number is read from below.
+LAZY = "__init__"
+
+
+def _imports(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("foldtune."):
+            yield node.module.split(".")[1:]
+        elif isinstance(node, ast.Import):
+            yield from (a.name.split(".")[1:] for a in node.names if a.name.startswith("foldtune."))
+
+
+def _modules():
+    return [p for p in ROOT.rglob("*.py") if p.relative_to(ROOT).as_posix() != "__init__.py"]
+
+
+def test_every_module_has_a_floor():
+    assert {p.relative_to(ROOT).parts[0].removesuffix(".py") for p in _modules()} <= set(LEVEL)
+
+
+def test_no_import_goes_up():
+    wrong = [
+        f"{path.relative_to(ROOT)} imports foldtune.{'.'.join(target)}"
+        for path in _modules()
+        for target in _imports(path)
+        if LEVEL[target[0]] > LEVEL[path.relative_to(ROOT).parts[0].removesuffix(".py")]
+    ]
+    assert not wrong
+
+
+def test_methods_do_not_import_each_other():
+    allowed = {"catalogue": {"*"}, "__init__": {"*"}, "dora": {"lora"}}
+    wrong = [
+        f"{path.stem} imports {target[1]}"
+        for path in (ROOT / "methods").glob("*.py")
+        for target in _imports(path)
+        if target[0] == "methods" and len(target) > 1
+        if not allowed.get(path.stem, set()) & {"*", target[1]}
+    ]
+    assert not wrong
