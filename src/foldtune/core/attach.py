@@ -15,7 +15,7 @@ from foldtune.core.computed import compute, has_statistics
 from foldtune.core.edits import Edit, Reweight, Rewire, Train
 from foldtune.core.head import check_paths, find_head, new_classifiers
 from foldtune.core.method import Method
-from foldtune.core.probe import first_tensor
+from foldtune.core.probe import evaluating, first_tensor
 from foldtune.core.sites import find_sites
 from foldtune.errors import InputError
 
@@ -123,19 +123,18 @@ def _dry_run(attachment: Attachment, example: Tensor) -> None:
     """One forward and backward pass; refuse what gets no gradient (None; zero is normal)."""
     model = attachment.model
     tensors = {n: t for n, t in attachment.named_tensors().items() if t.requires_grad}
-    modes = [(m, m.training) for m in model.modules()]
-    try:
-        with torch.enable_grad():
-            output = first_tensor(model.eval()(example))
-            assert output is not None
-            # No symmetric function of the logits: a plain sum has zero slope in some directions.
-            weights = torch.linspace(-1.0, 2.0, output.shape[-1], device=output.device)
-            grads = torch.autograd.grad(
-                (output.float() * weights).sum(), list(tensors.values()), allow_unused=True
+    with evaluating(model), torch.enable_grad():
+        output = first_tensor(model(example))
+        if output is None or not output.requires_grad:
+            raise InputError(
+                f"{type(model).__name__} cannot be trained: its output is no tensor that depends "
+                "on a trainable one (does it run under no_grad?)"
             )
-    finally:
-        for module, mode in modes:
-            module.training = mode
+        # No symmetric function of the logits: a plain sum has zero slope in some directions.
+        weights = torch.linspace(-1.0, 2.0, output.shape[-1], device=output.device)
+        grads = torch.autograd.grad(
+            (output.float() * weights).sum(), list(tensors.values()), allow_unused=True
+        )
     missed = [name for name, grad in zip(tensors, grads, strict=True) if grad is None]
     dead = [n for n in missed if n not in attachment.base_names]
     if dead:
