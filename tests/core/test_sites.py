@@ -125,7 +125,7 @@ def test_layout_says_where_the_channels_are(host, layouts):
 def test_layout_is_told_by_class_where_sizes_are_equal():
     # The first stage has 8 positions a side and 8 channels: no size tells maps from grid.
     model, x = random_host(
-        timm.create_model("convnext_atto", depths=(1,) * 4, dims=(8,) * 4, num_classes=5)
+        lambda: timm.create_model("convnext_atto", depths=(1,) * 4, dims=(8,) * 4, num_classes=5)
     )
     assert {s.layout for s in find_sites(model, x) if s.role == "block"} == {"maps"}
     model, x = build_host("swin")

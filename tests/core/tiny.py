@@ -1,5 +1,7 @@
 """Further tiny hosts, for what `foldtune.testing` does not cover, and small helpers."""
 
+from dataclasses import dataclass
+
 import timm
 import torch
 import torchvision
@@ -11,25 +13,25 @@ from foldtune.core.method import Method
 from foldtune.testing import build_host
 
 
-def random_host(model, dtype=torch.float64):
-    """The model in eval mode with every parameter random and away from 0 and 1; two images."""
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
+def random_host(build):
+    """The same float64 model at every call, in eval mode, parameters off 0 and 1; two images."""
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(0)
+        model = build().double().eval()
         for p in model.parameters():
-            p.add_(torch.randn(p.shape, generator=generator) * 0.05)
-    x = torch.rand(2, 3, 32, 32, generator=generator)
-    return model.to(dtype).eval(), x.to(dtype)
+            p.add_(torch.randn_like(p) * 0.05)
+        return model, torch.rand(2, 3, 32, 32).double()
 
 
 def vit(**settings):
     size = {"img_size": 32, "patch_size": 8, "embed_dim": 24, "depth": 2, "num_heads": 2}
-    return random_host(timm.create_model("vit_tiny_patch16_224", **size | settings))
+    return random_host(lambda: timm.create_model("vit_tiny_patch16_224", **size | settings))
 
 
 def attention_host():
     """torchvision's ViT: nn.MultiheadAttention, whose two projections are read, never called."""
     return random_host(
-        torchvision.models.VisionTransformer(
+        lambda: torchvision.models.VisionTransformer(
             image_size=32, patch_size=8, num_layers=2, num_heads=2, hidden_dim=24, mlp_dim=48,
             num_classes=5,
         )
@@ -38,7 +40,9 @@ def attention_host():
 
 def distilled_host():
     size = {"img_size": 32, "patch_size": 8, "embed_dim": 24, "depth": 2, "num_heads": 2}
-    return random_host(timm.create_model("deit_tiny_distilled_patch16_224", num_classes=5, **size))
+    return random_host(
+        lambda: timm.create_model("deit_tiny_distilled_patch16_224", num_classes=5, **size)
+    )
 
 
 class Answering(nn.Module):
@@ -69,14 +73,11 @@ class Plus(Delta):
         return weight + self.a.mean(), bias
 
 
+@dataclass(frozen=True, repr=False)
 class Sharing(Method):
     """One tensor for all sites of a role."""
 
-    def __init__(self, role="mlp.up"):
-        self.role = role
-
-    def __repr__(self):
-        return "Sharing()"
+    role: str = "mlp.up"
 
     def edits(self, model, sites):
         shared = nn.Parameter(torch.zeros(3))
@@ -100,7 +101,8 @@ def assert_untouched(model, before):
     now = snapshot(model)
     values, old = now.pop("values"), dict(before)
     old_values = old.pop("values")
-    assert now == old
+    for fact in now:
+        assert now[fact] == old[fact], fact
     assert list(values) == list(old_values)
     assert all(torch.equal(values[k], old_values[k]) for k in values)
 
