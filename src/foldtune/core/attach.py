@@ -20,7 +20,7 @@ from foldtune.core.computed import (
 )
 from foldtune.core.edits import Edit, Reweight, Rewire, Train
 from foldtune.core.head import check_paths, find_head, new_classifiers
-from foldtune.core.method import Method
+from foldtune.core.method import Method, check_settings, settings
 from foldtune.core.probe import evaluating, first_tensor
 from foldtune.core.sites import find_sites
 from foldtune.errors import InputError
@@ -56,6 +56,8 @@ def attach(
             f"{type(model).__name__} carries an attachment already; detach() or merge() it first, "
             "or attach a sum such as SSF() + LoRA()"
         )
+    for part in method.parts:
+        check_settings(type(part), settings(part))
     if isinstance(model, nn.Sequential):
         raise InputError(
             "cannot attach to a bare nn.Sequential: it would run the added container as a layer; "
