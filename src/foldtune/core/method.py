@@ -92,7 +92,10 @@ class Stack(Method):
 
 def settings(method: Method) -> dict[str, Any]:
     """Every field of the method with its value, defaults included."""
-    return {f.name: getattr(method, f.name) for f in dataclasses.fields(method)}  # type: ignore[arg-type]
+    if not dataclasses.is_dataclass(method):
+        name = type(method).__name__
+        raise TypeError(f"{name} is no dataclass; put @dataclass(frozen=True, repr=False) above it")
+    return {f.name: getattr(method, f.name) for f in dataclasses.fields(method)}
 
 
 def written_out(method: Method) -> str:
@@ -109,7 +112,10 @@ def _default(method: Method, name: str) -> Any:
 
 def check_settings(cls: type[Method], values: Mapping[str, Any]) -> None:
     """Raise InputError for the first value that its field's annotation does not admit."""
-    annotations = typing.get_type_hints(cls)
+    try:
+        annotations = typing.get_type_hints(cls)
+    except NameError:  # a plug-in's annotation that exists for type checkers only
+        return
     for name, value in values.items():
         if not _admits(annotations[name], value):
             wanted = next(f.type for f in dataclasses.fields(cls) if f.name == name)  # type: ignore[arg-type]
