@@ -78,7 +78,7 @@ class Attachment:
     def trainable(self) -> int:
         """Number of trainable parameters without the classifier."""
         self._check_alive()
-        names = (*self._owned.values(), *self._originals)
+        names = {*self._owned.values(), *self._originals}
         return sum(p.numel() for n, p in self.model.named_parameters() if n in names)
 
     @property
