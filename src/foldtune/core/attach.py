@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
@@ -12,11 +13,16 @@ import torch
 from torch import Tensor, nn
 
 from foldtune.core.attachment import CONTAINER, Attachment
-from foldtune.core.computed import compute, has_statistics
+from foldtune.core.computed import (
+    freeze_statistics,
+    has_statistics,
+    is_computed,
+    uses_calls,
+)
 from foldtune.core.edits import Edit, Reweight, Rewire, Train
 from foldtune.core.head import check_paths, find_head, new_classifiers
-from foldtune.core.method import Method
-from foldtune.core.probe import first_tensor
+from foldtune.core.method import Method, check_settings, settings
+from foldtune.core.probe import evaluating, first_tensor
 from foldtune.core.sites import find_sites
 from foldtune.errors import InputError
 
@@ -59,11 +65,13 @@ def attach(
     if not isinstance(model, nn.Module):
         example = model.example() if example is None else example
         model = model.model
-    if hasattr(model, CONTAINER):
+    if any(CONTAINER in m._modules for m in model.modules()):
         raise InputError(
             f"{type(model).__name__} carries an attachment already; detach() or merge() it first, "
             "or attach a sum such as SSF() + LoRA()"
         )
+    for part in method.parts:
+        check_settings(type(part), settings(part))
     if isinstance(model, nn.Sequential):
         raise InputError(
             "cannot attach to a bare nn.Sequential: it would run the added container as a layer; "
@@ -72,6 +80,14 @@ def attach(
     example = _example(model, example)
     paths = (head,) if isinstance(head, str) else tuple(head or find_head(model))
     check_paths(model, paths)
+    if num_classes is None and not any(
+        p.numel() for path in paths for p in model.get_submodule(path).parameters()
+    ):
+        raise InputError(
+            f"{type(model).__name__} has no classifier ({paths[0]} holds no parameter); give "
+            "attach(..., num_classes=...)"
+        )
+    grads = [(p, p.grad) for p in model.parameters()]
     with _seeded(seed):
         attachment = Attachment(model, method, paths)
         try:
@@ -82,7 +98,10 @@ def attach(
             _dry_run(attachment, example)
         except BaseException:
             attachment.detach()
+            for p, grad in grads:
+                p.grad = grad
             raise
+    model.zero_grad()  # what was accumulated before is no gradient of the tuning
     return attachment
 
 
@@ -92,11 +111,10 @@ def _install(attachment: Attachment) -> None:
     labels: list[str] = []
     for part in attachment.method.parts:
         found = list(part.edits(model, attachment.sites))
-        label = type(part).__name__
-        label += str(labels.count(label) + 1) if label in labels else ""
+        labels.append(type(part).__name__)
+        count = labels.count(labels[-1])
         for edit in found:
-            attachment.own(edit, label)
-        labels.append(label)
+            attachment.own(edit, labels[-1] + (str(count) if count > 1 else ""))
         edits += found
     attachment.edits = tuple(edits)
     by_site: dict[str, list[Reweight]] = {}
@@ -105,15 +123,22 @@ def _install(attachment: Attachment) -> None:
             by_site.setdefault(edit.site.path, []).append(edit)
         elif isinstance(edit, Rewire):
             _hook(attachment, edit)
+    uses = Counter(id(p) for m in model.modules() for p in m._parameters.values())
     for group in by_site.values():
-        attachment.compute(group[0].site, [e.delta for e in group])
+        site = group[0].site
+        if uses[id(model.get_submodule(site.path)._parameters[str(site.weight)])] > 1:
+            raise InputError(
+                f"{attachment.method!r} cannot stand at {site.path}: its {site.weight} is tied to "
+                "that of another module, which a merge would change too"
+            )
+        attachment.compute(site, [e.delta for e in group])
     trained = {n for e in edits if isinstance(e, Train) for n in e.names}
     for path, module in model.named_modules():
         # Statistics of a frozen BatchNorm must not drift: it stays in eval mode, unless the method
         # trains them (Full).
         moves = f"{path}.running_mean" in trained
-        if has_statistics(module) and not moves and path not in by_site:
-            compute(module, [])
+        if has_statistics(module) and not moves and not is_computed(module):
+            freeze_statistics(module)
             attachment.frozen_statistics.append(module)
 
 
@@ -137,26 +162,25 @@ def _dry_run(attachment: Attachment, example: Tensor) -> None:
     """One forward and backward pass; refuse what gets no gradient (None; zero is normal)."""
     model = attachment.model
     tensors = {n: t for n, t in attachment.named_tensors().items() if t.requires_grad}
-    modes = [(m, m.training) for m in model.modules()]
-    try:
-        with torch.enable_grad():
-            output = first_tensor(model.eval()(example))
-            assert output is not None
-            # No symmetric function of the logits: a plain sum has zero slope in some directions.
-            weights = torch.linspace(-1.0, 2.0, output.shape[-1], device=output.device)
-            grads = torch.autograd.grad(
-                (output.float() * weights).sum(), list(tensors.values()), allow_unused=True
+    with evaluating(model), torch.enable_grad():
+        output = first_tensor(model(example))
+        if output is None or not output.requires_grad:
+            raise InputError(
+                f"{type(model).__name__} cannot be trained: its output is no tensor that depends "
+                "on a trainable one (does it run under no_grad?)"
             )
-    finally:
-        for module, mode in modes:
-            module.training = mode
+        # No symmetric function of the logits: a plain sum has zero slope in some directions.
+        weights = torch.linspace(-1.0, 2.0, output.shape[-1], device=output.device)
+        grads = torch.autograd.grad(
+            (output.float() * weights).sum(), list(tensors.values()), allow_unused=True
+        )
     missed = [name for name, grad in zip(tensors, grads, strict=True) if grad is None]
     dead = [n for n in missed if n not in attachment.base_names]
     if dead:
         raise InputError(
             f"{attachment.method!r} on {type(model).__name__}: no gradient reaches {dead[0]}"
             f"{f' and {len(dead) - 1} more' if len(dead) > 1 else ''}; the forward pass never uses "
-            "it. Restrict the method's sites to those of `foldtune sites` that are in use"
+            "it. Give the method other sites, or take the unused layer out of the model"
         )
     if missed:
         attachment.leave_frozen(missed)
@@ -168,26 +192,31 @@ def _warn_of_lost_dropout(attachment: Attachment) -> None:
     lost = [
         e.site.path
         for e in attachment.edits
-        if isinstance(e, Reweight) and not e.site.called and getattr(e.delta, "dropout", None)
+        if isinstance(e, Reweight)
+        and getattr(e.delta, "dropout", None)
+        and not (e.site.called and uses_calls(attachment.model.get_submodule(e.site.path)))
     ]
     if lost:
         warnings.warn(
             f"dropout of {attachment.method!r} has no effect at {lost[0]} and {len(lost) - 1} "
-            "more: the host reads these weights itself, and dropout is no function of a weight",
-            stacklevel=3,
+            "more: these layers take their changed weight, and dropout is no function of a weight",
+            stacklevel=4,
         )
 
 
 def _example(model: nn.Module, example: Tensor | None) -> Tensor:
     parameter = next(model.parameters())
     if example is None:
-        size = (getattr(model, "pretrained_cfg", None) or {}).get("input_size")
+        config = getattr(model, "pretrained_cfg", None)
+        size = config.get("input_size") if isinstance(config, dict) else None
         if size is None:
             raise InputError(
                 f"{type(model).__name__} does not say its input size; give "
                 "attach(..., example=images) with a small batch (B, 3, H, W)"
             )
-        example = torch.rand(2, *size, generator=torch.Generator().manual_seed(0))
+        # timm's `img_size=` does not reach the configuration (1.0.31).
+        sides = getattr(getattr(model, "patch_embed", None), "img_size", None) or size[1:]
+        example = torch.rand(2, size[0], *sides, generator=torch.Generator().manual_seed(0))
     return example.to(parameter.device, parameter.dtype)
 
 

@@ -32,14 +32,18 @@ class Attachment:
         self.handles: list[Any] = []
         self.frozen_statistics: list[nn.Module] = []
         self._computed: list[tuple[nn.Module, Site]] = []
-        self._owned: dict[str, nn.Parameter] = {}  # the method's own tensors, shared ones once
+        # The method's own tensors, shared ones once: our name to the name in the host. Never the
+        # tensors: `load_state_dict(assign=True)` puts others in their place.
+        self._owned: dict[str, str] = {}
         self._originals: dict[str, Tensor] = {}  # base tensors that train, as they were
         self._old_head: dict[str, nn.Module] = {}
         self._head_start: dict[str, Tensor] = {}
+        self._point = (1.0, 1.0)  # alpha of the method, alpha of the head
+        self._tuned: dict[str, Tensor] | None = None  # what is interpolated, at alpha 1
         self._grads = {n: p.requires_grad for n, p in model.named_parameters()}
         self._alive = True
         model.requires_grad_(False)
-        model.add_module(CONTAINER, nn.Module())
+        model.add_module(CONTAINER, nn.Module().train(model.training))
         self._start_head()
 
     def __repr__(self) -> str:
@@ -60,20 +64,22 @@ class Attachment:
 
     def named_tensors(self) -> dict[str, Tensor]:
         """Everything the tuning consists of: own tensors, trained base tensors, classifier."""
-        state = _state(self.model)
-        kept = {n: state[n] for n in (*self._originals, *self._head_start)}
-        return {**self._owned, **kept}
+        self._check_alive()
+        state = _state(self.model) | (self._tuned or {})
+        owned = {name: state[full] for name, full in self._owned.items()}
+        return owned | {n: state[n] for n in (*self._originals, *self._head_start)}
 
     def parameters(self) -> list[nn.Parameter]:
         """The trainable parameters, for the optimiser."""
+        self._check_alive()
         return [p for p in self.model.parameters() if p.requires_grad]
 
     @property
     def trainable(self) -> int:
         """Number of trainable parameters without the classifier."""
-        parameters = dict(self.model.named_parameters())
-        base = (parameters[n] for n in self._originals if n in parameters)
-        return sum(p.numel() for p in (*self._owned.values(), *base))
+        self._check_alive()
+        names = {*self._owned.values(), *self._originals}
+        return sum(p.numel() for n, p in self.model.named_parameters() if n in names)
 
     @property
     def head_size(self) -> int:
@@ -83,7 +89,8 @@ class Attachment:
     @property
     def num_classes(self) -> int:
         """Number of classes of the trained classifier."""
-        return int(self._head_start[self.head_names[0]].shape[0])
+        # The last tensor: a classifier may open with a norm.
+        return int(self._head_start[self.head_names[-1]].shape[0])
 
     @property
     def mergeable(self) -> bool:
@@ -92,17 +99,22 @@ class Attachment:
 
     def base_state(self) -> dict[str, Tensor]:
         """The base's own tensors before training, without classifier and added ones."""
+        self._check_alive()
         skip = (f"{CONTAINER}.", *(f"{p}." for p in self.head))
-        state = self.model.state_dict()
-        return {n: self._originals.get(n, t) for n, t in state.items() if not n.startswith(skip)}
+        state, first = self.model.state_dict(), _first_names(self.model)
+        return {
+            n: self._originals.get(first.get(n, n), t)
+            for n, t in state.items()
+            if not n.startswith(skip)
+        }
 
     # -- building, called by `attach` ------------------------------------------------------------
 
     def replace_head(self, made: Mapping[str, nn.Module]) -> None:
         """Put new classifiers in the place of the host's; detach puts the old ones back."""
         for path, module in made.items():
-            self._old_head[path] = self.model.get_submodule(path)
-            set_module(self.model, path, module)
+            old = self._old_head[path] = self.model.get_submodule(path)
+            set_module(self.model, path, module.train(old.training))
         self._start_head()
 
     def _start_head(self) -> None:
@@ -127,20 +139,29 @@ class Attachment:
             self._train(edit.names)
             return
         module = edit.delta if isinstance(edit, Reweight) else edit.adapter
-        name = f"{label}_{edit.site.path}".replace(".", "_")
-        self.model.get_submodule(CONTAINER).add_module(name, module)
-        place = next(self.model.get_submodule(self.head[0]).parameters(), None)
-        if place is not None:
-            module.to(place.device, place.dtype)
+        container = self.model.get_submodule(CONTAINER)
+        name = label = f"{label}.{edit.site.path}"
+        number = 1
+        while name.replace(".", "_") in container._modules:  # a site's second edit, or a.b and a_b
+            number += 1
+            name = f"{label}.{number}"
+        inside = name.replace(".", "_")
+        known = {id(p) for p in container.parameters()}
+        container.add_module(inside, module)
+        place = [*self.model.get_submodule(edit.site.path).parameters(), *self.model.parameters()]
+        module.to(place[0].device, place[0].dtype)
         module.train(self.model.training)  # else a model in eval mode would get live dropout
-        known = {id(p) for p in self._owned.values()}
         for n, p in module.named_parameters():
             if id(p) not in known:
-                self._owned[f"{label}.{edit.site.path}.{n}"] = p
+                self._owned[f"{name}.{n}"] = f"{CONTAINER}.{inside}.{n}"
 
     def _train(self, names: Sequence[str]) -> None:
-        state = _state(self.model)
-        for name in names:
+        state, first = _state(self.model), _first_names(self.model)
+        for name in (first.get(n, n) for n in names):
+            if name not in state:
+                raise InputError(
+                    f"{self.method!r} trains {name}, which {type(self.model).__name__} has not"
+                )
             if name.startswith(tuple(f"{p}." for p in self.head)) or name in self._originals:
                 continue
             self._originals[name] = state[name].detach().clone()
@@ -149,8 +170,9 @@ class Attachment:
 
     def leave_frozen(self, names: Sequence[str]) -> None:
         """Take base tensors out of training again (the forward pass never uses them)."""
+        state = _state(self.model)
         for name in names:
-            self.model.get_parameter(name).requires_grad_(False)
+            state[name].requires_grad_(False)
             self._originals.pop(name)
 
     def compute(self, site: Site, deltas: Sequence[Delta]) -> None:
@@ -172,8 +194,7 @@ class Attachment:
             if not self._old_head:
                 for name, value in self._head_start.items():
                     state[name].copy_(value)
-        for path, module in self._old_head.items():
-            set_module(self.model, path, module)
+        self._put_old_head()
         self._leave()
         return self.model
 
@@ -215,43 +236,42 @@ class Attachment:
         its tuned value at `head_alpha`, which is alpha unless given.
         """
         self._check_alive()
-        if not 0.0 <= alpha <= 1.0:
-            raise InputError(f"alpha must lie in 0..1, not {alpha}")
-        at_head = alpha if head_alpha is None else head_alpha
-        state = _state(self.model)
-        points = [(n, v, alpha) for n, v in self._originals.items()]
-        points += [(n, v, at_head) for n, v in self._head_start.items()]
-        tuned = {name: state[name].detach().clone() for name, _, _ in points}
+        point = (alpha, alpha if head_alpha is None else head_alpha)
+        for value in point:
+            if not 0.0 <= value <= 1.0:
+                raise InputError(f"alpha must lie in 0..1, not {value}")
+        outer, outer_tuned = self._point, self._tuned
         try:
-            with torch.no_grad():
-                for name, start, at in points:
-                    if start.is_floating_point():
-                        state[name].copy_(torch.lerp(start, tuned[name], at))
-            self._set_strength(alpha)
+            self._tuned = self._tuned or {
+                n: t.detach().clone()
+                for n, t in self.named_tensors().items()
+                if n not in self._owned
+            }
+            self._move(*point)
             yield self.model
         finally:
             if self._alive:
-                with torch.no_grad():
-                    for name, value in tuned.items():
-                        state[name].copy_(value)
-                self._set_strength(1.0)
+                self._move(*outer)
+                self._tuned = outer_tuned
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[nn.Module]:
         """Inside, the model computes exactly what it did before `attach`, old head included."""
         new_head = {path: self.model.get_submodule(path) for path in self._old_head}
         with self.interpolated(0.0):
-            for path, module in self._old_head.items():
-                set_module(self.model, path, module)
+            self._put_old_head()
             try:
                 yield self.model
             finally:
-                for path, module in new_head.items():
-                    set_module(self.model, path, module)
+                if self._alive:
+                    for path, module in new_head.items():
+                        set_module(self.model, path, module)
 
     def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
         """Copy a tuning's tensors in, strictly. Raises InputError at the first difference."""
         mine = self.named_tensors()
+        if self._tuned is not None:
+            raise InputError("cannot load a tuning inside interpolated() or paused()")
         for name in [*mine, *tensors]:
             if name not in tensors or name not in mine:
                 where = "is missing in the tuning" if name in mine else "has no place in the model"
@@ -267,19 +287,43 @@ class Attachment:
 
     # -- private -------------------------------------------------------------------------------
 
-    def _set_strength(self, alpha: float) -> None:
-        for module, _ in self._computed:
-            set_strength(module, alpha)
+    def _move(self, alpha: float, head_alpha: float) -> None:
+        """Take every tensor and side network to the given points between start and tuned."""
+        assert self._tuned is not None
+        state, starts = _state(self.model), dict(self._originals)
+        if not any(self.model.get_submodule(p) is m for p, m in self._old_head.items()):
+            starts |= self._head_start  # else paused: the old head stays as it is
+        blended = set()
+        for module, site in self._computed:
+            # A stored tensor that trains itself stays: its start is blended after the folding.
+            names = {n: f"{site.path}.{n}" for n in (site.weight, site.bias) if n}
+            start = {n: starts[full].to(state[full]) for n, full in names.items() if full in starts}
+            blended |= {names[n] for n in start}
+            set_strength(module, head_alpha if site.path in self.head else alpha, start)
+        with torch.no_grad():
+            for name in starts.keys() - blended:
+                at, tuned = head_alpha if name in self._head_start else alpha, self._tuned[name]
+                if tuned.is_floating_point():
+                    between = tuned if at == 1.0 else torch.lerp(starts[name].to(tuned), tuned, at)
+                    state[name].copy_(between)
         for edit in self.edits:
             if isinstance(edit, Rewire):
                 edit.adapter._strength = alpha
+        self._point = (alpha, head_alpha)
+
+    def _put_old_head(self) -> None:
+        for path, module in self._old_head.items():
+            new = self.model.get_submodule(path)
+            for p in new.parameters():  # `model.to()` could not reach the old one
+                module.to(p.device, p.dtype)
+            module.train(new.training)
+            set_module(self.model, path, module)
 
     def _leave(self) -> None:
         for handle in self.handles:
             handle.remove()
         for module in [*(m for m, _ in self._computed), *self.frozen_statistics]:
             release(module)
-            module.training = self.model.training
         delattr(self.model, CONTAINER)
         for name, p in self.model.named_parameters():
             p.requires_grad_(self._grads.get(name, True))
@@ -294,3 +338,9 @@ class Attachment:
 def _state(model: nn.Module) -> dict[str, Tensor]:
     """Parameters (as such) and buffers by full name."""
     return {**dict(model.named_parameters()), **dict(model.named_buffers())}
+
+
+def _first_names(model: nn.Module) -> dict[str, str]:
+    """Every name of a parameter, to the first name of the same (tied) parameter."""
+    first = {id(p): n for n, p in model.named_parameters()}
+    return {n: first[id(p)] for n, p in model.named_parameters(remove_duplicate=False)}

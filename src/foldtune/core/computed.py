@@ -9,8 +9,9 @@ change, and undoing is putting the class back.
 
 from __future__ import annotations
 
+import copy
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -20,6 +21,8 @@ from torch import Tensor, nn
 # Attributes of a computed module, besides those of its host class.
 _DELTAS = "_foldtune_deltas"
 _STRENGTH = "_foldtune_strength"
+_START = "_foldtune_start"
+_MODE = "_foldtune_mode"
 
 
 class Delta(nn.Module):
@@ -40,74 +43,108 @@ class Delta(nn.Module):
 
 
 def compute(
-    module: nn.Module, deltas: Sequence[Delta], weight: str = "weight", bias: str | None = "bias"
+    module: nn.Module,
+    deltas: Sequence[Delta],
+    weight: str | None = "weight",
+    bias: str | None = "bias",
 ) -> None:
     """Make `module` read its tensors through `deltas`, the first applied innermost.
 
-    With no deltas the module only keeps its running statistics frozen, if it has any.
+    Running statistics, if it has any, stay frozen; `freeze_statistics` does nothing else.
     """
     if hasattr(module, _DELTAS):
         raise ValueError(f"this {type(module).__name__} is computed already; release it first")
-    module.__dict__[_DELTAS] = list(deltas)
-    module.__dict__[_STRENGTH] = 1.0
     host: Any = type(module)
     module.__class__ = _computed_class(host, weight, bias)
+    added = {_DELTAS: list(deltas), _STRENGTH: 1.0, _START: {}, _MODE: module.training}
+    module.__dict__.update(added)
     if has_statistics(module):
         module.training = False
 
 
+def freeze_statistics(module: nn.Module) -> None:
+    """Keep the running statistics of `module` as they are, whatever `train()` says."""
+    compute(module, [], None, None)
+
+
 def release(module: nn.Module) -> None:
-    """Undo `compute`: the host class is back and the stored tensors read as they are."""
+    """Undo `compute`: the host class is back, in the mode last asked for, and the stored tensors
+    read as they are."""
     module.__class__ = type(module).__mro__[1]
-    del module.__dict__[_DELTAS], module.__dict__[_STRENGTH]
+    if has_statistics(module):
+        module.training = module.__dict__[_MODE]
+    for name in (_DELTAS, _STRENGTH, _START, _MODE):
+        del module.__dict__[name]
 
 
-def set_strength(module: nn.Module, alpha: float) -> None:
-    """Move a computed module to the point `alpha` between stored (0) and folded (1) tensors."""
+def set_strength(
+    module: nn.Module, alpha: float, start: Mapping[str, Tensor] | None = None
+) -> None:
+    """Move a computed module to the point `alpha` between its start (0) and folded (1) tensors.
+
+    start: the values at 0, by name, of stored tensors that have been trained themselves.
+    """
     module.__dict__[_STRENGTH] = alpha
+    module.__dict__[_START] = dict(start or {})
+
+
+def is_computed(module: nn.Module) -> bool:
+    """Whether the module reads its tensors through deltas, or keeps its statistics frozen."""
+    return _DELTAS in module.__dict__
+
+
+def uses_calls(module: nn.Module) -> bool:
+    """Whether a computed module takes its deltas' `call`, when it is called at full strength."""
+    deltas = module.__dict__[_DELTAS]
+    return _calls(type(module).__mro__[1]) and all(d.call is not None for d in deltas)
 
 
 def effective(
     module: nn.Module, weight: str = "weight", bias: str | None = "bias"
 ) -> tuple[Tensor, Tensor | None]:
     """The pair that a computed module reads: stored tensors, folded, at its strength."""
-    w, b = module._parameters[weight], module._parameters.get(bias) if bias else None
-    assert w is not None
-    return _blend(w, b, module.__dict__[_DELTAS], module.__dict__[_STRENGTH])
+    return _blend(module, weight, bias, module.__dict__[_DELTAS], lambda t: t)
 
 
 def folded_in_double(
     module: nn.Module, weight: str = "weight", bias: str | None = "bias"
 ) -> tuple[Tensor, Tensor | None]:
     """As `effective`, computed in float64 and rounded once to the stored dtype: for merging."""
-    w, b = module._parameters[weight], module._parameters.get(bias) if bias else None
-    assert w is not None
-    deltas = [_as_double(d) for d in module.__dict__[_DELTAS]]
+    # On the CPU: the same bits whatever device trained, and Apple's devices have no float64.
+    deltas = [copy.deepcopy(d).cpu().double() for d in module.__dict__[_DELTAS]]
     with torch.no_grad():
-        new_w, new_b = _blend(
-            w.double(), None if b is None else b.double(), deltas, module.__dict__[_STRENGTH]
-        )
-    return new_w.to(w.dtype), None if new_b is None else new_b.to(w.dtype)
-
-
-def _as_double(delta: Delta) -> Delta:
-    import copy
-
-    return copy.deepcopy(delta).double()
+        w, b = _blend(module, weight, bias, deltas, lambda t: t.cpu().double())
+    stored = module._parameters[weight]
+    assert stored is not None
+    return w.to(stored), None if b is None else b.to(stored)
 
 
 def _blend(
-    w: Tensor, b: Tensor | None, deltas: Sequence[Delta], alpha: float
+    module: nn.Module,
+    weight: str,
+    bias: str | None,
+    deltas: Sequence[Delta],
+    cast: Callable[[Tensor], Tensor],
 ) -> tuple[Tensor, Tensor | None]:
-    if alpha == 0.0 or not deltas:
-        return w, b
-    new_w, new_b = w, b
+    alpha, start = module.__dict__[_STRENGTH], module.__dict__[_START]
+    stored = {n: cast(t) for n in (weight, bias) if n and (t := module._parameters[n]) is not None}
+    new_w, new_b = stored[weight], stored.get(bias or "")
+    if alpha == 1.0:
+        return _folded(new_w, new_b, deltas)
+    old = stored | {n: cast(t) for n, t in start.items()}
+    old_w, old_b = old[weight], old.get(bias or "")
+    if alpha == 0.0:
+        return old_w, old_b
+    new_w, new_b = _folded(new_w, new_b, deltas)
+    if new_b is not None:
+        new_b = torch.lerp(torch.zeros_like(new_b) if old_b is None else old_b, new_b, alpha)
+    return torch.lerp(old_w, new_w, alpha), new_b
+
+
+def _folded(w: Tensor, b: Tensor | None, deltas: Sequence[Delta]) -> tuple[Tensor, Tensor | None]:
     for delta in deltas:
-        new_w, new_b = delta.fold(new_w, new_b)
-    if alpha == 1.0 or new_b is None:
-        return (new_w if alpha == 1.0 else torch.lerp(w, new_w, alpha)), new_b
-    old_b = torch.zeros_like(new_b) if b is None else b
-    return torch.lerp(w, new_w, alpha), torch.lerp(old_b, new_b, alpha)
+        w, b = delta.fold(w, b)
+    return w, b
 
 
 def has_statistics(module: nn.Module) -> bool:
@@ -132,12 +169,15 @@ def _calls(host: Any) -> bool:
 
 
 @functools.cache
-def _computed_class(host: Any, weight: str, bias: str | None) -> type[nn.Module]:
+def _computed_class(host: Any, weight: str | None, bias: str | None) -> type[nn.Module]:
     def read_weight(self: nn.Module) -> Tensor:
+        assert weight is not None
         return effective(self, weight, bias)[0]
 
     def read_bias(self: nn.Module) -> Tensor | None:
-        if not any(delta.moves_bias for delta in self.__dict__[_DELTAS]):
+        assert weight is not None
+        moved = any(delta.moves_bias for delta in self.__dict__[_DELTAS])
+        if not moved and bias not in self.__dict__[_START]:
             return self._parameters[bias] if bias else None
         return effective(self, weight, bias)[1]
 
@@ -151,26 +191,28 @@ def _computed_class(host: Any, weight: str, bias: str | None) -> type[nn.Module]
         return layer(x)
 
     def train(self: nn.Module, mode: bool = True) -> nn.Module:
+        self.__dict__[_MODE] = mode
         return host.train(self, mode and not has_statistics(self))
 
     def reduce(self: nn.Module, _protocol: Any) -> tuple[Any, ...]:
         return _rebuild, (host, weight, bias), self.__dict__
 
     namespace: dict[str, Any] = {
-        weight: property(read_weight),
         "train": train,
         "__reduce_ex__": reduce,
         "__module__": host.__module__,
         "__qualname__": host.__qualname__,
         "__doc__": host.__doc__,
     }
-    if bias:
+    if weight:
+        namespace[weight] = property(read_weight)
+    if weight and bias:
         namespace[bias] = property(read_bias)
-    if _calls(host):
+    if weight and _calls(host):
         namespace["forward"] = forward
     return type(host)(host.__name__, (host,), namespace)
 
 
-def _rebuild(host: Any, weight: str, bias: str | None) -> nn.Module:
+def _rebuild(host: Any, weight: str | None, bias: str | None) -> nn.Module:
     cls = _computed_class(host, weight, bias)
     return cls.__new__(cls)

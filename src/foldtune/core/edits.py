@@ -46,7 +46,7 @@ class Adapter(nn.Module):
         if self._strength == 0.0:
             return None
         changed = self.enter(args[0])
-        return None if changed is args[0] else (changed, *args[1:])
+        return None if changed is args[0] else (self._towards(args[0], changed), *args[1:])
 
     def on_leave(self, _module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
         x = args[0] if self._seen is None else self._seen
@@ -54,10 +54,23 @@ class Adapter(nn.Module):
         if self._strength == 0.0:
             return None
         y = output if isinstance(output, Tensor) else output[0]
-        changed = self.leave(x, y)
-        if self._strength != 1.0:
-            changed = torch.lerp(y, changed, self._strength)
-        return changed if isinstance(output, Tensor) else type(output)((changed, *output[1:]))
+        changed = self._towards(y, self.leave(x, y))
+        return changed if isinstance(output, Tensor) else _with_first(output, changed)
+
+    def _towards(self, plain: Tensor, changed: Tensor) -> Tensor:
+        if self._strength == 1.0 or plain.shape != changed.shape:
+            return changed
+        return torch.lerp(plain, changed, self._strength)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A forward pass that was cut short (an error, checkpointing's early stop) leaves a tensor
+        # here that no deepcopy or pickle admits.
+        return self.__dict__ | {"_seen": None}
+
+
+def _with_first(output: Any, changed: Tensor) -> Any:
+    rest = (changed, *output[1:])
+    return type(output)(*rest) if hasattr(output, "_fields") else type(output)(rest)
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ def check_paths(model: nn.Module, head: tuple[str, ...]) -> None:
     """Raise InputError where a path of the classifier leads nowhere."""
     known = [path for path, _ in model.named_modules()]
     for path in head:
-        if path not in known:
+        if not path or path not in known:
             raise unknown("classifier", path, known[:0:-1])
 
 

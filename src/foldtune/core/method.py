@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+import types
+import typing
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -10,6 +13,7 @@ from torch import nn
 
 from foldtune.core.edits import Edit
 from foldtune.core.sites import Site
+from foldtune.errors import InputError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +50,8 @@ class Method:
         return (self,)
 
     def __add__(self, other: Method) -> Stack:
+        if not isinstance(other, Method):
+            return NotImplemented
         return Stack(self.parts + other.parts)
 
     def __repr__(self) -> str:
@@ -62,6 +68,12 @@ class Stack(Method):
     """
 
     methods: tuple[Method, ...]
+
+    def __post_init__(self) -> None:
+        flat = tuple(part for method in self.methods for part in method.parts)
+        if not flat:
+            raise InputError("a Stack needs at least one method")
+        object.__setattr__(self, "methods", flat)
 
     @property
     def parts(self) -> tuple[Method, ...]:
@@ -80,7 +92,10 @@ class Stack(Method):
 
 def settings(method: Method) -> dict[str, Any]:
     """Every field of the method with its value, defaults included."""
-    return {f.name: getattr(method, f.name) for f in dataclasses.fields(method)}  # type: ignore[arg-type]
+    if not dataclasses.is_dataclass(method):
+        name = type(method).__name__
+        raise TypeError(f"{name} is no dataclass; put @dataclass(frozen=True, repr=False) above it")
+    return {f.name: getattr(method, f.name) for f in dataclasses.fields(method)}
 
 
 def written_out(method: Method) -> str:
@@ -93,3 +108,33 @@ def written_out(method: Method) -> str:
 
 def _default(method: Method, name: str) -> Any:
     return next(f.default for f in dataclasses.fields(method) if f.name == name)  # type: ignore[arg-type]
+
+
+def check_settings(cls: type[Method], values: Mapping[str, Any]) -> None:
+    """Raise InputError for the first value that its field's annotation does not admit."""
+    try:
+        annotations = typing.get_type_hints(cls)
+    except NameError:  # a plug-in's annotation that exists for type checkers only
+        return
+    for name, value in values.items():
+        if not _admits(annotations[name], value):
+            wanted = next(f.type for f in dataclasses.fields(cls) if f.name == name)  # type: ignore[arg-type]
+            raise InputError(f"{cls.__name__}: {name} must be {wanted}, not {value!r}")
+
+
+def _admits(annotation: Any, value: Any) -> bool:
+    origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin in (types.UnionType, typing.Union):
+        return any(_admits(a, value) for a in inner)
+    if origin is typing.Literal:
+        return value in inner
+    if origin is tuple:
+        if not isinstance(value, tuple):
+            return False
+        if inner[-1] is Ellipsis:
+            return all(_admits(inner[0], v) for v in value)
+        return len(value) == len(inner) and all(map(_admits, inner, value))
+    if annotation in (int, float):
+        number = isinstance(value, int if annotation is int else int | float)
+        return number and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, annotation) if isinstance(annotation, type) else True

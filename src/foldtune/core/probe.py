@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from foldtune.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -25,12 +30,13 @@ class Call:
 def probe(model: nn.Module, example: Tensor) -> dict[str, Call]:
     """Calls of one forward pass in eval mode, keyed by module path in order of entry.
 
-    Leaves no trace: hooks are removed and every module's train mode is as before.
+    Leaves no trace: hooks are removed, every module's train mode and torch's generators are as
+    before. Raises InputError where the host cannot run on `example`.
     """
     order: dict[str, None] = {}
     calls: dict[str, Call] = {}
     handles = []
-    modes = [(m, m.training) for m in model.modules()]
+    devices = [example.device] if example.is_cuda else []  # all of them would cost a warning
 
     def enter(path: str) -> Any:
         return lambda _module, _args: order.setdefault(path)
@@ -48,23 +54,41 @@ def probe(model: nn.Module, example: Tensor) -> dict[str, Call]:
         for path, module in model.named_modules():
             handles.append(module.register_forward_pre_hook(enter(path)))
             handles.append(module.register_forward_hook(leave(path), with_kwargs=True))
-        model.eval()
-        with torch.no_grad():
+        with evaluating(model), torch.no_grad(), torch.random.fork_rng(devices):
             model(example)
+    except Exception as error:
+        raise InputError(
+            f"{type(model).__name__} does not run on the example of shape "
+            f"{tuple(example.shape)}: {error}; give attach(..., example=images) that fit"
+        ) from error
     finally:
         for handle in handles:
             handle.remove()
-        for module, mode in modes:
-            module.training = mode
     return {path: calls[path] for path in order if path in calls}
 
 
+@contextlib.contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Inside, every module is in eval mode; after, each is in the mode that it was in."""
+    # The flags themselves: a `train` of the host's own may do more than set them.
+    modes = [(m, m.training) for m in model.modules()]
+    try:
+        for module, _ in modes:
+            module.training = False
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
 def first_tensor(value: Any) -> Tensor | None:
-    """The first tensor of a tensor, sequence or mapping (models return all three)."""
+    """The first tensor of a tensor, sequence, mapping or dataclass (models return all four)."""
     if isinstance(value, Tensor):
         return value
     if isinstance(value, dict):
         value = list(value.values())
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        value = [getattr(value, field.name) for field in dataclasses.fields(value)]
     if isinstance(value, list | tuple):
         return next((t for v in value if (t := first_tensor(v)) is not None), None)
     return None

@@ -6,6 +6,7 @@ its class; MLP halves by their shapes and call order. Selection is by exact path
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -20,6 +21,8 @@ Role = Literal[
     "norm", "conv", "linear", "stem", "downsample", "head",
 ]  # fmt: skip
 ROLES: tuple[str, ...] = Role.__args__  # type: ignore[attr-defined]
+# The last name of a block's path: `blocks.3`, or torchvision's `layers.encoder_layer_3`.
+_NUMBERED = re.compile(r"(\w+_)?\d+")
 Layout = Literal["tokens", "grid", "maps"]
 
 
@@ -117,7 +120,7 @@ def _find_blocks(model: nn.Module, calls: dict[str, Call]) -> list[str]:
     """
     candidates: dict[str, nn.Module] = {}
     for path, module in model.named_modules():
-        if path in calls and path.rpartition(".")[2].isdigit():
+        if path in calls and _NUMBERED.fullmatch(path.rpartition(".")[2]):
             stored = sum(stored_weight(m) is not None for m in module.modules())
             if stored >= 2 and not isinstance(module, nn.Sequential):
                 candidates[path] = module
@@ -271,11 +274,10 @@ def _stored_site(
     called = path in calls and weight == "weight"
     bias: str | None = weight.replace("weight", "bias")
     if module._parameters.get(str(bias)) is None:
-        # A new bias has no use in a layer that is only read or whose output a norm takes (a
+        # A new bias has no use in a layer that is only read or whose output a norm alone takes (a
         # ResNet's convolutions), and an odd place in a norm that was built without one.
-        feeds_norm = called and any(
-            c.norm and c.inputs is calls[path].output for c in calls.values()
-        )
+        readers = [c for c in calls.values() if called and c.inputs is calls[path].output]
+        feeds_norm = bool(readers) and all(c.norm for c in readers)
         if not called or feeds_norm or is_norm(module):
             bias = None
     rows = module.get_parameter(weight).shape[0]

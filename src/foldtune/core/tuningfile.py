@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import json
@@ -21,6 +22,7 @@ from foldtune.errors import InputError
 
 FORMAT = 1
 _FIELD = "foldtune"
+_ALWAYS = ("format", "foldtune", "method", "head", "num_classes", "base_keys", "base_hash")
 
 
 def save(attachment: Attachment, path: str | Path, facts: Mapping[str, Any] | None = None) -> Path:
@@ -40,8 +42,13 @@ def save(attachment: Attachment, path: str | Path, facts: Mapping[str, Any] | No
         "num_classes": attachment.num_classes,
         "base_keys": {name: list(t.shape) for name, t in base.items()},
         "base_hash": hash_tensors(base),
-        **(facts or {}),
     }
+    for name, fact in (facts or {}).items():
+        if name in header:
+            raise InputError(
+                f"a tuning's header says its own {name!r}; give that fact another name"
+            )
+        header[name] = fact
     tensors = {n: t.detach().cpu().contiguous() for n, t in attachment.named_tensors().items()}
     write_tensors(tensors, Path(path), {_FIELD: json.dumps(header)})
     return Path(path)
@@ -63,12 +70,19 @@ def read(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         ) from error
     if _FIELD not in metadata:
         raise InputError(f"{path} is a safetensors file, but no foldtune tuning")
-    header = json.loads(metadata[_FIELD])
-    if header["format"] > FORMAT:
+    try:
+        header = json.loads(metadata[_FIELD])
+        newer = header["format"] > FORMAT
+        missing = [] if newer else [name for name in _ALWAYS if name not in header]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} has a damaged header; copy or train it again") from error
+    if newer:
         raise InputError(
             f"{path} has tuning format {header['format']}; this foldtune reads up to {FORMAT}. "
-            f"Install foldtune {header['foldtune']} or later"
+            f"Install foldtune {header.get('foldtune', '')} or later"
         )
+    if missing:
+        raise InputError(f"{path} has a damaged header, without {missing[0]!r}; train it again")
     return header, tensors
 
 
@@ -115,4 +129,5 @@ def write_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: dict[str,
             error
         )
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # it must not hide the error above
+            temporary.unlink(missing_ok=True)

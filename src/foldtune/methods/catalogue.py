@@ -7,14 +7,19 @@ import dataclasses
 import functools
 import importlib
 import inspect
-from importlib.metadata import entry_points
+import logging
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from foldtune.core.method import Method, Stack, settings
+from foldtune.core.method import Method, Stack, check_settings, settings
 from foldtune.errors import InputError, unknown
 
 # A third party's package names its Method classes under this entry point group.
 _GROUP = "foldtune.methods"
+# Characters. Longer text can nest deeper than Python's own parser bears.
+_LONGEST = 2000
+
+log = logging.getLogger("foldtune")
 
 
 @functools.cache
@@ -27,7 +32,9 @@ def catalogue() -> dict[str, type[Method]]:
         if isinstance(cls, type) and issubclass(cls, Method) and cls not in (Method, Stack)
     }
     for point in entry_points(group=_GROUP):
-        known.setdefault(point.name, point.load())
+        cls = _load(point)
+        if cls is not None and known.setdefault(cls.__name__, cls) is not cls:
+            log.warning("plug-in %s left out: there is a method %s", point.value, cls.__name__)
     return known
 
 
@@ -45,17 +52,32 @@ def cards() -> list[dict[str, Any]]:
     ]
 
 
+def _load(point: EntryPoint) -> type[Method] | None:
+    """The class of a plug-in; a broken one is named and left out, lest it take all with it."""
+    try:
+        cls = point.load()
+    except Exception as error:
+        log.warning("plug-in %s left out: %s: %s", point.value, type(error).__name__, error)
+        return None
+    if not (isinstance(cls, type) and issubclass(cls, Method) and dataclasses.is_dataclass(cls)):
+        log.warning("plug-in %s left out: it is no dataclass of Method", point.value)
+        return None
+    return cls
+
+
 def parse(text: str) -> Method:
     """The method that `text` spells, such as `LoRA(rank=8)`, `SSF` or `SSF() + LoRA(rank=4)`.
 
     Only literals are read; nothing is evaluated. Raises InputError for anything else, naming the
     known methods or fields, nearest first.
     """
+    if len(text) > _LONGEST:
+        raise InputError(f"a method of {len(text)} characters is none; write e.g. LoRA(rank=8)")
     try:
-        tree = ast.parse(text.strip(), mode="eval").body
-    except (SyntaxError, ValueError) as error:
+        nodes = _summands(ast.parse(text.strip(), mode="eval").body)
+    except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
         raise InputError(f"cannot read the method {text!r}; write e.g. LoRA(rank=8)") from error
-    parts = [_part(node, text) for node in _summands(tree)]
+    parts = [_part(node, text) for node in nodes]
     return parts[0] if len(parts) == 1 else Stack(tuple(parts))
 
 
@@ -73,30 +95,37 @@ def _part(node: ast.expr, text: str) -> Method:
     if cls is None:
         raise unknown("method", call.func.id, catalogue())
     fields = [f.name for f in dataclasses.fields(cls)]  # type: ignore[arg-type]
+    if not fields and (call.args or call.keywords):
+        raise InputError(f"{cls.__name__} has no settings; write {cls.__name__}()")
     if len(call.args) > len(fields):
         raise InputError(
             f"{cls.__name__} takes at most {len(fields)} settings: {', '.join(fields)}"
         )
-    values = dict(zip(fields, map(_literal, call.args), strict=False))
+    values = dict(zip(fields, (_literal(node, text) for node in call.args), strict=False))
     for keyword in call.keywords:
         if keyword.arg not in fields:
-            raise unknown(f"setting of {cls.__name__}", str(keyword.arg), fields)
-        values[keyword.arg] = _literal(keyword.value)
+            raise unknown(f"setting of {cls.__name__}", keyword.arg or "**", fields)
+        if keyword.arg in values:
+            raise InputError(f"{cls.__name__}: {keyword.arg} is given twice")
+        values[keyword.arg] = _literal(keyword.value, text)
     return _build(cls, values)
 
 
-def _literal(node: ast.expr) -> Any:
+def _literal(node: ast.expr, text: str) -> Any:
+    written = ast.get_source_segment(text.strip(), node)
     try:
-        value = ast.literal_eval(node)
-    except ValueError as error:
-        raise InputError(
-            f"{ast.unparse(node)!r} is no plain value (number, text, tuple)"
-        ) from error
-    return tuple(value) if isinstance(value, list) else value
+        return _frozen(ast.literal_eval(node))
+    except (ValueError, TypeError, MemoryError, RecursionError) as error:
+        raise InputError(f"{written!r} is no plain value (number, text, tuple)") from error
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(map(_frozen, value)) if isinstance(value, list | tuple) else value
 
 
 def _build(cls: type[Method], values: dict[str, Any]) -> Method:
+    check_settings(cls, values)
     try:
         return cls(**values)
-    except TypeError as error:
+    except TypeError as error:  # a setting without a default is missing
         raise InputError(f"{cls.__name__}: {error}") from error

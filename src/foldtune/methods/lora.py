@@ -49,6 +49,12 @@ class LowRank(Delta):
         return y + (low if self.scale == 1.0 else self.scale * low)
 
 
+class FoldedLowRank(LowRank):
+    """The same where A cannot run on the layer's input: a 1x1 convolution that strides or pads."""
+
+    call = None  # type: ignore[assignment]
+
+
 @dataclass(frozen=True, repr=False)
 class LoRA(Method):
     """Low-rank adaptation: W' = W + (alpha / rank) B A, on the projections into attention.
@@ -80,6 +86,9 @@ class LoRA(Method):
 
     def edits(self, model: nn.Module, sites: Sequence[Site]) -> Iterable[Edit]:
         chosen = select(sites, *self.targets)
+        # nn.MultiheadAttention is two sites of one path: the whole, and the weight that it stores.
+        stored = {s.path for s in chosen if s.weight}
+        chosen = tuple(s for s in chosen if s.weight or s.path not in stored)
         if not chosen:
             roles = ", ".join(sorted({s.role for s in sites}))
             raise InputError(
@@ -90,8 +99,13 @@ class LoRA(Method):
         scale = 1.0 if self.alpha is None else self.alpha / self.rank
         edits: list[Edit] = []
         for site in chosen:
-            weight = model.get_submodule(site.path)._parameters.get(site.weight or "")
+            module = model.get_submodule(site.path)
+            weight = module._parameters.get(site.weight or "")
             if weight is None or weight.shape[2:].numel() != 1 or weight.ndim < 2:
                 raise InputError(f"LoRA needs a matrix; {site.path} ({site.role}) stores none")
-            edits.append(Reweight(site, LowRank(weight.shape, self.rank, scale, self.dropout)))
+            moves = isinstance(module, nn.Conv2d) and (
+                module.stride != (1, 1) or module.padding not in ((0, 0), "valid", "same")
+            )
+            kind = FoldedLowRank if moves or getattr(module, "groups", 1) != 1 else LowRank
+            edits.append(Reweight(site, kind(weight.shape, self.rank, scale, self.dropout)))
         return edits

@@ -13,6 +13,7 @@ from foldtune.core.computed import Delta
 from foldtune.core.edits import Edit, Reweight
 from foldtune.core.method import Method
 from foldtune.core.sites import Site, select
+from foldtune.errors import InputError
 
 _PLACES = ("norm", "attn.in", "attn.out", "mlp.up", "mlp.down", "conv", "stem")
 
@@ -52,7 +53,11 @@ class FeatureScaleShift(ScaleShift):
         shape[self.channel_axis] = -1
         scale = self.scale.view(shape)
         # One fused operation: y * scale would be a second tensor of the size of y.
-        return y * scale if self.shift is None else torch.addcmul(self.shift.view(shape), y, scale)
+        changed = (
+            y * scale if self.shift is None else torch.addcmul(self.shift.view(shape), y, scale)
+        )
+        # Under autocast y is bfloat16 and the sum float32, twice as large to keep.
+        return changed.to(y.dtype)
 
 
 @dataclass(frozen=True, repr=False)
@@ -74,6 +79,10 @@ class SSF(Method):
     downsample: bool = False
 
     starts_as_identity: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        if self.std < 0:
+            raise InputError(f"SSF: std must be at least 0, not {self.std}")
 
     def edits(self, model: nn.Module, sites: Sequence[Site]) -> Iterable[Edit]:
         wanted = (*_PLACES, "downsample") if self.downsample else _PLACES

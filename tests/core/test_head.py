@@ -1,0 +1,139 @@
+import pytest
+import timm
+import torch
+from torch import nn
+
+from foldtune.core.attach import attach
+from foldtune.core.head import check_paths, find_head, new_classifiers, set_module
+from foldtune.errors import InputError
+from foldtune.methods import SSF, LinearProbe
+from foldtune.testing import TINY_HOSTS, build_host
+
+from .tiny import assert_untouched, attention_host, distilled_host, snapshot, vit
+
+CLASSIFIERS = {"swin": "head.fc", "swinv2": "head.fc", "convnext": "head.fc", "resnet": "fc"}
+
+
+@pytest.mark.parametrize("host", TINY_HOSTS)
+def test_classifier_is_found_by_the_contract_of_the_host(host):
+    assert find_head(build_host(host)[0]) == (CLASSIFIERS.get(host, "head"),)
+
+
+def test_both_classifiers_of_a_distilled_host_are_found():
+    assert find_head(distilled_host()[0]) == ("head", "head_dist")
+
+
+def test_classifier_is_found_by_its_usual_name():
+    assert find_head(attention_host()[0]) == ("heads.head",)
+    model = nn.Module()
+    model.classifier = nn.Linear(2, 2)
+    assert find_head(model) == ("classifier",)
+
+
+def test_host_that_names_no_classifier_is_refused_with_the_cure():
+    model = nn.Module()
+    model.top = nn.Linear(2, 2)
+    with pytest.raises(InputError, match=r"give its path: attach\(\.\.\., head='path'\)"):
+        find_head(model)
+
+
+@pytest.mark.parametrize("path", ["hed", "", "head.", "blocks.9"])
+def test_unknown_path_is_refused(path):
+    with pytest.raises(InputError, match=r"unknown classifier .*; choose from: "):
+        check_paths(vit()[0], (path,))
+
+
+def test_nearest_path_comes_first():
+    with pytest.raises(InputError, match="choose from: head"):
+        check_paths(vit()[0], ("hed",))
+
+
+@pytest.mark.parametrize("number", [1, 0, -3])
+def test_fewer_than_two_classes_are_refused(number):
+    model, x = vit()
+    with pytest.raises(InputError, match="must be at least 2"):
+        new_classifiers(model, ("head",), number, x)
+
+
+def test_new_classifier_keeps_width_type_and_place():
+    model, x = vit()
+    made = new_classifiers(model.bfloat16(), ("head",), 7, x)["head"]
+    assert made.weight.shape == (7, 24)
+    assert made.weight.dtype == torch.bfloat16
+
+
+def test_other_layers_cannot_be_replaced():
+    model, x = vit()
+    with pytest.raises(InputError, match="classifier norm is a LayerNorm; only a Linear"):
+        new_classifiers(model, ("norm",), 7, x)
+
+
+@pytest.mark.parametrize(
+    ("host", "width"),
+    [
+        (lambda: vit(num_classes=0), 24),
+        (lambda: random_resnet(), 16),
+    ],
+    ids=["vit", "resnet"],
+)
+def test_headless_host_gets_a_classifier_and_gives_it_back(host, width):
+    model, x = host()
+    before = snapshot(model)
+    attachment = attach(model, SSF(), example=x, num_classes=7, seed=0)
+    assert model(x).shape == (2, 7)
+    assert attachment.head_size == 7 * width + 7
+    with attachment.paused():
+        assert model(x).shape == (2, width)
+    attachment.detach()
+    assert_untouched(model, before)
+
+
+def random_resnet():
+    model = timm.create_model(
+        "resnet18", layers=(2, 1, 1, 1), channels=(8, 8, 16, 16), num_classes=0
+    )
+    return model.double().eval(), torch.rand(2, 3, 32, 32).double()
+
+
+def test_headless_host_without_classes_is_refused():
+    # It attached, and save() ended in an IndexError.
+    model, x = vit(num_classes=0)
+    before = snapshot(model)
+    with pytest.raises(InputError, match=r"no classifier .*num_classes=\.\.\."):
+        attach(model, SSF(), example=x)
+    assert_untouched(model, before)
+
+
+def test_both_classifiers_of_a_distilled_host_are_replaced_trained_and_given_back():
+    model, x = distilled_host()
+    before = snapshot(model)
+    attachment = attach(model, LinearProbe(), example=x, num_classes=7, seed=0)
+    assert attachment.head_names == (
+        "head.weight", "head.bias", "head_dist.weight", "head_dist.bias",
+    )  # fmt: skip
+    assert attachment.num_classes == 7
+    model.train()
+    model.set_distilled_training(True)
+    sum(t.sum() for t in model(x)).backward()
+    assert all(p.grad is not None for p in attachment.parameters())
+    model.set_distilled_training(False)
+    model.eval()
+    attachment.detach()
+    assert_untouched(model, before)
+
+
+def test_classifier_that_opens_with_a_norm_counts_its_classes():
+    # The first parameter of ConvNeXt's whole head is its norm.
+    model, x = build_host("convnext")
+    attachment = attach(model, LinearProbe(), example=x, head="head")
+    assert attachment.num_classes == 5
+    assert set(attachment.head_names) == {
+        "head.norm.weight", "head.norm.bias", "head.fc.weight", "head.fc.bias",
+    }  # fmt: skip
+
+
+def test_set_module_keeps_the_order_of_siblings():
+    model, _ = vit()
+    names = [n for n, _ in model.named_modules()]
+    set_module(model, "blocks.0.norm1", nn.LayerNorm(24))
+    assert [n for n, _ in model.named_modules()] == names
