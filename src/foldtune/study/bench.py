@@ -145,7 +145,8 @@ class Bench:
     def _row(self, attachment: Attachment, run: Run, outcome: Outcome) -> dict[str, Any]:
         watched = [point for point in outcome.curve if "val_accuracy" in point]
         row: dict[str, Any] = {
-            "run": run.key, "stage": run.stage, "label": run.label, "method": run.method,
+            "run": run.key, "stage": run.stage, "label": run.label,
+            "method": repr(attachment.method),
             "recipe": asdict(run.recipe), "seed": run.seed, "head_start": run.head,
             "backbone": self.backbone.name, "pretrained": self.backbone.pretrained,
             "data": self.data.name, "data_identity": self.data.identity,
