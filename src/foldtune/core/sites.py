@@ -7,7 +7,7 @@ its class; MLP halves by their shapes and call order. Selection is by exact path
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from torch import Tensor, nn
@@ -20,7 +20,7 @@ Role = Literal[
     "norm", "conv", "linear", "stem", "downsample", "head",
 ]  # fmt: skip
 ROLES: tuple[str, ...] = Role.__args__  # type: ignore[attr-defined]
-Layout = Literal["tokens", "grid", "maps"]
+Layout = Literal["tokens", "grid", "maps", "turned"]
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,8 @@ class Site:
     called: False where the host reads the stored tensors itself and never calls the module.
     weight, bias: names of the stored tensors; None where there is none. `bias` is a name although
         no bias is stored yet where the module is called, so that one may be created.
-    layout: where the channels are: tokens (B, N, C), grid (B, H, W, C), maps (B, C, H, W).
+    layout: where the channels are: tokens (B, N, C), grid (B, H, W, C), maps (B, C, H, W), and
+        turned (B, C, N) in a token mixer of Linear layers, which fixes the number of tokens.
     feeder: path of the norm whose output is exactly this module's input, if any.
     """
 
@@ -147,13 +148,16 @@ def _block_sites(model: nn.Module, calls: dict[str, Call], path: str, depth: int
     roles |= mlp_roles
     for at, role in mixers.items():
         if at != path and at in calls:
-            mixer_layout = _composite_layout(model, calls, at, members)
+            turned = role == "attn"
+            mixer_layout = "turned" if turned else _composite_layout(model, calls, at, members)
             composite.append(
                 Site(at, role, depth, channels, layout=mixer_layout, feeder=_feeder(calls, at))
             )
     for p, m in members.items():
         role = roles.get(p) or ("norm" if is_norm(m) else "conv" if _is_conv(m) else "linear")
-        composite.append(_stored_site(p, m, role, depth, calls))
+        site = _stored_site(p, m, role, depth, calls)
+        across = p in mlp_roles and role.startswith("attn")
+        composite.append(replace(site, layout="turned") if across else site)
     return composite
 
 
