@@ -66,12 +66,6 @@ class LoRA(Method):
     targets: tuple[str, ...] = ("attn.in",)
     dropout: float = 0.0
 
-    def __post_init__(self) -> None:
-        if self.rank < 1:
-            raise InputError(f"LoRA: rank must be at least 1, not {self.rank}")
-        if not 0.0 <= self.dropout < 1.0:
-            raise InputError(f"LoRA: dropout must lie in [0, 1), not {self.dropout}")
-
     def edits(self, model: nn.Module, sites: Sequence[Site]) -> Iterable[Edit]:
         chosen = select(sites, *self.targets)
         if not chosen:
