@@ -8,8 +8,12 @@ from foldtune.testing import (
     CHECKS,
     TINY_HOSTS,
     build_host,
+    check_call_equals_fold,
     check_compile,
+    check_detach,
+    check_every_tensor_is_reached,
     check_export,
+    check_merge,
     check_method,
 )
 
@@ -24,6 +28,10 @@ METHODS = (
     "AdaptFormer(rank=3)",
     "SSF() + LoRA(rank=2) + BitFit()",
 )
+# Methods on the same mechanisms: every check on the plain host, the telling ones on the others.
+MORE_METHODS = (
+)
+TELLING = (check_every_tensor_is_reached, check_call_equals_fold, check_merge, check_detach)
 # What cannot be, with words of the refusal: convolutional nets have no attention, ResNet no MLP.
 REFUSED = {
     ("LoRA(rank=2)", "convnext"): "finds none of its targets",
@@ -35,11 +43,16 @@ REFUSED = {
 }
 # Tracing takes seconds: the plain host, one that reads its weights itself, one of feature maps.
 TRACED_HOSTS = ("vit", "swinv2", "convnext")
+PAIRS = [
+    (check, method, host)
+    for check in CHECKS
+    for method in (*METHODS, *MORE_METHODS)
+    for host in (TRACED_HOSTS if check in (check_compile, check_export) else TINY_HOSTS)
+    if method in METHODS or host == "vit" or check in TELLING
+]
 PROMISES = [
     pytest.param(check, method, host, id=f"{check.__name__.removeprefix('check_')}-{method}-{host}")
-    for check in CHECKS
-    for method in METHODS
-    for host in (TRACED_HOSTS if check in (check_compile, check_export) else TINY_HOSTS)
+    for check, method, host in PAIRS
     if (method, host) not in REFUSED
 ]
 

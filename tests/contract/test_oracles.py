@@ -11,19 +11,24 @@ from safetensors import safe_open
 from timm.models.swin_transformer import SwinTransformer
 from timm.models.vision_transformer import VisionTransformer
 
+from foldtune import methods as m
 from foldtune.core.attach import attach
-from foldtune.methods import SSF, AdaptFormer, BitFit, LayerNorm, LoRA
 
 ORACLES = Path(__file__).parents[1] / "oracles"
 # The smallest typical mistake (LayerNorm eps 1e-5 instead of 1e-6) moves the logits by 1e-5.
 CLOSE = {"atol": 1e-9, "rtol": 0.0}
 METHODS = {
-    "ssf": lambda o: SSF(),
-    "ssf_swin": lambda o: SSF(),
-    "lora": lambda o: LoRA(rank=o["rank"]),
-    "adaptformer": lambda o: AdaptFormer(rank=o["rank"], scale=o["scale"]),
-    "bitfit": lambda o: BitFit(),
-    "layernorm": lambda o: LayerNorm(),
+    "ssf": lambda o: m.SSF(),
+    "ssf_swin": lambda o: m.SSF(),
+    "lora": lambda o: m.LoRA(rank=o["rank"]),
+    "adaptformer": lambda o: m.AdaptFormer(rank=o["rank"], scale=o["scale"]),
+    "bitfit": lambda o: m.BitFit(),
+    "layernorm": lambda o: m.LayerNorm(),
+}
+# Fixture names say where tensors stand in the paper's drawing; ours, at which site.
+RENAMED = {
+    "AdaptFormer": [(".adapter_mlp.", ".")],  # joined at the block's output
+    "LoRA": [(".attn.q.", ".attn.qkv.q."), (".attn.v.", ".attn.qkv.v.")],
 }
 
 
@@ -67,10 +72,9 @@ class Fixture:
         return cls(**arch).double().eval()
 
     def our_name(self, name):
-        """Fixture names say where the tensors stand; ours say which method put them there."""
         label = type(self.method).__name__
-        if label == "AdaptFormer":  # joined at the block's output
-            name = name.replace(".adapter_mlp.", ".")
+        for theirs, ours in RENAMED.get(label, []):
+            name = name.replace(theirs, ours)
         return f"{label}.{name}"
 
 

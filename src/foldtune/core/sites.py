@@ -110,6 +110,17 @@ def stored_weight(module: nn.Module) -> str | None:
     return None
 
 
+def stored_matrix(model: nn.Module, site: Site, method: str) -> Tensor:
+    """The stored weight of a Linear, (out, in), or of a 1x1 convolution, (out, in, 1, 1).
+
+    Raises InputError, naming the method, where the site stores something else.
+    """
+    weight = model.get_submodule(site.path)._parameters.get(site.weight or "")
+    if weight is None or weight.ndim < 2 or weight.shape[2:].numel() != 1:
+        raise InputError(f"{method} needs a matrix; {site.path} ({site.role}) stores none")
+    return weight
+
+
 def _find_blocks(model: nn.Module, calls: dict[str, Call]) -> list[str]:
     """Paths of the residual units in call order.
 

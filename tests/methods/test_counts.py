@@ -1,0 +1,53 @@
+"""Trainable parameters without the classifier, as the papers and their code count them."""
+
+import pytest
+import torch
+from timm import create_model
+
+from foldtune.core.attach import attach
+from foldtune.methods import parse
+
+# ViT-B/16. The numbers of the published code, run once for each method.
+VIT_BASE = {
+    "LinearProbe()": 0,
+    "Full()": 85_798_656,
+    "BitFit()": 102_912,
+    "LayerNorm()": 38_400,
+    "SSF()": 205_824,
+    "LoRA(rank=1)": 36_864,
+    "LoRA(rank=8)": 294_912,
+    "LoRA(rank=32)": 1_179_648,
+    "AdaptFormer(rank=8)": 156_768,
+    "AdaptFormer(rank=64)": 1_189_632,
+}
+ELSEWHERE = {
+    ("SSF()", "swin_base_patch4_window7_224"): 267_264,
+    ("SSF()", "convnext_base"): 255_232,
+}
+
+
+def count(model, method):
+    # Shapes without numbers: the largest model costs no memory and hardly any time.
+    with torch.device("meta"):
+        attachment = attach(model, parse(method), example=torch.empty(2, 3, 224, 224))
+        trainable = attachment.trainable
+        attachment.detach()
+    return trainable
+
+
+@pytest.fixture(scope="module")
+def vit_base():
+    with torch.device("meta"):
+        return create_model("vit_base_patch16_224")
+
+
+@pytest.mark.parametrize("method", VIT_BASE)
+def test_count_on_vit_base(vit_base, method):
+    assert count(vit_base, method) == VIT_BASE[method]
+
+
+@pytest.mark.parametrize(("method", "backbone"), ELSEWHERE)
+def test_count_elsewhere(method, backbone):
+    with torch.device("meta"):
+        model = create_model(backbone)
+    assert count(model, method) == ELSEWHERE[method, backbone]
