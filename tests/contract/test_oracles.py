@@ -22,12 +22,14 @@ METHODS = {
     "ssf_swin": lambda o: m.SSF(),
     "lora": lambda o: m.LoRA(rank=o["rank"]),
     "adaptformer": lambda o: m.AdaptFormer(rank=o["rank"], scale=o["scale"]),
+    "pfeiffer": lambda o: m.Pfeiffer(rank=o["rank"], scale=o["scale"]),
     "bitfit": lambda o: m.BitFit(),
     "layernorm": lambda o: m.LayerNorm(),
 }
 # Fixture names say where tensors stand in the paper's drawing; ours, at which site.
 RENAMED = {
     "AdaptFormer": [(".adapter_mlp.", ".")],  # joined at the block's output
+    "Pfeiffer": [("adapter_mlp", "mlp")],
     "LoRA": [(".attn.q.", ".attn.qkv.q."), (".attn.v.", ".attn.qkv.v.")],
 }
 

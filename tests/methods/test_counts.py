@@ -19,6 +19,7 @@ VIT_BASE = {
     "LoRA(rank=32)": 1_179_648,
     "AdaptFormer(rank=8)": 156_768,
     "AdaptFormer(rank=64)": 1_189_632,
+    "Pfeiffer(rank=8)": 156_768,
 }
 ELSEWHERE = {
     ("SSF()", "swin_base_patch4_window7_224"): 267_264,

@@ -13,4 +13,5 @@ from foldtune.methods.full import Full as Full
 from foldtune.methods.layernorm import LayerNorm as LayerNorm
 from foldtune.methods.linear_probe import LinearProbe as LinearProbe
 from foldtune.methods.lora import LoRA as LoRA
+from foldtune.methods.pfeiffer import Pfeiffer as Pfeiffer
 from foldtune.methods.ssf import SSF as SSF
