@@ -31,6 +31,7 @@ METHODS = (
 # Methods on the same mechanisms: every check on the plain host, the telling ones on the others.
 MORE_METHODS = (
     "Pfeiffer(rank=3)",
+    "Houlsby(rank=3)",
 )
 TELLING = (check_every_tensor_is_reached, check_call_equals_fold, check_merge, check_detach)
 # What cannot be, with words of the refusal: convolutional nets have no attention, ResNet no MLP.
@@ -40,6 +41,9 @@ REFUSED = {
     ("LoRA(rank=2, alpha=4.0, targets=('mlp.up', 'mlp.down'))", "resnet"): "finds none",
     ("AdaptFormer(rank=3)", "resnet"): "needs blocks with an MLP",
     ("Pfeiffer(rank=3)", "resnet"): "needs blocks with an MLP",
+    ("Houlsby(rank=3)", "resnet"): "has no attention",
+    ("Houlsby(rank=3)", "convnext"): "has no attention",
+    ("Houlsby(rank=3)", "mixer"): "has no attention",
     ("SSF() + LoRA(rank=2) + BitFit()", "convnext"): "finds none of its targets",
     ("SSF() + LoRA(rank=2) + BitFit()", "resnet"): "finds none of its targets",
 }

@@ -23,6 +23,7 @@ METHODS = {
     "lora": lambda o: m.LoRA(rank=o["rank"]),
     "adaptformer": lambda o: m.AdaptFormer(rank=o["rank"], scale=o["scale"]),
     "pfeiffer": lambda o: m.Pfeiffer(rank=o["rank"], scale=o["scale"]),
+    "houlsby": lambda o: m.Houlsby(rank=o["rank"], scale=o["scale"]),
     "bitfit": lambda o: m.BitFit(),
     "layernorm": lambda o: m.LayerNorm(),
 }
@@ -30,6 +31,7 @@ METHODS = {
 RENAMED = {
     "AdaptFormer": [(".adapter_mlp.", ".")],  # joined at the block's output
     "Pfeiffer": [("adapter_mlp", "mlp")],
+    "Houlsby": [("adapter_mlp", "mlp"), ("adapter_attn", "attn")],
     "LoRA": [(".attn.q.", ".attn.qkv.q."), (".attn.v.", ".attn.qkv.v.")],
 }
 

@@ -20,6 +20,7 @@ VIT_BASE = {
     "AdaptFormer(rank=8)": 156_768,
     "AdaptFormer(rank=64)": 1_189_632,
     "Pfeiffer(rank=8)": 156_768,
+    "Houlsby(rank=8)": 313_536,
 }
 ELSEWHERE = {
     ("SSF()", "swin_base_patch4_window7_224"): 267_264,
