@@ -32,6 +32,7 @@ METHODS = (
 MORE_METHODS = (
     "Pfeiffer(rank=3)",
     "Houlsby(rank=3)",
+    "AdapterPlus(rank=3)",
 )
 TELLING = (check_every_tensor_is_reached, check_call_equals_fold, check_merge, check_detach)
 # What cannot be, with words of the refusal: convolutional nets have no attention, ResNet no MLP.

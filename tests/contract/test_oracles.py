@@ -24,6 +24,7 @@ METHODS = {
     "adaptformer": lambda o: m.AdaptFormer(rank=o["rank"], scale=o["scale"]),
     "pfeiffer": lambda o: m.Pfeiffer(rank=o["rank"], scale=o["scale"]),
     "houlsby": lambda o: m.Houlsby(rank=o["rank"], scale=o["scale"]),
+    "adapter_plus": lambda o: m.AdapterPlus(rank=o["rank"]),
     "bitfit": lambda o: m.BitFit(),
     "layernorm": lambda o: m.LayerNorm(),
 }
@@ -32,6 +33,7 @@ RENAMED = {
     "AdaptFormer": [(".adapter_mlp.", ".")],  # joined at the block's output
     "Pfeiffer": [("adapter_mlp", "mlp")],
     "Houlsby": [("adapter_mlp", "mlp"), ("adapter_attn", "attn")],
+    "AdapterPlus": [(".adapter.", ".")],
     "LoRA": [(".attn.q.", ".attn.qkv.q."), (".attn.v.", ".attn.qkv.v.")],
 }
 

@@ -21,6 +21,8 @@ VIT_BASE = {
     "AdaptFormer(rank=64)": 1_189_632,
     "Pfeiffer(rank=8)": 156_768,
     "Houlsby(rank=8)": 313_536,
+    "AdapterPlus(rank=8)": 165_984,
+    "AdapterPlus(rank=16)": 313_536,
 }
 ELSEWHERE = {
     ("SSF()", "swin_base_patch4_window7_224"): 267_264,

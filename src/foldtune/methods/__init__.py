@@ -5,6 +5,7 @@ A new method is one file here and one line below.
 
 from foldtune.core.method import Method as Method
 from foldtune.core.method import Stack as Stack
+from foldtune.methods.adapter_plus import AdapterPlus as AdapterPlus
 from foldtune.methods.adaptformer import AdaptFormer as AdaptFormer
 from foldtune.methods.bitfit import BitFit as BitFit
 from foldtune.methods.catalogue import catalogue as catalogue
