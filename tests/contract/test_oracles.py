@@ -25,6 +25,7 @@ METHODS = {
     "pfeiffer": lambda o: m.Pfeiffer(rank=o["rank"], scale=o["scale"]),
     "houlsby": lambda o: m.Houlsby(rank=o["rank"], scale=o["scale"]),
     "adapter_plus": lambda o: m.AdapterPlus(rank=o["rank"]),
+    "difffit": lambda o: m.DiffFit(),
     "bitfit": lambda o: m.BitFit(),
     "layernorm": lambda o: m.LayerNorm(),
 }
@@ -35,6 +36,7 @@ RENAMED = {
     "Houlsby": [("adapter_mlp", "mlp"), ("adapter_attn", "attn")],
     "AdapterPlus": [(".adapter.", ".")],
     "LoRA": [(".attn.q.", ".attn.qkv.q."), (".attn.v.", ".attn.qkv.v.")],
+    "DiffFit": [("gamma1", "attn.proj.gamma"), ("gamma2", "mlp.fc2.gamma")],
 }
 
 

@@ -13,6 +13,7 @@ VIT_BASE = {
     "Full()": 85_798_656,
     "BitFit()": 102_912,
     "LayerNorm()": 38_400,
+    "DiffFit()": 140_544,
     "SSF()": 205_824,
     "LoRA(rank=1)": 36_864,
     "LoRA(rank=8)": 294_912,
