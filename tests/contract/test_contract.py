@@ -34,6 +34,7 @@ MORE_METHODS = (
     "Houlsby(rank=3)",
     "AdapterPlus(rank=3)",
     "DiffFit()",
+    "RepAdapter(rank=4)",
 )
 TELLING = (check_every_tensor_is_reached, check_call_equals_fold, check_merge, check_detach)
 # What cannot be, with words of the refusal: convolutional nets have no attention, ResNet no MLP.
@@ -47,6 +48,7 @@ REFUSED = {
     ("Houlsby(rank=3)", "convnext"): "has no attention",
     ("Houlsby(rank=3)", "mixer"): "has no attention",
     ("DiffFit()", "resnet"): "needs blocks with an MLP",
+    ("RepAdapter(rank=4)", "resnet"): "finds none of its targets",
     ("SSF() + LoRA(rank=2) + BitFit()", "convnext"): "finds none of its targets",
     ("SSF() + LoRA(rank=2) + BitFit()", "resnet"): "finds none of its targets",
 }

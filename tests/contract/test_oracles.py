@@ -25,6 +25,7 @@ METHODS = {
     "pfeiffer": lambda o: m.Pfeiffer(rank=o["rank"], scale=o["scale"]),
     "houlsby": lambda o: m.Houlsby(rank=o["rank"], scale=o["scale"]),
     "adapter_plus": lambda o: m.AdapterPlus(rank=o["rank"]),
+    "repadapter": lambda o: m.RepAdapter(rank=o["rank"], groups=o["groups"], scale=o["scale"]),
     "difffit": lambda o: m.DiffFit(),
     "bitfit": lambda o: m.BitFit(),
     "layernorm": lambda o: m.LayerNorm(),
@@ -36,6 +37,14 @@ RENAMED = {
     "Houlsby": [("adapter_mlp", "mlp"), ("adapter_attn", "attn")],
     "AdapterPlus": [(".adapter.", ".")],
     "LoRA": [(".attn.q.", ".attn.qkv.q."), (".attn.v.", ".attn.qkv.v.")],
+    "RepAdapter": [
+        ("adapter_mlp", "mlp.fc1.inner"),
+        ("adapter_attn", "attn.qkv.inner"),
+        (".A.weight", ".A"),
+        (".A.bias", ".a"),
+        (".B.weight", ".B"),
+        (".B.bias", ".b"),
+    ],
     "DiffFit": [("gamma1", "attn.proj.gamma"), ("gamma2", "mlp.fc2.gamma")],
 }
 

@@ -24,6 +24,8 @@ VIT_BASE = {
     "Houlsby(rank=8)": 313_536,
     "AdapterPlus(rank=8)": 165_984,
     "AdapterPlus(rank=16)": 313_536,
+    "RepAdapter(rank=8, groups=2)": 239_808,
+    "RepAdapter(rank=8, groups=2, targets=('attn.in',))": 119_904,
 }
 ELSEWHERE = {
     ("SSF()", "swin_base_patch4_window7_224"): 267_264,

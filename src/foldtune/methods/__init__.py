@@ -17,4 +17,5 @@ from foldtune.methods.layernorm import LayerNorm as LayerNorm
 from foldtune.methods.linear_probe import LinearProbe as LinearProbe
 from foldtune.methods.lora import LoRA as LoRA
 from foldtune.methods.pfeiffer import Pfeiffer as Pfeiffer
+from foldtune.methods.repadapter import RepAdapter as RepAdapter
 from foldtune.methods.ssf import SSF as SSF
