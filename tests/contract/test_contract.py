@@ -30,6 +30,7 @@ METHODS = (
 )
 # Methods on the same mechanisms: every check on the plain host, the telling ones on the others.
 MORE_METHODS = (
+    "LoRA(rank=2, separate='qv')",
     "Pfeiffer(rank=3)",
     "Houlsby(rank=3)",
     "AdapterPlus(rank=3)",
@@ -43,6 +44,9 @@ REFUSED = {
     ("LoRA(rank=2)", "resnet"): "finds none of its targets",
     ("LoRA(rank=2, alpha=4.0, targets=('mlp.up', 'mlp.down'))", "resnet"): "finds none",
     ("AdaptFormer(rank=3)", "resnet"): "needs blocks with an MLP",
+    ("LoRA(rank=2, separate='qv')", "convnext"): "finds none of its targets",
+    ("LoRA(rank=2, separate='qv')", "resnet"): "finds none of its targets",
+    ("LoRA(rank=2, separate='qv')", "mixer"): "needs q, k, v in one matrix",
     ("Pfeiffer(rank=3)", "resnet"): "needs blocks with an MLP",
     ("Houlsby(rank=3)", "resnet"): "has no attention",
     ("Houlsby(rank=3)", "convnext"): "has no attention",

@@ -21,6 +21,7 @@ METHODS = {
     "ssf": lambda o: m.SSF(),
     "ssf_swin": lambda o: m.SSF(),
     "lora": lambda o: m.LoRA(rank=o["rank"]),
+    "lora_qv": lambda o: m.LoRA(rank=o["rank"], alpha=o["alpha"], separate="qv"),
     "adaptformer": lambda o: m.AdaptFormer(rank=o["rank"], scale=o["scale"]),
     "pfeiffer": lambda o: m.Pfeiffer(rank=o["rank"], scale=o["scale"]),
     "houlsby": lambda o: m.Houlsby(rank=o["rank"], scale=o["scale"]),

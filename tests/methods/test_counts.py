@@ -17,6 +17,7 @@ VIT_BASE = {
     "SSF()": 205_824,
     "LoRA(rank=1)": 36_864,
     "LoRA(rank=8)": 294_912,
+    "LoRA(rank=8, separate='qv')": 294_912,
     "LoRA(rank=32)": 1_179_648,
     "AdaptFormer(rank=8)": 156_768,
     "AdaptFormer(rank=64)": 1_189_632,
