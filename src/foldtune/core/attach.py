@@ -126,7 +126,7 @@ def _dry_run(attachment: Attachment, example: Tensor) -> None:
     modes = [(m, m.training) for m in model.modules()]
     try:
         with torch.enable_grad():
-            output = first_tensor(model.eval()(example))
+            output = _first_output(attachment, example)
             assert output is not None
             # No symmetric function of the logits: a plain sum has zero slope in some directions.
             weights = torch.linspace(-1.0, 2.0, output.shape[-1], device=output.device)
@@ -148,6 +148,19 @@ def _dry_run(attachment: Attachment, example: Tensor) -> None:
         attachment.leave_frozen(missed)
         log.warning("left frozen, the forward pass never uses them: %s", ", ".join(missed))
     _warn_of_lost_dropout(attachment)
+
+
+def _first_output(attachment: Attachment, example: Tensor) -> Tensor | None:
+    try:
+        return first_tensor(attachment.model.eval()(example))
+    except RuntimeError as error:
+        if attachment.interpolates:
+            raise
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"{attachment.method!r} cannot be attached to {type(attachment.model).__name__}: it "
+            f"does not take another number of tokens ({reason})"
+        ) from error
 
 
 def _warn_of_lost_dropout(attachment: Attachment) -> None:

@@ -90,6 +90,11 @@ class Attachment:
         """Whether the method folds into the stored tensors without loss."""
         return not any(isinstance(e, Rewire) for e in self.edits)
 
+    @property
+    def interpolates(self) -> bool:
+        """Whether there are models between the start and the tuned one (not with prompts)."""
+        return all(e.adapter.keeps_shape for e in self.edits if isinstance(e, Rewire))
+
     def base_state(self) -> dict[str, Tensor]:
         """The base's own tensors before training, without classifier and added ones."""
         skip = (f"{CONTAINER}.", *(f"{p}." for p in self.head))
@@ -204,10 +209,17 @@ class Attachment:
         Stored tensors: W + alpha (W' - W), a true weight interpolation (WiSE-FT, Wortsman et al.,
         CVPR 2022). Side networks: what they add, times alpha. Classifier: between its start and
         its tuned value at `head_alpha`, which is alpha unless given.
+
+        Raises InputError where a method has nothing between 0 and 1 (see `interpolates`).
         """
         self._check_alive()
         if not 0.0 <= alpha <= 1.0:
             raise InputError(f"alpha must lie in 0..1, not {alpha}")
+        if alpha not in (0.0, 1.0) and not self.interpolates:
+            raise InputError(
+                f"{self.method!r} cannot be interpolated: it adds tokens, and there is no model "
+                "between two numbers of tokens. Ensemble the logits of the two models instead"
+            )
         at_head = alpha if head_alpha is None else head_alpha
         state = _state(self.model)
         points = [(n, v, alpha) for n, v in self._originals.items()]

@@ -23,6 +23,10 @@ class Adapter(nn.Module):
     input of the source (by default the module's own). Both must be the identity where not wanted.
     """
 
+    # False for one that changes the number of tokens (prompts): there is nothing half-way between
+    # two numbers of tokens, and a host may not take another number.
+    keeps_shape: bool = True
+
     def __init__(self) -> None:
         super().__init__()
         self._strength = 1.0
@@ -30,7 +34,7 @@ class Adapter(nn.Module):
         self._seen: Tensor | None = None
 
     def enter(self, x: Tensor) -> Tensor:
-        """The module's input, changed; same shape as x unless the adapter says otherwise."""
+        """The module's input, changed; of the same shape as x if `keeps_shape`."""
         return x
 
     def leave(self, x: Tensor, y: Tensor) -> Tensor:
