@@ -36,6 +36,8 @@ MORE_METHODS = (
     "AdapterPlus(rank=3)",
     "DiffFit()",
     "RepAdapter(rank=4)",
+    "VPTShallow(count=3)",
+    "VPTDeep(count=3)",
 )
 TELLING = (check_every_tensor_is_reached, check_call_equals_fold, check_merge, check_detach)
 # What cannot be, with words of the refusal: convolutional nets have no attention, ResNet no MLP.
@@ -53,6 +55,19 @@ REFUSED = {
     ("Houlsby(rank=3)", "mixer"): "has no attention",
     ("DiffFit()", "resnet"): "needs blocks with an MLP",
     ("RepAdapter(rank=4)", "resnet"): "finds none of its targets",
+    **{
+        (f"VPT{form}(count=3)", host): reason
+        for form in ("Shallow", "Deep")
+        for host, reason in {
+            "swin": r"gives \(batch, height, width, channels\)",
+            "swinv2": r"gives \(batch, height, width, channels\)",
+            "convnext": r"gives \(batch, channels, height, width\)",
+            "resnet": r"gives \(batch, channels, height, width\)",
+            "mixer": "fixed number of tokens",
+            "eva02": "rotary",
+            "beit": "relative position bias",
+        }.items()
+    },
     ("SSF() + LoRA(rank=2) + BitFit()", "convnext"): "finds none of its targets",
     ("SSF() + LoRA(rank=2) + BitFit()", "resnet"): "finds none of its targets",
 }

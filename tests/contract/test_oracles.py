@@ -13,6 +13,7 @@ from timm.models.vision_transformer import VisionTransformer
 
 from foldtune import methods as m
 from foldtune.core.attach import attach
+from foldtune.errors import InputError
 
 ORACLES = Path(__file__).parents[1] / "oracles"
 # The smallest typical mistake (LayerNorm eps 1e-5 instead of 1e-6) moves the logits by 1e-5.
@@ -27,6 +28,8 @@ METHODS = {
     "houlsby": lambda o: m.Houlsby(rank=o["rank"], scale=o["scale"]),
     "adapter_plus": lambda o: m.AdapterPlus(rank=o["rank"]),
     "repadapter": lambda o: m.RepAdapter(rank=o["rank"], groups=o["groups"], scale=o["scale"]),
+    "vpt_shallow": lambda o: m.VPTShallow(o["num_prompts"]),
+    "vpt_deep": lambda o: m.VPTDeep(o["num_prompts"]),
     "difffit": lambda o: m.DiffFit(),
     "bitfit": lambda o: m.BitFit(),
     "layernorm": lambda o: m.LayerNorm(),
@@ -46,6 +49,7 @@ RENAMED = {
         (".B.weight", ".B"),
         (".B.bias", ".b"),
     ],
+    "VPTShallow": [("prompts", "blocks.0.prompts")],
     "DiffFit": [("gamma1", "attn.proj.gamma"), ("gamma2", "mlp.fc2.gamma")],
 }
 
@@ -65,7 +69,7 @@ class Fixture:
         self.method = METHODS[name](self.meta["options"])
         self.attachment = attach(self.model, self.method, example=self.tensors["input"], seed=0)
         mine = self.attachment.named_tensors()
-        theirs = tuned | {self.our_name(k): v for k, v in self.group("method.").items()}
+        theirs = tuned | self.ours(self.group("method."))
         self.attachment.load_tensors({k: theirs[k] for k in mine})
 
     def group(self, prefix):
@@ -89,11 +93,20 @@ class Fixture:
         arch = {k: v for k, v in self.meta["arch"].items() if k in known}
         return cls(**arch).double().eval()
 
-    def our_name(self, name):
+    def ours(self, group):
+        """A group of the method's tensors by our names."""
         label = type(self.method).__name__
-        for theirs, ours in RENAMED.get(label, []):
-            name = name.replace(theirs, ours)
-        return f"{label}.{name}"
+        if label == "VPTDeep":  # one tensor for all blocks
+            group = {f"blocks.{i}.prompts": v for i, v in enumerate(group["prompts"])}
+            for block in {k.removesuffix("q.core") for k in group if k.endswith("q.core")}:
+                parts = [group.pop(f"{block}{letter}.core") for letter in "qkv"]
+                group[f"{block}qkv.core"] = torch.cat(parts)
+        named = {}
+        for name, value in group.items():
+            for theirs, ours in RENAMED.get(label, []):
+                name = name.replace(theirs, ours)
+            named[f"{label}.{name}"] = value
+        return named
 
 
 @pytest.fixture(params=METHODS)
@@ -111,7 +124,7 @@ def test_logits_and_loss_equal_the_reference(fixture):
 def test_every_gradient_equals_the_reference(fixture):
     F.cross_entropy(fixture.model(fixture.tensors["input"]), fixture.tensors["target"]).backward()
     wanted = fixture.group("grad.backbone.")
-    wanted |= {fixture.our_name(k): v for k, v in fixture.group("grad.method.").items()}
+    wanted |= fixture.ours(fixture.group("grad.method."))
     heads = set(fixture.attachment.head_names)
     wanted |= {k: v for k, v in fixture.group("grad.").items() if k in heads}
     if fixture.swin:
@@ -136,6 +149,11 @@ def test_merged_weights_equal_the_reference(fixture):
 
 def test_half_way_interpolation_equals_the_reference(fixture):
     x = fixture.tensors["input"]
+    if not fixture.attachment.interpolates:
+        assert "logits_at_half" not in fixture.tensors
+        with pytest.raises(InputError, match="adds tokens"), fixture.attachment.interpolated(0.5):
+            pass
+        return
     with fixture.attachment.interpolated(0.5, head_alpha=1.0) as model:
         torch.testing.assert_close(model(x), fixture.tensors["logits_at_half"], **CLOSE)
     with fixture.attachment.interpolated(0.5) as model:

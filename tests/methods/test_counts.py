@@ -27,6 +27,9 @@ VIT_BASE = {
     "AdapterPlus(rank=16)": 313_536,
     "RepAdapter(rank=8, groups=2)": 239_808,
     "RepAdapter(rank=8, groups=2, targets=('attn.in',))": 119_904,
+    "VPTShallow(10)": 7_680,
+    "VPTDeep(10)": 92_160,
+    "VPTDeep(100)": 921_600,
 }
 ELSEWHERE = {
     ("SSF()", "swin_base_patch4_window7_224"): 267_264,
