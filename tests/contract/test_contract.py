@@ -38,6 +38,8 @@ MORE_METHODS = (
     "RepAdapter(rank=4)",
     "VPTShallow(count=3)",
     "VPTDeep(count=3)",
+    "FacTTT(rank=3)",
+    "FacTTK(rank=3)",
 )
 TELLING = (check_every_tensor_is_reached, check_call_equals_fold, check_merge, check_detach)
 # What cannot be, with words of the refusal: convolutional nets have no attention, ResNet no MLP.
@@ -55,6 +57,11 @@ REFUSED = {
     ("Houlsby(rank=3)", "mixer"): "has no attention",
     ("DiffFit()", "resnet"): "needs blocks with an MLP",
     ("RepAdapter(rank=4)", "resnet"): "finds none of its targets",
+    **{
+        (f"FacT{form}(rank=3)", host): "needs one width|cuts matrices into squares"
+        for form in ("TT", "TK")
+        for host in ("swin", "swinv2", "convnext", "resnet", "mixer", "eva02")
+    },
     **{
         (f"VPT{form}(count=3)", host): reason
         for form in ("Shallow", "Deep")

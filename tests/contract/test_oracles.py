@@ -30,6 +30,8 @@ METHODS = {
     "repadapter": lambda o: m.RepAdapter(rank=o["rank"], groups=o["groups"], scale=o["scale"]),
     "vpt_shallow": lambda o: m.VPTShallow(o["num_prompts"]),
     "vpt_deep": lambda o: m.VPTDeep(o["num_prompts"]),
+    "fact_tt": lambda o: m.FacTTT(rank=o["rank"], scale=o["scale"]),
+    "fact_tk": lambda o: m.FacTTK(rank=o["rank"], scale=o["scale"], interleave=True),
     "difffit": lambda o: m.DiffFit(),
     "bitfit": lambda o: m.BitFit(),
     "layernorm": lambda o: m.LayerNorm(),
@@ -50,6 +52,8 @@ RENAMED = {
         (".B.bias", ".b"),
     ],
     "VPTShallow": [("prompts", "blocks.0.prompts")],
+    "FacTTT": [("fact.", "blocks.0.attn.qkv."), (".core", ".S")],
+    "FacTTK": [("fact.", "blocks.0.attn.qkv.")],
     "DiffFit": [("gamma1", "attn.proj.gamma"), ("gamma2", "mlp.fc2.gamma")],
 }
 
@@ -98,6 +102,7 @@ class Fixture:
         label = type(self.method).__name__
         if label == "VPTDeep":  # one tensor for all blocks
             group = {f"blocks.{i}.prompts": v for i, v in enumerate(group["prompts"])}
+        if label == "FacTTT":  # q, k, v are one matrix here
             for block in {k.removesuffix("q.core") for k in group if k.endswith("q.core")}:
                 parts = [group.pop(f"{block}{letter}.core") for letter in "qkv"]
                 group[f"{block}qkv.core"] = torch.cat(parts)

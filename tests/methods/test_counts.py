@@ -30,6 +30,11 @@ VIT_BASE = {
     "VPTShallow(10)": 7_680,
     "VPTDeep(10)": 92_160,
     "VPTDeep(100)": 921_600,
+    "FacTTT(rank=4)": 8_448,
+    "FacTTT(rank=8)": 21_504,
+    "FacTTT(rank=16)": 61_440,
+    "FacTTK(rank=8)": 13_952,
+    "FacTTK(rank=32)": 86_528,
 }
 ELSEWHERE = {
     ("SSF()", "swin_base_patch4_window7_224"): 267_264,

@@ -11,6 +11,8 @@ from foldtune.methods.bitfit import BitFit as BitFit
 from foldtune.methods.catalogue import catalogue as catalogue
 from foldtune.methods.catalogue import parse as parse
 from foldtune.methods.difffit import DiffFit as DiffFit
+from foldtune.methods.fact import FacTTK as FacTTK
+from foldtune.methods.fact import FacTTT as FacTTT
 from foldtune.methods.full import Full as Full
 from foldtune.methods.houlsby import Houlsby as Houlsby
 from foldtune.methods.layernorm import LayerNorm as LayerNorm
