@@ -40,6 +40,7 @@ MORE_METHODS = (
     "VPTDeep(count=3)",
     "FacTTT(rank=3)",
     "FacTTK(rank=3)",
+    "Convpass(rank=3)",
 )
 TELLING = (check_every_tensor_is_reached, check_call_equals_fold, check_merge, check_detach)
 # What cannot be, with words of the refusal: convolutional nets have no attention, ResNet no MLP.
@@ -75,6 +76,11 @@ REFUSED = {
             "beit": "relative position bias",
         }.items()
     },
+    ("Convpass(rank=3)", "swin"): "gives no rows of tokens",
+    ("Convpass(rank=3)", "swinv2"): "gives no rows of tokens",
+    ("Convpass(rank=3)", "convnext"): "gives no rows of tokens",
+    ("Convpass(rank=3)", "resnet"): "gives no rows of tokens",
+    ("Convpass(rank=3)", "mixer"): "token mixer",
     ("SSF() + LoRA(rank=2) + BitFit()", "convnext"): "finds none of its targets",
     ("SSF() + LoRA(rank=2) + BitFit()", "resnet"): "finds none of its targets",
 }

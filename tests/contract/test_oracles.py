@@ -32,6 +32,7 @@ METHODS = {
     "vpt_deep": lambda o: m.VPTDeep(o["num_prompts"]),
     "fact_tt": lambda o: m.FacTTT(rank=o["rank"], scale=o["scale"]),
     "fact_tk": lambda o: m.FacTTK(rank=o["rank"], scale=o["scale"], interleave=True),
+    "convpass": lambda o: m.Convpass(rank=o["rank"], scale=o["scale"]),
     "difffit": lambda o: m.DiffFit(),
     "bitfit": lambda o: m.BitFit(),
     "layernorm": lambda o: m.LayerNorm(),
@@ -54,6 +55,7 @@ RENAMED = {
     "VPTShallow": [("prompts", "blocks.0.prompts")],
     "FacTTT": [("fact.", "blocks.0.attn.qkv."), (".core", ".S")],
     "FacTTK": [("fact.", "blocks.0.attn.qkv.")],
+    "Convpass": [("adapter_mlp", "mlp"), ("adapter_attn", "attn")],
     "DiffFit": [("gamma1", "attn.proj.gamma"), ("gamma2", "mlp.fc2.gamma")],
 }
 

@@ -35,6 +35,7 @@ VIT_BASE = {
     "FacTTT(rank=16)": 61_440,
     "FacTTK(rank=8)": 13_952,
     "FacTTK(rank=32)": 86_528,
+    "Convpass(rank=8)": 327_552,
 }
 ELSEWHERE = {
     ("SSF()", "swin_base_patch4_window7_224"): 267_264,

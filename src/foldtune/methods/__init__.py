@@ -10,6 +10,7 @@ from foldtune.methods.adaptformer import AdaptFormer as AdaptFormer
 from foldtune.methods.bitfit import BitFit as BitFit
 from foldtune.methods.catalogue import catalogue as catalogue
 from foldtune.methods.catalogue import parse as parse
+from foldtune.methods.convpass import Convpass as Convpass
 from foldtune.methods.difffit import DiffFit as DiffFit
 from foldtune.methods.fact import FacTTK as FacTTK
 from foldtune.methods.fact import FacTTT as FacTTT
