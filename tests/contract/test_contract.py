@@ -41,6 +41,7 @@ MORE_METHODS = (
     "FacTTT(rank=3)",
     "FacTTK(rank=3)",
     "Convpass(rank=3)",
+    "ARC(rank=3)",
 )
 TELLING = (check_every_tensor_is_reached, check_call_equals_fold, check_merge, check_detach)
 # What cannot be, with words of the refusal: convolutional nets have no attention, ResNet no MLP.
@@ -81,6 +82,7 @@ REFUSED = {
     ("Convpass(rank=3)", "convnext"): "gives no rows of tokens",
     ("Convpass(rank=3)", "resnet"): "gives no rows of tokens",
     ("Convpass(rank=3)", "mixer"): "token mixer",
+    ("ARC(rank=3)", "resnet"): "needs attention or an MLP",
     ("SSF() + LoRA(rank=2) + BitFit()", "convnext"): "finds none of its targets",
     ("SSF() + LoRA(rank=2) + BitFit()", "resnet"): "finds none of its targets",
 }

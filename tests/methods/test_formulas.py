@@ -1,0 +1,48 @@
+"""Methods without a reference fixture against their formula, written out plainly."""
+
+import pytest
+import torch
+
+from foldtune.core.attach import attach
+from foldtune.core.computed import effective
+from foldtune.methods import parse
+from foldtune.testing import build_host
+
+CLOSE = {"atol": 1e-12, "rtol": 0.0}
+
+
+@pytest.fixture
+def tuned():
+    """Attach a method, move its tensors, and give the plain and the computed layer of a path."""
+
+    def build(method, path):
+        model, x = build_host("vit")
+        module = model.get_submodule(path)
+        plain = module.weight.detach().clone(), module.bias.detach().clone()
+        attachment = attach(model, parse(method), example=x, seed=0)
+        with torch.no_grad():
+            for p in attachment.parameters():
+                p.add_(torch.randn(p.shape, generator=torch.Generator().manual_seed(1)) * 0.1)
+        own = {n.split(".", 1)[1]: t for n, t in attachment.named_tensors().items()}
+        return own, plain, effective(module)
+
+    return build
+
+
+def test_arc_recombines_one_projection(tuned):
+    own, (W, bias), (new_W, new_bias) = tuned("ARC(rank=3)", "blocks.1.mlp.fc1")
+    P, c, b = own["blocks.0.mlp.fc1.P"], own["blocks.1.mlp.fc1.c"], own["blocks.1.mlp.fc1.b"]
+    torch.testing.assert_close(new_W, W @ (torch.eye(24) + P.T @ torch.diag(c) @ P), **CLOSE)
+    torch.testing.assert_close(new_bias, bias + W @ b, **CLOSE)
+
+
+@pytest.mark.parametrize(("path", "first"), [("attn.qkv", 0), ("mlp.fc1", 4), ("mlp.fc2", 8)])
+def test_fact_tk_takes_one_slice_per_square(tuned, path, first):
+    own, (W, _), (new_W, _) = tuned("FacTTK(rank=3, scale=0.5)", f"blocks.1.{path}")
+    U, V, C, P = (own[f"blocks.0.attn.qkv.{n}"] for n in "UVCP")
+    expected = W.clone()
+    squares = [(r, c) for r in range(0, W.shape[0], 24) for c in range(0, W.shape[1], 24)]
+    for i, (row, column) in enumerate(squares):
+        T = C @ P[:, 12 + first + i]
+        expected[row : row + 24, column : column + 24] += 0.5 * V @ T.T @ U
+    torch.testing.assert_close(new_W, expected, **CLOSE)
