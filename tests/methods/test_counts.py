@@ -37,6 +37,7 @@ VIT_BASE = {
     "FacTTK(rank=32)": 86_528,
     "Convpass(rank=8)": 327_552,
     "ARC(rank=50)": 96_432,
+    "Consolidator(groups=384)": 221_184,
 }
 ELSEWHERE = {
     ("SSF()", "swin_base_patch4_window7_224"): 267_264,

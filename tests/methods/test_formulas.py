@@ -36,6 +36,18 @@ def test_arc_recombines_one_projection(tuned):
     torch.testing.assert_close(new_bias, bias + W @ b, **CLOSE)
 
 
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_consolidator_adds_one_block_per_group(tuned, shuffle):
+    own, (W, _), (new_W, _) = tuned(f"Consolidator(4, shuffle={shuffle})", "blocks.0.mlp.fc1")
+    blocks = own["blocks.0.mlp.fc1.blocks"]
+    expected = W.clone()
+    for group, block in enumerate(blocks):  # (96 / 4, 24 / 4)
+        for row in range(24):
+            out = row * 4 + group if shuffle else group * 24 + row
+            expected[out, group * 6 : group * 6 + 6] += block[row]
+    torch.testing.assert_close(new_W, expected, **CLOSE)
+
+
 @pytest.mark.parametrize(("path", "first"), [("attn.qkv", 0), ("mlp.fc1", 4), ("mlp.fc2", 8)])
 def test_fact_tk_takes_one_slice_per_square(tuned, path, first):
     own, (W, _), (new_W, _) = tuned("FacTTK(rank=3, scale=0.5)", f"blocks.1.{path}")
