@@ -43,6 +43,7 @@ MORE_METHODS = (
     "Convpass(rank=3)",
     "ARC(rank=3)",
     "Consolidator(groups=4, shuffle=True)",
+    "IA3()",
 )
 TELLING = (check_every_tensor_is_reached, check_call_equals_fold, check_merge, check_detach)
 # What cannot be, with words of the refusal: convolutional nets have no attention, ResNet no MLP.
@@ -85,6 +86,7 @@ REFUSED = {
     ("Convpass(rank=3)", "mixer"): "token mixer",
     ("ARC(rank=3)", "resnet"): "needs attention or an MLP",
     ("Consolidator(groups=4, shuffle=True)", "resnet"): "needs attention or an MLP",
+    ("IA3()", "resnet"): "needs attention or an MLP",
     ("SSF() + LoRA(rank=2) + BitFit()", "convnext"): "finds none of its targets",
     ("SSF() + LoRA(rank=2) + BitFit()", "resnet"): "finds none of its targets",
 }

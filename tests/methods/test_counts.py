@@ -38,6 +38,7 @@ VIT_BASE = {
     "Convpass(rank=8)": 327_552,
     "ARC(rank=50)": 96_432,
     "Consolidator(groups=384)": 221_184,
+    "IA3()": 55_296,
 }
 ELSEWHERE = {
     ("SSF()", "swin_base_patch4_window7_224"): 267_264,

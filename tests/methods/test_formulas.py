@@ -48,6 +48,16 @@ def test_consolidator_adds_one_block_per_group(tuned, shuffle):
     torch.testing.assert_close(new_W, expected, **CLOSE)
 
 
+def test_ia3_scales_keys_values_and_hidden_features(tuned):
+    own, (W, bias), (new_W, new_bias) = tuned("IA3()", "blocks.0.attn.qkv")
+    gain = torch.cat([torch.ones(24), own["blocks.0.attn.qkv.l_k"], own["blocks.0.attn.qkv.l_v"]])
+    torch.testing.assert_close(new_W, gain[:, None] * W, **CLOSE)
+    torch.testing.assert_close(new_bias, gain * bias, **CLOSE)
+    own, (W, bias), (new_W, new_bias) = tuned("IA3()", "blocks.0.mlp.fc2")
+    torch.testing.assert_close(new_W, W * own["blocks.0.mlp.fc2.l"], **CLOSE)
+    torch.testing.assert_close(new_bias, bias, **CLOSE)
+
+
 @pytest.mark.parametrize(("path", "first"), [("attn.qkv", 0), ("mlp.fc1", 4), ("mlp.fc2", 8)])
 def test_fact_tk_takes_one_slice_per_square(tuned, path, first):
     own, (W, _), (new_W, _) = tuned("FacTTK(rank=3, scale=0.5)", f"blocks.1.{path}")
