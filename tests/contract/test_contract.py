@@ -43,6 +43,7 @@ MORE_METHODS = (
     "Convpass(rank=3)",
     "ARC(rank=3)",
     "Consolidator(groups=4, shuffle=True)",
+    "DoRA(rank=2)",
     "IA3()",
 )
 TELLING = (check_every_tensor_is_reached, check_call_equals_fold, check_merge, check_detach)
@@ -86,6 +87,8 @@ REFUSED = {
     ("Convpass(rank=3)", "mixer"): "token mixer",
     ("ARC(rank=3)", "resnet"): "needs attention or an MLP",
     ("Consolidator(groups=4, shuffle=True)", "resnet"): "needs attention or an MLP",
+    ("DoRA(rank=2)", "convnext"): "finds none of its targets",
+    ("DoRA(rank=2)", "resnet"): "finds none of its targets",
     ("IA3()", "resnet"): "needs attention or an MLP",
     ("SSF() + LoRA(rank=2) + BitFit()", "convnext"): "finds none of its targets",
     ("SSF() + LoRA(rank=2) + BitFit()", "resnet"): "finds none of its targets",

@@ -38,6 +38,7 @@ VIT_BASE = {
     "Convpass(rank=8)": 327_552,
     "ARC(rank=50)": 96_432,
     "Consolidator(groups=384)": 221_184,
+    "DoRA(rank=8)": 322_560,
     "IA3()": 55_296,
 }
 ELSEWHERE = {

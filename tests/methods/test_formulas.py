@@ -48,6 +48,24 @@ def test_consolidator_adds_one_block_per_group(tuned, shuffle):
     torch.testing.assert_close(new_W, expected, **CLOSE)
 
 
+def test_dora_lengths_are_m_and_directions_those_of_lora(tuned):
+    own, (W, _), (new_W, _) = tuned("DoRA(rank=2, alpha=6.0)", "blocks.0.attn.qkv")
+    A, B, m = (own[f"blocks.0.attn.qkv.{n}"] for n in ("low.lora_A", "low.lora_B", "m"))
+    moved = W + 3.0 * B @ A
+    torch.testing.assert_close(new_W.norm(dim=1), m.abs(), **CLOSE)
+    direction = torch.nn.functional.normalize(moved, dim=1)
+    torch.testing.assert_close(new_W, m[:, None] * direction, **CLOSE)
+
+
+def test_dora_holds_the_norm_constant(tuned):
+    own, (W, _), (new_W, _) = tuned("DoRA(rank=2)", "blocks.0.attn.qkv")
+    A, B, m = (own[f"blocks.0.attn.qkv.{n}"] for n in ("low.lora_A", "low.lora_B", "m"))
+    upstream = torch.randn_like(new_W)
+    (grad,) = torch.autograd.grad(new_W, B, upstream)
+    gain = m / (W + B @ A).norm(dim=1)
+    torch.testing.assert_close(grad, (gain[:, None] * upstream) @ A.T, **CLOSE)
+
+
 def test_ia3_scales_keys_values_and_hidden_features(tuned):
     own, (W, bias), (new_W, new_bias) = tuned("IA3()", "blocks.0.attn.qkv")
     gain = torch.cat([torch.ones(24), own["blocks.0.attn.qkv.l_k"], own["blocks.0.attn.qkv.l_v"]])

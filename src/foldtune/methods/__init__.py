@@ -14,6 +14,7 @@ from foldtune.methods.catalogue import parse as parse
 from foldtune.methods.consolidator import Consolidator as Consolidator
 from foldtune.methods.convpass import Convpass as Convpass
 from foldtune.methods.difffit import DiffFit as DiffFit
+from foldtune.methods.dora import DoRA as DoRA
 from foldtune.methods.fact import FacTTK as FacTTK
 from foldtune.methods.fact import FacTTT as FacTTT
 from foldtune.methods.full import Full as Full
