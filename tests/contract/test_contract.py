@@ -45,6 +45,7 @@ MORE_METHODS = (
     "Consolidator(groups=4, shuffle=True)",
     "DoRA(rank=2)",
     "IA3()",
+    "LastBlocks(count=2)",
 )
 TELLING = (check_every_tensor_is_reached, check_call_equals_fold, check_merge, check_detach)
 # What cannot be, with words of the refusal: convolutional nets have no attention, ResNet no MLP.

@@ -40,6 +40,9 @@ VIT_BASE = {
     "Consolidator(groups=384)": 221_184,
     "DoRA(rank=8)": 322_560,
     "IA3()": 55_296,
+    "LastBlocks(3)": 21_263_616,
+    "LastBlocks(3, part='attn')": 7_087_104,
+    "LastBlocks(3, part='mlp')": 14_167_296,
 }
 ELSEWHERE = {
     ("SSF()", "swin_base_patch4_window7_224"): 267_264,

@@ -86,3 +86,11 @@ def test_fact_tk_takes_one_slice_per_square(tuned, path, first):
         T = C @ P[:, 12 + first + i]
         expected[row : row + 24, column : column + 24] += 0.5 * V @ T.T @ U
     torch.testing.assert_close(new_W, expected, **CLOSE)
+
+
+def test_last_blocks_are_counted_not_matched_by_name():
+    model, x = build_host("vit")
+    attachment = attach(model, parse("LastBlocks(1, part='mlp')"), example=x)
+    assert set(attachment.base_names) == {
+        f"blocks.1.mlp.{layer}.{n}" for layer in ("fc1", "fc2") for n in ("weight", "bias")
+    }

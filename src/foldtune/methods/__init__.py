@@ -20,6 +20,7 @@ from foldtune.methods.fact import FacTTT as FacTTT
 from foldtune.methods.full import Full as Full
 from foldtune.methods.houlsby import Houlsby as Houlsby
 from foldtune.methods.ia3 import IA3 as IA3
+from foldtune.methods.last_blocks import LastBlocks as LastBlocks
 from foldtune.methods.layernorm import LayerNorm as LayerNorm
 from foldtune.methods.linear_probe import LinearProbe as LinearProbe
 from foldtune.methods.lora import LoRA as LoRA
