@@ -37,6 +37,7 @@ class Site:
     layout: where the channels are: tokens (B, N, C), grid (B, H, W, C), maps (B, C, H, W), and
         turned (B, C, N) in a token mixer of Linear layers, which fixes the number of tokens.
     feeder: path of the norm whose output is exactly this module's input, if any.
+    pooled: it stands behind the pooling over positions.
     """
 
     path: str
@@ -48,6 +49,7 @@ class Site:
     bias: str | None = None
     layout: str = "tokens"
     feeder: str | None = None
+    pooled: bool = False
 
 
 def find_sites(model: nn.Module, example: Tensor, head: Sequence[str] = ()) -> tuple[Site, ...]:
@@ -70,7 +72,7 @@ def find_sites(model: nn.Module, example: Tensor, head: Sequence[str] = ()) -> t
     for path, module in model.named_modules():
         if path.startswith(inside) or stored_weight(module) is None:
             continue
-        sites.append(_outer_site(path, module, calls, blocks, head))
+        sites.append(_outer_site(model, path, calls, blocks, head))
     order = {path: i for i, path in enumerate(calls)}
     return tuple(sorted(sites, key=lambda s: order.get(s.path, order.get(_parent(s.path), 0))))
 
@@ -262,8 +264,9 @@ def _pointwise(module: nn.Module, path: str) -> tuple[int, int] | None:
 
 
 def _outer_site(
-    path: str, module: nn.Module, calls: dict[str, Call], blocks: list[str], head: Sequence[str]
+    model: nn.Module, path: str, calls: dict[str, Call], blocks: list[str], head: Sequence[str]
 ) -> Site:
+    module = model.get_submodule(path)
     order = {p: i for i, p in enumerate(calls)}
     here = order.get(path)
     before = -1 if here is None else sum(order[b] < here for b in blocks) - 1
@@ -275,7 +278,16 @@ def _outer_site(
         role, depth = ("norm" if is_norm(module) else "linear"), len(blocks)
     else:
         role, depth = "downsample", before
-    return _stored_site(path, module, role, depth, calls)
+    site = _stored_site(path, module, role, depth, calls)
+    return replace(site, pooled=depth == len(blocks) and _is_pooled(model, calls, path))
+
+
+def _is_pooled(model: nn.Module, calls: dict[str, Call], path: str) -> bool:
+    """Whether `path`, behind the last block, reads (B, C) or exactly what a pooling gave."""
+    if path not in calls or calls[path].inputs.ndim == 2:
+        return path in calls
+    makers = [p for p, c in calls.items() if c.output is calls[path].inputs]
+    return any("pool" in type(model.get_submodule(p)).__name__.lower() for p in makers)
 
 
 def _stored_site(
