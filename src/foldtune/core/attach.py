@@ -112,11 +112,12 @@ def _hook(attachment: Attachment, edit: Rewire) -> None:
                 "its tensors itself and never calls it, so an adapter there would never run"
             )
     module = model.get_submodule(edit.site.path)
+    handles = attachment.handles.setdefault(adapter, [])
     if edit.source is not None:
         source = model.get_submodule(edit.source.path)
-        attachment.handles.append(source.register_forward_pre_hook(adapter.on_source))
-    attachment.handles.append(module.register_forward_pre_hook(adapter.on_enter))
-    attachment.handles.append(module.register_forward_hook(adapter.on_leave))
+        handles.append(source.register_forward_pre_hook(adapter.on_source))
+    handles.append(module.register_forward_pre_hook(adapter.on_enter))
+    handles.append(module.register_forward_hook(adapter.on_leave))
 
 
 def _dry_run(attachment: Attachment, example: Tensor) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from foldtune.core.computed import Delta, compute, folded_in_double, release, set_strength
-from foldtune.core.edits import Edit, Reweight, Rewire, Train
+from foldtune.core.edits import Adapter, Edit, Reweight, Rewire, Train
 from foldtune.core.head import set_module
 from foldtune.core.method import Method
 from foldtune.core.sites import Site
@@ -18,6 +18,8 @@ from foldtune.errors import InputError
 
 # The one attribute, and prefix of keys, that an attachment adds to its host.
 CONTAINER = "foldtune"
+# Where a merged model keeps an adapter that survives merging, if it has one.
+RETAINED = "foldtune_retained"
 
 
 class Attachment:
@@ -29,7 +31,7 @@ class Attachment:
         self.head = tuple(head)
         self.sites: tuple[Site, ...] = ()
         self.edits: tuple[Edit, ...] = ()
-        self.handles: list[Any] = []
+        self.handles: dict[Adapter, list[Any]] = {}
         self.frozen_statistics: list[nn.Module] = []
         self._computed: list[tuple[nn.Module, Site]] = []
         self._owned: dict[str, nn.Parameter] = {}  # the method's own tensors, shared ones once
@@ -39,7 +41,8 @@ class Attachment:
         self._grads = {n: p.requires_grad for n, p in model.named_parameters()}
         self._alive = True
         model.requires_grad_(False)
-        model.add_module(CONTAINER, nn.Module())
+        self._container = nn.Module()
+        model.add_module(CONTAINER, self._container)
         self._start_head()
 
     def __repr__(self) -> str:
@@ -87,8 +90,17 @@ class Attachment:
 
     @property
     def mergeable(self) -> bool:
-        """Whether the method folds into the stored tensors without loss."""
-        return not any(isinstance(e, Rewire) for e in self.edits)
+        """Whether the method folds into the stored tensors without loss, but for `retained`."""
+        return all(e.adapter.survives_merge for e in self.edits if isinstance(e, Rewire))
+
+    @property
+    def retained(self) -> tuple[str, ...]:
+        """Names, in a merged model, of the tensors that no stored one could absorb; mostly none."""
+        return tuple(
+            f"{RETAINED}.{name}.{n}"
+            for name, adapter in self._surviving().items()
+            for n, _ in adapter.named_parameters()
+        )
 
     @property
     def interpolates(self) -> bool:
@@ -124,7 +136,9 @@ class Attachment:
             return
         module = edit.delta if isinstance(edit, Reweight) else edit.adapter
         name = f"{label}_{edit.site.path}".replace(".", "_")
-        self.model.get_submodule(CONTAINER).add_module(name, module)
+        while hasattr(getattr(self.model, RETAINED, None), name):
+            name += "_again"  # an earlier merge left one of this name
+        self._container.add_module(name, module)
         place = next(self.model.get_submodule(self.head[0]).parameters(), None)
         if place is not None:
             module.to(place.device, place.dtype)
@@ -178,11 +192,14 @@ class Attachment:
 
         The folding is done in float64 and rounded once. Where SSF shifts a called layer that has
         no bias, one is created. The trained classifier stays. Raises InputError for a method with
-        a side network, which no stored tensor can absorb.
+        a side network, which no stored tensor can absorb. What is small enough to stay (SSF on
+        ConvNeXt: one scale and shift) stays, under the names of `retained`.
         """
         self._check_alive()
         if not self.mergeable:
-            first = next(e for e in self.edits if isinstance(e, Rewire))
+            first = next(
+                e for e in self.edits if isinstance(e, Rewire) and not e.adapter.survives_merge
+            )
             raise InputError(
                 f"{self.method!r} cannot be merged: {type(first.adapter).__name__} at "
                 f"{first.site.path} is a side network that no stored tensor can absorb. Save it as "
@@ -199,8 +216,22 @@ class Attachment:
                         module._parameters[site.bias] = nn.Parameter(bias)
                     else:
                         old.copy_(bias)
+        self._retain(self._surviving())
         self._leave()
         return self.model
+
+    def _surviving(self) -> dict[str, Adapter]:
+        names = {m: n for n, m in self._container.named_children()}
+        adapters = [e.adapter for e in self.edits if isinstance(e, Rewire)]
+        return {names[a]: a for a in adapters if a.survives_merge}
+
+    def _retain(self, adapters: Mapping[str, Adapter]) -> None:
+        """Move adapters and their hooks out of the attachment's reach, into the model."""
+        if adapters and not hasattr(self.model, RETAINED):
+            self.model.add_module(RETAINED, nn.Module())
+        for name, adapter in adapters.items():
+            self.model.get_submodule(RETAINED).add_module(name, adapter)
+            self.handles.pop(adapter)
 
     @contextlib.contextmanager
     def interpolated(self, alpha: float, head_alpha: float | None = None) -> Iterator[nn.Module]:
@@ -278,7 +309,7 @@ class Attachment:
                 edit.adapter._strength = alpha
 
     def _leave(self) -> None:
-        for handle in self.handles:
+        for handle in (h for handles in self.handles.values() for h in handles):
             handle.remove()
         for module in [*(m for m, _ in self._computed), *self.frozen_statistics]:
             release(module)
