@@ -2,17 +2,20 @@
 
 import inspect
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
 from safetensors import safe_open
+from timm.models.convnext import ConvNeXt
 from timm.models.swin_transformer import SwinTransformer
 from timm.models.vision_transformer import VisionTransformer
 
 from foldtune import methods as m
 from foldtune.core.attach import attach
+from foldtune.core.edits import Train
 from foldtune.errors import InputError
 
 ORACLES = Path(__file__).parents[1] / "oracles"
@@ -21,6 +24,7 @@ CLOSE = {"atol": 1e-9, "rtol": 0.0}
 METHODS = {
     "ssf": lambda o: m.SSF(),
     "ssf_swin": lambda o: m.SSF(),
+    "ssf_convnext": lambda o: m.SSF() + HeadNorm(),
     "lora": lambda o: m.LoRA(rank=o["rank"]),
     "lora_qv": lambda o: m.LoRA(rank=o["rank"], alpha=o["alpha"], separate="qv"),
     "adaptformer": lambda o: m.AdaptFormer(rank=o["rank"], scale=o["scale"]),
@@ -39,6 +43,7 @@ METHODS = {
 }
 # Fixture names say where tensors stand in the paper's drawing; ours, at which site.
 RENAMED = {
+    "SSF": [("features.", "stages.3.blocks.0.")],
     "AdaptFormer": [(".adapter_mlp.", ".")],  # joined at the block's output
     "Pfeiffer": [("adapter_mlp", "mlp")],
     "Houlsby": [("adapter_mlp", "mlp"), ("adapter_attn", "attn")],
@@ -60,6 +65,35 @@ RENAMED = {
 }
 
 
+@dataclass(frozen=True, repr=False)
+class HeadNorm(m.Method):
+    """The reference trains the norm before ConvNeXt's classifier with it."""
+
+    def edits(self, model, sites):
+        return [Train(("head.norm.weight", "head.norm.bias"))]
+
+
+CLASSES = {
+    "vit": VisionTransformer,
+    "swin": SwinTransformer,
+    "convnext": ConvNeXt,
+}
+
+
+def renamed(family, key):
+    """A key of the SSF repository (timm 0.6) as timm 1.0 has it."""
+    parts = key.split(".")
+    if family == "swin":  # downsampling opens the next stage; the head nests
+        if "downsample" in parts:
+            parts[1] = str(int(parts[1]) + 1)
+        if parts[0] == "head":
+            parts.insert(1, "fc")
+    if family == "convnext" and ("stem" in parts or "downsample" in parts):
+        parts = [{"proj": "0" if "stem" in parts else "1"}.get(p, p) for p in parts]
+        parts = [{"norm": "1" if "stem" in parts else "0"}.get(p, p) for p in parts]
+    return ".".join(parts)
+
+
 class Fixture:
     """One file: its network as it was before tuning, and the tuning's tensors by our names."""
 
@@ -67,7 +101,7 @@ class Fixture:
         with safe_open(ORACLES / f"{name}.safetensors", "pt") as file:
             self.tensors = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
             self.meta = json.loads(file.metadata()["fixture"])
-        self.swin = self.meta["arch"]["family"] == "swin"
+        self.family = self.meta["arch"].get("family", "vit")
         tuned = self.group("backbone.")
         # The classifier has its own, tuned, value; base tensors that train start elsewhere.
         self.model = self._build()
@@ -79,29 +113,21 @@ class Fixture:
         self.attachment.load_tensors({k: theirs[k] for k in mine})
 
     def group(self, prefix):
-        found = {k.removeprefix(prefix): v for k, v in self.tensors.items() if k.startswith(prefix)}
-        if not self.swin or prefix.endswith("method."):
-            return found
-        # SSF repository (timm 0.6) to timm 1.0: downsampling opens the next stage; the head nests.
-        renamed = {}
-        for k, v in found.items():
-            parts = k.split(".")
-            if "downsample" in parts:
-                parts[1] = str(int(parts[1]) + 1)
-            if parts[0] == "head":
-                parts.insert(1, "fc")
-            renamed[".".join(parts)] = v
-        return renamed
+        return {
+            renamed(self.family, k.removeprefix(prefix)): v
+            for k, v in self.tensors.items()
+            if k.startswith(prefix)
+        }
 
     def _build(self):
-        cls = SwinTransformer if self.swin else VisionTransformer
+        cls = CLASSES[self.family]
         known = inspect.signature(cls).parameters  # the rest (act, ln_eps, ...) is timm's default
         arch = {k: v for k, v in self.meta["arch"].items() if k in known}
         return cls(**arch).double().eval()
 
     def ours(self, group):
         """A group of the method's tensors by our names."""
-        label = type(self.method).__name__
+        label = type(self.method.parts[0]).__name__
         if label == "VPTDeep":  # one tensor for all blocks
             group = {f"blocks.{i}.prompts": v for i, v in enumerate(group["prompts"])}
         if label == "FacTTT":  # q, k, v are one matrix here
@@ -134,8 +160,8 @@ def test_every_gradient_equals_the_reference(fixture):
     wanted |= fixture.ours(fixture.group("grad.method."))
     heads = set(fixture.attachment.head_names)
     wanted |= {k: v for k, v in fixture.group("grad.").items() if k in heads}
-    if fixture.swin:
-        wanted |= {f"head.fc.{n}": fixture.tensors[f"grad.head.{n}"] for n in ("weight", "bias")}
+    if fixture.family == "convnext":
+        wanted |= {k: v for k, v in fixture.group("grad.").items() if k.startswith("head.norm.")}
     mine = fixture.attachment.named_tensors()
     assert set(mine) == set(wanted)
     for name, tensor in mine.items():
@@ -148,6 +174,10 @@ def test_merged_weights_equal_the_reference(fixture):
         assert not merged
         return
     state = fixture.attachment.merge().state_dict()
+    affine = fixture.group("merged_affine.")
+    for name in fixture.attachment.retained:
+        merged[name] = affine.pop(name.rpartition(".")[2])
+    assert not affine
     for name, tensor in merged.items():
         torch.testing.assert_close(state[name], tensor, **CLOSE, msg=name)
     logits = fixture.model(fixture.tensors["input"])
