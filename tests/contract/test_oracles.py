@@ -14,6 +14,7 @@ from timm.models.swin_transformer import SwinTransformer
 from timm.models.vision_transformer import VisionTransformer
 
 from foldtune import methods as m
+from foldtune.backbones.as_mlp import AsMlp
 from foldtune.core.attach import attach
 from foldtune.core.edits import Train
 from foldtune.errors import InputError
@@ -21,10 +22,22 @@ from foldtune.errors import InputError
 ORACLES = Path(__file__).parents[1] / "oracles"
 # The smallest typical mistake (LayerNorm eps 1e-5 instead of 1e-6) moves the logits by 1e-5.
 CLOSE = {"atol": 1e-9, "rtol": 0.0}
+# The reference leaves the patch embedding and the norms inside the axial shift alone.
+AS_MLP_SKIPPED = (
+    "stem",
+    "patch_embed.norm",
+    *(
+        f"layers.{stage}.blocks.{block}.axial_shift.{norm}"
+        for stage, depth in enumerate((1, 2, 1))
+        for block in range(depth)
+        for norm in ("norm1", "norm2")
+    ),
+)
 METHODS = {
     "ssf": lambda o: m.SSF(),
     "ssf_swin": lambda o: m.SSF(),
     "ssf_convnext": lambda o: m.SSF() + HeadNorm(),
+    "ssf_asmlp": lambda o: m.SSF(skip=AS_MLP_SKIPPED),
     "lora": lambda o: m.LoRA(rank=o["rank"]),
     "lora_qv": lambda o: m.LoRA(rank=o["rank"], alpha=o["alpha"], separate="qv"),
     "adaptformer": lambda o: m.AdaptFormer(rank=o["rank"], scale=o["scale"]),
@@ -77,6 +90,7 @@ CLASSES = {
     "vit": VisionTransformer,
     "swin": SwinTransformer,
     "convnext": ConvNeXt,
+    "asmlp": AsMlp,
 }
 
 
