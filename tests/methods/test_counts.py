@@ -4,13 +4,13 @@ import pytest
 import torch
 from timm import create_model
 
+from foldtune.backbones.as_mlp import AsMlp
 from foldtune.core.attach import attach
 from foldtune.methods import parse
 
 # ViT-B/16. The numbers of the published code, run once for each method.
 VIT_BASE = {
     "LinearProbe()": 0,
-    "Full()": 85_798_656,
     "BitFit()": 102_912,
     "LayerNorm()": 38_400,
     "DiffFit()": 140_544,
@@ -44,34 +44,41 @@ VIT_BASE = {
     "LastBlocks(3, part='attn')": 7_087_104,
     "LastBlocks(3, part='mlp')": 14_167_296,
 }
+# Shapes without numbers (meta tensors): whole models at no cost in memory.
 ELSEWHERE = {
+    ("Full()", "vit_base_patch16_224"): 85_798_656,
     ("SSF()", "swin_base_patch4_window7_224"): 267_264,
     ("SSF()", "convnext_base"): 255_232,
 }
 
 
-def count(model, method):
-    # Shapes without numbers: the largest model costs no memory and hardly any time.
-    with torch.device("meta"):
-        attachment = attach(model, parse(method), example=torch.empty(2, 3, 224, 224))
-        trainable = attachment.trainable
-        attachment.detach()
+def count(model, method, size):
+    attachment = attach(model, parse(method), example=torch.zeros(1, 3, size, size))
+    trainable = attachment.trainable
+    attachment.detach()
     return trainable
 
 
 @pytest.fixture(scope="module")
 def vit_base():
-    with torch.device("meta"):
-        return create_model("vit_base_patch16_224")
+    # One patch: no method but Full counts the positions, and a step costs next to nothing.
+    return create_model("vit_base_patch16_224", img_size=16, weight_init="skip")
 
 
 @pytest.mark.parametrize("method", VIT_BASE)
 def test_count_on_vit_base(vit_base, method):
-    assert count(vit_base, method) == VIT_BASE[method]
+    assert count(vit_base, method, size=16) == VIT_BASE[method]
 
 
 @pytest.mark.parametrize(("method", "backbone"), ELSEWHERE)
 def test_count_elsewhere(method, backbone):
     with torch.device("meta"):
-        model = create_model(backbone)
-    assert count(model, method) == ELSEWHERE[method, backbone]
+        assert count(create_model(backbone), method, size=224) == ELSEWHERE[method, backbone]
+
+
+def test_count_on_as_mlp_base():
+    with torch.device("meta"):
+        model = AsMlp()
+        inner = [n for n, _ in model.named_modules() if ".axial_shift.norm" in n]
+        skip = ("stem", "patch_embed.norm", *inner)
+        assert count(model, f"SSF(skip={skip!r})", size=224) == 266_752
