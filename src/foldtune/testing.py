@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from foldtune.core.attach import attach
-from foldtune.core.attachment import CONTAINER, Attachment
+from foldtune.core.attachment import CONTAINER, RETAINED, Attachment
 from foldtune.core.computed import effective
 from foldtune.core.edits import Reweight
 from foldtune.core.method import Method, written_out
@@ -167,7 +167,8 @@ def check_call_equals_fold(method: Method, model: nn.Module, x: Tensor) -> None:
 
 
 def check_merge(method: Method, model: nn.Module, x: Tensor) -> None:
-    """Merging keeps the output and leaves exactly the plain keys; or it refuses and names why."""
+    """Merging keeps the output and leaves the plain keys, and what it says it retains; or it
+    refuses and names why."""
     keys = list(model.state_dict())
     classes = [type(m) for m in model.modules()]
     attachment = _tuned(method, model, x)
@@ -181,8 +182,10 @@ def check_merge(method: Method, model: nn.Module, x: Tensor) -> None:
         raise AssertionError("a method with a side network was merged")
     merged = attachment.merge()
     assert _distance(merged(x), before) < CLOSE
-    assert list(merged.state_dict()) == keys
-    assert [type(m) for m in merged.modules()] == classes
+    assert list(merged.state_dict()) == [*keys, *attachment.retained]
+    kept = [type(m) for n, m in merged.named_modules() if not n.startswith(RETAINED)]
+    assert kept == classes
+    assert torch.equal(pickle.loads(pickle.dumps(merged))(x), merged(x))
 
 
 def check_detach(method: Method, model: nn.Module, x: Tensor) -> None:

@@ -8,8 +8,12 @@ from foldtune.testing import (
     CHECKS,
     TINY_HOSTS,
     build_host,
+    check_call_equals_fold,
     check_compile,
+    check_detach,
+    check_every_tensor_is_reached,
     check_export,
+    check_merge,
     check_method,
 )
 
@@ -24,22 +28,84 @@ METHODS = (
     "AdaptFormer(rank=3)",
     "SSF() + LoRA(rank=2) + BitFit()",
 )
+# Methods on the same mechanisms: every check on the plain host, the telling ones on the others.
+MORE_METHODS = (
+    "LoRA(rank=2, separate='qv')",
+    "Pfeiffer(rank=3)",
+    "Houlsby(rank=3)",
+    "AdapterPlus(rank=3)",
+    "DiffFit()",
+    "RepAdapter(rank=4)",
+    "VPTShallow(count=3)",
+    "VPTDeep(count=3)",
+    "FacTTT(rank=3)",
+    "FacTTK(rank=3)",
+    "Convpass(rank=3)",
+    "ARC(rank=3)",
+    "Consolidator(groups=4, shuffle=True)",
+    "DoRA(rank=2)",
+    "IA3()",
+    "LastBlocks(count=2)",
+)
+TELLING = (check_every_tensor_is_reached, check_call_equals_fold, check_merge, check_detach)
 # What cannot be, with words of the refusal: convolutional nets have no attention, ResNet no MLP.
 REFUSED = {
     ("LoRA(rank=2)", "convnext"): "finds none of its targets",
     ("LoRA(rank=2)", "resnet"): "finds none of its targets",
     ("LoRA(rank=2, alpha=4.0, targets=('mlp.up', 'mlp.down'))", "resnet"): "finds none",
     ("AdaptFormer(rank=3)", "resnet"): "needs blocks with an MLP",
+    ("LoRA(rank=2, separate='qv')", "convnext"): "finds none of its targets",
+    ("LoRA(rank=2, separate='qv')", "resnet"): "finds none of its targets",
+    ("LoRA(rank=2, separate='qv')", "mixer"): "needs q, k, v in one matrix",
+    ("Pfeiffer(rank=3)", "resnet"): "needs blocks with an MLP",
+    ("Houlsby(rank=3)", "resnet"): "has no attention",
+    ("Houlsby(rank=3)", "convnext"): "has no attention",
+    ("Houlsby(rank=3)", "mixer"): "has no attention",
+    ("DiffFit()", "resnet"): "needs blocks with an MLP",
+    ("RepAdapter(rank=4)", "resnet"): "finds none of its targets",
+    **{
+        (f"FacT{form}(rank=3)", host): "needs one width|cuts matrices into squares"
+        for form in ("TT", "TK")
+        for host in ("swin", "swinv2", "convnext", "resnet", "mixer", "eva02")
+    },
+    **{
+        (f"VPT{form}(count=3)", host): reason
+        for form in ("Shallow", "Deep")
+        for host, reason in {
+            "swin": r"gives \(batch, height, width, channels\)",
+            "swinv2": r"gives \(batch, height, width, channels\)",
+            "convnext": r"gives \(batch, channels, height, width\)",
+            "resnet": r"gives \(batch, channels, height, width\)",
+            "mixer": "fixed number of tokens",
+            "eva02": "rotary",
+            "beit": "relative position bias",
+        }.items()
+    },
+    ("Convpass(rank=3)", "swin"): "gives no rows of tokens",
+    ("Convpass(rank=3)", "swinv2"): "gives no rows of tokens",
+    ("Convpass(rank=3)", "convnext"): "gives no rows of tokens",
+    ("Convpass(rank=3)", "resnet"): "gives no rows of tokens",
+    ("Convpass(rank=3)", "mixer"): "token mixer",
+    ("ARC(rank=3)", "resnet"): "needs attention or an MLP",
+    ("Consolidator(groups=4, shuffle=True)", "resnet"): "needs attention or an MLP",
+    ("DoRA(rank=2)", "convnext"): "finds none of its targets",
+    ("DoRA(rank=2)", "resnet"): "finds none of its targets",
+    ("IA3()", "resnet"): "needs attention or an MLP",
     ("SSF() + LoRA(rank=2) + BitFit()", "convnext"): "finds none of its targets",
     ("SSF() + LoRA(rank=2) + BitFit()", "resnet"): "finds none of its targets",
 }
 # Tracing takes seconds: the plain host, one that reads its weights itself, one of feature maps.
 TRACED_HOSTS = ("vit", "swinv2", "convnext")
+PAIRS = [
+    (check, method, host)
+    for check in CHECKS
+    for method in (*METHODS, *MORE_METHODS)
+    for host in (TRACED_HOSTS if check in (check_compile, check_export) else TINY_HOSTS)
+    if method in METHODS or host == "vit" or check in TELLING
+]
 PROMISES = [
     pytest.param(check, method, host, id=f"{check.__name__.removeprefix('check_')}-{method}-{host}")
-    for check in CHECKS
-    for method in METHODS
-    for host in (TRACED_HOSTS if check in (check_compile, check_export) else TINY_HOSTS)
+    for check, method, host in PAIRS
     if (method, host) not in REFUSED
 ]
 

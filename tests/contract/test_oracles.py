@@ -2,29 +2,110 @@
 
 import inspect
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
 from safetensors import safe_open
+from timm.models.convnext import ConvNeXt
 from timm.models.swin_transformer import SwinTransformer
 from timm.models.vision_transformer import VisionTransformer
 
+from foldtune import methods as m
+from foldtune.backbones.as_mlp import AsMlp
 from foldtune.core.attach import attach
-from foldtune.methods import SSF, AdaptFormer, BitFit, LayerNorm, LoRA
+from foldtune.core.edits import Train
+from foldtune.errors import InputError
 
 ORACLES = Path(__file__).parents[1] / "oracles"
 # The smallest typical mistake (LayerNorm eps 1e-5 instead of 1e-6) moves the logits by 1e-5.
 CLOSE = {"atol": 1e-9, "rtol": 0.0}
+# The reference leaves the patch embedding and the norms inside the axial shift alone.
+AS_MLP_SKIPPED = (
+    "stem",
+    "patch_embed.norm",
+    *(
+        f"layers.{stage}.blocks.{block}.axial_shift.{norm}"
+        for stage, depth in enumerate((1, 2, 1))
+        for block in range(depth)
+        for norm in ("norm1", "norm2")
+    ),
+)
 METHODS = {
-    "ssf": lambda o: SSF(),
-    "ssf_swin": lambda o: SSF(),
-    "lora": lambda o: LoRA(rank=o["rank"]),
-    "adaptformer": lambda o: AdaptFormer(rank=o["rank"], scale=o["scale"]),
-    "bitfit": lambda o: BitFit(),
-    "layernorm": lambda o: LayerNorm(),
+    "ssf": lambda o: m.SSF(),
+    "ssf_swin": lambda o: m.SSF(),
+    "ssf_convnext": lambda o: m.SSF() + HeadNorm(),
+    "ssf_asmlp": lambda o: m.SSF(skip=AS_MLP_SKIPPED),
+    "lora": lambda o: m.LoRA(rank=o["rank"]),
+    "lora_qv": lambda o: m.LoRA(rank=o["rank"], alpha=o["alpha"], separate="qv"),
+    "adaptformer": lambda o: m.AdaptFormer(rank=o["rank"], scale=o["scale"]),
+    "pfeiffer": lambda o: m.Pfeiffer(rank=o["rank"], scale=o["scale"]),
+    "houlsby": lambda o: m.Houlsby(rank=o["rank"], scale=o["scale"]),
+    "adapter_plus": lambda o: m.AdapterPlus(rank=o["rank"]),
+    "repadapter": lambda o: m.RepAdapter(rank=o["rank"], groups=o["groups"], scale=o["scale"]),
+    "vpt_shallow": lambda o: m.VPTShallow(o["num_prompts"]),
+    "vpt_deep": lambda o: m.VPTDeep(o["num_prompts"]),
+    "fact_tt": lambda o: m.FacTTT(rank=o["rank"], scale=o["scale"]),
+    "fact_tk": lambda o: m.FacTTK(rank=o["rank"], scale=o["scale"], interleave=True),
+    "convpass": lambda o: m.Convpass(rank=o["rank"], scale=o["scale"]),
+    "difffit": lambda o: m.DiffFit(),
+    "bitfit": lambda o: m.BitFit(),
+    "layernorm": lambda o: m.LayerNorm(),
 }
+# Fixture names say where tensors stand in the paper's drawing; ours, at which site.
+RENAMED = {
+    "SSF": [("features.", "stages.3.blocks.0.")],
+    "AdaptFormer": [(".adapter_mlp.", ".")],  # joined at the block's output
+    "Pfeiffer": [("adapter_mlp", "mlp")],
+    "Houlsby": [("adapter_mlp", "mlp"), ("adapter_attn", "attn")],
+    "AdapterPlus": [(".adapter.", ".")],
+    "LoRA": [(".attn.q.", ".attn.qkv.q."), (".attn.v.", ".attn.qkv.v.")],
+    "RepAdapter": [
+        ("adapter_mlp", "mlp.fc1.inner"),
+        ("adapter_attn", "attn.qkv.inner"),
+        (".A.weight", ".A"),
+        (".A.bias", ".a"),
+        (".B.weight", ".B"),
+        (".B.bias", ".b"),
+    ],
+    "VPTShallow": [("prompts", "blocks.0.prompts")],
+    "FacTTT": [("fact.", "blocks.0.attn.qkv."), (".core", ".S")],
+    "FacTTK": [("fact.", "blocks.0.attn.qkv.")],
+    "Convpass": [("adapter_mlp", "mlp"), ("adapter_attn", "attn")],
+    "DiffFit": [("gamma1", "attn.proj.gamma"), ("gamma2", "mlp.fc2.gamma")],
+}
+
+
+@dataclass(frozen=True, repr=False)
+class HeadNorm(m.Method):
+    """The reference trains the norm before ConvNeXt's classifier with it."""
+
+    def edits(self, model, sites):
+        return [Train(("head.norm.weight", "head.norm.bias"))]
+
+
+CLASSES = {
+    "vit": VisionTransformer,
+    "swin": SwinTransformer,
+    "convnext": ConvNeXt,
+    "asmlp": AsMlp,
+}
+
+
+def renamed(family, key):
+    """A key of the SSF repository (timm 0.6) as timm 1.0 has it."""
+    parts = key.split(".")
+    if family == "swin":  # downsampling opens the next stage; the head nests
+        if "downsample" in parts:
+            parts[1] = str(int(parts[1]) + 1)
+        if parts[0] == "head":
+            parts.insert(1, "fc")
+    if family == "convnext" and ("stem" in parts or "downsample" in parts):
+        parts = [{"proj": "0" if "stem" in parts else "1"}.get(p, p) for p in parts]
+        parts = [{"norm": "1" if "stem" in parts else "0"}.get(p, p) for p in parts]
+    return ".".join(parts)
 
 
 class Fixture:
@@ -34,7 +115,7 @@ class Fixture:
         with safe_open(ORACLES / f"{name}.safetensors", "pt") as file:
             self.tensors = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
             self.meta = json.loads(file.metadata()["fixture"])
-        self.swin = self.meta["arch"]["family"] == "swin"
+        self.family = self.meta["arch"].get("family", "vit")
         tuned = self.group("backbone.")
         # The classifier has its own, tuned, value; base tensors that train start elsewhere.
         self.model = self._build()
@@ -42,36 +123,37 @@ class Fixture:
         self.method = METHODS[name](self.meta["options"])
         self.attachment = attach(self.model, self.method, example=self.tensors["input"], seed=0)
         mine = self.attachment.named_tensors()
-        theirs = tuned | {self.our_name(k): v for k, v in self.group("method.").items()}
+        theirs = tuned | self.ours(self.group("method."))
         self.attachment.load_tensors({k: theirs[k] for k in mine})
 
     def group(self, prefix):
-        found = {k.removeprefix(prefix): v for k, v in self.tensors.items() if k.startswith(prefix)}
-        if not self.swin or prefix.endswith("method."):
-            return found
-        # SSF repository (timm 0.6) to timm 1.0: downsampling opens the next stage; the head nests.
-        renamed = {}
-        for k, v in found.items():
-            parts = k.split(".")
-            if "downsample" in parts:
-                parts[1] = str(int(parts[1]) + 1)
-            if parts[0] == "head":
-                parts.insert(1, "fc")
-            renamed[".".join(parts)] = v
-        return renamed
+        return {
+            renamed(self.family, k.removeprefix(prefix)): v
+            for k, v in self.tensors.items()
+            if k.startswith(prefix)
+        }
 
     def _build(self):
-        cls = SwinTransformer if self.swin else VisionTransformer
+        cls = CLASSES[self.family]
         known = inspect.signature(cls).parameters  # the rest (act, ln_eps, ...) is timm's default
         arch = {k: v for k, v in self.meta["arch"].items() if k in known}
         return cls(**arch).double().eval()
 
-    def our_name(self, name):
-        """Fixture names say where the tensors stand; ours say which method put them there."""
-        label = type(self.method).__name__
-        if label == "AdaptFormer":  # joined at the block's output
-            name = name.replace(".adapter_mlp.", ".")
-        return f"{label}.{name}"
+    def ours(self, group):
+        """A group of the method's tensors by our names."""
+        label = type(self.method.parts[0]).__name__
+        if label == "VPTDeep":  # one tensor for all blocks
+            group = {f"blocks.{i}.prompts": v for i, v in enumerate(group["prompts"])}
+        if label == "FacTTT":  # q, k, v are one matrix here
+            for block in {k.removesuffix("q.core") for k in group if k.endswith("q.core")}:
+                parts = [group.pop(f"{block}{letter}.core") for letter in "qkv"]
+                group[f"{block}qkv.core"] = torch.cat(parts)
+        named = {}
+        for name, value in group.items():
+            for theirs, ours in RENAMED.get(label, []):
+                name = name.replace(theirs, ours)
+            named[f"{label}.{name}"] = value
+        return named
 
 
 @pytest.fixture(params=METHODS)
@@ -89,11 +171,11 @@ def test_logits_and_loss_equal_the_reference(fixture):
 def test_every_gradient_equals_the_reference(fixture):
     F.cross_entropy(fixture.model(fixture.tensors["input"]), fixture.tensors["target"]).backward()
     wanted = fixture.group("grad.backbone.")
-    wanted |= {fixture.our_name(k): v for k, v in fixture.group("grad.method.").items()}
+    wanted |= fixture.ours(fixture.group("grad.method."))
     heads = set(fixture.attachment.head_names)
     wanted |= {k: v for k, v in fixture.group("grad.").items() if k in heads}
-    if fixture.swin:
-        wanted |= {f"head.fc.{n}": fixture.tensors[f"grad.head.{n}"] for n in ("weight", "bias")}
+    if fixture.family == "convnext":
+        wanted |= {k: v for k, v in fixture.group("grad.").items() if k.startswith("head.norm.")}
     mine = fixture.attachment.named_tensors()
     assert set(mine) == set(wanted)
     for name, tensor in mine.items():
@@ -106,6 +188,10 @@ def test_merged_weights_equal_the_reference(fixture):
         assert not merged
         return
     state = fixture.attachment.merge().state_dict()
+    affine = fixture.group("merged_affine.")
+    for name in fixture.attachment.retained:
+        merged[name] = affine.pop(name.rpartition(".")[2])
+    assert not affine
     for name, tensor in merged.items():
         torch.testing.assert_close(state[name], tensor, **CLOSE, msg=name)
     logits = fixture.model(fixture.tensors["input"])
@@ -114,6 +200,11 @@ def test_merged_weights_equal_the_reference(fixture):
 
 def test_half_way_interpolation_equals_the_reference(fixture):
     x = fixture.tensors["input"]
+    if not fixture.attachment.interpolates:
+        assert "logits_at_half" not in fixture.tensors
+        with pytest.raises(InputError, match="adds tokens"), fixture.attachment.interpolated(0.5):
+            pass
+        return
     with fixture.attachment.interpolated(0.5, head_alpha=1.0) as model:
         torch.testing.assert_close(model(x), fixture.tensors["logits_at_half"], **CLOSE)
     with fixture.attachment.interpolated(0.5) as model:

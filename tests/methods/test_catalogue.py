@@ -91,8 +91,8 @@ def test_code_and_nonsense_are_input_errors(text):
         ("BitFit(rank=4)", r"BitFit has no settings; write BitFit\(\)"),
         ("BitFit(4)", r"BitFit has no settings; write BitFit\(\)"),
         (
-            "LoRA(1, 2.0, (), 0.0, 5)",
-            r"LoRA takes at most 4 settings: rank, alpha, targets, dropout",
+            "LoRA(1, 2.0, (), 0.0, '', 5)",
+            r"LoRA takes at most 5 settings: rank, alpha, targets, dropout, separate",
         ),
         ("LoRA(8, rank=4)", "LoRA: rank is given twice"),
         ("LoRA(rank=0)", "rank must be at least 1, not 0"),

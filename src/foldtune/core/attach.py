@@ -151,11 +151,12 @@ def _hook(attachment: Attachment, edit: Rewire) -> None:
                 "its tensors itself and never calls it, so an adapter there would never run"
             )
     module = model.get_submodule(edit.site.path)
+    handles = attachment.handles.setdefault(adapter, [])
     if edit.source is not None:
         source = model.get_submodule(edit.source.path)
-        attachment.handles.append(source.register_forward_pre_hook(adapter.on_source))
-    attachment.handles.append(module.register_forward_pre_hook(adapter.on_enter))
-    attachment.handles.append(module.register_forward_hook(adapter.on_leave))
+        handles.append(source.register_forward_pre_hook(adapter.on_source))
+    handles.append(module.register_forward_pre_hook(adapter.on_enter))
+    handles.append(module.register_forward_hook(adapter.on_leave))
 
 
 def _dry_run(attachment: Attachment, example: Tensor) -> None:
@@ -163,7 +164,7 @@ def _dry_run(attachment: Attachment, example: Tensor) -> None:
     model = attachment.model
     tensors = {n: t for n, t in attachment.named_tensors().items() if t.requires_grad}
     with evaluating(model), torch.enable_grad():
-        output = first_tensor(model(example))
+        output = _first_output(attachment, example)
         if output is None or not output.requires_grad:
             raise InputError(
                 f"{type(model).__name__} cannot be trained: its output is no tensor that depends "
@@ -186,6 +187,19 @@ def _dry_run(attachment: Attachment, example: Tensor) -> None:
         attachment.leave_frozen(missed)
         log.warning("left frozen, the forward pass never uses them: %s", ", ".join(missed))
     _warn_of_lost_dropout(attachment)
+
+
+def _first_output(attachment: Attachment, example: Tensor) -> Tensor | None:
+    try:
+        return first_tensor(attachment.model(example))
+    except RuntimeError as error:
+        if attachment.interpolates:
+            raise
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"{attachment.method!r} cannot be attached to {type(attachment.model).__name__}: it "
+            f"does not take another number of tokens ({reason})"
+        ) from error
 
 
 def _warn_of_lost_dropout(attachment: Attachment) -> None:

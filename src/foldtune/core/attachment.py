@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from foldtune.core.computed import Delta, compute, folded_in_double, release, set_strength
-from foldtune.core.edits import Edit, Reweight, Rewire, Train
+from foldtune.core.edits import Adapter, Edit, Reweight, Rewire, Train
 from foldtune.core.head import set_module
 from foldtune.core.method import Method
 from foldtune.core.sites import Site
@@ -18,6 +18,8 @@ from foldtune.errors import InputError
 
 # The one attribute, and prefix of keys, that an attachment adds to its host.
 CONTAINER = "foldtune"
+# Where a merged model keeps an adapter that survives merging, if it has one.
+RETAINED = "foldtune_retained"
 
 
 class Attachment:
@@ -29,7 +31,7 @@ class Attachment:
         self.head = tuple(head)
         self.sites: tuple[Site, ...] = ()
         self.edits: tuple[Edit, ...] = ()
-        self.handles: list[Any] = []
+        self.handles: dict[Adapter, list[Any]] = {}
         self.frozen_statistics: list[nn.Module] = []
         self._computed: list[tuple[nn.Module, Site]] = []
         # The method's own tensors, shared ones once: our name to the name in the host. Never the
@@ -43,7 +45,8 @@ class Attachment:
         self._grads = {n: p.requires_grad for n, p in model.named_parameters()}
         self._alive = True
         model.requires_grad_(False)
-        model.add_module(CONTAINER, nn.Module().train(model.training))
+        self._container = nn.Module().train(model.training)
+        model.add_module(CONTAINER, self._container)
         self._start_head()
 
     def __repr__(self) -> str:
@@ -94,8 +97,22 @@ class Attachment:
 
     @property
     def mergeable(self) -> bool:
-        """Whether the method folds into the stored tensors without loss."""
-        return not any(isinstance(e, Rewire) for e in self.edits)
+        """Whether the method folds into the stored tensors without loss, but for `retained`."""
+        return all(e.adapter.survives_merge for e in self.edits if isinstance(e, Rewire))
+
+    @property
+    def retained(self) -> tuple[str, ...]:
+        """Names, in a merged model, of the tensors that no stored one could absorb; mostly none."""
+        return tuple(
+            f"{RETAINED}.{name}.{n}"
+            for name, adapter in self._surviving().items()
+            for n, _ in adapter.named_parameters()
+        )
+
+    @property
+    def interpolates(self) -> bool:
+        """Whether there are models between the start and the tuned one (not with prompts)."""
+        return all(e.adapter.keeps_shape for e in self.edits if isinstance(e, Rewire))
 
     def base_state(self) -> dict[str, Tensor]:
         """The base's own tensors before training, without classifier and added ones."""
@@ -139,21 +156,25 @@ class Attachment:
             self._train(edit.names)
             return
         module = edit.delta if isinstance(edit, Reweight) else edit.adapter
-        container = self.model.get_submodule(CONTAINER)
         name = label = f"{label}.{edit.site.path}"
         number = 1
-        while name.replace(".", "_") in container._modules:  # a site's second edit, or a.b and a_b
+        while self._taken(name.replace(".", "_")):  # a site's second edit, or a.b and a_b
             number += 1
             name = f"{label}.{number}"
         inside = name.replace(".", "_")
-        known = {id(p) for p in container.parameters()}
-        container.add_module(inside, module)
+        known = {id(p) for p in self._container.parameters()}
+        self._container.add_module(inside, module)
         place = [*self.model.get_submodule(edit.site.path).parameters(), *self.model.parameters()]
         module.to(place[0].device, place[0].dtype)
         module.train(self.model.training)  # else a model in eval mode would get live dropout
         for n, p in module.named_parameters():
             if id(p) not in known:
                 self._owned[f"{name}.{n}"] = f"{CONTAINER}.{inside}.{n}"
+
+    def _taken(self, name: str) -> bool:
+        """Whether this attachment or an affine that an earlier merge retained has the name."""
+        retained = getattr(self.model, RETAINED, nn.Module())
+        return name in self._container._modules or name in retained._modules
 
     def _train(self, names: Sequence[str]) -> None:
         state, first = _state(self.model), _first_names(self.model)
@@ -203,11 +224,14 @@ class Attachment:
 
         The folding is done in float64 and rounded once. Where SSF shifts a called layer that has
         no bias, one is created. The trained classifier stays. Raises InputError for a method with
-        a side network, which no stored tensor can absorb.
+        a side network, which no stored tensor can absorb. What is small enough to stay (SSF on
+        ConvNeXt: one scale and shift) stays, under the names of `retained`.
         """
         self._check_alive()
         if not self.mergeable:
-            first = next(e for e in self.edits if isinstance(e, Rewire))
+            first = next(
+                e for e in self.edits if isinstance(e, Rewire) and not e.adapter.survives_merge
+            )
             raise InputError(
                 f"{self.method!r} cannot be merged: {type(first.adapter).__name__} at "
                 f"{first.site.path} is a side network that no stored tensor can absorb. Save it as "
@@ -224,22 +248,45 @@ class Attachment:
                         module._parameters[site.bias] = nn.Parameter(bias)
                     else:
                         old.copy_(bias)
+        self._retain(self._surviving())
         self._leave()
         return self.model
+
+    def _surviving(self) -> dict[str, Adapter]:
+        names = {m: n for n, m in self._container.named_children()}
+        adapters = [e.adapter for e in self.edits if isinstance(e, Rewire)]
+        return {names[a]: a for a in adapters if a.survives_merge}
+
+    def _retain(self, adapters: Mapping[str, Adapter]) -> None:
+        """Move adapters and their hooks out of the attachment's reach, into the model."""
+        if adapters and not hasattr(self.model, RETAINED):
+            self.model.add_module(RETAINED, nn.Module())
+        for name, adapter in adapters.items():
+            self.model.get_submodule(RETAINED).add_module(name, adapter)
+            self.handles.pop(adapter)
 
     @contextlib.contextmanager
     def interpolated(self, alpha: float, head_alpha: float | None = None) -> Iterator[nn.Module]:
         """Inside, the model stands between its start (alpha 0) and the tuned one (alpha 1).
 
         Stored tensors: W + alpha (W' - W), a true weight interpolation (WiSE-FT, Wortsman et al.,
-        CVPR 2022). Side networks: what they add, times alpha. Classifier: between its start and
-        its tuned value at `head_alpha`, which is alpha unless given.
+        CVPR 2022); where W itself is trained too (DiffFit, SSF + BitFit), first W moves from its
+        start to its trained value by alpha, so that the path is bent. Side networks: what they
+        add, times alpha. Classifier: between its start and its tuned value at `head_alpha`, which
+        is alpha unless given.
+
+        Raises InputError where a method has nothing between 0 and 1 (see `interpolates`).
         """
         self._check_alive()
         point = (alpha, alpha if head_alpha is None else head_alpha)
         for value in point:
             if not 0.0 <= value <= 1.0:
                 raise InputError(f"alpha must lie in 0..1, not {value}")
+        if alpha not in (0.0, 1.0) and not self.interpolates:
+            raise InputError(
+                f"{self.method!r} cannot be interpolated: it adds tokens, and there is no model "
+                "between two numbers of tokens. Ensemble the logits of the two models instead"
+            )
         outer, outer_tuned = self._point, self._tuned
         try:
             self._tuned = self._tuned or {
@@ -320,7 +367,7 @@ class Attachment:
             set_module(self.model, path, module)
 
     def _leave(self) -> None:
-        for handle in self.handles:
+        for handle in (h for handles in self.handles.values() for h in handles):
             handle.remove()
         for module in [*(m for m, _ in self._computed), *self.frozen_statistics]:
             release(module)

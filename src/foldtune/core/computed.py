@@ -131,11 +131,13 @@ def _blend(
     new_w, new_b = stored[weight], stored.get(bias or "")
     if alpha == 1.0:
         return _folded(new_w, new_b, deltas)
-    old = stored | {n: cast(t) for n, t in start.items()}
-    old_w, old_b = old[weight], old.get(bias or "")
+    # Each factor moves by itself, as DiffFit's gains and biases do in the study: first the stored
+    # tensor between its start and its trained value, then what the deltas make of it.
+    at = stored | {n: torch.lerp(cast(t), stored[n], alpha) for n, t in start.items()}
+    old_w, old_b = at[weight], at.get(bias or "")
     if alpha == 0.0:
         return old_w, old_b
-    new_w, new_b = _folded(new_w, new_b, deltas)
+    new_w, new_b = _folded(old_w, old_b, deltas)
     if new_b is not None:
         new_b = torch.lerp(torch.zeros_like(new_b) if old_b is None else old_b, new_b, alpha)
     return torch.lerp(old_w, new_w, alpha), new_b

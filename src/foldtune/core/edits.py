@@ -1,7 +1,8 @@
 """Changes of one site that can undo themselves: Reweight, Rewire, Train.
 
 An edit is a description; `attach` installs it. Reweight and Train leave the host's graph alone and
-so can be merged; Rewire adds a side network around a called module and cannot.
+so can be merged; Rewire adds a side network around a called module and cannot, unless its adapter
+is small enough to stay in the merged model.
 """
 
 from __future__ import annotations
@@ -23,6 +24,13 @@ class Adapter(nn.Module):
     input of the source (by default the module's own). Both must be the identity where not wanted.
     """
 
+    # False for one that changes the number of tokens (prompts): there is nothing half-way between
+    # two numbers of tokens, and a host may not take another number.
+    keeps_shape: bool = True
+    # True for one so small that merging leaves it standing: a scale and shift where no stored
+    # tensor can take it.
+    survives_merge: bool = False
+
     def __init__(self) -> None:
         super().__init__()
         self._strength = 1.0
@@ -30,7 +38,7 @@ class Adapter(nn.Module):
         self._seen: Tensor | None = None
 
     def enter(self, x: Tensor) -> Tensor:
-        """The module's input, changed; same shape as x unless the adapter says otherwise."""
+        """The module's input, changed; of the same shape as x if `keeps_shape`."""
         return x
 
     def leave(self, x: Tensor, y: Tensor) -> Tensor:

@@ -15,6 +15,10 @@ from foldtune.core.edits import Edit
 from foldtune.core.sites import Site
 from foldtune.errors import InputError
 
+# Fields that mean the same in every method, and so are checked once.
+_SIZES = ("rank", "groups", "count")
+_PROBABILITIES = ("dropout", "drop_path")
+
 
 @dataclasses.dataclass(frozen=True)
 class LogRange:
@@ -39,6 +43,14 @@ class Method:
         "lr": LogRange(3e-4, 3e-2),
         "weight_decay": (1e-4, 1e-2),
     }
+
+    def __post_init__(self) -> None:
+        """Raise InputError for a size or probability, known by its field's name, that cannot be."""
+        for name, value in settings(self).items():
+            if name in _SIZES and value < 1:
+                raise InputError(f"{type(self).__name__}: {name} must be at least 1, not {value}")
+            if name in _PROBABILITIES and not 0.0 <= value < 1.0:
+                raise InputError(f"{type(self).__name__}: {name} must lie in [0, 1), not {value}")
 
     def edits(self, model: nn.Module, sites: Sequence[Site]) -> Iterable[Edit]:
         """The edits of `model`. Raises InputError where the method has no place in it."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from torch import Tensor, nn
@@ -23,7 +23,7 @@ Role = Literal[
 ROLES: tuple[str, ...] = Role.__args__  # type: ignore[attr-defined]
 # The last name of a block's path: `blocks.3`, or torchvision's `layers.encoder_layer_3`.
 _NUMBERED = re.compile(r"(\w+_)?\d+")
-Layout = Literal["tokens", "grid", "maps"]
+Layout = Literal["tokens", "grid", "maps", "turned"]
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,10 @@ class Site:
     called: False where the host reads the stored tensors itself and never calls the module.
     weight, bias: names of the stored tensors; None where there is none. `bias` is a name although
         no bias is stored yet where the module is called, so that one may be created.
-    layout: where the channels are: tokens (B, N, C), grid (B, H, W, C), maps (B, C, H, W).
+    layout: where the channels are: tokens (B, N, C), grid (B, H, W, C), maps (B, C, H, W), and
+        turned (B, C, N) in a token mixer of Linear layers, which fixes the number of tokens.
     feeder: path of the norm whose output is exactly this module's input, if any.
+    pooled: it stands behind the pooling over positions.
     """
 
     path: str
@@ -50,6 +52,7 @@ class Site:
     bias: str | None = None
     layout: str = "tokens"
     feeder: str | None = None
+    pooled: bool = False
 
 
 def find_sites(model: nn.Module, example: Tensor, head: Sequence[str] = ()) -> tuple[Site, ...]:
@@ -72,7 +75,7 @@ def find_sites(model: nn.Module, example: Tensor, head: Sequence[str] = ()) -> t
     for path, module in model.named_modules():
         if path.startswith(inside) or stored_weight(module) is None:
             continue
-        sites.append(_outer_site(path, module, calls, blocks, head))
+        sites.append(_outer_site(model, path, calls, blocks, head))
     order = {path: i for i, path in enumerate(calls)}
     return tuple(sorted(sites, key=lambda s: order.get(s.path, order.get(_parent(s.path), 0))))
 
@@ -110,6 +113,17 @@ def stored_weight(module: nn.Module) -> str | None:
     if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d) or is_norm(module):
         return "weight"
     return None
+
+
+def stored_matrix(model: nn.Module, site: Site, method: str) -> Tensor:
+    """The stored weight of a Linear, (out, in), or of a 1x1 convolution, (out, in, 1, 1).
+
+    Raises InputError, naming the method, where the site stores something else.
+    """
+    weight = model.get_submodule(site.path)._parameters.get(site.weight or "")
+    if weight is None or weight.ndim < 2 or weight.shape[2:].numel() != 1:
+        raise InputError(f"{method} needs a matrix; {site.path} ({site.role}) stores none")
+    return weight
 
 
 def _find_blocks(model: nn.Module, calls: dict[str, Call]) -> list[str]:
@@ -150,13 +164,16 @@ def _block_sites(model: nn.Module, calls: dict[str, Call], path: str, depth: int
     roles |= mlp_roles
     for at, role in mixers.items():
         if at != path and at in calls:
-            mixer_layout = _composite_layout(model, calls, at, members)
+            turned = role == "attn"
+            mixer_layout = "turned" if turned else _composite_layout(model, calls, at, members)
             composite.append(
                 Site(at, role, depth, channels, layout=mixer_layout, feeder=_feeder(calls, at))
             )
     for p, m in members.items():
         role = roles.get(p) or ("norm" if is_norm(m) else "conv" if _is_conv(m) else "linear")
-        composite.append(_stored_site(p, m, role, depth, calls))
+        site = _stored_site(p, m, role, depth, calls)
+        across = p in mlp_roles and role.startswith("attn")
+        composite.append(replace(site, layout="turned") if across else site)
     return composite
 
 
@@ -250,8 +267,9 @@ def _pointwise(module: nn.Module, path: str) -> tuple[int, int] | None:
 
 
 def _outer_site(
-    path: str, module: nn.Module, calls: dict[str, Call], blocks: list[str], head: Sequence[str]
+    model: nn.Module, path: str, calls: dict[str, Call], blocks: list[str], head: Sequence[str]
 ) -> Site:
+    module = model.get_submodule(path)
     order = {p: i for i, p in enumerate(calls)}
     here = order.get(path)
     before = -1 if here is None else sum(order[b] < here for b in blocks) - 1
@@ -263,7 +281,16 @@ def _outer_site(
         role, depth = ("norm" if is_norm(module) else "linear"), len(blocks)
     else:
         role, depth = "downsample", before
-    return _stored_site(path, module, role, depth, calls)
+    site = _stored_site(path, module, role, depth, calls)
+    return replace(site, pooled=depth == len(blocks) and _is_pooled(model, calls, path))
+
+
+def _is_pooled(model: nn.Module, calls: dict[str, Call], path: str) -> bool:
+    """Whether `path`, behind the last block, reads (B, C) or exactly what a pooling gave."""
+    if path not in calls or calls[path].inputs.ndim == 2:
+        return path in calls
+    makers = [p for p, c in calls.items() if c.output is calls[path].inputs]
+    return any("pool" in type(model.get_submodule(p)).__name__.lower() for p in makers)
 
 
 def _stored_site(

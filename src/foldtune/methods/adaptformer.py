@@ -7,39 +7,31 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from foldtune.core.edits import Adapter, Edit, Rewire
+from foldtune.core.edits import Edit, Rewire
 from foldtune.core.method import LogRange, Method
 from foldtune.core.sites import Site, select
 from foldtune.errors import InputError
+from foldtune.methods.bottleneck import Bottleneck
 
 
-class ParallelBottleneck(Adapter):
-    """y + s (W_up Drop(ReLU(W_down x + b_down)) + b_up), with x the stream before the MLP's norm.
+class ParallelBottleneck(Bottleneck):
+    """y + s A(x), with x the residual stream before the MLP's norm; down is kaiming-uniform.
 
-    down: (rank, channels), kaiming-uniform (a = sqrt 5); everything else zero. layouts: of x and
-    of y, which hold the same positions.
+    layouts: of x and of y, which hold the same positions.
     """
 
     def __init__(
         self, channels: int, rank: int, scale: float, dropout: float, layouts: tuple[str, str]
     ) -> None:
-        super().__init__()
-        self.down = nn.Linear(channels, rank)
-        self.up = nn.Linear(rank, channels)
+        super().__init__(channels, rank, dropout)
         nn.init.kaiming_uniform_(self.down.weight, a=math.sqrt(5))
-        for zero in (self.down.bias, self.up.weight, self.up.bias):
-            nn.init.zeros_(zero)
         self.scale = scale
-        self.dropout = dropout
         self.x_is_map, self.y_is_map = (layout == "maps" for layout in layouts)
 
     def leave(self, x: Tensor, y: Tensor) -> Tensor:
-        rows = x.permute(0, 2, 3, 1) if self.x_is_map else x
-        hidden = F.dropout(F.relu(self.down(rows)), self.dropout, self.training)
-        added = self.scale * self.up(hidden)
+        added = self.scale * self.added(x, self.x_is_map)
         if self.y_is_map:
             return y + added.permute(0, 3, 1, 2)
         # Swin flattens its grid before the MLP and unflattens it after.
@@ -68,12 +60,6 @@ class AdaptFormer(Method):
     rank: int = 64
     scale: float = 0.1
     dropout: float = 0.1
-
-    def __post_init__(self) -> None:
-        if self.rank < 1:
-            raise InputError(f"AdaptFormer: rank must be at least 1, not {self.rank}")
-        if not 0.0 <= self.dropout < 1.0:
-            raise InputError(f"AdaptFormer: dropout must lie in [0, 1), not {self.dropout}")
 
     def edits(self, model: nn.Module, sites: Sequence[Site]) -> Iterable[Edit]:
         by_path = {s.path: s for s in sites}

@@ -9,6 +9,7 @@ from torch import nn
 
 from foldtune.core.edits import Edit, Train
 from foldtune.core.method import Method
+from foldtune.core.names import bias_names
 from foldtune.core.sites import Site
 from foldtune.errors import InputError
 
@@ -26,11 +27,7 @@ class BitFit(Method):
     """
 
     def edits(self, model: nn.Module, sites: Sequence[Site]) -> Iterable[Edit]:
-        names = tuple(
-            n
-            for n, p in model.named_parameters()
-            if p.ndim == 1 and (n.rpartition(".")[2] == "bias" or n.endswith("_bias"))
-        )
+        names = bias_names(model)
         if not names:
             raise InputError(f"BitFit has nothing to train: {type(model).__name__} has no bias")
         return [Train(names)]

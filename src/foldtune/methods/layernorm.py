@@ -9,7 +9,8 @@ from torch import nn
 
 from foldtune.core.edits import Edit, Train
 from foldtune.core.method import Method
-from foldtune.core.sites import Site, is_norm
+from foldtune.core.names import norm_names
+from foldtune.core.sites import Site
 from foldtune.errors import InputError
 
 
@@ -25,13 +26,7 @@ class LayerNorm(Method):
     """
 
     def edits(self, model: nn.Module, sites: Sequence[Site]) -> Iterable[Edit]:
-        names = tuple(
-            f"{path}.{n}"
-            for path, module in model.named_modules()
-            if is_norm(module)
-            for n in ("weight", "bias")
-            if module._parameters.get(n) is not None
-        )
+        names = norm_names(model)
         if not names:
             raise InputError(f"LayerNorm has nothing to train: {type(model).__name__} has no norm")
         return [Train(names)]

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from foldtune.core.computed import Delta
 from foldtune.core.edits import Edit, Reweight
 from foldtune.core.method import LogRange, Method
-from foldtune.core.sites import Site, select
+from foldtune.core.sites import Site, select, stored_matrix
 from foldtune.errors import InputError
 
 
@@ -40,13 +40,44 @@ class LowRank(Delta):
         return weight + self.scale * (self.lora_B @ self.lora_A).view_as(weight), bias
 
     def call(self, x: Tensor, layer: Callable[[Tensor], Tensor]) -> Tensor:
-        y = layer(x)
+        return layer(x) + self.added(x)
+
+    def added(self, x: Tensor) -> Tensor:
+        """scale * B A Drop(x)."""
         x = F.dropout(x, self.dropout, self.training)
         if self.pointwise:
             low = F.conv2d(F.conv2d(x, self.lora_A[..., None, None]), self.lora_B[..., None, None])
         else:
             low = F.linear(F.linear(x, self.lora_A), self.lora_B)
-        return y + (low if self.scale == 1.0 else self.scale * low)
+        return low if self.scale == 1.0 else self.scale * low
+
+
+class SplitLowRank(Delta):
+    """A LowRank of its own for each named third of a fused qkv: W: (3 in, in), rows q, k, v."""
+
+    moves_bias = False
+
+    def __init__(self, pairs: Mapping[str, LowRank]) -> None:
+        super().__init__()
+        self.letters = tuple(pairs)
+        self.dropout = next(iter(pairs.values())).dropout
+        for letter, pair in pairs.items():
+            self.add_module(letter, pair)
+
+    def _pairs(self) -> Iterable[tuple[str, LowRank]]:
+        return zip(self.letters, self.children(), strict=True)  # type: ignore[arg-type]
+
+    def fold(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        thirds = dict(zip("qkv", weight.chunk(3), strict=True))
+        for letter, pair in self._pairs():
+            thirds[letter] = pair.fold(thirds[letter], None)[0]
+        return torch.cat(list(thirds.values())), bias
+
+    def call(self, x: Tensor, layer: Callable[[Tensor], Tensor]) -> Tensor:
+        thirds = dict(zip("qkv", layer(x).chunk(3, -1), strict=True))
+        for letter, pair in self._pairs():
+            thirds[letter] = thirds[letter] + pair.added(x)
+        return torch.cat(list(thirds.values()), -1)
 
 
 class FoldedLowRank(LowRank):
@@ -60,8 +91,10 @@ class LoRA(Method):
     """Low-rank adaptation: W' = W + (alpha / rank) B A, on the projections into attention.
 
     A: (rank, in) kaiming-uniform (a = sqrt 5), B: (out, rank) zero, no bias. On a fused qkv one A
-    is shared by q, k and v (4 L D rank parameters; rank 8 on ViT-B/16: 294,912). `alpha=None` means
-    no scaling, as in vision studies; HF PEFT scales by alpha / rank. `dropout` acts on the
+    is shared by q, k and v (4 L D rank parameters; rank 8 on ViT-B/16: 294,912). `separate="qv"`
+    gives q and v an A and a B each and leaves k alone, as the paper has it: 4 L D rank as well.
+    Where q, k and v are layers of their own, name their paths in `targets` instead. `alpha=None`
+    means no scaling, as in vision studies; HF PEFT scales by alpha / rank. `dropout` acts on the
     update's input while training, where the layer is called. Starts as the identity; merges
     exactly. Source: Hu et al., ICLR 2022, eq. 3; the shared form as in NOAH (Zhang et al., 2022)
     and Mai et al., CVPR 2025. When to use it: a dependable choice at every data size; rank 4 to
@@ -77,12 +110,12 @@ class LoRA(Method):
     alpha: float | None = None
     targets: tuple[str, ...] = ("attn.in",)
     dropout: float = 0.0
+    separate: str = ""  # letters out of qkv; none: one A for all rows
 
     def __post_init__(self) -> None:
-        if self.rank < 1:
-            raise InputError(f"LoRA: rank must be at least 1, not {self.rank}")
-        if not 0.0 <= self.dropout < 1.0:
-            raise InputError(f"LoRA: dropout must lie in [0, 1), not {self.dropout}")
+        super().__post_init__()
+        if not set(self.separate) <= set("qkv"):
+            raise InputError(f"LoRA: separate takes letters of 'qkv', not {self.separate!r}")
 
     def edits(self, model: nn.Module, sites: Sequence[Site]) -> Iterable[Edit]:
         chosen = select(sites, *self.targets)
@@ -96,16 +129,26 @@ class LoRA(Method):
                 f"{type(model).__name__}, which has the roles {roles}; give "
                 "targets=('mlp.up', 'mlp.down') or exact paths of `foldtune sites`"
             )
+        return [Reweight(site, self._delta(model, site)) for site in chosen]
+
+    def _delta(self, model: nn.Module, site: Site) -> Delta:
         scale = 1.0 if self.alpha is None else self.alpha / self.rank
-        edits: list[Edit] = []
-        for site in chosen:
+        weight = stored_matrix(model, site, "LoRA")
+        if not self.separate:
             module = model.get_submodule(site.path)
-            weight = module._parameters.get(site.weight or "")
-            if weight is None or weight.shape[2:].numel() != 1 or weight.ndim < 2:
-                raise InputError(f"LoRA needs a matrix; {site.path} ({site.role}) stores none")
             moves = isinstance(module, nn.Conv2d) and (
                 module.stride != (1, 1) or module.padding not in ((0, 0), "valid", "same")
             )
             kind = FoldedLowRank if moves or getattr(module, "groups", 1) != 1 else LowRank
-            edits.append(Reweight(site, kind(weight.shape, self.rank, scale, self.dropout)))
-        return edits
+            return kind(weight.shape, self.rank, scale, self.dropout)
+        rows, columns = weight.shape[:2]
+        if rows != 3 * columns or site.role != "attn.in":
+            raise InputError(
+                f"LoRA(separate={self.separate!r}) needs q, k, v in one matrix (3 D, D); "
+                f"{site.path} ({site.role}) stores ({rows}, {columns}). Name the paths of the "
+                "separate layers in targets=(...) and leave `separate` out"
+            )
+        pair = (columns, columns)
+        return SplitLowRank(
+            {c: LowRank(pair, self.rank, scale, self.dropout) for c in self.separate}
+        )

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from foldtune.core.computed import Delta
-from foldtune.core.edits import Edit, Reweight
+from foldtune.core.edits import Adapter, Edit, Reweight, Rewire
 from foldtune.core.method import Method
 from foldtune.core.sites import Site, select
 from foldtune.errors import InputError
@@ -60,6 +60,24 @@ class FeatureScaleShift(ScaleShift):
         return changed.to(y.dtype)
 
 
+class RetainedScaleShift(Adapter):
+    """scale * y + shift on maps (B, C, H, W) between the last block and a pooling and its norm.
+
+    The norm divides by what the scale made of its input, so neither can fold into it; a merged
+    model keeps them. Pooling commutes with both, so the cost is one operation per image at least.
+    """
+
+    survives_merge = True
+
+    def __init__(self, channels: int, std: float) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.empty(channels).normal_(1.0, std))
+        self.shift = nn.Parameter(torch.empty(channels).normal_(0.0, std))
+
+    def leave(self, x: Tensor, y: Tensor) -> Tensor:
+        return torch.addcmul(self.shift.view(-1, 1, 1), y, self.scale.view(-1, 1, 1))
+
+
 @dataclass(frozen=True, repr=False)
 class SSF(Method):
     """Scale and shift the output features of every layer: y = gamma * f(x) + beta.
@@ -69,14 +87,19 @@ class SSF(Method):
     down-sampling layers (as the authors' code runs; `downsample=True` adds them). On ViT-B/16
     2 (11 D L + 2 D) = 205,824 parameters. It does not start as the identity (`std=0` does). 1-D, so
     without weight decay. Merges exactly: W' = diag(gamma) W, b' = gamma b + beta.
+    On ConvNeXt the last pair stands, as in the paper, behind the last stage, where only pooling and
+    a norm follow, which cannot take it: merging is exact but for this one affine, which stays in
+    the model. `absorb=True` puts the pair behind that norm instead, and nothing stays.
     Source: Lian et al., NeurIPS 2022, eq. 2 and 4. When to use it: a strong default from a few
     hundred images on. Differs from the paper: where the host assembles the bias of qkv itself
-    (EVA-02, BEiT, SwinV2) only the scale is learnt; on ConvNeXt the last scale and shift follow
-    the norm behind the pooling, which absorbs them, and not the last stage, where none could.
+    (EVA-02, BEiT, SwinV2) only the scale is learnt; on AS-MLP the authors' code leaves the patch
+    embedding and the norms inside the axial shift alone, which `skip` (roles or paths) can do.
     """
 
     std: float = 0.02
     downsample: bool = False
+    skip: tuple[str, ...] = ()
+    absorb: bool = False
 
     starts_as_identity: ClassVar[bool] = False
 
@@ -86,7 +109,17 @@ class SSF(Method):
 
     def edits(self, model: nn.Module, sites: Sequence[Site]) -> Iterable[Edit]:
         wanted = (*_PLACES, "downsample") if self.downsample else _PLACES
-        return [self._edit(site) for site in select(sites, *wanted)]
+        skipped = select(sites, *self.skip)
+        last = max(select(sites, "block"), key=lambda s: s.depth)
+        edits: list[Edit] = []
+        for site in select(sites, *wanted):
+            if site in skipped:
+                continue
+            if site.role == "norm" and site.pooled and last.layout == "maps" and not self.absorb:
+                edits.append(Rewire(last, RetainedScaleShift(last.channels, self.std)))
+            else:
+                edits.append(self._edit(site))
+        return edits
 
     def _edit(self, site: Site) -> Edit:
         shift = site.bias is not None

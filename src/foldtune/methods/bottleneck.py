@@ -1,0 +1,53 @@
+"""The bottleneck that the adapter methods share; no method itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from foldtune.core.edits import Adapter
+
+
+class Bottleneck(Adapter):
+    """A(h) = W_up Drop(act(W_down h + b_down)) + b_up, per position.
+
+    down: (rank, channels), Xavier-uniform; up: (channels, rank). Everything else starts at zero,
+    so A starts at zero.
+    """
+
+    activation: ClassVar[Callable[..., Tensor]] = staticmethod(F.relu)
+
+    def __init__(self, channels: int, rank: int, dropout: float) -> None:
+        super().__init__()
+        self.down = nn.Linear(channels, rank)
+        self.up = nn.Linear(rank, channels)
+        nn.init.xavier_uniform_(self.down.weight)
+        for zero in (self.down.bias, self.up.weight, self.up.bias):
+            nn.init.zeros_(zero)
+        self.dropout = dropout
+
+    def added(self, h: Tensor, maps: bool) -> Tensor:
+        """A(h) with the channels in the last axis; maps: h has them in axis 1."""
+        rows = h.permute(0, 2, 3, 1) if maps else h
+        hidden = F.dropout(self.activation(self.down(rows)), self.dropout, self.training)
+        return self.up(hidden)
+
+
+class Sequential(Bottleneck):
+    """z + s A(z) behind a branch of a block.
+
+    It stands inside the branch, before the host's layer scale and drop path, which so act once on
+    the sum.
+    """
+
+    def __init__(self, channels: int, rank: int, dropout: float, scale: float, layout: str) -> None:
+        super().__init__(channels, rank, dropout)
+        self.scale = scale
+        self.maps = layout == "maps"
+
+    def leave(self, x: Tensor, y: Tensor) -> Tensor:
+        added = self.added(y, self.maps)
+        return y + self.scale * (added.permute(0, 3, 1, 2) if self.maps else added)

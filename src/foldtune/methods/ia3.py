@@ -1,0 +1,88 @@
+"""IA3: learned gains on keys, values and the MLP's hidden features."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from foldtune.core.computed import Delta
+from foldtune.core.edits import Edit, Reweight
+from foldtune.core.method import Method
+from foldtune.core.sites import Site, select, stored_matrix
+from foldtune.errors import InputError
+
+
+class KeyValueGain(Delta):
+    """W: (3 D, D) with rows q, k, v; k and v rows, weight and bias, times l_k and l_v: (D,)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.l_k = nn.Parameter(torch.ones(width))
+        self.l_v = nn.Parameter(torch.ones(width))
+
+    def _gain(self) -> Tensor:
+        return torch.cat([torch.ones_like(self.l_k), self.l_k, self.l_v])
+
+    def fold(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        gain = self._gain()
+        return weight * gain[:, None], None if bias is None else bias * gain
+
+    def call(self, x: Tensor, layer: Callable[[Tensor], Tensor]) -> Tensor:
+        return layer(x) * self._gain()
+
+
+class InputGain(Delta):
+    """f(l * h): the columns of W, (out, in) or (out, in, 1, 1), times l: (in,)."""
+
+    moves_bias = False
+
+    def __init__(self, shape: Sequence[int]) -> None:
+        super().__init__()
+        self.l = nn.Parameter(torch.ones(shape[1]))
+        self.trailing = [1] * len(shape[2:])
+
+    def fold(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        return weight * self.l.view(-1, *self.trailing), bias
+
+    def call(self, x: Tensor, layer: Callable[[Tensor], Tensor]) -> Tensor:
+        return layer(x * self.l.view(-1, *self.trailing))
+
+
+@dataclass(frozen=True, repr=False)
+class IA3(Method):
+    """Gains on keys, values and the MLP's hidden features: l_k * K, l_v * V, W_2 (l * act(W_1 x)).
+
+    l_k, l_v: (D,), l: (4 D,), ones, so it starts as the identity. 6 D L parameters (ViT-B/16:
+    55,296). 1-D, so without weight decay. Merges exactly: rows of k and v, columns of fc2. Source:
+    Liu et al., NeurIPS 2022 (Few-Shot Parameter-Efficient Fine-Tuning), section 3.3. When to use
+    it: very few images, or hundreds of tasks to store; SSF gives more for a little more. Differs
+    from the paper: on hosts without attention (ConvNeXt, Mixer) only the MLP has a gain; where the
+    host adds a bias of its own to k and v (EVA-02, BEiT, SwinV2) it stays as it is; hosts whose q,
+    k and v are layers of their own are refused, since only their names tell k from q.
+    """
+
+    def edits(self, model: nn.Module, sites: Sequence[Site]) -> Iterable[Edit]:
+        edits: list[Edit] = []
+        for site in select(sites, "attn.in", "mlp.down"):
+            shape = stored_matrix(model, site, "IA3").shape
+            if site.role == "mlp.down":
+                edits.append(Reweight(site, InputGain(shape)))
+            elif site.layout != "turned":
+                self._check_fused(site, shape)
+                edits.append(Reweight(site, KeyValueGain(shape[1])))
+        if not edits:
+            raise InputError(
+                f"IA3 needs attention or an MLP; {type(model).__name__} has neither. Methods that "
+                "can: AdapterPlus, SSF, BitFit, LayerNorm, Full"
+            )
+        return edits
+
+    def _check_fused(self, site: Site, shape: Sequence[int]) -> None:
+        if shape[0] != 3 * shape[1]:
+            raise InputError(
+                f"IA3 needs q, k, v in one matrix (3 D, D); {site.path} is {tuple(shape)}. "
+                "Methods that can: SSF, LoRA, RepAdapter, AdapterPlus, BitFit"
+            )

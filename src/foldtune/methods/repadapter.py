@@ -1,0 +1,116 @@
+"""RepAdapter: a linear bottleneck in front of attention and MLP, folded away afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from foldtune.core.computed import Delta
+from foldtune.core.edits import Edit, Reweight
+from foldtune.core.method import Method
+from foldtune.core.sites import Site, select, stored_matrix
+from foldtune.errors import InputError
+
+
+class LinearBottleneck(nn.Module):
+    """A: (rank, in); B: (in, rank), block-diagonal in `groups` blocks, kept as (in, rank / groups).
+
+    The constants a: (rank,) and b: (in,) are absent where no layer behind can take a bias.
+    """
+
+    def __init__(self, width: int, rank: int, groups: int, constants: bool) -> None:
+        super().__init__()
+        self.A = nn.Parameter(nn.init.xavier_uniform_(torch.empty(rank, width)))
+        self.B = nn.Parameter(torch.zeros(width, rank // groups))
+        self.a = nn.Parameter(torch.zeros(rank)) if constants else None
+        self.b = nn.Parameter(torch.zeros(width)) if constants else None
+        self.groups = groups
+
+    def dense_B(self) -> Tensor:
+        return torch.block_diag(*self.B.chunk(self.groups))
+
+
+class InputBottleneck(Delta):
+    """f(h + s (B (A h + a) + b)): W' = W (I + s B A), bias' = bias + s W (B a + b)."""
+
+    def __init__(self, inner: LinearBottleneck, scale: float, dropout: float, conv: bool) -> None:
+        super().__init__()
+        self.inner = inner  # one module for all layers that read the same h
+        self.scale = scale
+        self.dropout = dropout
+        self.conv = conv
+        self.moves_bias = inner.a is not None
+
+    def fold(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        W = weight.flatten(1)
+        WB = W @ self.inner.dense_B()
+        if self.inner.a is not None and self.inner.b is not None:
+            moved = self.scale * (WB @ self.inner.a + W @ self.inner.b)
+            bias = moved if bias is None else bias + moved
+        return weight + self.scale * (WB @ self.inner.A).view_as(weight), bias
+
+    def call(self, x: Tensor, layer: Callable[[Tensor], Tensor]) -> Tensor:
+        low = self._linear(x, self.inner.A, self.inner.a)
+        low = F.dropout(low, self.dropout, self.training)
+        return layer(x + self.scale * self._linear(low, self.inner.dense_B(), self.inner.b))
+
+    def _linear(self, x: Tensor, matrix: Tensor, bias: Tensor | None) -> Tensor:
+        if self.conv:
+            return F.conv2d(x, matrix[..., None, None], bias)
+        return F.linear(x, matrix, bias)
+
+
+@dataclass(frozen=True, repr=False)
+class RepAdapter(Method):
+    """A linear bottleneck in front of attention and MLP: h <- h + s (B (A h + a) + b).
+
+    h: the normed input of qkv and of fc1, (B, N, D). A: (rank, D) Xavier-uniform; B: (D, rank) in
+    `groups` diagonal blocks, a and b zero, so it starts as the identity.
+    2 L (D rank + rank + D rank / groups + D) parameters (rank 8, groups 2 on ViT-B/16: 239,808).
+    Dropout acts on the bottleneck. Merges exactly, having no non-linearity:
+    W' = W (I + s B A), bias' = bias + s W (B a + b). Layers that read the same h (q, k and v as
+    three layers, both halves of SwiGLU) share one bottleneck. Source: Luo et al., 2023 (Towards
+    Efficient Visual Adaption via Structural Re-parameterization). When to use it: an adapter's
+    shape at no inference cost. Differs from the paper: a and b are left out where the host reads
+    the weights itself and has no bias to take them (EVA-02's, BEiT's and SwinV2's qkv). A
+    depth-wise convolution cannot absorb it, so on ConvNeXt it stands before the MLP only.
+    """
+
+    rank: int = 8
+    groups: int = 2
+    scale: float = 1.0
+    dropout: float = 0.1
+    targets: tuple[str, ...] = ("attn.in", "mlp.up")
+
+    space: ClassVar = {**Method.space, "scale": (0.1, 0.5, 1.0, 5.0, 10.0)}
+
+    def edits(self, model: nn.Module, sites: Sequence[Site]) -> Iterable[Edit]:
+        chosen = select(sites, *self.targets)
+        if not chosen:
+            raise InputError(
+                f"RepAdapter finds none of its targets {', '.join(self.targets)} in "
+                f"{type(model).__name__}. Methods that can: AdapterPlus, SSF, BitFit, Full"
+            )
+        together: dict[tuple[int, str, int], list[tuple[Site, Tensor]]] = {}
+        for site in chosen:
+            weight = stored_matrix(model, site, "RepAdapter")
+            key = (site.depth, site.role, weight.shape[1])
+            together.setdefault(key, []).append((site, weight))
+        edits: list[Edit] = []
+        for (_, _, width), group in together.items():
+            if self.rank % self.groups or width % self.groups:
+                raise InputError(
+                    f"RepAdapter: groups={self.groups} must divide the rank {self.rank} and the "
+                    f"width {width} of {group[0][0].path}"
+                )
+            constants = all(site.bias is not None for site, _ in group)
+            inner = LinearBottleneck(width, self.rank, self.groups, constants)
+            for site, weight in group:
+                delta = InputBottleneck(inner, self.scale, self.dropout, weight.ndim == 4)
+                edits.append(Reweight(site, delta))
+        return edits
