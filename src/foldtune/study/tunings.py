@@ -33,18 +33,21 @@ class Certificate:
     """How far a merged model is from the attached one, on real images.
 
     largest: largest absolute difference of any logit; scale: largest absolute logit; changed:
-    images whose predicted class differs; images: how many were looked at.
+    images whose predicted class differs; images: how many were looked at; added: keys that the
+    plain network lacks (a bias where a layer had none, SSF's retained affine on ConvNeXt).
     """
 
     images: int
     largest: float
     scale: float
     changed: int
+    added: tuple[str, ...] = ()
 
     def __str__(self) -> str:
+        more = f"; keys beyond the plain network's: {', '.join(self.added)}" if self.added else ""
         return (
             f"largest difference of logits {self.largest:.2e} (of logits up to {self.scale:.3g}) "
-            f"over {self.images} images; {self.changed} predictions changed"
+            f"over {self.images} images; {self.changed} predictions changed{more}"
         )
 
 
@@ -60,6 +63,7 @@ def merge_tuning(path: Path, out: Path, backbone: Backbone, data: ImageData) -> 
     from dataclasses import replace
 
     own = replace(backbone, model=copy.deepcopy(backbone.model))
+    plain = set(own.model.state_dict())
     attachment = load(path, own)
     rows = data.splits["test"] if len(data.splits.get("test", ())) else data.split(*data.splits)
     rows = rows[np.linspace(0, len(rows) - 1, min(_WITNESSES, len(rows))).astype(int)]
@@ -67,14 +71,16 @@ def merge_tuning(path: Path, out: Path, backbone: Backbone, data: ImageData) -> 
     before = predict_logits(own.model, data.pixels, rows, prepare)
     merged = attachment.merge()
     after = predict_logits(merged, data.pixels, rows, prepare)
-    write_tensors(
-        {k: v.contiguous() for k, v in merged.state_dict().items()}, out, {"format": "pt"}
-    )
+    state = merged.state_dict()
+    heads = tuple(f"{p}." for p in attachment.head)
+    added = tuple(k for k in state if k not in plain and not k.startswith(heads))
+    write_tensors({k: v.contiguous() for k, v in state.items()}, out, {"format": "pt"})
     return Certificate(
         len(rows),
         float((before - after).abs().max()),
         float(before.abs().max()),
         int((before.argmax(1) != after.argmax(1)).sum()),
+        added,
     )
 
 
