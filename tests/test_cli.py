@@ -276,3 +276,26 @@ def test_method_that_does_not_merge_says_so(photos, tmp_path, cache):
 )
 def test_bad_words_are_refused_in_one_line(words, named):
     assert named in refused(*words)
+
+
+@pytest.fixture
+def full_disk(monkeypatch):
+    """Every tensor file meets a full disk, as the writing library reports it."""
+    from safetensors import SafetensorError
+
+    def full(tensors, path, metadata):
+        path.write_bytes(b"half")
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr("foldtune.core.tuningfile.save_file", full)
+
+
+@pytest.mark.parametrize("verb", ["fit", "compare"])
+def test_no_space_left_is_one_line_and_leaves_nothing_half_written(
+    verb, photos, cache, tmp_path, full_disk
+):
+    words = [verb, photos, "--size", 16, "--epochs", 1, "--out", tmp_path / "o"]
+    if verb == "compare":
+        words += ["--methods", "SSF", "--trials", 1, "--seeds", 1]
+    assert "no space left" in refused(*words, cache=cache)
+    assert not [p for p in (tmp_path / "o").rglob("*") if "safetensors" in p.name]

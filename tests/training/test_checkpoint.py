@@ -117,8 +117,8 @@ def test_a_failed_write_leaves_the_old_checkpoint(path, monkeypatch):
         part.write_bytes(b"half")
         raise OSError("no space left on device")
 
-    monkeypatch.setattr("foldtune.training.checkpoint.save_file", full)
-    with pytest.raises(OSError, match="no space"):
+    monkeypatch.setattr("foldtune.core.tuningfile.save_file", full)
+    with pytest.raises(InputError, match="no space left"):
         write_checkpoint(path, training(steps=2), CURVE, 0)
     assert path.read_bytes() == before
 

@@ -121,6 +121,8 @@ def write_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: dict[str,
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file(dict(tensors), temporary, metadata)
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())  # else a crash may leave the new name with old, empty pages
         os.replace(temporary, path)
     except (OSError, SafetensorError) as error:
         full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error)

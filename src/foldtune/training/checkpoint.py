@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from foldtune.core.tuningfile import write_tensors
 from foldtune.errors import InputError
 from foldtune.training.batches import Data
 from foldtune.training.optim import trainable
@@ -70,7 +70,10 @@ def identity_of(model: nn.Module, data: Data, recipe: Recipe, seed: int) -> dict
 
 
 def write_checkpoint(path: Path, training: Training, curve: list[dict], seconds: float) -> None:
-    """Write the run's state after `len(curve)` epochs, replacing the file in one step."""
+    """Write the run's state after `len(curve)` epochs, replacing the file in one step.
+
+    Raises InputError where it cannot be written (no space left); the last one stays.
+    """
     tensors = _live_tensors(training.model)
     scalars: dict[str, dict[str, Any]] = {}
     for name, state in _optimizer_state(training.optimizer).items():
@@ -89,12 +92,7 @@ def write_checkpoint(path: Path, training: Training, curve: list[dict], seconds:
     }
     text = json.dumps(header)
     metadata = {_KEY: text, _CHECKSUM: _checksum(text, stored)}
-    part = path.with_name(path.name + ".part")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(stored, part, metadata=metadata)
-    with open(part, "rb+") as file:
-        os.fsync(file.fileno())
-    os.replace(part, path)
+    write_tensors(stored, path, metadata)
 
 
 def read_checkpoint(path: Path, training: Training) -> tuple[list[dict], float] | None:
