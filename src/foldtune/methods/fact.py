@@ -35,7 +35,7 @@ class Factors(Delta):
         self.dropout = dropout
 
     def core(self) -> Tensor:
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} defines no core()")
 
     def fold(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
         rank = len(self.U)

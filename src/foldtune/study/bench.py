@@ -101,26 +101,13 @@ class Bench:
             attachment.start_head(torch.zeros(classes, width), torch.zeros(classes))
         return attachment
 
-    def prepare(self, kinds: tuple[str, ...] = ()) -> Prepare:
-        """From a uint8 batch to what the backbone takes; augmented where a generator is given."""
-        mean, std = self.backbone.transform.mean, self.backbone.transform.std
-        dtype = next(self.backbone.model.parameters()).dtype
-
-        def prepared(batch: Tensor, generator: torch.Generator | None) -> Tensor:
-            images = to_float(batch, mean, std)
-            if generator is not None and kinds:
-                images = augment(images, kinds, generator)
-            return images.to(dtype)
-
-        return prepared
-
     # -- private -------------------------------------------------------------------------------
 
     def _train(
         self, attachment: Attachment, run: Run, folder: Path | None, progress: str | None
     ) -> Outcome:
         model, data, recipe = attachment.model, self.data, run.recipe
-        indices, prepare = data.split(*run.train_on), self.prepare(recipe.augment)
+        indices, prepare = data.split(*run.train_on), prepare_for(self.backbone, recipe.augment)
         inputs: np.ndarray = data.pixels
         watched = data.split("val")
         if _only_a_classifier(attachment, recipe):
@@ -170,7 +157,11 @@ class Bench:
         """Read the test split, once."""
         rows = self.data.split("test")
         logits = predict_logits(
-            attachment.model, self.data.pixels, rows, self.prepare(), precision=run.recipe.precision
+            attachment.model,
+            self.data.pixels,
+            rows,
+            prepare_for(self.backbone),
+            precision=run.recipe.precision,
         )
         labels = torch.from_numpy(self.data.labels[rows])
         metrics = dict(accuracy(logits, labels)) | dict(calibration(logits, labels))
@@ -210,17 +201,33 @@ class Bench:
                 raise InputError("features of the plain backbone, asked for while one is attached")
             rows = self.data.splits[split]
             self._features[split] = classifier_inputs(
-                self.backbone.model, head, self.data.pixels, rows, self.prepare()
+                self.backbone.model, head, self.data.pixels, rows, prepare_for(self.backbone)
             )
         return self._features[split]
 
     def _all_features(self, head: str, *groups: np.ndarray) -> np.ndarray:
         """Classifier inputs at their image's row; rows of no group stay zero."""
         rows = np.unique(np.concatenate(groups))
-        found = classifier_inputs(self.backbone.model, head, self.data.pixels, rows, self.prepare())
+        found = classifier_inputs(
+            self.backbone.model, head, self.data.pixels, rows, prepare_for(self.backbone)
+        )
         table = np.zeros((len(self.data.pixels), found.shape[1]), np.float32)
         table[rows] = found
         return table
+
+
+def prepare_for(backbone: Backbone, kinds: tuple[str, ...] = ()) -> Prepare:
+    """From a uint8 batch to what the backbone takes; augmented where a generator is given."""
+    mean, std = backbone.transform.mean, backbone.transform.std
+    dtype = next(backbone.model.parameters()).dtype
+
+    def prepared(batch: Tensor, generator: torch.Generator | None) -> Tensor:
+        images = to_float(batch, mean, std)
+        if generator is not None and kinds:
+            images = augment(images, kinds, generator)
+        return images.to(dtype)
+
+    return prepared
 
 
 def _only_a_classifier(attachment: Attachment, recipe: Recipe) -> bool:

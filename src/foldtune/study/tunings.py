@@ -9,20 +9,19 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from foldtune.backbones import Backbone, load_backbone
 from foldtune.backbones.tuning import backbone_of, load
 from foldtune.core.attachment import Attachment
 from foldtune.core.tuningfile import read, write_tensors
 from foldtune.data import ImageData
-from foldtune.data.augment import to_float
 from foldtune.data.decode import Fit, decode
 from foldtune.errors import InputError
 from foldtune.evaluate.accuracy import accuracy
 from foldtune.evaluate.calibration import calibration
 from foldtune.evaluate.predict import predict_logits
-from foldtune.training.loop import Prepare
+from foldtune.study.bench import prepare_for
 
 # A certificate needs real images, not all of them.
 _WITNESSES = 256
@@ -67,7 +66,7 @@ def merge_tuning(path: Path, out: Path, backbone: Backbone, data: ImageData) -> 
     attachment = load(path, own)
     rows = data.splits["test"] if len(data.splits.get("test", ())) else data.split(*data.splits)
     rows = rows[np.linspace(0, len(rows) - 1, min(_WITNESSES, len(rows))).astype(int)]
-    prepare = _prepare(own)
+    prepare = prepare_for(own)
     before = predict_logits(own.model, data.pixels, rows, prepare)
     merged = attachment.merge()
     after = predict_logits(merged, data.pixels, rows, prepare)
@@ -99,7 +98,7 @@ def evaluate_tuning(
     rows = data.split(*data.splits) if split == "all" else data.split(split)
     if not len(rows):
         raise InputError(f"{data.name} has no images in its split {split}")
-    logits = predict_logits(attachment.model, data.pixels, rows, _prepare(backbone))
+    logits = predict_logits(attachment.model, data.pixels, rows, prepare_for(backbone))
     labels = torch.from_numpy(data.labels[rows])
     metrics = dict(accuracy(logits, labels)) | dict(calibration(logits, labels))
     return {"split": split, "images": len(rows), **metrics}
@@ -115,7 +114,7 @@ def predict_images(
     transform = backbone.transform
     fit = Fit(transform.size, transform.resize, transform.interpolation)
     pixels = np.stack([_decoded(path, fit) for path in paths])
-    logits = predict_logits(model, pixels, np.arange(len(paths)), _prepare(backbone))
+    logits = predict_logits(model, pixels, np.arange(len(paths)), prepare_for(backbone))
     shares = logits.softmax(1)
     for path, share in zip(paths, shares, strict=True):
         best = int(share.argmax())
@@ -143,13 +142,3 @@ def _decoded(path: Path, fit: Fit) -> np.ndarray:
         raise InputError(f"no image at {path}") from error
     except (OSError, ValueError) as error:
         raise InputError(f"{path} is damaged or no image ({error})") from error
-
-
-def _prepare(backbone: Backbone) -> Prepare:
-    transform = backbone.transform
-    dtype = next(backbone.model.parameters()).dtype
-
-    def prepared(batch: Tensor, _generator: torch.Generator | None) -> Tensor:
-        return to_float(batch, transform.mean, transform.std).to(dtype)
-
-    return prepared
