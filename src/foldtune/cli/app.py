@@ -1,0 +1,89 @@
+"""The application and the options that verbs share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import App, Parameter
+
+from foldtune import __version__
+from foldtune.console import say
+
+if TYPE_CHECKING:
+    from foldtune.backbones import Backbone
+    from foldtune.data import ImageData
+
+app = App(
+    name="foldtune",
+    version=__version__,
+    help_format="plaintext",
+    help="Fine-tune a frozen vision backbone, compare methods fairly, fold the winner back in.",
+)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class ModelOptions:
+    """Which weights the model has, and what size of image it takes."""
+
+    weights: Path | None = None  #: A .safetensors, .npz or .pth file in place of published weights.
+    pretrained: bool = True  #: Published or embedded weights; --no-pretrained draws random ones.
+    size: int | None = None  #: Side of the input in pixels, where the model takes another.
+
+    def load(self, name: str) -> Backbone:
+        from foldtune.backbones import load_backbone
+
+        return load_backbone(name, weights=self.weights, pretrained=self.pretrained, size=self.size)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class DataOptions:
+    """How images are read."""
+
+    skip_broken: bool = False  #: Leave unreadable images out instead of refusing the data.
+    resize: str | None = None  #: squash (to the square) or crop (the centre).
+    shots: int | None = None  #: Images a class for training, and at most as many for validation.
+    cache: Path | None = None  #: Folder of decoded images; by default the user's cache.
+
+    def load(self, spec: str, backbone: Backbone, seed: int = 0) -> ImageData:
+        from foldtune.data import load_data
+
+        transform = backbone.transform
+        data = load_data(
+            spec, size=transform.size, interpolation=transform.interpolation,
+            resize=self.resize or transform.resize, seed=seed, skip_broken=self.skip_broken,
+            cache=self.cache,
+        )  # fmt: skip
+        for name, reason in data.facts["skipped"].items():
+            say(f"skipped {name}: {reason}")
+        return data if self.shots is None else data.few_shot(self.shots, seed)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class TrainOptions:
+    """How to train."""
+
+    epochs: int = 20  #: Passes over the training images.
+    batch_size: int = 64  #: Images per step.
+    augment: tuple[str, ...] = ()  #: flip, crop; none by default.
+    drop_path: float = 0.0  #: Rate of the deepest block.
+    label_smoothing: float = 0.0
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    clip_norm: float | None = None  #: Largest norm of the whole gradient.
+    precision: str = "fp32"  #: fp32, bf16 or fp16.
+
+    def changes(self) -> dict[str, Any]:
+        from dataclasses import asdict
+
+        from foldtune.study.settings import warmup
+
+        return asdict(self) | {"warmup_epochs": warmup(self.epochs)}
+
+
+JSON = Annotated[bool, Parameter(name="--json", negative="")]
+MODEL, DATA, TRAIN = ModelOptions(), DataOptions(), TrainOptions()

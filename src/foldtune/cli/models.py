@@ -1,0 +1,61 @@
+"""Verbs about backbones and methods: sites, methods, inspect."""
+
+from __future__ import annotations
+
+from foldtune.cli.app import JSON, MODEL, ModelOptions, app
+from foldtune.console import emit, facts, table
+
+
+@app.command
+def sites(model: str, *, options: ModelOptions = MODEL, json: JSON = False) -> None:
+    """Show the named places of MODEL where methods stand."""
+    from dataclasses import asdict
+
+    from foldtune.core.head import find_head
+    from foldtune.core.sites import find_sites
+
+    backbone = options.load(model)
+    found = find_sites(backbone.model, backbone.example(), find_head(backbone.model))
+    rows = [asdict(site) for site in found]
+    columns = ("path", "role", "depth", "channels", "called", "layout", "weight", "bias")
+    emit(rows) if json else table(rows, columns)
+
+
+@app.command
+def methods(*, json: JSON = False) -> None:
+    """Show the catalogue of methods with their settings."""
+    from foldtune.methods.catalogue import cards
+
+    rows = cards()
+    emit(rows) if json else table(rows, ("method", "what", "settings"))
+
+
+@app.command
+def inspect(
+    model: str,
+    *,
+    method: str,
+    classes: int | None = None,
+    options: ModelOptions = MODEL,
+    json: JSON = False,
+) -> None:
+    """Show what METHOD would train on MODEL, after a dry run forward and backward."""
+    from collections import Counter
+
+    from foldtune.core.attach import attach
+    from foldtune.methods.catalogue import parse
+
+    chosen = parse(method)
+    attachment = attach(options.load(model), chosen, num_classes=classes, seed=0)
+    told = {
+        "model": model,
+        "method": repr(chosen),
+        "trainable": attachment.trainable,
+        "head": attachment.head_size,
+        "total": sum(p.numel() for p in attachment.model.parameters()),
+        "mergeable": attachment.mergeable,
+        "starts_as_identity": chosen.starts_as_identity,
+        "edits": len(attachment.edits),
+        "edit_kinds": dict(Counter(type(e).__name__ for e in attachment.edits)),
+    }
+    emit(told) if json else facts(told)

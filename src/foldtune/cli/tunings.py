@@ -1,0 +1,128 @@
+"""Verbs about one tuning: fit, eval, predict, merge."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from foldtune.cli.app import (
+    DATA,
+    JSON,
+    MODEL,
+    TRAIN,
+    DataOptions,
+    ModelOptions,
+    TrainOptions,
+    app,
+)
+from foldtune.console import emit, facts, table
+
+
+@app.command
+def fit(
+    data: str,
+    *,
+    out: Path,
+    model: str = "micro",
+    method: str = "SSF",
+    lr: float | None = None,
+    weight_decay: float | None = None,
+    head: str = "probe",
+    seed: int = 0,
+    device: str | None = None,
+    options: ModelOptions = MODEL,
+    reading: DataOptions = DATA,
+    training: TrainOptions = TRAIN,
+    json: JSON = False,
+) -> None:
+    """Tune MODEL on DATA with one METHOD and write the tuning to OUT.
+
+    DATA: a folder of class folders (or of train/val/test folders of them), the same in a .zip, a
+    .csv or .parquet of path and label, or digits, shapes/count, shapes/position,
+    shapes/orientation.
+    """
+    from dataclasses import replace
+
+    from foldtune.methods.catalogue import parse
+    from foldtune.study.fit import fit as run
+    from foldtune.study.fit import recipe_for
+
+    chosen = parse(method)
+    named = {"lr": lr, "weight_decay": weight_decay}
+    recipe = replace(
+        recipe_for(chosen, training.epochs),
+        **training.changes() | {k: v for k, v in named.items() if v is not None},
+    )
+    backbone = options.load(model)
+    images = reading.load(data, backbone, seed)
+    fitted = run(
+        images, backbone, chosen, out=out, recipe=recipe, head=head, seed=seed, device=device
+    )
+    row = fitted.row
+    told = {
+        "method": row["method"],
+        "validation": row["val_accuracy"],
+        "test": row["test_accuracy"],
+        "test_images": row["test_images"],
+        "trainable": row["trainable"],
+        "head": row["head"],
+        "seconds": row["seconds"],
+        "tuning": str(fitted.tuning),
+    }
+    emit(told | {"row": row}) if json else facts(told)
+
+
+@app.command(name="eval")
+def evaluate(
+    tuning: Path,
+    data: str,
+    *,
+    split: str = "test",
+    weights: Path | None = None,
+    reading: DataOptions = DATA,
+    json: JSON = False,
+) -> None:
+    """Judge a TUNING on a split of DATA (train, val, test or all)."""
+    from foldtune.study.tunings import evaluate_tuning, opened
+
+    attachment, backbone, header = opened(tuning, weights)
+    images = reading.load(data, backbone, header.get("data", {}).get("seed") or 0)
+    told = evaluate_tuning(attachment, backbone, images, header["classes"], split)
+    emit(told) if json else facts(told)
+
+
+@app.command
+def predict(
+    tuning: Path, images: list[Path], /, *, weights: Path | None = None, json: JSON = False
+) -> None:
+    """Name the class of each of IMAGES with a TUNING."""
+    from foldtune.study.tunings import opened, predict_images
+
+    attachment, backbone, header = opened(tuning, weights)
+    told = list(predict_images(attachment.model, backbone, images, header["classes"]))
+    emit(told) if json else table(told, ("image", "class", "probability"))
+
+
+@app.command
+def merge(
+    tuning: Path,
+    *,
+    out: Path,
+    data: str | None = None,
+    weights: Path | None = None,
+    reading: DataOptions = DATA,
+    json: JSON = False,
+) -> None:
+    """Fold a TUNING into its backbone; write a plain state dict that the host library loads.
+
+    The certificate compares logits over real images: of DATA, or of the data it was trained on.
+    """
+    from foldtune.study.tunings import merge_tuning, opened
+
+    attachment, backbone, header = opened(tuning, weights)
+    attachment.detach()
+    trained_on = header.get("data", {})
+    source = data or trained_on.get("source") or "shapes/count"
+    images = reading.load(source, backbone, trained_on.get("seed") or 0)
+    certificate = merge_tuning(tuning, out, backbone, images)
+    told = {"merged": str(out), "certificate": str(certificate), "images": images.name}
+    emit(told | certificate.__dict__) if json else facts(told)
