@@ -164,6 +164,18 @@ def _plain(module: nn.Module, x: Tensor) -> Tensor:
     return module._conv_forward(x, w, b)
 
 
+def frozen_linear(layer: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor | None] | None:
+    """The stored weight and bias where `layer` is a plain, frozen nn.Linear, else None: for a
+    `call` that has a cheaper way through those than through its output."""
+    if not (isinstance(layer, functools.partial) and layer.func is _plain):
+        return None
+    module = layer.args[0]
+    w, b = module._parameters["weight"], module._parameters["bias"]
+    if not isinstance(module, nn.Linear) or w.requires_grad or (b is not None and b.requires_grad):
+        return None
+    return w, b
+
+
 def _calls(host: Any) -> bool:
     """Whether a call of this class is exactly `_plain`; subclasses with a forward of their own
     (timm's Conv2dSame) are folded instead."""

@@ -9,8 +9,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from foldtune.core.computed import Delta
+from foldtune.core.computed import Delta, frozen_linear
 from foldtune.core.edits import Adapter, Edit, Reweight, Rewire
+from foldtune.core.lean import scale_shift, scale_shift_linear
 from foldtune.core.method import Method
 from foldtune.core.sites import Site, select
 from foldtune.errors import InputError
@@ -48,16 +49,10 @@ class FeatureScaleShift(ScaleShift):
         self.channel_axis = channel_axis
 
     def call(self, x: Tensor, layer: Callable[[Tensor], Tensor]) -> Tensor:
-        y = layer(x)
-        shape = [1] * y.ndim
-        shape[self.channel_axis] = -1
-        scale = self.scale.view(shape)
-        # One fused operation: y * scale would be a second tensor of the size of y.
-        changed = (
-            y * scale if self.shift is None else torch.addcmul(self.shift.view(shape), y, scale)
-        )
-        # Under autocast y is bfloat16 and the sum float32, twice as large to keep.
-        return changed.to(y.dtype)
+        stored = frozen_linear(layer)
+        if stored is None:
+            return scale_shift(layer(x), self.scale, self.shift, self.channel_axis)
+        return scale_shift_linear(x, *stored, self.scale, self.shift)
 
 
 class RetainedScaleShift(Adapter):

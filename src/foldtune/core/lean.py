@@ -1,0 +1,131 @@
+"""Scale and shift of features, with a gradient that keeps one tensor and not two.
+
+Written plainly, `scale * y + shift` makes autograd keep y, while whatever follows keeps the result:
+two tensors of the size of the features. Here only the result z is kept, and what the gradient of
+the scale needs is computed back from it: sum(dz y) = (sum(dz z) - shift sum(dz)) / scale. After a
+linear layer the pair is folded into its weight on the way, so that no feature is read or written
+once more in either direction. Channels whose scale is too small to divide by take the plain path.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+
+def scale_shift(y: Tensor, scale: Tensor, shift: Tensor | None, axis: int) -> Tensor:
+    """scale * y + shift along the channel `axis` of y; scale, shift: (channels,)."""
+    if _keeps_result(scale, shift):
+        return _ScaleShift.apply(y, scale, shift, axis)
+    shape = [1] * y.ndim
+    shape[axis] = -1
+    gain = scale.view(shape)
+    # One fused operation: y * gain would be a second tensor of the size of y.
+    changed = y * gain if shift is None else torch.addcmul(shift.view(shape), y, gain)
+    # Under autocast y is bfloat16 and the sum float32, twice as large to keep.
+    return changed.to(y.dtype)
+
+
+def scale_shift_linear(
+    x: Tensor, weight: Tensor, bias: Tensor | None, scale: Tensor, shift: Tensor | None
+) -> Tensor:
+    """scale * (W x + b) + shift with W and b frozen.
+
+    x: (..., in); weight: (out, in); bias, scale, shift: (out,). Returns (..., out).
+    """
+    if _keeps_result(scale, shift):
+        device = x.device.type
+        if torch.is_autocast_enabled(device):
+            x = x.to(torch.get_autocast_dtype(device))
+        return _ScaleShiftLinear.apply(x, weight, bias, scale, shift)
+    return scale_shift(F.linear(x, weight, bias), scale, shift, -1)
+
+
+def _keeps_result(scale: Tensor, shift: Tensor | None) -> bool:
+    """Whether the lean gradient may be used: eager, and every channel can be divided by."""
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+        return False  # a compiler's own partition of the graph keeps as little
+    if not (torch.is_grad_enabled() and scale.requires_grad):
+        return False
+    return bool(_divisible(scale, shift))
+
+
+def _divisible(scale: Tensor, shift: Tensor | None) -> Tensor:
+    """All |scale| >= max(1, |shift|) / 10: then y = (z - shift) / scale is as exact as z itself,
+    but for a rounding error of ten times the unit."""
+    largest = 1.0 if shift is None else shift.detach().abs().clamp_min(1.0)
+    return (scale.detach().abs() * 10 >= largest).all()
+
+
+def _pair(z: Tensor, dz: Tensor, scale: Tensor, shift: Tensor | None, axis: int) -> Any:
+    """Gradients of scale and shift from the result z and its gradient dz."""
+    if axis == -1 and z.dtype == scale.dtype:
+        rows, channels = z.numel() // z.shape[-1], z.shape[-1]
+        # The norm's own kernel sums dz and dz * (z - mean) * deviation in one pass; mean 0 and
+        # deviation 1 give the two sums wanted, where torch.sum(dz * z) would write dz * z first.
+        zero, one = z.new_zeros(rows, 1), z.new_ones(rows, 1)
+        _, along, total = torch.ops.aten.native_layer_norm_backward(
+            dz.reshape(rows, channels), z.reshape(rows, channels), [channels], zero, one,
+            scale, scale, [False, True, True],
+        )  # fmt: skip
+    else:
+        others = [i for i in range(z.ndim) if i != axis % z.ndim]
+        wide = torch.promote_types(z.dtype, scale.dtype)
+        along, total = (dz.to(wide) * z).sum(others), dz.sum(others, dtype=wide)
+    if shift is None:
+        return along / scale, None
+    return (along - shift * total) / scale, total
+
+
+class _ScaleShift(torch.autograd.Function):
+    @staticmethod
+    def forward(y: Tensor, scale: Tensor, shift: Tensor | None, axis: int) -> Tensor:
+        shape = [1] * y.ndim
+        shape[axis] = -1
+        gain = scale.view(shape)
+        z = y * gain if shift is None else torch.addcmul(shift.view(shape), y, gain)
+        return z.to(y.dtype)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        _, scale, shift, ctx.axis = inputs
+        ctx.save_for_backward(output, scale, shift)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dz: Tensor) -> tuple[Tensor | None, ...]:
+        z, scale, shift = ctx.saved_tensors
+        shape = [1] * z.ndim
+        shape[ctx.axis] = -1
+        dy = (dz * scale.view(shape)).to(dz.dtype) if ctx.needs_input_grad[0] else None
+        return dy, *_pair(z, dz, scale, shift, ctx.axis), None
+
+
+class _ScaleShiftLinear(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        x: Tensor, weight: Tensor, bias: Tensor | None, scale: Tensor, shift: Tensor | None
+    ) -> Tensor:
+        folded = None if bias is None else bias * scale
+        if shift is not None:
+            folded = shift if folded is None else folded + shift
+        kind = x.dtype
+        folded = None if folded is None else folded.to(kind)
+        return F.linear(x, (weight * scale[:, None]).to(kind), folded)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        _, weight, _, scale, shift = inputs
+        ctx.save_for_backward(output, weight, scale, shift)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dz: Tensor) -> tuple[Tensor | None, ...]:
+        z, weight, scale, shift = ctx.saved_tensors
+        # Folded again, not kept: it is as small as the weight, and the weight is kept anyway.
+        dx = dz @ (weight * scale[:, None]).to(dz.dtype) if ctx.needs_input_grad[0] else None
+        return dx, None, None, *_pair(z, dz, scale, shift, -1)

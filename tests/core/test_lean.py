@@ -1,0 +1,127 @@
+"""The lean scale and shift: the plain formula, its gradients, and what it keeps."""
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from foldtune import attach, load_backbone
+from foldtune.core import lean
+from foldtune.core.lean import scale_shift, scale_shift_linear
+from foldtune.methods import SSF, LoRA
+
+
+def _pair(channels, weak=None):
+    generator = torch.Generator().manual_seed(1)
+    scale = 1 + 0.1 * torch.randn(channels, generator=generator, dtype=torch.float64)
+    if weak is not None:
+        scale[2] = weak
+    shift = 0.1 * torch.randn(channels, generator=generator, dtype=torch.float64)
+    return scale.requires_grad_(), shift.requires_grad_()
+
+
+def _drawn(*shape):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+
+
+@pytest.mark.parametrize("weak", [None, 1e-9, 0.0])
+@pytest.mark.parametrize("with_bias", [True, False])
+@pytest.mark.parametrize("with_shift", [True, False])
+def test_linear_gradients_are_those_of_the_formula(with_shift, with_bias, weak):
+    scale, shift = _pair(6, weak)
+    weight, bias = _drawn(6, 4), _drawn(6) if with_bias else None
+
+    def changed(x, scale, shift):
+        return scale_shift_linear(x, weight, bias, scale, shift if with_shift else None)
+
+    x = _drawn(3, 5, 4).requires_grad_()
+    assert torch.autograd.gradcheck(changed, (x, scale, shift))
+    plain = scale * F.linear(x, weight, bias) + (shift if with_shift else 0)
+    torch.testing.assert_close(changed(x, scale, shift), plain, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("axis", [1, -1])
+@pytest.mark.parametrize("weak", [None, 0.0])
+def test_feature_gradients_are_those_of_the_formula(weak, axis):
+    scale, shift = _pair(6, weak)
+    y = _drawn(2, 6, 3, 6).requires_grad_()
+    assert torch.autograd.gradcheck(lambda *a: scale_shift(*a, axis), (y, scale, shift))
+    assert torch.autograd.gradcheck(lambda *a: scale_shift(*a, None, axis), (y, scale))
+
+
+def test_gradient_is_exact_where_the_shift_is_far_larger_than_the_scale():
+    scale = torch.full((6,), 0.5, requires_grad=True)
+    shift = torch.full((6,), 1e4, requires_grad=True)
+    x, weight = _drawn(64, 4).float(), _drawn(6, 4).float()
+    (scale_shift_linear(x, weight, None, scale, shift) ** 2).sum().backward()
+    y = F.linear(x, weight).double()
+    exact = (2 * (0.5 * y + 1e4) * y).sum(0)
+    torch.testing.assert_close(scale.grad.double(), exact, rtol=1e-4, atol=0)
+
+
+def _kept(model, images):
+    """Bytes that autograd keeps, besides parameters, each storage once."""
+    own = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    kept = {}
+
+    def pack(tensor):
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        result = model(images)
+    del result
+    return sum(size for place, size in kept.items() if place not in own)
+
+
+def test_ssf_keeps_less_than_written_plainly(monkeypatch):
+    backbone = load_backbone("micro", size=32)
+    attach(backbone, SSF(), num_classes=4, seed=0)
+    images = backbone.example(8)
+    least = _kept(backbone.model, images)
+    monkeypatch.setattr(lean, "_keeps_result", lambda *_: False)
+    plainly = _kept(backbone.model, images)
+    # Per token of width D the results of qkv (3 D) and fc1 (4 D) are no longer kept twice.
+    tokens, width, depth = 17, 128, 8
+    saved = 8 * tokens * 7 * width * depth * 4
+    assert plainly - least >= saved
+
+
+@pytest.mark.parametrize("method", [SSF(), SSF() + LoRA(rank=2), LoRA(rank=2) + SSF()], ids=repr)
+def test_lean_and_plain_give_the_same_gradients(method, monkeypatch):
+    backbone = load_backbone("micro", size=32)
+    backbone.model.double()
+    attachment = attach(backbone, method, num_classes=4, seed=0)
+    images, labels = backbone.example(2).double(), torch.tensor([0, 3])
+
+    def gradients():
+        model = copy.deepcopy(attachment.model).eval()  # micro has a drop path
+        F.cross_entropy(model(images), labels).backward()
+        return {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
+
+    least = gradients()
+    monkeypatch.setattr(lean, "_keeps_result", lambda *_: False)
+    plain = gradients()
+    assert least.keys() == plain.keys()
+    for name, gradient in plain.items():
+        torch.testing.assert_close(least[name], gradient, rtol=1e-9, atol=1e-12)
+
+
+def test_bfloat16_autocast_keeps_its_type_and_close_gradients():
+    scale, shift = _pair(6)
+    scale, shift = scale.detach().float(), shift.detach().float()
+    x, weight, bias = _drawn(32, 4).float(), _drawn(6, 4).float(), _drawn(6).float()
+
+    def gradients(wanted):
+        s, t = scale.clone().requires_grad_(), shift.clone().requires_grad_()
+        with torch.autocast("cpu", torch.bfloat16, enabled=wanted):
+            z = scale_shift_linear(x, weight, bias, s, t)
+        z.float().square().sum().backward()
+        return z.dtype, s.grad, t.grad
+
+    kind, *low = gradients(True)
+    assert kind is torch.bfloat16
+    for got, exact in zip(low, gradients(False)[1:], strict=True):
+        torch.testing.assert_close(got, exact, rtol=0.03, atol=0.5)
