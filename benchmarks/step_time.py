@@ -11,16 +11,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
-import time
-from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
 
 from foldtune import attach, load_backbone
-from foldtune.core.attachment import Attachment
+from foldtune.evaluate.steptime import step_over_forward
 from foldtune.methods import parse
 
 METHODS = (
@@ -43,19 +38,9 @@ def main() -> None:
     options.add_argument("--methods", nargs="+", default=METHODS)
     asked = options.parse_args()
     backbone = load_backbone(asked.model, pretrained=asked.model == "micro")
-    images, labels = backbone.example(asked.batch), torch.arange(asked.batch) % 10
     for text in asked.methods:
-        # Plain forwards are timed on the untouched model: a second copy, not the attached one.
-        plain = load_backbone(asked.model, pretrained=asked.model == "micro").model
         attachment = attach(backbone, parse(text), num_classes=10, seed=0)
-        forward = _forward(plain, images)
-        step = _step(attachment, images, labels)
-        ratios, seconds = [], []
-        forward(), step()
-        for _ in range(asked.rounds):
-            f, s = _timed(forward), _timed(step)
-            ratios.append(s / f)
-            seconds.append(f)
+        found = step_over_forward(attachment, backbone.example(asked.batch), asked.rounds)
         attachment.detach()
         line = {
             "benchmark": "step_time",
@@ -63,40 +48,12 @@ def main() -> None:
             "batch": asked.batch,
             "threads": torch.get_num_threads(),
             "method": text,
-            "step_over_forward": round(statistics.median(ratios), 3),
-            "lowest": round(min(ratios), 3),
-            "highest": round(max(ratios), 3),
-            "forward_seconds": round(statistics.median(seconds), 4),
+            "step_over_forward": round(found.median, 3),
+            "lowest": round(min(found.ratios), 3),
+            "highest": round(max(found.ratios), 3),
+            "forward_seconds": round(found.forward_seconds, 4),
         }
         print(json.dumps(line), flush=True)
-
-
-def _forward(model: nn.Module, images: Tensor) -> Callable[[], object]:
-    model.eval()
-
-    def forward() -> object:
-        with torch.no_grad():
-            return model(images)
-
-    return forward
-
-
-def _step(attachment: Attachment, images: Tensor, labels: Tensor) -> Callable[[], object]:
-    model = attachment.model.train()
-    optimizer = torch.optim.AdamW(attachment.parameters(), lr=1e-5)
-
-    def step() -> None:
-        optimizer.zero_grad()
-        F.cross_entropy(model(images), labels).backward()
-        optimizer.step()
-
-    return step
-
-
-def _timed(call: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    call()
-    return time.perf_counter() - started
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Scale and shift of features, with a gradient that keeps one tensor and not two.
+"""Gradients that keep less than autograd does: scale and shift, and products computed again.
 
 Written plainly, `scale * y + shift` makes autograd keep y, while whatever follows keeps the result:
 two tensors of the size of the features. Here only the result z is kept, and what the gradient of
@@ -9,12 +9,14 @@ once more in either direction. Channels whose scale is too small to divide by ta
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.utils.checkpoint import checkpoint
 
 
 def scale_shift(y: Tensor, scale: Tensor, shift: Tensor | None, axis: int) -> Tensor:
@@ -45,11 +47,24 @@ def scale_shift_linear(
     return scale_shift(F.linear(x, weight, bias), scale, shift, -1)
 
 
+def recomputed(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """function(x), of which autograd keeps x alone and computes the rest again for the gradient.
+
+    Random draws (dropout) repeat. For a function of a few products of low rank.
+    """
+    if not torch.is_grad_enabled() or _traced():
+        return function(x)
+    return checkpoint(function, x, use_reentrant=False)
+
+
+def _traced() -> bool:
+    # A compiler's own partition of the graph keeps as little.
+    return torch.compiler.is_compiling() or torch.jit.is_tracing()
+
+
 def _keeps_result(scale: Tensor, shift: Tensor | None) -> bool:
     """Whether the lean gradient may be used: eager, and every channel can be divided by."""
-    if torch.compiler.is_compiling() or torch.jit.is_tracing():
-        return False  # a compiler's own partition of the graph keeps as little
-    if not (torch.is_grad_enabled() and scale.requires_grad):
+    if _traced() or not (torch.is_grad_enabled() and scale.requires_grad):
         return False
     return bool(_divisible(scale, shift))
 

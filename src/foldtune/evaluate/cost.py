@@ -24,10 +24,10 @@ def latency(model: nn.Module, example: Tensor, repeats: int = 10) -> float:
     seconds = []
     with torch.no_grad(), eval_mode(model):
         for turn in range(_WARMUP + repeats):
-            _wait(example.device)
+            wait(example.device)
             start = time.perf_counter()
             model(example)
-            _wait(example.device)
+            wait(example.device)
             if turn >= _WARMUP:
                 seconds.append(time.perf_counter() - start)
     return statistics.median(seconds)
@@ -43,6 +43,7 @@ def peak_memory(model: nn.Module, example: Tensor) -> int | None:
     return torch.cuda.max_memory_allocated(example.device)
 
 
-def _wait(device: torch.device) -> None:
+def wait(device: torch.device) -> None:
+    """Wait until a GPU has done what was asked of it; a CPU has."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from foldtune.core.computed import Delta
 from foldtune.core.edits import Edit, Reweight
+from foldtune.core.lean import recomputed
 from foldtune.core.method import Method
 from foldtune.core.sites import Site, select, stored_matrix
 from foldtune.errors import InputError
@@ -44,10 +45,14 @@ class Factors(Delta):
         return weight + self.scale * added.reshape(weight.shape), bias
 
     def call(self, x: Tensor, layer: Callable[[Tensor], Tensor]) -> Tensor:
+        # Four small products whose results, kept, outweigh what full fine-tuning keeps.
+        return layer(x) + recomputed(self._added, x)
+
+    def _added(self, x: Tensor) -> Tensor:
         rank, width = self.U.shape
         low = F.linear(F.linear(x.unflatten(-1, (-1, width)), self.U).flatten(-2), self.core())
         low = F.dropout(low, self.dropout, self.training)
-        return layer(x) + self.scale * F.linear(low.unflatten(-1, (-1, rank)), self.V).flatten(-2)
+        return self.scale * F.linear(low.unflatten(-1, (-1, rank)), self.V).flatten(-2)
 
 
 class TrainFactors(Factors):

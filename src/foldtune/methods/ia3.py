@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from foldtune.core.computed import Delta
+from foldtune.core.computed import Delta, frozen_linear
 from foldtune.core.edits import Edit, Reweight
+from foldtune.core.lean import scale_shift, scale_shift_linear
 from foldtune.core.method import Method
 from foldtune.core.sites import Site, select, stored_matrix
 from foldtune.errors import InputError
@@ -31,7 +32,10 @@ class KeyValueGain(Delta):
         return weight * gain[:, None], None if bias is None else bias * gain
 
     def call(self, x: Tensor, layer: Callable[[Tensor], Tensor]) -> Tensor:
-        return layer(x) * self._gain()
+        stored = frozen_linear(layer)
+        if stored is None:
+            return scale_shift(layer(x), self._gain(), None, -1)
+        return scale_shift_linear(x, *stored, self._gain(), None)
 
 
 class InputGain(Delta):

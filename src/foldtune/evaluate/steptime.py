@@ -1,0 +1,73 @@
+"""A training step beside a forward pass of the same batch, timed in turn."""
+
+from __future__ import annotations
+
+import copy
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from foldtune.core.attachment import Attachment
+from foldtune.errors import InputError
+from foldtune.evaluate.cost import wait
+from foldtune.training.host import host_logits
+
+
+@dataclass(frozen=True)
+class StepTime:
+    """Ratios of step to forward over the rounds, and median seconds of each."""
+
+    ratios: tuple[float, ...]
+    forward_seconds: float
+    step_seconds: float
+
+    @property
+    def median(self) -> float:
+        """The median ratio; 2.0 is the floor for a method that trains below the first block."""
+        return statistics.median(self.ratios)
+
+
+def step_over_forward(attachment: Attachment, images: Tensor, rounds: int) -> StepTime:
+    """Time a step (zero_grad, forward in train mode, loss, backward, AdamW) and, in the same round,
+    a forward pass without gradients of a plain copy of the model.
+
+    images: (batch, 3, height, width). The attached model and its tensors come back as they were.
+    """
+    if rounds < 1:
+        raise InputError(f"rounds must be at least 1, not {rounds}")
+    with attachment.paused() as model:
+        plain = copy.deepcopy(model).eval()
+    tuned = copy.deepcopy(attachment.model).train()
+    labels = (torch.arange(len(images)) % attachment.num_classes).to(images.device)
+    optimizer = torch.optim.AdamW([p for p in tuned.parameters() if p.requires_grad], lr=1e-5)
+
+    def forward() -> None:
+        with torch.no_grad():
+            plain(images)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        F.cross_entropy(host_logits(tuned(images)), labels).backward()
+        optimizer.step()
+
+    for warm_up in (forward, step):
+        warm_up()
+    pairs = [(_timed(forward, images), _timed(step, images)) for _ in range(rounds)]
+    return StepTime(
+        tuple(s / f for f, s in pairs),
+        statistics.median(f for f, _ in pairs),
+        statistics.median(s for _, s in pairs),
+    )
+
+
+def _timed(call: Callable[[], None], images: Tensor) -> float:
+    wait(images.device)
+    started = time.perf_counter()
+    call()
+    wait(images.device)
+    return time.perf_counter() - started

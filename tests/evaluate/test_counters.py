@@ -1,0 +1,89 @@
+"""Counting operations and activations: known shapes, and what each method may keep."""
+
+import pytest
+import torch
+from torch import nn
+
+from foldtune import attach, load_backbone
+from foldtune.errors import InputError
+from foldtune.evaluate.counters import count
+from foldtune.evaluate.steptime import step_over_forward
+from foldtune.methods import parse
+from foldtune.methods.catalogue import catalogue
+
+
+class _Two(nn.Module):
+    """Two linear layers on images of one pixel."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(3, 5), nn.Linear(5, 4)
+
+    def forward(self, x):
+        return self.second(self.first(x.flatten(1)))
+
+
+def test_operations_of_linear_layers_are_two_per_weight():
+    model = _Two()
+    counts = count(model, torch.rand(2, 3, 1, 1))
+    assert counts.forward_flops == 2 * (3 * 5 + 5 * 4)
+    # Weights of both and the input of the second; the images need no gradient.
+    assert counts.backward_flops == 2 * (3 * 5 + 5 * 4 + 5 * 4)
+
+
+def test_frozen_weights_cost_no_gradient_of_weight_size():
+    model = _Two()
+    model.first.weight.requires_grad_(False)
+    model.second.weight.requires_grad_(False)
+    assert count(model, torch.rand(2, 3, 1, 1)).backward_flops == 2 * 5 * 4
+
+
+def test_nothing_trainable_is_refused():
+    with pytest.raises(InputError, match="nothing that trains"):
+        count(_Two().requires_grad_(False), torch.rand(2, 3, 1, 1))
+
+
+@pytest.fixture(scope="module")
+def backbone():
+    return load_backbone("micro", size=32)
+
+
+def _counted(backbone, text):
+    attachment = attach(backbone, parse(text), num_classes=10, seed=0)
+    try:
+        return count(backbone.model, backbone.example(2))
+    finally:
+        attachment.detach()
+
+
+def test_counting_leaves_the_model_alone(backbone):
+    attachment = attach(backbone, parse("SSF"), num_classes=10, seed=0)
+    before = {n: t.clone() for n, t in attachment.named_tensors().items()}
+    backbone.model.train()
+    count(backbone.model, backbone.example(2))
+    assert backbone.model.training
+    assert all(p.grad is None for p in backbone.model.parameters())
+    assert all(torch.equal(before[n], t) for n, t in attachment.named_tensors().items())
+    attachment.detach()
+
+
+@pytest.mark.parametrize("name", sorted(catalogue()))
+def test_no_method_keeps_more_than_full_fine_tuning(backbone, name):
+    full = _counted(backbone, "Full").saved_bytes
+    assert _counted(backbone, name).saved_bytes <= full
+
+
+@pytest.mark.parametrize("name", ["BitFit", "LayerNorm", "SSF", "LoRA(rank=8)"])
+def test_counted_step_is_twice_the_forward(backbone, name):
+    # Beyond 2: attention's own backward has five products for its two.
+    assert 1.8 < _counted(backbone, name).step_over_forward < 2.15
+
+
+def test_step_time_leaves_the_tuning_alone(backbone):
+    attachment = attach(backbone, parse("LoRA"), num_classes=10, seed=0)
+    before = {n: t.clone() for n, t in attachment.named_tensors().items()}
+    timed = step_over_forward(attachment, backbone.example(2), 2)
+    assert len(timed.ratios) == 2
+    assert min(timed.ratios) > 1
+    assert all(torch.equal(before[n], t) for n, t in attachment.named_tensors().items())
+    attachment.detach()
