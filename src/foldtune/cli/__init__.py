@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import sys
 
-from foldtune.cli import models, studies, tunings  # noqa: F401  (importing a verb declares it)
+from foldtune.cli import adapters, models, studies, tunings  # noqa: F401  (importing a verb declares it)
 from foldtune.cli.app import app
 from foldtune.console import say
 from foldtune.errors import InputError
