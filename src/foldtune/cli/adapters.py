@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from foldtune.cli.app import JSON, MODEL, ModelOptions, app
 from foldtune.console import emit, facts
@@ -22,10 +23,7 @@ def export_peft(
 
     attachment, _, header = opened(tuning, weights)
     base = header["backbone"]["name"]
-    told_by_file = {
-        k: header[k] for k in ("backbone", "classes", "data", "training") if k in header
-    }
-    adapter = read_adapter(to_peft(attachment, out, base=base, facts=told_by_file))
+    adapter = read_adapter(to_peft(attachment, out, base=base, facts=_kept(header, "backbone")))
     told = {
         "adapter": str(out),
         "method": repr(attachment.method),
@@ -61,8 +59,7 @@ def import_peft(
     backbone = options.load(name)
     identity = backbone.identity()
     attachment = from_peft(read, backbone)
-    kept = {k: read.header[k] for k in ("classes", "data", "training") if k in read.header}
-    save(attachment, out, {"backbone": identity, **kept})
+    save(attachment, out, {"backbone": identity, **_kept(read.header)})
     told = {
         "tuning": str(out),
         "method": repr(attachment.method),
@@ -72,3 +69,8 @@ def import_peft(
         "mergeable": attachment.mergeable,
     }
     emit(told) if json else facts(told)
+
+
+def _kept(header: dict[str, Any], *more: str) -> dict[str, Any]:
+    """What a header says of a tuning beyond the attachment itself."""
+    return {name: header[name] for name in ("classes", "data", "training", *more) if name in header}

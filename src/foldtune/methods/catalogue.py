@@ -57,14 +57,17 @@ def _load(point: EntryPoint) -> type[Method] | None:
     try:
         cls = point.load()
     except (Exception, SystemExit) as error:
-        return _leave_out(point, f"{type(error).__name__}: {error}")
+        _leave_out(point, f"{type(error).__name__}: {error}")
+        return None
     if not (isinstance(cls, type) and issubclass(cls, Method) and dataclasses.is_dataclass(cls)):
-        return _leave_out(point, "it is no dataclass of Method")
+        _leave_out(point, "it is no dataclass of Method")
+        return None
     try:
         cls()
     except Exception as error:  # lists and searches begin at the defaults
         name = cls.__name__
-        return _leave_out(point, f"{name}() cannot be built: {type(error).__name__}: {error}")
+        _leave_out(point, f"{name}() cannot be built: {type(error).__name__}: {error}")
+        return None
     return cls
 
 
