@@ -11,7 +11,7 @@ FLOORS = (
     ("core",),
     ("methods",),
     ("training", "evaluate", "backbones", "data"),
-    ("analysis", "testing"),
+    ("analysis", "testing", "interop"),
     ("study",),
     ("report",),
     ("cli",),

@@ -45,6 +45,7 @@ MORE_METHODS = (
     "Consolidator(groups=4, shuffle=True)",
     "DoRA(rank=2)",
     "IA3()",
+    "IA3(outputs=('attn.in', 'mlp.up'), inputs=('mlp.down',))",
     "LastBlocks(count=2)",
 )
 TELLING = (check_every_tensor_is_reached, check_call_equals_fold, check_merge, check_detach)
@@ -91,6 +92,7 @@ REFUSED = {
     ("DoRA(rank=2)", "convnext"): "finds none of its targets",
     ("DoRA(rank=2)", "resnet"): "finds none of its targets",
     ("IA3()", "resnet"): "needs attention or an MLP",
+    ("IA3(outputs=('attn.in', 'mlp.up'), inputs=('mlp.down',))", "resnet"): "IA3 finds none of",
     ("SSF() + LoRA(rank=2) + BitFit()", "convnext"): "finds none of its targets",
     ("SSF() + LoRA(rank=2) + BitFit()", "resnet"): "finds none of its targets",
 }

@@ -5,7 +5,13 @@ from __future__ import annotations
 import errno
 import sys
 
-from foldtune.cli import costs, models, studies, tunings  # noqa: F401  (importing a verb declares it)
+from foldtune.cli import (  # noqa: F401  (importing a verb declares it)
+    adapters,
+    costs,
+    models,
+    studies,
+    tunings,
+)
 from foldtune.cli.app import app
 from foldtune.console import say
 from foldtune.errors import InputError

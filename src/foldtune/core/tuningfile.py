@@ -22,7 +22,7 @@ from foldtune.errors import InputError
 
 FORMAT = 1
 _FIELD = "foldtune"
-_ALWAYS = ("format", "foldtune", "method", "head", "num_classes", "base_keys", "base_hash")
+OWN_FIELDS = ("format", "foldtune", "method", "head", "num_classes", "base_keys", "base_hash")
 
 
 def save(attachment: Attachment, path: str | Path, facts: Mapping[str, Any] | None = None) -> Path:
@@ -30,6 +30,17 @@ def save(attachment: Attachment, path: str | Path, facts: Mapping[str, Any] | No
 
     facts: further JSON-able header fields (backbone, classes, transform, training). The file
     appears whole or not at all. Raises InputError when it cannot be written.
+    """
+    header = header_of(attachment, facts)
+    tensors = {n: t.detach().cpu().contiguous() for n, t in attachment.named_tensors().items()}
+    write_tensors(tensors, Path(path), {_FIELD: json.dumps(header)})
+    return Path(path)
+
+
+def header_of(attachment: Attachment, facts: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """What a file says of an attachment: format, method, head, base keys and their hash, facts.
+
+    Raises InputError where a fact has the name of one of these.
     """
     import foldtune
 
@@ -49,9 +60,7 @@ def save(attachment: Attachment, path: str | Path, facts: Mapping[str, Any] | No
                 f"a tuning's header says its own {name!r}; give that fact another name"
             )
         header[name] = fact
-    tensors = {n: t.detach().cpu().contiguous() for n, t in attachment.named_tensors().items()}
-    write_tensors(tensors, Path(path), {_FIELD: json.dumps(header)})
-    return Path(path)
+    return header
 
 
 def read(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -73,7 +82,7 @@ def read(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     try:
         header = json.loads(metadata[_FIELD])
         newer = header["format"] > FORMAT
-        missing = [] if newer else [name for name in _ALWAYS if name not in header]
+        missing = [] if newer else [name for name in OWN_FIELDS if name not in header]
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} has a damaged header; copy or train it again") from error
     if newer:

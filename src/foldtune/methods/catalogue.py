@@ -33,8 +33,8 @@ def catalogue() -> dict[str, type[Method]]:
     }
     for point in entry_points(group=_GROUP):
         cls = _load(point)
-        if cls is not None and known.setdefault(cls.__name__, cls) is not cls:
-            log.warning("plug-in %s left out: there is a method %s", point.value, cls.__name__)
+        if cls is not None and (first := known.setdefault(cls.__name__, cls)) is not cls:
+            _leave_out(point, f"there is a method {cls.__name__} ({first.__module__})")
     return known
 
 
@@ -43,7 +43,7 @@ def cards() -> list[dict[str, Any]]:
     return [
         {
             "method": name,
-            "what": (cls.__doc__ or "").strip().splitlines()[0],
+            "what": (cls.__doc__ or "").strip().partition("\n")[0],
             "settings": ", ".join(f"{k}={v!r}" for k, v in settings(cls()).items()),
             "starts_as_identity": cls().starts_as_identity,
             "card": inspect.cleandoc(cls.__doc__ or ""),
@@ -56,13 +56,23 @@ def _load(point: EntryPoint) -> type[Method] | None:
     """The class of a plug-in; a broken one is named and left out, lest it take all with it."""
     try:
         cls = point.load()
-    except Exception as error:
-        log.warning("plug-in %s left out: %s: %s", point.value, type(error).__name__, error)
+    except (Exception, SystemExit) as error:
+        _leave_out(point, f"{type(error).__name__}: {error}")
         return None
     if not (isinstance(cls, type) and issubclass(cls, Method) and dataclasses.is_dataclass(cls)):
-        log.warning("plug-in %s left out: it is no dataclass of Method", point.value)
+        _leave_out(point, "it is no dataclass of Method")
+        return None
+    try:
+        cls()
+    except Exception as error:  # lists and searches begin at the defaults
+        name = cls.__name__
+        _leave_out(point, f"{name}() cannot be built: {type(error).__name__}: {error}")
         return None
     return cls
+
+
+def _leave_out(point: EntryPoint, reason: str) -> None:
+    log.warning("plug-in %s left out: %s", point.value, " ".join(reason.split()))
 
 
 def parse(text: str) -> Method:

@@ -38,6 +38,25 @@ class KeyValueGain(Delta):
         return scale_shift_linear(x, *stored, self._gain(), None)
 
 
+class OutputGain(Delta):
+    """l * f(h): the rows of W, (out, in) or (out, in, 1, 1), and the bias times l: (out,)."""
+
+    def __init__(self, shape: Sequence[int]) -> None:
+        super().__init__()
+        self.l = nn.Parameter(torch.ones(shape[0]))
+        self.trailing = [1] * len(shape[2:])
+
+    def fold(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        gain = self.l.view(-1, 1, *self.trailing)
+        return weight * gain, None if bias is None else bias * self.l
+
+    def call(self, x: Tensor, layer: Callable[[Tensor], Tensor]) -> Tensor:
+        stored = frozen_linear(layer)
+        if stored is None:
+            return scale_shift(layer(x), self.l, None, 1 if self.trailing else -1)
+        return scale_shift_linear(x, *stored, self.l, None)
+
+
 class InputGain(Delta):
     """f(l * h): the columns of W, (out, in) or (out, in, 1, 1), times l: (in,)."""
 
@@ -65,10 +84,17 @@ class IA3(Method):
     it: very few images, or hundreds of tasks to store; SSF gives more for a little more. Differs
     from the paper: on hosts without attention (ConvNeXt, Mixer) only the MLP has a gain; where the
     host adds a bias of its own to k and v (EVA-02, BEiT, SwinV2) it stays as it is; hosts whose q,
-    k and v are layers of their own are refused, since only their names tell k from q.
+    k and v are layers of their own are refused, since only their names tell k from q: name k and v
+    in `outputs`. outputs, inputs: roles or exact site paths whose output or input has a gain, in
+    the place of those above.
     """
 
+    outputs: tuple[str, ...] = ()
+    inputs: tuple[str, ...] = ()
+
     def edits(self, model: nn.Module, sites: Sequence[Site]) -> Iterable[Edit]:
+        if self.outputs or self.inputs:
+            return self._named(model, sites)
         edits: list[Edit] = []
         for site in select(sites, "attn.in", "mlp.down"):
             shape = stored_matrix(model, site, "IA3").shape
@@ -84,9 +110,25 @@ class IA3(Method):
             )
         return edits
 
+    def _named(self, model: nn.Module, sites: Sequence[Site]) -> list[Edit]:
+        outputs, inputs = select(sites, *self.outputs), select(sites, *self.inputs)
+        for site in (s for s in outputs if s in inputs):
+            raise InputError(f"IA3: {site.path} is in outputs and in inputs; choose one gain")
+        if not outputs and not inputs:
+            raise InputError(
+                f"IA3 finds none of {', '.join(self.outputs + self.inputs)} in "
+                f"{type(model).__name__}; give roles it has or exact paths of `foldtune sites`"
+            )
+        return [
+            Reweight(site, gain(stored_matrix(model, site, "IA3").shape))
+            for gain, group in ((OutputGain, outputs), (InputGain, inputs))
+            for site in group
+        ]
+
     def _check_fused(self, site: Site, shape: Sequence[int]) -> None:
         if shape[0] != 3 * shape[1]:
             raise InputError(
                 f"IA3 needs q, k, v in one matrix (3 D, D); {site.path} is {tuple(shape)}. "
-                "Methods that can: SSF, LoRA, RepAdapter, AdapterPlus, BitFit"
+                "Name k and v: "
+                "IA3(outputs=(path, ...), inputs=('mlp.down',)); or take SSF, LoRA or BitFit"
             )

@@ -64,18 +64,19 @@ class SplitLowRank(Delta):
         for letter, pair in pairs.items():
             self.add_module(letter, pair)
 
-    def _pairs(self) -> Iterable[tuple[str, LowRank]]:
+    def pairs(self) -> Iterable[tuple[str, LowRank]]:
+        """The letters out of qkv, each with its update."""
         return zip(self.letters, self.children(), strict=True)  # type: ignore[arg-type]
 
     def fold(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
         thirds = dict(zip("qkv", weight.chunk(3), strict=True))
-        for letter, pair in self._pairs():
+        for letter, pair in self.pairs():
             thirds[letter] = pair.fold(thirds[letter], None)[0]
         return torch.cat(list(thirds.values())), bias
 
     def call(self, x: Tensor, layer: Callable[[Tensor], Tensor]) -> Tensor:
         thirds = dict(zip("qkv", layer(x).chunk(3, -1), strict=True))
-        for letter, pair in self._pairs():
+        for letter, pair in self.pairs():
             thirds[letter] = thirds[letter] + pair.added(x)
         return torch.cat(list(thirds.values()), -1)
 

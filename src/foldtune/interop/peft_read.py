@@ -1,0 +1,252 @@
+"""A PEFT adapter folder as an attachment of ours, with equal logits, or a refusal that says why.
+
+PEFT itself is not needed, and nothing is executed from the folder.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from foldtune.backbones.backbone import Backbone
+from foldtune.backbones.weights import read_state
+from foldtune.core.attach import attach
+from foldtune.core.attachment import Attachment
+from foldtune.core.edits import Reweight
+from foldtune.core.head import find_head
+from foldtune.core.method import Method
+from foldtune.core.tuningfile import OWN_FIELDS, check_base
+from foldtune.errors import InputError
+from foldtune.interop.peft_method import method_for
+from foldtune.interop.peft_options import check_options, layer_settings
+from foldtune.interop.peft_tensors import (
+    CONFIG,
+    GAIN,
+    INPUT,
+    NOTE,
+    OUTPUT,
+    PREFIX,
+    TENSORS,
+    A,
+    B,
+    Layer,
+    check_layer,
+    fill,
+)
+from foldtune.methods.catalogue import parse
+from foldtune.methods.linear_probe import LinearProbe
+
+_PART = re.compile(
+    r"(?P<path>.+)\.(?P<name>lora_A|lora_B|lora_magnitude_vector|lora_embedding_[AB]|ia3_l)"
+    r"(\.weight)?(?P<rest>\..+)?"
+)
+
+
+@dataclass(frozen=True)
+class PeftAdapter:
+    """What a folder holds.
+
+    config: PEFT's. parts: tensors of each wrapped layer, as stored, by path and PEFT's name.
+    plain: other tensors by their name in the base (classifier, norms, biases). header: of the
+    tuning, where foldtune wrote the folder; else empty.
+    """
+
+    folder: Path
+    config: dict[str, Any]
+    parts: dict[str, dict[str, Tensor]]
+    plain: dict[str, Tensor]
+    header: dict[str, Any]
+
+    @property
+    def base(self) -> str | None:
+        """The backbone's name, if PEFT knew one."""
+        name = self.config.get("base_model_name_or_path")
+        return name.removeprefix("timm/") if name else None
+
+
+def read_adapter(folder: str | Path) -> PeftAdapter:
+    """Read a folder that PEFT's `save_pretrained` or `to_peft` wrote.
+
+    Raises InputError for a missing or damaged folder, for types of PEFT other than LoRA (DoRA),
+    IA3 and LN tuning, and for options that change what these compute.
+    """
+    folder = Path(folder)
+    if not (folder / CONFIG).is_file():
+        raise InputError(f"no PEFT adapter at {folder}: it holds no {CONFIG}")
+    try:
+        config = json.loads((folder / CONFIG).read_text())
+        kind = config["peft_type"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{folder / CONFIG} is damaged or no PEFT configuration") from error
+    check_options(kind, config)
+    tensors, header = _tensors(folder)
+    parts: dict[str, dict[str, Tensor]] = {}
+    plain: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        name = name.removeprefix(PREFIX).replace(".modules_to_save.", ".")
+        if ".original_module." in name:  # the classifier as it was before training
+            continue
+        found = _PART.fullmatch(name)
+        if found is None:
+            for wrapper in (".base_layer.", ".ln_tuning_layers."):
+                name = name.replace(wrapper, ".")
+            plain[name] = tensor
+        elif found["rest"] or found["name"].startswith("lora_embedding"):
+            raise InputError(
+                f"cannot read {folder}: {name} is no LoRA of a Linear or 1x1 convolution"
+            )
+        else:
+            parts.setdefault(found["path"], {})[found["name"]] = tensor
+    return PeftAdapter(folder, config, parts, plain, header)
+
+
+def _tensors(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    path = folder / TENSORS
+    if not path.is_file():
+        return read_state(folder / "adapter_model.bin"), {}
+    try:
+        with safe_open(path, "pt") as file:
+            header = json.loads((file.metadata() or {}).get(NOTE, "{}"))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        raise InputError(f"{path} is truncated or damaged ({error}); copy it again") from error
+    missing = next((name for name in OWN_FIELDS if header and name not in header), None)
+    if missing:
+        raise InputError(f"{path} has a damaged note of foldtune, without {missing!r}")
+    return tensors, header
+
+
+def from_peft(
+    source: str | Path | PeftAdapter,
+    model: nn.Module | Backbone,
+    *,
+    example: Tensor | None = None,
+    head: str | Sequence[str] | None = None,
+) -> Attachment:
+    """Attach the adapter in a folder to `model`, in place, with the logits that PEFT computes.
+
+    model: the backbone that the adapter was made for, classifier aside. example, head: as for
+    `attach`. The method is LoRA, DoRA, IA3 or LayerNorm (with BitFit where PEFT trained biases, or
+    the very method where foldtune wrote the folder); save the attachment as any other.
+
+    Raises InputError, with the model as it was, for another backbone, naming the first difference,
+    and for what has no equal here: layers that PEFT wraps without effect, modules saved whole.
+    """
+    adapter = source if isinstance(source, PeftAdapter) else read_adapter(source)
+    if not isinstance(model, nn.Module):
+        example = model.example() if example is None else example
+        model = model.model
+    head = head or adapter.header.get("head")
+    heads = (head,) if isinstance(head, str) else tuple(head or find_head(model))
+    layers = _layers(adapter, model)
+    of_head = {path: layers.pop(path) for path in heads if path in layers}
+    classes = _new_classes(adapter, model, heads[0])
+    method = _method(adapter, model, layers, heads, example, classes)
+    attachment = attach(model, method, example=example, num_classes=classes, head=heads, seed=0)
+    try:
+        if adapter.header:
+            check_base(adapter.header, attachment)
+        _load(attachment, adapter, layers, of_head)
+    except BaseException:
+        attachment.detach()
+        raise
+    return attachment
+
+
+def _layers(adapter: PeftAdapter, model: nn.Module) -> dict[str, Layer]:
+    """The wrapped layers without the axes of convolutions, with scale and side of the gain."""
+    modules = dict(model.named_modules())
+    layers: dict[str, Layer] = {}
+    for path, stored in adapter.parts.items():
+        weight = getattr(modules.get(path), "weight", None)
+        if weight is None:
+            raise InputError(
+                f"the adapter in {adapter.folder} was made for {adapter.base or 'another model'}; "
+                f"the first difference is {path}, which {type(model).__name__} does not have"
+            )
+        if (A in stored) != (B in stored):
+            raise InputError(f"{adapter.folder} is damaged: {path} has one of {A} and {B}")
+        tensors = {n: t.flatten(1) if n in (A, B) else t.flatten() for n, t in stored.items()}
+        rank = tensors[A].shape[0] if A in tensors else 1
+        scale, dropout, on_input = layer_settings(adapter.config, path, rank)
+        if GAIN in tensors:
+            tensors[INPUT if on_input else OUTPUT] = tensors.pop(GAIN)
+        layers[path] = Layer(tensors, scale, dropout)
+    return layers
+
+
+def _new_classes(adapter: PeftAdapter, model: nn.Module, head: str) -> int | None:
+    """The number of classes, where the adapter's classifier has another shape than the model's."""
+    stored = adapter.plain.get(f"{head}.weight")
+    here = getattr(model.get_submodule(head), "weight", None)
+    if stored is None or (here is not None and here.shape == stored.shape):
+        return None
+    return stored.shape[0]
+
+
+def _method(
+    adapter: PeftAdapter,
+    model: nn.Module,
+    layers: Mapping[str, Layer],
+    heads: tuple[str, ...],
+    example: Tensor | None,
+    classes: int | None,
+) -> Method:
+    probe = attach(model, LinearProbe(), example=example, num_classes=classes, head=heads, seed=0)
+    sites = probe.sites
+    probe.detach()
+    by_path = {site.path: site for site in sites if site.weight}
+    for path in layers:
+        if path not in by_path:
+            raise InputError(f"the adapter changes {path}, which is no site of `foldtune sites`")
+        check_layer(model, by_path[path])
+    if adapter.header:
+        return parse(adapter.header["method"])
+    inside = tuple(f"{path}." for path in heads)
+    trained = [name for name in adapter.plain if not name.startswith(inside)]
+    return method_for(model, layers, trained, sites)
+
+
+def _load(
+    attachment: Attachment,
+    adapter: PeftAdapter,
+    layers: Mapping[str, Layer],
+    of_head: Mapping[str, Layer],
+) -> None:
+    tensors = {name: t.detach().clone() for name, t in attachment.named_tensors().items()}
+    state = attachment.model.state_dict()
+    for name, stored in adapter.plain.items():
+        if name in tensors:
+            tensors[name] = stored
+        elif name not in state or not torch.equal(stored.to(state[name]), state[name]):
+            raise InputError(
+                f"cannot read {adapter.folder}: it moves {name}, which {attachment.method!r} does "
+                "not train; no method here trains just that"
+            )
+    for path, layer in of_head.items():
+        if A not in layer.tensors or len(layer.tensors) > 2:
+            raise InputError(f"cannot read {adapter.folder}: of the classifier only LoRA is read")
+        moved = layer.scale * layer.tensors[B] @ layer.tensors[A]
+        tensors[f"{path}.weight"] = tensors[f"{path}.weight"] + moved.to(tensors[f"{path}.weight"])
+    attachment.load_tensors(tensors)
+    left = dict(layers)
+    for edit in attachment.edits:
+        if isinstance(edit, Reweight):
+            if edit.site.path not in left:
+                raise InputError(
+                    f"the adapter in {adapter.folder} holds nothing for {edit.site.path}, which "
+                    f"{attachment.method!r} changes; it is damaged"
+                )
+            fill(edit.delta, left.pop(edit.site.path), edit.site.path)
+    if left:
+        raise InputError(
+            f"{attachment.method!r} has no place for the adapter at {next(iter(left))}"
+        )
