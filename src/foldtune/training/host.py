@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
@@ -48,3 +49,22 @@ def host_logits(output: object) -> Tensor:
         f"the model gives {type(output).__name__} with {shape}; "
         "logits of shape (batch, classes) are needed: does it have a classifier?"
     )
+
+
+@contextmanager
+def fast_attention(model: nn.Module, precision: str, device: torch.device) -> Iterator[None]:
+    """timm's attention written out inside, where torch's fused kernel is slow; as it was after.
+
+    In bf16 on a CPU the fused kernel's backward takes ten times as long as two matrix products
+    and a softmax (torch 2.13, AMX; 256 x 4 heads x 17 tokens: 148 ms and 15 ms). It is the host's
+    own switch, and both compute the same but for rounding.
+    """
+    slow = device.type == "cpu" and precision == "bf16"
+    switched = [m for m in model.modules() if slow and getattr(m, "fused_attn", None) is True]
+    for module in switched:
+        module.fused_attn = False  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        for module in switched:
+            module.fused_attn = True  # type: ignore[assignment]
