@@ -56,7 +56,6 @@ class Settings:
     drop_path: float = 0.0  #: Rate at the deepest block.
     ema: float = 0.999  #: Decay a step of the averaged weights; 0 is off.
     precision: str = "auto"  #: fp32, bf16, fp16, or auto: bf16 where it is fast, else fp32.
-    compile: bool = False  #: Compile the step: other bits, more images a second.
 
     def recipe(self, device: str | None) -> Recipe:
         """As the training floor takes it."""
@@ -69,7 +68,7 @@ class Settings:
             weight_decay=self.weight_decay, warmup_epochs=self.warmup_epochs, betas=(0.9, 0.98),
             clip_norm=1.0, label_smoothing=self.label_smoothing, mixup=self.mixup,
             cutmix=self.cutmix, drop_path=self.drop_path, ema=self.ema, phases=tuple(phases),
-            parts=self.parts, drop_last=True, compile=self.compile,
+            parts=self.parts, drop_last=True,
             precision=_fast_precision(device) if self.precision == "auto" else self.precision,
         )  # fmt: skip
 

@@ -137,7 +137,6 @@ class _Run:
         self.mixer = mixer(recipe, self.classes)
         self.steps = steps_per_epoch(len(data.indices), recipe, at.accelerator.num_processes)
         self.warmup = warmup_steps(recipe, self.steps)
-        self.forward = torch.compile(at.forward) if recipe.compile else at.forward
         self.parameters = list(trainable(model).values())
         optimizer = build_optimizer(model, recipe)
         # Accelerate's wrapper serves the gradient scaler. Without one it only looks for an absent
@@ -224,7 +223,7 @@ class _Run:
         if self.mixer is not None:
             images, targets = self.mixer(images, targets)
         with self.at.accelerator.autocast():
-            logits = host_logits(self.forward(images))
+            logits = host_logits(self.at.forward(images))
         if logits.shape[1] < self.classes:
             raise InputError(
                 f"the labels count {self.classes} classes, the model's head {logits.shape[1]}"

@@ -60,7 +60,6 @@ class Recipe:
     ema: float = 0.0  # decay a step of the average that is judged and kept; 0 is off, average.py
     phases: tuple[tuple[int, int], ...] = ()  # (first epoch, side in pixels), rising from epoch 1
     parts: int = 1  # epochs that one pass over the images takes
-    compile: bool = False  # torch.compile the forward and backward pass: faster, other bits
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "augment", tuple(self.augment))
@@ -85,7 +84,7 @@ class Recipe:
         ):
             if getattr(self, field) not in choices:
                 raise unknown(f"recipe {field}", str(getattr(self, field)), choices)
-        for field in ("decay_1d", "drop_last", "compile"):
+        for field in ("decay_1d", "drop_last"):
             if type(getattr(self, field)) is not bool:
                 raise _refused(field, getattr(self, field), "True or False")
         if not all(isinstance(name, str) for name in self.augment):
