@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from foldtune.errors import InputError
+from foldtune.training.recipe import Recipe
+from foldtune.training.regularise import drop_path
 
 
 def train_mode(model: nn.Module) -> None:
@@ -68,3 +70,14 @@ def fast_attention(model: nn.Module, precision: str, device: torch.device) -> It
     finally:
         for module in switched:
             module.fused_attn = True  # type: ignore[assignment]
+
+
+@contextmanager
+def loaned(model: nn.Module, recipe: Recipe, device: torch.device) -> Iterator[None]:
+    """The model for the time of a training: own drop path inside, eval and no gradients after."""
+    with drop_path(model, recipe.drop_path), fast_attention(model, recipe.precision, device):
+        try:
+            yield
+        finally:
+            model.eval()
+            model.zero_grad(set_to_none=True)

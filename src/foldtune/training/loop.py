@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from foldtune.errors import InputError
@@ -29,12 +28,12 @@ from foldtune.training.checkpoint import (
     write_checkpoint,
 )
 from foldtune.training.device import Prepared, prepared
-from foldtune.training.host import fast_attention, host_logits, train_mode
+from foldtune.training.host import host_logits, loaned, train_mode
 from foldtune.training.losses import Diverged, Losses, check_finite
 from foldtune.training.optim import build_optimizer, trainable
 from foldtune.training.progress import Advance, progress_line
 from foldtune.training.recipe import Recipe
-from foldtune.training.regularise import drop_path, loss_of, mixer
+from foldtune.training.regularise import loss_of, mixer
 from foldtune.training.schedule import learning_rate, warmup_steps
 
 Evaluate = Callable[[int], dict]
@@ -103,20 +102,9 @@ def train(
     if checkpoint_every < 1:
         raise InputError(f"checkpoint_every={checkpoint_every} is not allowed; at least 1")
     trainable(model)
-    with prepared(model, recipe.precision, device) as at, _loaned(model, recipe, at.device):
+    with prepared(model, recipe.precision, device) as at, loaned(model, recipe, at.device):
         run = _Run(model, at, data, recipe, prepare=prepare, seed=seed)
         return run.all_epochs(evaluate, checkpoint, checkpoint_every, progress, watch)
-
-
-@contextmanager
-def _loaned(model: nn.Module, recipe: Recipe, device: torch.device) -> Iterator[None]:
-    """The model for the time of a training: own drop path inside, eval and no gradients after."""
-    with drop_path(model, recipe.drop_path), fast_attention(model, recipe.precision, device):
-        try:
-            yield
-        finally:
-            model.eval()
-            model.zero_grad(set_to_none=True)
 
 
 class _Run:
