@@ -17,6 +17,7 @@ from foldtune.data.decode import Fit
 from foldtune.evaluate.predict import predict_logits
 
 CHECKPOINT, WEIGHTS, RESULT = "checkpoint.safetensors", "weights.safetensors", "result.json"
+ASKED = "asked.json"
 SIDES = (64, 32)
 LICENCE = "Tiny-ImageNet's images come from ImageNet, whose terms are for non-commercial research."
 

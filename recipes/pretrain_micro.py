@@ -22,7 +22,7 @@ from typing import Annotated, Any
 
 import torch
 from cyclopts import App, Parameter
-from micro_files import CHECKPOINT, LICENCE, RESULT, WEIGHTS, accuracies, hash_of, write_text
+from micro_files import ASKED, CHECKPOINT, LICENCE, RESULT, WEIGHTS, accuracies, hash_of, write_text
 
 import foldtune
 from foldtune.backbones import load_backbone
@@ -105,10 +105,17 @@ def pretrain(
     )  # fmt: skip
     images = load_data(data, size=SIZE, cache=cache)
     if len(images.classes) != backbone.model.num_classes:
-        backbone.model.reset_classifier(len(images.classes))
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            backbone.model.reset_classifier(len(images.classes))
     say(f"{len(images.split('train', 'val'))} training images, start: {backbone.weights}, {recipe}")
     mean, std = backbone.transform.mean, backbone.transform.std
-    begun = datetime.now(UTC)
+    threads = torch.get_num_threads()
+    asked = {
+        "start": backbone.weights, "smallest_crop": least, "threads": threads,
+        "device": device or _default_device(), "data": images.identity,
+    }  # fmt: skip
+    begun = _same_run(out, asked)
     outcome = _trained(
         backbone.model, images, recipe, Resample(mean, std, scale=(least, 1.0)), seed=seed,
         device=device, out=out,
@@ -118,14 +125,13 @@ def pretrain(
     write_tensors(backbone.model.cpu().state_dict(), out / WEIGHTS, {"format": "pt"})
     result = {
         "top1": accuracies(backbone, images),
-        "start": backbone.weights, "seed": seed, "recipe": asdict(recipe), "smallest_crop": least,
+        **asked, "seed": seed, "recipe": asdict(recipe),
         "parameters": sum(p.numel() for p in backbone.model.parameters()),
         "data": {"name": images.name, "identity": images.identity, "classes": len(images.classes),
                  "train": len(images.split("train", "val")), "val": len(images.split("test")),
                  "licence": LICENCE},
         "weights_sha256": hash_of(out / WEIGHTS),
-        "hours": outcome.seconds / 3600, "device": str(device or _default_device()),
-        "threads": torch.get_num_threads(), "date": f"{begun:%Y-%m-%d}",
+        "hours": outcome.seconds / 3600, "date": begun,
         "foldtune": foldtune.__version__, "torch": torch.__version__,
         "curve": list(outcome.curve),
     }  # fmt: skip
@@ -166,6 +172,24 @@ def _trained(
         prepare=prepare, seed=seed, evaluate=look, checkpoint=out / CHECKPOINT, device=device,
         watch=tell, progress="pretraining",
     )  # fmt: skip
+
+
+def _same_run(out: Path, asked: dict[str, Any]) -> str:
+    """The day the run in `out` began; today, noted, where there is none. The checkpoint itself
+    knows recipe and seed; this is what else decides the bits."""
+    path = out / ASKED
+    if not (out / CHECKPOINT).exists():
+        out.mkdir(parents=True, exist_ok=True)
+        told = asked | {"date": f"{datetime.now(UTC):%Y-%m-%d}"}
+        write_text(path, json.dumps(told, indent=1) + "\n")
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    for name, value in asked.items():
+        if stored.get(name) != value:
+            raise InputError(
+                f"the run in {out} has {name} {stored.get(name)!r}, not {value!r}; ask for the "
+                "same to go on with it, or name another folder"
+            )
+    return stored["date"]
 
 
 def _phase(text: str) -> tuple[int, int]:
