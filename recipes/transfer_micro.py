@@ -18,9 +18,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any
+from typing import Annotated, Any
 
-from cyclopts import App
+from cyclopts import App, Parameter
 from micro_files import write_text
 
 from foldtune.backbones import load_backbone
@@ -33,6 +33,7 @@ from foldtune.study.settings import default_recipe
 METHODS = ("LinearProbe", "SSF", "LoRA(rank=8)", "Full")
 STARTS = ("random", "micro")
 ROWS, TABLE = "rows.json", "table.md"
+Names = Annotated[Sequence[str], Parameter(consume_multiple=True)]
 app = App(name="transfer_micro.py", help=__doc__, help_format="plaintext")
 
 
@@ -61,8 +62,8 @@ def transfer(
     *,
     out: Path,
     data: Path | None = None,
-    tasks: Sequence[str] = tuple(task.name for task in TASKS),
-    methods: Sequence[str] = METHODS,
+    tasks: Names = tuple(task.name for task in TASKS),
+    methods: Names = METHODS,
     trials: int = 3,
     seeds: int = 3,
     epochs: int = 20,
