@@ -46,7 +46,7 @@ def test_processes_share_each_global_batch_evenly(count):
 
 
 def test_an_epoch_without_a_batch_is_refused():
-    with pytest.raises(InputError, match="7 images make no batch of batch_size=8"):
+    with pytest.raises(InputError, match="7 images an epoch make no batch of batch_size=8"):
         steps_per_epoch(7, Recipe(batch_size=8, drop_last=True))
     with pytest.raises(InputError, match="smaller than the 4 processes"):
         steps_per_epoch(7, Recipe(batch_size=2), 4)

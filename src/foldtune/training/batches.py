@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,8 @@ from torch import Tensor
 from foldtune.errors import InputError
 from foldtune.training import seeds
 from foldtune.training.recipe import Recipe
+
+Prepare = Callable[[Tensor, torch.Generator | None], Tensor]
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,7 @@ def load_pixels(pixels: np.ndarray, rows: np.ndarray, device: torch.device) -> T
 
 def steps_per_epoch(images: int, recipe: Recipe, processes: int = 1) -> int:
     """How many batches an epoch has. Raises InputError where there is not one."""
+    images //= recipe.parts
     full, rest = divmod(images, recipe.batch_size)
     if recipe.batch_size < processes:
         raise InputError(
@@ -82,8 +85,8 @@ def steps_per_epoch(images: int, recipe: Recipe, processes: int = 1) -> int:
     steps = full + (rest >= processes and not recipe.drop_last)
     if steps == 0:
         raise InputError(
-            f"{images} images make no batch of batch_size={recipe.batch_size}; "
-            "use a smaller batch_size, or drop_last=False"
+            f"{images} images an epoch make no batch of batch_size={recipe.batch_size}; "
+            "use a smaller batch_size, fewer parts, or drop_last=False"
         )
     return steps
 
@@ -91,15 +94,30 @@ def steps_per_epoch(images: int, recipe: Recipe, processes: int = 1) -> int:
 def epoch_batches(
     indices: np.ndarray, recipe: Recipe, seed: int, epoch: int, *, rank: int = 0, processes: int = 1
 ) -> Iterator[np.ndarray]:
-    """The rows of each batch of one epoch, shuffled by (seed, epoch).
+    """The rows of each batch of one epoch, shuffled by (seed, pass over the images).
 
-    Every process permutes alike and takes each global batch's rows [rank::processes]. What a last
-    batch holds beyond a multiple of the processes is left out, so that the mean of the processes'
-    gradients is the gradient of the mean.
+    With recipe.parts > 1 a pass is cut into that many epochs of equal length, and what is left of
+    it, fewer images than parts, is left out. Every process permutes alike and takes each global
+    batch's rows [rank::processes]. What a last batch holds beyond a multiple of the processes is
+    left out, so that the mean of the processes' gradients is the gradient of the mean.
     """
-    order = torch.randperm(len(indices), generator=seeds.generator(seed, epoch, seeds.ORDER))
-    shuffled = indices[order.numpy()]
+    before, part = divmod(epoch - 1, recipe.parts)
+    order = torch.randperm(len(indices), generator=seeds.generator(seed, before + 1, seeds.ORDER))
+    own = len(indices) // recipe.parts
+    shuffled = indices[order.numpy()][part * own : (part + 1) * own]
     for step in range(steps_per_epoch(len(indices), recipe, processes)):
         rows = shuffled[step * recipe.batch_size : (step + 1) * recipe.batch_size]
         rows = rows[: len(rows) // processes * processes]
         yield rows[rank::processes]
+
+
+def prepare_at(prepare: Prepare, side: int | None) -> Prepare:
+    """`prepare` at the side of a phase, itself where there is none; InputError if it has none."""
+    if side is None:
+        return prepare
+    if not hasattr(prepare, "at"):
+        raise InputError(
+            f"the recipe's phases ask for {side} pixels, but this prepare has no `at(side)`; give "
+            "a foldtune.data.resample.Resample, or phases=()"
+        )
+    return prepare.at(side)

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from foldtune.core.tuningfile import write_tensors
 from foldtune.errors import InputError
+from foldtune.training.average import Average, live_tensors
 from foldtune.training.batches import Data
-from foldtune.training.optim import trainable
 from foldtune.training.recipe import Recipe
 
 _KEY = "foldtune.checkpoint"  # the metadata entry that holds the header, a JSON object
@@ -38,13 +38,15 @@ class Training:
     """The live objects that a checkpoint is taken of and put back into.
 
     optimizer: torch's own, built from named parameters. scaler: fp16's gradient scaler or None.
-    identity: what a resumed run must share, JSON values, see `identity_of`.
+    identity: what a resumed run must share, JSON values, see `identity_of`. average: the weights'
+    moving average, where the recipe asks for one.
     """
 
     model: nn.Module
     optimizer: torch.optim.Optimizer
     scaler: Any
     identity: dict[str, Any]
+    average: Average | None = None
 
 
 def identity_of(model: nn.Module, data: Data, recipe: Recipe, seed: int) -> dict[str, Any]:
@@ -59,7 +61,7 @@ def identity_of(model: nn.Module, data: Data, recipe: Recipe, seed: int) -> dict
     labels = data.labels[indices].astype("<i8")
     for array in (indices.astype("<i8"), labels, pixels[indices[spread]]):
         digest.update(np.ascontiguousarray(array).tobytes())
-    shapes = [(name, tuple(t.shape), str(t.dtype)) for name, t in _live_tensors(model).items()]
+    shapes = [(name, tuple(t.shape), str(t.dtype)) for name, t in live_tensors(model).items()]
     values = {
         "recipe": asdict(recipe),
         "seed": seed,
@@ -74,7 +76,7 @@ def write_checkpoint(path: Path, training: Training, curve: list[dict], seconds:
 
     Raises InputError where it cannot be written (no space left); the last one stays.
     """
-    tensors = _live_tensors(training.model)
+    tensors = _stored_tensors(training)
     scalars: dict[str, dict[str, Any]] = {}
     for name, state in _optimizer_state(training.optimizer).items():
         for key, value in state.items():
@@ -117,7 +119,7 @@ def read_checkpoint(path: Path, training: Training) -> tuple[list[dict], float] 
     _check_identity(path, header["identity"], training.identity)
     state: dict[str, dict[str, Any]] = {n: dict(s) for n, s in header["scalars"].items()}
     with torch.no_grad():
-        for key, live in _live_tensors(training.model).items():
+        for key, live in _stored_tensors(training).items():
             live.copy_(tensors.pop(key))
     for key, tensor in tensors.items():
         name, _, entry = key.removeprefix("optimizer/").rpartition("/")
@@ -128,12 +130,10 @@ def read_checkpoint(path: Path, training: Training) -> tuple[list[dict], float] 
     return header["curve"], header["seconds"]
 
 
-def _live_tensors(model: nn.Module) -> dict[str, Tensor]:
-    """What training may change in the model: trainable parameters and persistent buffers."""
-    persistent = model.state_dict().keys()
-    found: dict[str, Tensor] = {f"parameter/{n}": p for n, p in trainable(model).items()}
-    found |= {f"buffer/{n}": b for n, b in model.named_buffers() if n in persistent}
-    return found
+def _stored_tensors(training: Training) -> dict[str, Tensor]:
+    """The model's and the average's tensors, by the keys of the file."""
+    averaged = training.average.tensors if training.average else {}
+    return live_tensors(training.model) | {f"average/{n}": t for n, t in averaged.items()}
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from foldtune.errors import InputError
+from foldtune.training.recipe import Recipe
+from foldtune.training.regularise import drop_path
 
 
 def train_mode(model: nn.Module) -> None:
@@ -48,3 +51,33 @@ def host_logits(output: object) -> Tensor:
         f"the model gives {type(output).__name__} with {shape}; "
         "logits of shape (batch, classes) are needed: does it have a classifier?"
     )
+
+
+@contextmanager
+def fast_attention(model: nn.Module, precision: str, device: torch.device) -> Iterator[None]:
+    """timm's attention written out inside, where torch's fused kernel is slow; as it was after.
+
+    In bf16 on a CPU the fused kernel's backward takes ten times as long as two matrix products
+    and a softmax (torch 2.13, AMX; 256 x 4 heads x 17 tokens: 148 ms and 15 ms). It is the host's
+    own switch, and both compute the same but for rounding.
+    """
+    slow = device.type == "cpu" and precision == "bf16"
+    switched = [m for m in model.modules() if slow and getattr(m, "fused_attn", None) is True]
+    for module in switched:
+        module.fused_attn = False  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        for module in switched:
+            module.fused_attn = True  # type: ignore[assignment]
+
+
+@contextmanager
+def loaned(model: nn.Module, recipe: Recipe, device: torch.device) -> Iterator[None]:
+    """The model for the time of a training: own drop path inside, eval and no gradients after."""
+    with drop_path(model, recipe.drop_path), fast_attention(model, recipe.precision, device):
+        try:
+            yield
+        finally:
+            model.eval()
+            model.zero_grad(set_to_none=True)

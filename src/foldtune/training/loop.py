@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from foldtune.errors import InputError
 from foldtune.training import seeds
-from foldtune.training.batches import Data, epoch_batches, steps_per_epoch
+from foldtune.training.average import Average
+from foldtune.training.batches import (
+    Data,
+    Prepare,
+    epoch_batches,
+    prepare_at,
+    steps_per_epoch,
+)
 from foldtune.training.checkpoint import (
     Training,
     identity_of,
@@ -22,16 +28,16 @@ from foldtune.training.checkpoint import (
     write_checkpoint,
 )
 from foldtune.training.device import Prepared, prepared
-from foldtune.training.host import host_logits, train_mode
+from foldtune.training.host import host_logits, loaned, train_mode
 from foldtune.training.losses import Diverged, Losses, check_finite
 from foldtune.training.optim import build_optimizer, trainable
 from foldtune.training.progress import Advance, progress_line
 from foldtune.training.recipe import Recipe
-from foldtune.training.regularise import drop_path, loss_of, mixer
+from foldtune.training.regularise import loss_of, mixer
 from foldtune.training.schedule import learning_rate, warmup_steps
 
-Prepare = Callable[[Tensor, torch.Generator | None], Tensor]
 Evaluate = Callable[[int], dict]
+Watch = Callable[[dict], None]
 
 _FINISHED = "finished"
 _LOOK_EVERY = 50  # steps between two looks at the losses where looking makes the host wait
@@ -71,16 +77,19 @@ def train(
     checkpoint_every: int = 1,
     device: str | None = None,
     progress: str | None = None,
+    watch: Watch | None = None,
 ) -> Outcome:
     """Train the model's trainable parameters on the rows `indices`, in place.
 
     pixels: (images, height, width, 3) uint8, a memmap will do; labels: (images,).
     prepare: maps a batch (batch, height, width, 3) uint8 on the device and a generator on the CPU
-    to normalised floats (batch, 3, height, width).
+    to normalised floats (batch, 3, height, width). With recipe.phases it must offer `at(side)`,
+    the same at a side in pixels (data.resample does).
     evaluate: called after each epoch with its number from 1, the model in eval mode; its numbers
-    join the curve. checkpoint: a file to resume from where it exists, written every
+    join the curve; with recipe.ema the model holds the averaged weights for it, and after the
+    last epoch it keeps them. checkpoint: a file to resume from where it exists, written every
     `checkpoint_every` epochs and after the last; the caller deletes it. progress: a label for the
-    line on a terminal; None is quiet.
+    line on a terminal; None is quiet. watch: called with each new entry of the curve.
 
     On a CPU the same call gives the same bits, killed and resumed or not, and the caller's random
     state is left alone. A loss that is not finite ends the run with a verdict, the weights as they
@@ -93,20 +102,9 @@ def train(
     if checkpoint_every < 1:
         raise InputError(f"checkpoint_every={checkpoint_every} is not allowed; at least 1")
     trainable(model)
-    with prepared(model, recipe.precision, device) as at, _loaned(model, recipe):
+    with prepared(model, recipe.precision, device) as at, loaned(model, recipe, at.device):
         run = _Run(model, at, data, recipe, prepare=prepare, seed=seed)
-        return run.all_epochs(evaluate, checkpoint, checkpoint_every, progress)
-
-
-@contextmanager
-def _loaned(model: nn.Module, recipe: Recipe) -> Iterator[None]:
-    """The model for the time of a training: own drop path inside, eval and no gradients after."""
-    with drop_path(model, recipe.drop_path):
-        try:
-            yield
-        finally:
-            model.eval()
-            model.zero_grad(set_to_none=True)
+        return run.all_epochs(evaluate, checkpoint, checkpoint_every, progress, watch)
 
 
 class _Run:
@@ -134,10 +132,17 @@ class _Run:
         scaled = at.accelerator.scaler is not None
         self.optimizer = at.accelerator.prepare_optimizer(optimizer) if scaled else optimizer
         identity = identity_of(model, data, recipe, seed)
-        self.training = Training(model, optimizer, at.accelerator.scaler, identity)
+        self.average = Average(model, recipe.ema) if recipe.ema > 0 else None
+        scaler = at.accelerator.scaler
+        self.training = Training(model, optimizer, scaler, identity, self.average)
 
     def all_epochs(
-        self, evaluate: Evaluate | None, path: Path | None, every: int, label: str | None
+        self,
+        evaluate: Evaluate | None,
+        path: Path | None,
+        every: int,
+        label: str | None,
+        watch: Watch | None,
     ) -> Outcome:
         started = time.perf_counter()
         curve: list[dict] = []
@@ -145,7 +150,8 @@ class _Run:
             curve, spent = resumed
             started -= spent
         epochs = self.recipe.epochs
-        images = min(len(self.data.indices), self.steps * self.recipe.batch_size)  # of an epoch
+        share = len(self.data.indices) // self.recipe.parts
+        images = min(share, self.steps * self.recipe.batch_size)  # of an epoch
         with progress_line(label, len(curve) * images, epochs * images) as advance:
             for epoch in range(len(curve) + 1, epochs + 1):
                 try:
@@ -154,11 +160,16 @@ class _Run:
                     verdict = self.verdict(stop, epoch)
                     return Outcome(tuple(curve), verdict, time.perf_counter() - started)
                 self.model.eval()
-                curve.append(_joined(entry, evaluate(epoch) if evaluate else {}))
+                with self.average.on_model() if self.average else nullcontext():
+                    curve.append(_joined(entry, evaluate(epoch) if evaluate else {}))
                 due = epoch % every == 0 or epoch == epochs
                 if path is not None and due and self.at.accelerator.is_main_process:
                     seconds = time.perf_counter() - started
                     write_checkpoint(path, self.training, curve, seconds)
+                if watch is not None:
+                    watch(curve[-1])
+        if self.average:
+            self.average.keep()
         return Outcome(tuple(curve), _FINISHED, time.perf_counter() - started)
 
     def epoch(self, epoch: int, advance: Advance) -> dict:
@@ -169,6 +180,7 @@ class _Run:
         free = self.at.device.type == "cpu" and processes == 1
         losses = Losses(1 if free else _LOOK_EVERY, lambda x: accelerator.reduce(x, "mean"))
         started, images, lr = time.perf_counter(), 0, 0.0
+        prepare = prepare_at(self.prepare, self.recipe.side(epoch))
         train_mode(self.model)
         with seeds.seeded_model(self.seed, epoch, self.at.device, rank):
             batches = epoch_batches(
@@ -176,7 +188,7 @@ class _Run:
             )
             for step, rows in enumerate(batches, start=(epoch - 1) * self.steps):
                 lr = learning_rate(step, self.recipe.epochs * self.steps, self.warmup, self.recipe)
-                self.step(rows, lr, generator, losses)
+                self.step(rows, lr, lambda x: prepare(x, generator), losses)
                 images += len(rows) * processes
                 advance(len(rows) * processes, epoch, losses.last)
             mean = losses.mean()
@@ -190,10 +202,12 @@ class _Run:
             "images_per_second": images / seconds,
         }
 
-    def step(self, rows: np.ndarray, lr: float, generator: torch.Generator, losses: Losses) -> None:
+    def step(
+        self, rows: np.ndarray, lr: float, ready: Callable[[Tensor], Tensor], losses: Losses
+    ) -> None:
         """One step of the optimizer on one batch; none where the loss is seen not to be finite."""
         batch, targets = self.data.load(rows, self.at.device)
-        images = self.prepare(batch, generator)
+        images = ready(batch)
         if self.mixer is not None:
             images, targets = self.mixer(images, targets)
         with self.at.accelerator.autocast():
@@ -211,6 +225,8 @@ class _Run:
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         self.optimizer.step()
+        if self.average is not None:
+            self.average.update()
 
     def verdict(self, stop: Diverged, epoch: int) -> str:
         step = (epoch - 1) * self.steps + stop.step - 1

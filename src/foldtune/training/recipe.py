@@ -25,6 +25,7 @@ _RANGES: dict[str, tuple[float, bool, float]] = {
     "mixup": (0, True, math.inf),
     "cutmix": (0, True, math.inf),
     "drop_path": (0, True, 1),
+    "ema": (0, True, 1),
 }
 
 
@@ -56,11 +57,15 @@ class Recipe:
     augment: tuple[str, ...] = ()  # for whoever makes `prepare`; the loop does not read it
     precision: str = "fp32"  # fp32 | bf16 | fp16
     drop_last: bool = False  # leave out the epoch's last batch where it is not full
+    ema: float = 0.0  # decay a step of the average that is judged and kept; 0 is off, average.py
+    phases: tuple[tuple[int, int], ...] = ()  # (first epoch, side in pixels), rising from epoch 1
+    parts: int = 1  # epochs that one pass over the images takes
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "augment", tuple(self.augment))
         object.__setattr__(self, "betas", tuple(self.betas))
-        for field, lowest in (("epochs", 1), ("batch_size", 1)):
+        object.__setattr__(self, "phases", tuple(tuple(phase) for phase in self.phases))
+        for field, lowest in (("epochs", 1), ("batch_size", 1), ("parts", 1)):
             value = getattr(self, field)
             if type(value) is not int or value < lowest:
                 raise _refused(field, value, f"a whole number >= {lowest}")
@@ -84,7 +89,22 @@ class Recipe:
                 raise _refused(field, getattr(self, field), "True or False")
         if not all(isinstance(name, str) for name in self.augment):
             raise _refused("augment", self.augment, "names")
+        self._check_phases()
         self._check_schedule()
+
+    def side(self, epoch: int) -> int | None:
+        """The side in pixels at which epoch `epoch`, from 1, trains; None without phases."""
+        return next((side for first, side in reversed(self.phases) if first <= epoch), None)
+
+    def _check_phases(self) -> None:
+        numbers = [n for phase in self.phases for n in phase]
+        whole = all(type(n) is int and n >= 1 for n in numbers)
+        if not whole or any(len(phase) != 2 for phase in self.phases):
+            raise _refused("phases", self.phases, "pairs of (first epoch, side in pixels)")
+        firsts = [first for first, _ in self.phases]
+        if firsts and (firsts[0] != 1 or firsts != sorted(set(firsts)) or firsts[-1] > self.epochs):
+            allowed = f"first epochs that rise from 1 to at most epochs={self.epochs}"
+            raise _refused("phases", self.phases, allowed)
 
     def _check_schedule(self) -> None:
         if self.warmup_epochs >= self.epochs:

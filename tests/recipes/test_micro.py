@@ -1,0 +1,181 @@
+"""Pre-training, packaging and transfer at toy size: the same code, four classes, 8 to 16 pixels."""
+
+import json
+import multiprocessing
+import os
+import re
+import signal
+from pathlib import Path
+
+import pytest
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+from foldtune.backbones.weights import read_state
+from foldtune.errors import InputError
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="session")
+def pretraining(recipe_module):
+    return recipe_module("pretrain_micro")
+
+
+@pytest.fixture(scope="session")
+def packaging(recipe_module):
+    return recipe_module("package_micro")
+
+
+@pytest.fixture(scope="session")
+def settings(pretraining):
+    return pretraining.Settings(
+        phases="8:2,16:2", parts=2, batch_size=8, warmup_epochs=0.5, ema=0.9, precision="fp32"
+    )
+
+
+@pytest.fixture(scope="session")
+def finished(pretraining, settings, toy, cache, tmp_path_factory):
+    """The folder of a toy run that nothing disturbed."""
+    out = tmp_path_factory.mktemp("run")
+    pretraining.pretrain(toy, out=out, settings=settings, cache=cache, device="cpu")
+    return out
+
+
+def test_the_result_says_what_was_done(finished):
+    result = json.loads((finished / "result.json").read_text())
+    assert result["start"] == "random, seed 0"
+    assert result["recipe"]["phases"] == [[1, 8], [3, 16]]
+    assert result["data"]["train"] == 40
+    assert result["data"]["val"] == 12
+    assert [("top1_64" in entry) for entry in result["curve"]] == [False, True, False, True]
+    # Judged on the averaged weights each time, and these are the ones that are kept.
+    assert result["top1"]["64"] == result["curve"][-1]["top1_64"]
+
+
+def test_killed_and_resumed_gives_the_same_file(
+    pretraining, settings, toy, cache, finished, tmp_path
+):
+    def until_the_third_epoch():
+        from foldtune.data.resample import Resample
+
+        plain, seen = Resample.at, []
+
+        def counted(self, side):
+            seen.append(side)
+            if len(seen) == 3:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return plain(self, side)
+
+        Resample.at = counted
+        pretraining.pretrain(toy, out=tmp_path, settings=settings, cache=cache, device="cpu")
+
+    child = multiprocessing.get_context("fork").Process(target=until_the_third_epoch)
+    child.start()
+    child.join(60)
+    assert child.exitcode == -signal.SIGKILL
+    assert not (tmp_path / "weights.safetensors").exists()
+    pretraining.pretrain(toy, out=tmp_path, settings=settings, cache=cache, device="cpu")
+    for name in ("weights.safetensors",):
+        assert (tmp_path / name).read_bytes() == (finished / name).read_bytes()
+
+
+def test_going_on_from_another_start_is_refused(pretraining, settings, toy, cache, finished):
+    with pytest.raises(InputError, match=r"has start 'random, seed 0', not 'embedded"):
+        pretraining.pretrain(
+            toy, out=finished, settings=settings, cache=cache, device="cpu", start="micro"
+        )
+
+
+@pytest.mark.parametrize("text", ["32", "32:0", "a:1", ""])
+def test_a_phase_that_is_none_is_refused(pretraining, text):
+    with pytest.raises(InputError, match="SIDE:EPOCHS"):
+        pretraining.Settings(phases=text).recipe("cpu")
+
+
+def test_the_default_schedule_is_a_recipe(pretraining):
+    recipe = pretraining.Settings(precision="fp32").recipe("cpu")
+    assert recipe.side(1) == 32
+    assert recipe.side(recipe.epochs) == 64
+
+
+@pytest.fixture(scope="session")
+def package(packaging, finished, toy, cache, tmp_path_factory):
+    out = tmp_path_factory.mktemp("package")
+    packaging.package(
+        finished, toy, weights=out / "micro.safetensors", result=out / "micro.json",
+        card=out / "micro.md", cache=cache,
+    )  # fmt: skip
+    return out
+
+
+def test_the_package_is_the_run_in_half_precision(finished, package):
+    full, half = (
+        load_file(folder / name)
+        for folder, name in ((finished, "weights.safetensors"), (package, "micro.safetensors"))
+    )
+    assert list(half) == list(full)
+    assert all((full[name].half() == half[name]).all() for name in full)
+    assert read_state(package / "micro.safetensors").keys() == full.keys()
+    with safe_open(package / "micro.safetensors", "pt") as file:
+        assert json.loads(file.metadata()["foldtune.micro"])["start"] == "random, seed 0"
+
+
+def test_the_card_is_computed_from_the_result(packaging, package):
+    result, card = (package / "micro.json", package / "micro.md")
+    text = card.read_text()
+    top1 = json.loads(result.read_text())["packaged_top1"]
+    assert f"| 64 px | {top1['64']:.1%} |" in text
+    assert "1 passes at 8 px, then 1 passes at 16 px" in text
+    assert "random, seed 0" in text
+    assert "non-commercial research" in text
+    card.unlink()
+    packaging.package(result=result, card=card, card_only=True)
+    assert card.read_text() == text
+
+
+def test_the_card_in_the_documentation_is_that_of_the_kept_result(packaging):
+    kept = REPOSITORY / "recipes" / "micro.json"
+    if not kept.exists():
+        pytest.skip("recipes/micro.json is not there: nothing was packaged with this recipe yet")
+    text = (REPOSITORY / "docs" / "micro.md").read_text()
+    result = packaging.read_result(kept)
+    assert text == packaging.card_text(result)
+    assert packaging.hash_of(packaging.PACKAGED) == result["packaged_sha256"]
+
+
+def test_what_does_not_belong_together_is_not_packaged(packaging, finished, cache, tmp_path):
+    with pytest.raises(InputError, match="no result at"):
+        packaging.package(tmp_path, tmp_path, cache=cache)
+    with pytest.raises(InputError, match="give the folder of the run"):
+        packaging.package()
+    (tmp_path / "result.json").write_text((finished / "result.json").read_text())
+    (tmp_path / "weights.safetensors").write_bytes(b"other")
+    with pytest.raises(InputError, match="is not the file that"):
+        packaging.packaged(tmp_path, tmp_path, tmp_path / "out", cache)
+
+
+@pytest.fixture(scope="session")
+def transfer(recipe_module):
+    return recipe_module("transfer_micro")
+
+
+def test_transfer_writes_rows_and_the_table_of_them(transfer, cache, tmp_path, capsys):
+    options = {"tasks": ("digits",), "methods": ("SSF",), "size": 8, "cache": cache}
+    transfer.transfer(out=tmp_path, trials=1, seeds=2, epochs=2, shots=4, **options)
+    rows = json.loads((tmp_path / "rows.json").read_text())
+    assert len(rows) == 2 * 2
+    assert {row["start"] for row in rows} == {"random", "micro"}
+    assert {row["seed"] for row in rows} == {0, 1}
+    table = (tmp_path / "table.md").read_text()
+    assert table == transfer.table(rows)
+    assert table in capsys.readouterr().out
+    assert re.search(r"\| digits \| micro \| \d+\.\d ± \d+\.\d \|", table)
+
+
+def test_transfer_says_what_is_missing(transfer, tmp_path, capsys):
+    with pytest.raises(InputError, match="no task could be run"):
+        transfer.transfer(out=tmp_path, tasks=("flowers12",))
+    assert "flowers12 is left out: it needs flowers12-224.zip" in capsys.readouterr().err
+    with pytest.raises(InputError, match="unknown task 'digit'"):
+        transfer.transfer(out=tmp_path, tasks=("digit",))
