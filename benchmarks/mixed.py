@@ -1,0 +1,107 @@
+"""A mixed batch of eight tasks over one backbone beside one task of the same batch size.
+
+    python benchmarks/mixed.py [--model vit_small_patch16_224] [--batch 16] [--rounds 9]
+
+Prints one JSON line per method: the median over rounds of (images/s mixed / images/s single), both
+timed in the same round, and the largest difference of logits from eight separate models.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from foldtune import attach, load, load_backbone, save
+from foldtune.backbones import Backbone
+from foldtune.backbones.mixed import Mixed
+from foldtune.methods import parse
+
+TASKS = 8
+
+
+def main() -> None:
+    """Measure and print."""
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--model", default="vit_small_patch16_224")
+    options.add_argument("--batch", type=int, default=16)
+    options.add_argument("--rounds", type=int, default=9)
+    options.add_argument("--methods", nargs="+", default=("SSF", "BitFit", "LoRA(rank=8)"))
+    asked = options.parse_args()
+    backbone = load_backbone(asked.model, pretrained=asked.model == "micro")
+    images = backbone.example(asked.batch)
+    for text in asked.methods:
+        with tempfile.TemporaryDirectory() as folder:
+            files = {str(i): _tuned(backbone, text, Path(folder) / str(i), i) for i in range(TASKS)}
+            print(json.dumps(_measured(backbone, files, images, asked.rounds, text)), flush=True)
+
+
+def _tuned(backbone: Backbone, text: str, path: Path, seed: int) -> Path:
+    attachment = attach(backbone, parse(text), num_classes=10, seed=seed)
+    with torch.no_grad():
+        for parameter in attachment.parameters():
+            parameter += 0.02 * torch.randn_like(parameter)
+    save(attachment, path, {"backbone": backbone.identity()})
+    attachment.detach()
+    return path
+
+
+def _measured(
+    backbone: Backbone, files: dict[str, Path], images: Tensor, rounds: int, text: str
+) -> dict:
+    asked = [str(i % TASKS) for i in range(len(images))]
+    alone = torch.stack(list(_alone(backbone, files, images, asked)))
+    mixed = Mixed(backbone, files)
+    together = torch.stack(mixed(images, asked))
+    mixed.close()
+    single = load(files["0"], backbone)
+    seconds: list[tuple[float, float]] = []
+    for _ in range(rounds):
+        one = _timed(lambda: _forward(single.model, images))
+        single.detach()
+        mixed = Mixed(backbone, files)
+        mixed(images[:1], asked[:1])
+        many = _timed(lambda mixed=mixed: mixed(images, asked))  # type: ignore[misc]
+        mixed.close()
+        single = load(files["0"], backbone)
+        seconds.append((one, many))
+    single.detach()
+    return {
+        "benchmark": "mixed",
+        "model": backbone.name,
+        "batch": len(images),
+        "threads": torch.get_num_threads(),
+        "method": text,
+        "mixed_over_single_throughput": round(statistics.median(o / m for o, m in seconds), 3),
+        "largest_difference": float((together - alone).abs().max()),
+    }
+
+
+def _alone(backbone: Backbone, files: dict[str, Path], images: Tensor, asked: list[str]):  # type: ignore[no-untyped-def]
+    for i, task in enumerate(asked):
+        attachment = load(files[task], backbone)
+        yield _forward(attachment.model, images[i : i + 1])[0]
+        attachment.detach()
+
+
+@torch.no_grad()
+def _forward(model: torch.nn.Module, images: Tensor) -> Tensor:
+    return model.eval()(images)
+
+
+def _timed(call: Callable[[], object]) -> float:
+    call()
+    started = time.perf_counter()
+    call()
+    return time.perf_counter() - started
+
+
+if __name__ == "__main__":
+    main()
