@@ -28,7 +28,9 @@ def made(methods: int, seeds: int, images: int, classes: int) -> Panel:
     for m in range(methods):
         own = 0.5 * rng.normal(size=shared.shape).astype(np.float32)
         runs[f"method{m}"] = [
-            Member(f"method{m}", s, shared + own + 0.3 * rng.normal(size=shared.shape))
+            Member(
+                f"method{m}", s, shared + own + 0.3 * rng.standard_normal(shared.shape, np.float32)
+            )
             for s in range(seeds)
         ]
     return Panel(labels, runs)

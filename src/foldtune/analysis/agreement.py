@@ -104,9 +104,10 @@ def _sums(
 def _chance(panel: Panel, pairs: list[tuple[str, str]], draws: np.ndarray) -> np.ndarray:
     """(pairs, draws): the agreement of independent predictions with the methods' class shares."""
     size = draws.sum(1)
+    drawn = np.ascontiguousarray(draws.T)  # as the sparse product wants it: twice as fast
     shares, squares = {}, {}
     for name, found in panel.predictions.items():
-        each = [_class_shares(seed, panel.classes, draws) / size for seed in found]
+        each = [_class_shares(seed, panel.classes, drawn) / size for seed in found]
         shares[name] = np.mean(each, axis=0)  # classes draws
         squares[name] = sum((share * share).sum(0) for share in each)
     rows = []
@@ -119,14 +120,14 @@ def _chance(panel: Panel, pairs: list[tuple[str, str]], draws: np.ndarray) -> np
     return np.stack(rows)
 
 
-def _class_shares(predictions: np.ndarray, classes: int, draws: np.ndarray) -> np.ndarray:
+def _class_shares(predictions: np.ndarray, classes: int, drawn: np.ndarray) -> np.ndarray:
     """(classes, draws): how many images of each draw are predicted as each class."""
     from scipy.sparse import csr_matrix
 
     images = np.arange(len(predictions))
     ones = np.ones(len(predictions), np.float32)
     table = csr_matrix((ones, (predictions, images)), shape=(classes, len(predictions)))
-    found: np.ndarray = table @ draws.T
+    found: np.ndarray = table @ drawn
     return found
 
 

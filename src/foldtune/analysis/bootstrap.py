@@ -13,6 +13,7 @@ import numpy as np
 
 DRAWS = 500
 LEVEL = 0.95
+_DIGITS = 7  # what float32 sums over images can vouch for
 
 Estimate = dict[str, Any]
 
@@ -28,8 +29,8 @@ def resamples(images: int, draws: int = DRAWS, seed: int = 0) -> np.ndarray:
 
 def estimate(value: float, drawn: np.ndarray) -> Estimate:
     """The value with the percentile interval at 95 % of its resampled values; nan ones left out."""
-    value = float(value)
-    drawn = drawn[np.isfinite(drawn)]
+    value = round(float(value), _DIGITS) + 0.0  # no minus zero
+    drawn = np.round(drawn[np.isfinite(drawn)], _DIGITS) + 0.0
     if not np.isfinite(value) or not len(drawn):
         return {"value": value if np.isfinite(value) else None, "low": None, "high": None}
     low, high = np.quantile(drawn, ((1 - LEVEL) / 2, (1 + LEVEL) / 2))

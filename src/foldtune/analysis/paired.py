@@ -1,10 +1,9 @@
 """The methods of one study against each other on the same test images.
 
 For each pair the difference of accuracy (mean over seeds), with an interval from resampled images,
-and a two-sided bootstrap p-value, corrected over all pairs by Holm (Scandinavian Journal of
-Statistics 1979). Ranks: in each resample the methods are ranked; what comes out is each method's
-mean rank with an interval, and how often it is first. Seeds are held: the spread between seeds is
-in the leaderboard's intervals.
+and a p-value of exchangeable signs over images (`signs`), corrected over all pairs. Ranks: in each
+resample the methods are ranked; what comes out is each method's mean rank with an interval, and how
+often it is first. Seeds are held: the spread between seeds is in the leaderboard's intervals.
 """
 
 from __future__ import annotations
@@ -16,24 +15,20 @@ import numpy as np
 
 from foldtune.analysis.bootstrap import LEVEL, estimate, with_whole
 from foldtune.analysis.panel import Panel
+from foldtune.analysis.signs import holm, sign_flip_p
 
 Row = dict[str, Any]
 
 
 def differences(panel: Panel, counts: np.ndarray) -> list[Row]:
-    """One row a pair: accuracy of a minus that of b; `p` after Holm; `distinguishable`.
-
-    The smallest p there can be is 2 / (draws + 1) before the correction.
-    """
+    """One row a pair: accuracy of a minus that of b; `p` after Holm; `distinguishable`."""
     draws = with_whole(counts)
     accuracy = (panel.share_right @ draws.T) / draws.sum(1)
     pairs = list(combinations(range(len(panel.names)), 2))
     if not pairs:
         return []
     gaps = np.stack([accuracy[i] - accuracy[j] for i, j in pairs])
-    drawn = gaps[:, 1:]
-    beyond = np.minimum((drawn <= 0).sum(1), (drawn >= 0).sum(1))
-    raw = np.minimum(1.0, 2 * (beyond + 1) / (drawn.shape[1] + 1))
+    raw = np.array([sign_flip_p(_whole_differences(panel, i, j)) for i, j in pairs])
     return [
         {
             "a": panel.names[i],
@@ -64,10 +59,11 @@ def image_ranks(panel: Panel, counts: np.ndarray) -> list[Row]:
     return sorted(rows, key=lambda row: (row["rank"]["value"], row["method"]))
 
 
-def holm(p: np.ndarray) -> list[float]:
-    """Holm's corrected p-values: of the sorted, max over earlier ones of (n - i) p_i, at most 1."""
-    order = np.argsort(p, kind="stable")
-    scaled = np.asarray(p)[order] * (len(p) - np.arange(len(p)))
-    corrected = np.empty(len(p))
-    corrected[order] = np.minimum(1.0, np.maximum.accumulate(scaled))
-    return [float(value) for value in corrected]
+# -- private ---------------------------------------------------------------------------------------
+
+
+def _whole_differences(panel: Panel, i: int, j: int) -> np.ndarray:
+    """By image how many more of all pairs of seeds method i gets right than method j."""
+    a, b = (panel.right[panel.names[k]] for k in (i, j))
+    found: np.ndarray = a.sum(0) * len(b) - b.sum(0) * len(a)
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
@@ -26,7 +27,7 @@ def analyse(
     json: JSON = False,
 ) -> None:
     """Show how alike the methods of a STUDY are, what their ensembles gain, and which differences
-    are real, from its rows and logits alone.
+    are distinguishable, from its rows and logits alone.
 
     most: how many most confident predictions are compared, a number, or a share of the smallest
     pool. k: size of the ensemble of the best on validation. three: methods of the Venn counts.
@@ -40,9 +41,11 @@ def analyse(
         return
     table(_flat(told["ranking"]), ("method", "accuracy", "rank", "first"), "Ranks over images")
     unlike = [row for row in told["differences"] if row["distinguishable"]]
-    title = f"Differences of accuracy ({len(unlike)} of {len(told['differences'])} pairs real)"
+    of = f"{len(unlike)} of {len(told['differences'])} pairs distinguishable"
     table(
-        _flat(map(_verdict, told["differences"])), ("a", "b", "difference", "p", "verdict"), title
+        _flat(map(_verdict, told["differences"])),
+        ("a", "b", "difference", "p", "verdict"),
+        f"Differences of accuracy ({of})",
     )
     columns = ("a", "b", "agreement", "seeds_agreement", "given_both_wrong", "kappa")
     table(_flat(told["agreement"]), columns, "Agreement (a with itself: other seeds)")
@@ -54,9 +57,10 @@ def analyse(
             facts(found["venn"]["regions"])
     columns = ("ensemble", "rule", "accuracy", "gain_over_best", "gain_over_mean", "passes")
     table(_flat(told["ensembles"]), columns, "Ensembles (last: the control, other seeds)")
-    print(f"greedy: {told['greedy']}")
     columns = ("method", "top1", "nll", "brier", "ece", "aurc")
     table(told["calibration"], columns, "Calibration")
+    for line in told["notes"]:
+        print(line)
 
 
 @app.command
@@ -93,7 +97,7 @@ def rank(
     groups: Annotated[tuple[str, ...], _MANY] = (),
     json: JSON = False,
 ) -> None:
-    """Rank methods over several STUDIES, one a task, and say which differences are real.
+    """Rank methods over several STUDIES, one a task, and say which are distinguishable.
 
     groups: a name a study, in their order, e.g. natural natural structured.
     """
@@ -165,15 +169,19 @@ def advise(
     nearest = ", ".join(case["case"] for case in told["suggestions"][0]["cases"])
     print(f"Most like, of {told['evidence']['published_tasks']} published tasks and "
           f"{len(told['evidence']['own_studies'])} own studies: {nearest}.")  # fmt: skip
-    record, baseline = told["record"]["advice"], told["record"]["baseline"]
+    record, baseline, nested = (told["record"][k] for k in ("advice", "baseline", "nested"))
     print(
         "On the published tasks, each left out in turn, this advice lost "
         f"{record['one']['value']:.2f} points to the best method with one suggestion and "
-        f"{record['three']['value']:.2f} with the best of three; always the best on average "
-        f"{baseline['one']['value']:.2f} and {baseline['three']['value']:.2f}."
+        f"{record['three']['value']:.2f} with the best of three ({nested['one']['value']:.2f} and "
+        f"{nested['three']['value']:.2f} where its feature is chosen without the task); always "
+        f"the best on average {baseline['one']['value']:.2f} and {baseline['three']['value']:.2f}."
     )
     for line in told["cautions"]:
         print(line)
+    quoted = [shlex.quote(row["name"]) for row in told["suggestions"]]
+    print(f"Next: foldtune compare {shlex.quote(data)} --model {shlex.quote(model)} --methods "
+          f"{' '.join(quoted)} --out DIR")  # fmt: skip
 
 
 # -- private ---------------------------------------------------------------------------------------
@@ -216,7 +224,7 @@ def _show_check(check: Row) -> None:
 
 
 def _verdict(row: Row) -> Row:
-    return row | {"verdict": "real" if row["distinguishable"] else "not distinguishable"}
+    return row | {"verdict": ("" if row["distinguishable"] else "not ") + "distinguishable"}
 
 
 def _flat(rows: Iterable[Row]) -> list[Row]:

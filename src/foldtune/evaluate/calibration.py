@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from foldtune.evaluate.accuracy import check_logits
+from foldtune.torchvision_ops import declare_missing_operators
 
 BINS = 15
 
@@ -27,7 +28,8 @@ def calibration(logits: Tensor, labels: Tensor) -> Iterator[tuple[str, float]]:
     yield "nll", F.cross_entropy(logits, labels).item()
     wrong = probabilities - F.one_hot(labels, logits.shape[1])
     yield "brier", wrong.square().sum(1).mean().item()
-    # Imported here: torchmetrics takes 2.6 s to import (1.8).
+    # Imported here: torchmetrics takes 2.6 s to import (1.8), and it imports torchvision.
+    declare_missing_operators()
     from torchmetrics.functional.classification import multiclass_calibration_error
 
     error = multiclass_calibration_error(probabilities, labels, logits.shape[1], n_bins=BINS)

@@ -48,6 +48,7 @@ def analyse(
         "methods": {name: len(group) for name, group in panel.runs.items()},
         "order_on_validation": list(found.order),
         "draws": draws,
+        "notes": _notes(found),
         "ranking": image_ranks(panel, counts),
         "differences": differences(panel, counts),
         "agreement": agreement(panel, counts),
@@ -57,10 +58,6 @@ def analyse(
             for name, right in (("right", True), ("wrong", False))
         },
         "ensembles": ensembles(panel, choices(found, k), counts),
-        "greedy": "chosen on the validation logits of each method's chosen trial, which did not "
-        "train on validation; its members are the final runs, which did"
-        if found.validation
-        else "left out: the chosen trials kept no validation logits",
         "calibration": [_calibration(panel, name) for name in panel.names],
     }
 
@@ -79,6 +76,25 @@ def choices(found: Predictions, k: int | None = None) -> list[Choice]:
         )
         made.append(Choice("greedy", weights, "validation logits of the chosen trials"))
     return made
+
+
+def _notes(found: Predictions) -> list[str]:
+    """What a reader must know of the figures."""
+    said = ["Intervals cover other test images with the same trained models, at 95 %."]
+    single = [name for name, group in found.panel.runs.items() if len(group) < 2]
+    if single:
+        said.append(
+            f"Without a control, having one seed: {', '.join(single)}; compare again with more "
+            "--seeds to know what seeds alone differ by."
+        )
+    if found.validation_labels is None:
+        said.append("No greedy ensemble: the chosen trials kept no validation logits.")
+    else:
+        said.append(
+            "The greedy ensemble is chosen on the validation logits of the chosen trials, which "
+            "did not train on validation; its members are the final runs, which did."
+        )
+    return said
 
 
 def _validated(found: Predictions) -> bool:
