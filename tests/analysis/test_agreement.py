@@ -150,6 +150,13 @@ def test_equal_methods_are_not_distinguishable_and_unequal_ones_are():
     assert ranks["D"]["first"] == 0
 
 
+def test_one_run_alone_has_no_pairs():
+    panel, counts = made(methods=1, seeds=1), resamples(200, 20)
+    assert agreement(panel, counts) == differences(panel, counts) == []
+    assert overlaps(confident_sets(panel, 5, right=True)[1], counts) == []
+    assert oracle(panel, counts)["members"] is None
+
+
 def test_many_pairs_can_still_be_told_apart():
     # A p-value of resamples could not pass Holm's correction here: 2 / 201 times 28 pairs.
     panel = made(methods=8, images=300)

@@ -30,6 +30,8 @@ def agreement(panel: Panel, counts: np.ndarray) -> list[Row]:
     """
     draws = with_whole(counts)
     pairs = _pairs(panel)
+    if not pairs:
+        return []
     same, wrong_same, wrong = _sums(panel, pairs, draws)
     chance = _chance(panel, pairs, draws)
     size = draws.sum(1)

@@ -165,7 +165,9 @@ def advise(
         return
     columns = ("method", "lr", "weight_decay", "expected_shortfall", "support")
     table(told["suggestions"], columns, "Try first")
-    facts({"sure": told["sure"]} | _flat([told["look"]])[0])
+    seen = dict(told["look"])
+    seen |= {f"images_per_class, {k}": v for k, v in seen.pop("images_per_class").items()}
+    facts({"sure": told["sure"]} | seen)
     nearest = ", ".join(case["case"] for case in told["suggestions"][0]["cases"])
     print(f"Most like, of {told['evidence']['published_tasks']} published tasks and "
           f"{len(told['evidence']['own_studies'])} own studies: {nearest}.")  # fmt: skip
