@@ -5,7 +5,7 @@ import pytest
 import torch
 from sklearn.metrics import brier_score_loss, log_loss
 
-from foldtune.evaluate.calibration import calibration
+from foldtune.evaluate.calibration import calibration, risk_coverage
 
 
 def values(probabilities, labels):
@@ -14,12 +14,17 @@ def values(probabilities, labels):
 
 
 def test_a_sure_and_right_model_is_perfect():
-    assert values([[1.0, 0.0], [0.0, 1.0]], [0, 1]) == {"nll": 0.0, "brier": 0.0, "ece": 0.0}
+    assert values([[1.0, 0.0], [0.0, 1.0]], [0, 1]) == {
+        "nll": 0.0,
+        "brier": 0.0,
+        "ece": 0.0,
+        "aurc": 0.0,
+    }
 
 
 def test_a_sure_and_wrong_model_is_as_bad_as_can_be():
     found = values([[1.0, 0.0], [1.0, 0.0]], [1, 1])
-    assert found == {"nll": math.inf, "brier": 2.0, "ece": 1.0}
+    assert found == {"nll": math.inf, "brier": 2.0, "ece": 1.0, "aurc": 1.0}
 
 
 def test_calibration_error_by_hand():
@@ -46,3 +51,18 @@ def test_agrees_with_scikit_learn():
     assert found["nll"] == pytest.approx(log_loss(labels, probabilities, labels=range(4)))
     brier = brier_score_loss(labels, probabilities, labels=range(4), scale_by_half=False)
     assert found["brier"] == pytest.approx(brier)
+
+
+def test_risk_coverage_is_the_error_among_the_surest():
+    # Confidences 0.9, 0.8, 0.7, 0.6; the second and the fourth are wrong.
+    shares = torch.tensor([[0.9, 0.1], [0.2, 0.8], [0.7, 0.3], [0.4, 0.6]])
+    found = risk_coverage(shares.log(), torch.tensor([0, 0, 0, 0]))
+    assert found.tolist() == pytest.approx([0, 1 / 2, 1 / 3, 2 / 4])
+    assert dict(calibration(shares.log(), torch.zeros(4).long()))["aurc"] == pytest.approx(1 / 3)
+
+
+def test_risk_coverage_does_not_depend_on_the_order_of_equal_confidences():
+    logits = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]])
+    labels = torch.tensor([0, 0, 0])
+    a, b = (risk_coverage(logits[order], labels) for order in ([0, 1, 2], [1, 0, 2]))
+    assert a.tolist() == b.tolist() == pytest.approx([1 / 3] * 3)

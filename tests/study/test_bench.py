@@ -9,7 +9,8 @@ from safetensors.torch import load_file
 from foldtune.backbones import load_backbone
 from foldtune.core.tuningfile import hash_tensors, read
 from foldtune.methods import SSF, Full, LinearProbe, LoRA
-from foldtune.study.bench import CHECKPOINT, LOGITS, TUNING, Bench
+from foldtune.study.bench import CHECKPOINT, TUNING, Bench
+from foldtune.study.logits import LOGITS, VALIDATION, read_logits
 
 
 def run_of(bench, method, recipe, stage="final", head="probe", seed=0):
@@ -79,6 +80,13 @@ def test_trials_watch_validation_and_never_read_the_test_split(bench, recipe, tm
     assert "test_accuracy" not in row
     assert row["val_best_accuracy"] >= row["val_accuracy"] == row["curve"][-1]["val_accuracy"]
     assert not (tmp_path / TUNING).exists()
+
+
+def test_a_trial_keeps_the_logits_behind_its_validation_accuracy(bench, recipe, tmp_path):
+    row = bench.execute(run_of(bench, SSF(), recipe, stage="trial"), tmp_path)
+    kept = read_logits(tmp_path / VALIDATION)
+    assert kept.rows.tolist() == bench.data.split("val").tolist()
+    assert row["val_accuracy"] == (kept.logits.argmax(1) == kept.labels).mean()
 
 
 def test_finals_train_on_train_and_validation_and_read_the_test_split_once(bench, recipe, tmp_path):

@@ -125,18 +125,24 @@ def diverged(row: Row) -> bool:
     return str(row["verdict"]).startswith("diverged")
 
 
-def _entry(label: str, rows: list[Row]) -> Row:
-    trials = [row for row in rows if row["stage"] == "trial"]
+def chosen_runs(rows: list[Row]) -> tuple[Row, list[Row]]:
+    """Of one label's rows the chosen trial (of a study without tuning, the first final run), and
+    the tested final runs of its configuration, one a seed."""
     finals = [row for row in rows if row["stage"] == "final"]
-    # A study without tuning has no trials: its one configuration is that of its final runs.
+    trials = [row for row in rows if row["stage"] == "trial"]
     chosen = chosen_trial(trials) or next(iter(finals or trials))
-    tested = [
+    return chosen, [
         row
         for row in finals
         if _configuration(row) == _configuration(chosen)
         and finished(row)
         and row.get("test_accuracy") is not None
     ]
+
+
+def _entry(label: str, rows: list[Row]) -> Row:
+    trials = [row for row in rows if row["stage"] == "trial"]
+    chosen, tested = chosen_runs(rows)
     validated = chosen["stage"] == "trial" and finished(chosen)
     return {
         "label": label,

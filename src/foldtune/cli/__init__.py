@@ -7,6 +7,7 @@ import sys
 
 from foldtune.cli import (  # noqa: F401  (importing a verb declares it)
     adapters,
+    analysis,
     costs,
     models,
     studies,

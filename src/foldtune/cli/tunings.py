@@ -81,9 +81,17 @@ def evaluate(
     reading: DataOptions = DATA,
     json: JSON = False,
 ) -> None:
-    """Judge a TUNING on a split of DATA (train, val, test or all)."""
-    from foldtune.study.tunings import evaluate_tuning, opened
+    """Judge a TUNING, or a saved ensemble, on a split of DATA (train, val, test or all)."""
+    from foldtune.study.ensembles import evaluate_ensemble, is_ensemble, open_ensemble
+    from foldtune.study.tunings import backbone_for, evaluate_tuning, opened
 
+    if is_ensemble(tuning):
+        ensemble = open_ensemble(tuning)
+        backbone, header = backbone_for(ensemble.header, weights), ensemble.header
+        images = reading.load(data, backbone, header.get("data", {}).get("seed") or 0)
+        told = evaluate_ensemble(ensemble, backbone, images, split)
+        emit(told) if json else facts(told)
+        return
     attachment, backbone, header = opened(tuning, weights)
     images = reading.load(data, backbone, header.get("data", {}).get("seed") or 0)
     told = evaluate_tuning(attachment, backbone, images, header["classes"], split)
@@ -94,11 +102,15 @@ def evaluate(
 def predict(
     tuning: Path, images: list[Path], /, *, weights: Path | None = None, json: JSON = False
 ) -> None:
-    """Name the class of each of IMAGES with a TUNING."""
+    """Name the class of each of IMAGES with a TUNING, or with a saved ensemble."""
+    from foldtune.study.ensembles import is_ensemble, predict_with_ensemble
     from foldtune.study.tunings import opened, predict_images
 
-    attachment, backbone, header = opened(tuning, weights)
-    told = list(predict_images(attachment.model, backbone, images, header["classes"]))
+    if is_ensemble(tuning):
+        told = list(predict_with_ensemble(tuning, images, weights))
+    else:
+        attachment, backbone, header = opened(tuning, weights)
+        told = list(predict_images(attachment.model, backbone, images, header["classes"]))
     emit(told) if json else table(told, ("image", "class", "probability"))
 
 

@@ -19,7 +19,7 @@ from foldtune.core.attach import attach
 from foldtune.core.attachment import CONTAINER, Attachment
 from foldtune.core.head import find_head
 from foldtune.core.method import Method, written_out
-from foldtune.core.tuningfile import save, write_tensors
+from foldtune.core.tuningfile import save
 from foldtune.data import ImageData
 from foldtune.data.augment import augment, to_float
 from foldtune.errors import InputError
@@ -27,12 +27,13 @@ from foldtune.evaluate.accuracy import accuracy
 from foldtune.evaluate.calibration import calibration
 from foldtune.evaluate.predict import predict_logits
 from foldtune.methods.catalogue import parse
+from foldtune.study.logits import LOGITS, keep_validation, write_logits
 from foldtune.study.run import Run
 from foldtune.training.loop import Outcome, Prepare, train
 from foldtune.training.probe import classifier_inputs, solve_probe
 from foldtune.training.recipe import Recipe
 
-TUNING, LOGITS, CHECKPOINT = "tuning.safetensors", "logits.safetensors", "checkpoint.safetensors"
+TUNING, CHECKPOINT = "tuning.safetensors", "checkpoint.safetensors"
 
 
 class Bench:
@@ -117,6 +118,8 @@ class Bench:
 
         def validate(epoch: int) -> dict:
             logits = predict_logits(model, inputs, watched, prepare, precision=recipe.precision)
+            if folder is not None and epoch == recipe.epochs:
+                keep_validation(logits, data.labels[watched], watched, folder)
             right = logits.argmax(1).numpy() == data.labels[watched]
             return {"val_accuracy": float(right.mean())}
 
@@ -166,8 +169,7 @@ class Bench:
         labels = torch.from_numpy(self.data.labels[rows])
         metrics = dict(accuracy(logits, labels)) | dict(calibration(logits, labels))
         if folder is not None:
-            stored = {"logits": logits, "labels": labels, "rows": torch.from_numpy(rows)}
-            write_tensors(stored, folder / LOGITS, {})
+            write_logits(logits, self.data.labels[rows], rows, folder / LOGITS)
             self.save(attachment, folder / TUNING, run, outcome)
         return {
             "test_accuracy": metrics.pop("top1"),

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from foldtune.backbones import Backbone, load_backbone
 from foldtune.backbones.tuning import backbone_of, load
@@ -88,6 +88,13 @@ def evaluate_tuning(
 ) -> dict[str, Any]:
     """Accuracy and calibration on one split ("all": every image). Raises InputError where the
     data has other classes than the tuning."""
+    rows = rows_to_judge(data, classes, split)
+    logits = predict_logits(attachment.model, data.pixels, rows, prepare_for(backbone))
+    return judged(logits, data, rows, split)
+
+
+def rows_to_judge(data: ImageData, classes: Sequence[str], split: str) -> np.ndarray:
+    """The images of a split, where the data has these classes."""
     if list(classes) != list(data.classes):
         strange = next((c for c in data.classes if c not in classes), None)
         first = strange or next((c for c in classes if c not in data.classes), "their order")
@@ -98,7 +105,10 @@ def evaluate_tuning(
     rows = data.split(*data.splits) if split == "all" else data.split(split)
     if not len(rows):
         raise InputError(f"{data.name} has no images in its split {split}")
-    logits = predict_logits(attachment.model, data.pixels, rows, prepare_for(backbone))
+    return rows
+
+
+def judged(logits: Tensor, data: ImageData, rows: np.ndarray, split: str) -> dict[str, Any]:
     labels = torch.from_numpy(data.labels[rows])
     metrics = dict(accuracy(logits, labels)) | dict(calibration(logits, labels))
     return {"split": split, "images": len(rows), **metrics}
@@ -111,11 +121,22 @@ def predict_images(
 
     Raises InputError naming the first file that is missing or no image, before any prediction.
     """
+    pixels = decoded(paths, backbone)
+    logits = predict_logits(model, pixels, np.arange(len(paths)), prepare_for(backbone))
+    yield from named(paths, logits.softmax(1), classes)
+
+
+def decoded(paths: Sequence[Path], backbone: Backbone) -> np.ndarray:
+    """Image files as the backbone's pixels, (images, size, size, 3) uint8."""
     transform = backbone.transform
     fit = Fit(transform.size, transform.resize, transform.interpolation)
-    pixels = np.stack([_decoded(path, fit) for path in paths])
-    logits = predict_logits(model, pixels, np.arange(len(paths)), prepare_for(backbone))
-    shares = logits.softmax(1)
+    return np.stack([_decoded(path, fit) for path in paths])
+
+
+def named(
+    paths: Sequence[Path], shares: Tensor, classes: Sequence[str]
+) -> Iterator[dict[str, Any]]:
+    """Each path with its most likely class of probabilities (images, classes)."""
     for path, share in zip(paths, shares, strict=True):
         best = int(share.argmax())
         yield {"image": str(path), "class": classes[best], "probability": float(share[best])}
@@ -124,15 +145,24 @@ def predict_images(
 def opened(path: Path, weights: Path | None = None) -> tuple[Attachment, Backbone, dict[str, Any]]:
     """A tuning on its backbone, the backbone, and the header. weights: the file that the backbone
     was loaded from, where it is not a published one."""
+    header = header_of(path)
+    backbone = backbone_for(header, weights)
+    return load(path, backbone), backbone, header
+
+
+def header_of(path: Path) -> dict[str, Any]:
+    """The header of a tuning, with names for its classes."""
     header, _ = read(path)
     header.setdefault("classes", [str(i) for i in range(header["num_classes"])])
+    return header
+
+
+def backbone_for(header: dict[str, Any], weights: Path | None = None) -> Backbone:
+    """The backbone that a header names, from the given weights file or as it says."""
     if weights is None:
-        backbone = backbone_of(header)
-    else:
-        facts = header["backbone"]
-        size = facts["transform"]["size"]
-        backbone = load_backbone(facts["name"], weights=weights, size=size)
-    return load(path, backbone), backbone, header
+        return backbone_of(header)
+    facts = header["backbone"]
+    return load_backbone(facts["name"], weights=weights, size=facts["transform"]["size"])
 
 
 def _decoded(path: Path, fit: Fit) -> np.ndarray:

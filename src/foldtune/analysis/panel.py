@@ -1,0 +1,95 @@
+"""What several methods, each with one or more seeds, said about the same test images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from foldtune.errors import InputError
+
+
+@dataclass(frozen=True, eq=False)
+class Member:
+    """The logits (images, classes) of one final run, and what follows from them."""
+
+    label: str
+    seed: int
+    logits: np.ndarray
+    run: str = ""
+    trainable: int = 0
+
+    @cached_property
+    def probabilities(self) -> np.ndarray:
+        """softmax(logits), (images, classes) float32."""
+        shifted = np.asarray(self.logits, dtype=np.float32)
+        shifted = shifted - shifted.max(1, keepdims=True)
+        np.exp(shifted, out=shifted)
+        shifted /= shifted.sum(1, keepdims=True)
+        return shifted
+
+    @cached_property
+    def predictions(self) -> np.ndarray:
+        """The class with the largest logit, (images,); the first of equal ones."""
+        found: np.ndarray = self.logits.argmax(1)
+        return found
+
+    @cached_property
+    def confidence(self) -> np.ndarray:
+        """The largest probability, (images,)."""
+        found: np.ndarray = self.probabilities.max(1)
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class Panel:
+    """labels: (images,); runs: each method's members, one a seed, over these images in order."""
+
+    labels: np.ndarray
+    runs: Mapping[str, Sequence[Member]]
+
+    def __post_init__(self) -> None:
+        if not self.runs or not len(self.labels):
+            raise InputError(
+                "an analysis needs at least one method with a final run on test images"
+            )
+        classes = {member.logits.shape[1:] for member in self.members}
+        for member in self.members:
+            if member.logits.shape[:1] != self.labels.shape or len(classes) > 1:
+                raise InputError(
+                    f"{member.label} (seed {member.seed}) has logits {member.logits.shape} for "
+                    f"{len(self.labels)} images; all members need the same images and classes"
+                )
+            if not np.isfinite(member.logits).all():
+                raise InputError(
+                    f"{member.label} (seed {member.seed}) has logits that are no number"
+                )
+
+    @cached_property
+    def members(self) -> tuple[Member, ...]:
+        return tuple(member for group in self.runs.values() for member in group)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self.runs)
+
+    @cached_property
+    def classes(self) -> int:
+        return int(self.members[0].logits.shape[1])
+
+    @cached_property
+    def predictions(self) -> dict[str, np.ndarray]:
+        """For each method (seeds, images)."""
+        return {n: np.stack([m.predictions for m in group]) for n, group in self.runs.items()}
+
+    @cached_property
+    def right(self) -> dict[str, np.ndarray]:
+        """For each method whether each seed is right about each image, (seeds, images) bool."""
+        return {name: found == self.labels for name, found in self.predictions.items()}
+
+    @cached_property
+    def share_right(self) -> np.ndarray:
+        """(methods, images): the share of a method's seeds that is right about an image."""
+        return np.stack([found.mean(0) for found in self.right.values()]).astype(np.float32)

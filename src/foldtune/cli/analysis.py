@@ -1,0 +1,244 @@
+"""Verbs about what finished studies tell: analyse, ensemble, rank, reference, advise."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from foldtune.cli.app import DATA, JSON, MODEL, DataOptions, ModelOptions, app
+from foldtune.console import emit, facts, table
+
+_MANY = Parameter(consume_multiple=True)
+Row = dict[str, Any]
+
+
+@app.command
+def analyse(
+    study: Path,
+    *,
+    most: float = 0.5,
+    k: int = 3,
+    three: Annotated[tuple[str, ...], _MANY] = (),
+    draws: int = 500,
+    json: JSON = False,
+) -> None:
+    """Show how alike the methods of a STUDY are, what their ensembles gain, and which differences
+    are distinguishable, from its rows and logits alone.
+
+    most: how many most confident predictions are compared, a number, or a share of the smallest
+    pool. k: size of the ensemble of the best on validation. three: methods of the Venn counts.
+    draws: resamples of the test images behind the intervals.
+    """
+    from foldtune.study.analyses import analyse as run
+
+    told = run(study, most=most, k=k, three=three, draws=draws)
+    if json:
+        emit(told)
+        return
+    table(_flat(told["ranking"]), ("method", "accuracy", "rank", "first"), "Ranks over images")
+    unlike = [row for row in told["differences"] if row["distinguishable"]]
+    of = f"{len(unlike)} of {len(told['differences'])} pairs distinguishable"
+    table(
+        _flat(map(_verdict, told["differences"])),
+        ("a", "b", "difference", "p", "verdict"),
+        f"Differences of accuracy ({of})",
+    )
+    columns = ("a", "b", "agreement", "seeds_agreement", "given_both_wrong", "kappa")
+    table(_flat(told["agreement"]), columns, "Agreement (a with itself: other seeds)")
+    facts(_flat([told["oracle"]])[0])
+    for side, found in told["confident"].items():
+        title = f"Overlap of the {found['k']} most confident {side} predictions"
+        table(_flat(found["pairs"]), ("a", "b", "jaccard"), title)
+        if found["venn"]:
+            facts(found["venn"]["regions"])
+    columns = ("ensemble", "rule", "accuracy", "gain_over_best", "gain_over_mean", "passes")
+    table(_flat(told["ensembles"]), columns, "Ensembles (last: the control, other seeds)")
+    columns = ("method", "top1", "nll", "brier", "ece", "aurc")
+    table(told["calibration"], columns, "Calibration")
+    for line in told["notes"]:
+        print(line)
+
+
+@app.command
+def ensemble(
+    study: Path,
+    *,
+    out: Path,
+    select: str = "all",
+    rule: str = "probabilities",
+    k: int = 3,
+    seed: int | None = None,
+    json: JSON = False,
+) -> None:
+    """Save an ensemble of a STUDY's tunings to the folder OUT, which eval and predict take.
+
+    select: all methods; the best K on validation; greedy on validation; or seeds, all those of the
+    winner. rule: logits or probabilities (means), or vote. seed: which final runs.
+    """
+    from foldtune.study.ensembles import save_ensemble
+
+    told = save_ensemble(study, out, select=select, rule=rule, k=k, seed=seed)
+    if json:
+        emit(told)
+        return
+    table(told["members"], ("file", "label", "seed", "weight"))
+    facts({"saved": str(out)} | {k: v for k, v in told.items() if k not in ("members", "format")})
+
+
+@app.command
+def rank(
+    studies: Annotated[list[Path], _MANY],
+    /,
+    *,
+    groups: Annotated[tuple[str, ...], _MANY] = (),
+    json: JSON = False,
+) -> None:
+    """Rank methods over several STUDIES, one a task, and say which are distinguishable.
+
+    groups: a name a study, in their order, e.g. natural natural structured.
+    """
+    from foldtune.analysis.ranks import rank as run
+    from foldtune.study.ranks import read_scores
+
+    scores, left_out = read_scores(studies, groups)
+    told = run(scores) | {"left_out": left_out}
+    if json:
+        emit(told)
+        return
+    _show_ranking(told)
+    for study, labels in left_out.items():
+        print(f"not in every study, left out of {study}: {', '.join(labels)}")
+
+
+@app.command
+def reference(name: str = "vtab", *, json: JSON = False) -> None:
+    """Run the published tables (vtab) through ranking and advice, or show many-shot."""
+    from foldtune.analysis import reference as published
+    from foldtune.analysis.advice_check import check_advice
+    from foldtune.analysis.ranks import rank as run
+    from foldtune.errors import unknown
+
+    if name not in ("vtab", "many-shot"):
+        raise unknown("reference", name, ("vtab", "many-shot"))
+    if name == "many-shot":
+        rows = published.many_shot()
+        emit(rows) if json else table(rows, tuple(rows[0]))
+        return
+    told = {
+        f"{epoch}_epoch": run(published.vtab(epoch)) | {"advice": check_advice(epoch)}
+        for epoch in published.EPOCHS
+    }
+    if json:
+        emit(told)
+        return
+    for epoch, found in told.items():
+        print(f"== {epoch.replace('_', ' ')} ==")
+        _show_ranking(found)
+        _show_check(found["advice"])
+
+
+@app.command
+def advise(
+    data: str,
+    *,
+    model: str = "micro",
+    studies: Annotated[tuple[Path, ...], _MANY] = (),
+    size: Annotated[int, Parameter(name="--suggestions")] = 3,
+    seed: int = 0,
+    options: ModelOptions = MODEL,
+    reading: DataOptions = DATA,
+    json: JSON = False,
+) -> None:
+    """Suggest which methods to try first on DATA with MODEL, after a quick look at frozen features
+    and from published tables and your own STUDIES.
+    """
+    from foldtune.study.advise import advise as run
+
+    backbone = options.load(model)
+    told = run(reading.load(data, backbone, seed), backbone, studies=studies, size=size, seed=seed)
+    if json:
+        emit(told)
+        return
+    columns = ("method", "lr", "weight_decay", "expected_shortfall", "support")
+    table(told["suggestions"], columns, "Try first")
+    seen = dict(told["look"])
+    seen |= {f"images_per_class, {k}": v for k, v in seen.pop("images_per_class").items()}
+    facts({"sure": told["sure"]} | seen)
+    nearest = ", ".join(case["case"] for case in told["suggestions"][0]["cases"])
+    print(f"Most like, of {told['evidence']['published_tasks']} published tasks and "
+          f"{len(told['evidence']['own_studies'])} own studies: {nearest}.")  # fmt: skip
+    record, baseline, nested = (told["record"][k] for k in ("advice", "baseline", "nested"))
+    print(
+        "On the published tasks, each left out in turn, this advice lost "
+        f"{record['one']['value']:.2f} points to the best method with one suggestion and "
+        f"{record['three']['value']:.2f} with the best of three ({nested['one']['value']:.2f} and "
+        f"{nested['three']['value']:.2f} where its feature is chosen without the task); always "
+        f"the best on average {baseline['one']['value']:.2f} and {baseline['three']['value']:.2f}."
+    )
+    for line in told["cautions"]:
+        print(line)
+    quoted = [shlex.quote(row["name"]) for row in told["suggestions"]]
+    print(f"Next: foldtune compare {shlex.quote(data)} --model {shlex.quote(model)} --methods "
+          f"{' '.join(quoted)} --out DIR")  # fmt: skip
+
+
+# -- private ---------------------------------------------------------------------------------------
+
+
+def _show_ranking(told: Row) -> None:
+    for name, rows in {"all tasks": told["overall"], **told["groups"]}.items():
+        lines = [r | {"places": " ".join(map(str, r["frequency"]))} for r in rows]
+        table(_flat(lines), ("method", "score", "rank", "places"), f"Mean rank, {name}")
+    if told["friedman"]:
+        differ = "differ" if told["friedman"]["differ"] else "are not distinguishable"
+        print(
+            f"Friedman (Iman-Davenport): p = {told['friedman']['f_p']:.2g}, the methods {differ}."
+        )
+    critical = told["nemenyi"]["critical_difference"]
+    if critical is not None:
+        print(f"Nemenyi: mean ranks closer than {critical:.2f} are not distinguishable:")
+    for clique in told["nemenyi"]["cliques"]:
+        print(f"  {', '.join(clique)}")
+    unlike = [row for row in told["pairs"] if row["distinguishable"]]
+    print(f"Wilcoxon with Holm: {len(unlike)} of {len(told['pairs'])} pairs are distinguishable.")
+    columns = ("a", "b", "median_difference", "wins", "losses", "p")
+    if unlike:
+        table(unlike, columns)
+    if told["between_groups"]:
+        table(told["between_groups"], ("a", "b", "tau", "p"), "Kendall's tau between groups")
+
+
+def _show_check(check: Row) -> None:
+    rows = [
+        {"regret": name, **check[key]}
+        for name, key in (
+            ("always the best on average", "baseline"),
+            ("advice", "advice"),
+            ("advice, feature chosen without the task", "nested"),
+        )
+    ]
+    title = f"Points lost to the best method, each of {check['tasks']} tasks left out in turn"
+    table(_flat(rows), ("regret", "one", "three"), title)
+
+
+def _verdict(row: Row) -> Row:
+    return row | {"verdict": ("" if row["distinguishable"] else "not ") + "distinguishable"}
+
+
+def _flat(rows: Iterable[Row]) -> list[Row]:
+    """Rows with each estimate as `value [low, high]`."""
+    return [{key: _estimated(value) for key, value in row.items()} for row in rows]
+
+
+def _estimated(value: Any) -> Any:
+    if not isinstance(value, dict) or "value" not in value:
+        return value
+    if value["value"] is None:
+        return None
+    if value["low"] is None:
+        return f"{value['value']:.4g}"
+    return f"{value['value']:.4g} [{value['low']:.4g}, {value['high']:.4g}]"

@@ -1,0 +1,187 @@
+"""Advice on which methods to try first on some data, and on what evidence."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from foldtune.analysis.advice import Case, published_cases, suggest
+from foldtune.analysis.advice_check import check_advice
+from foldtune.analysis.ranking import leaderboard
+from foldtune.analysis.reference import above_chance
+from foldtune.backbones import Backbone
+from foldtune.core.attach import attach
+from foldtune.core.method import LogRange, settings
+from foldtune.data import ImageData
+from foldtune.errors import InputError
+from foldtune.methods.catalogue import catalogue, parse
+from foldtune.study.look import look
+from foldtune.study.store import Store
+
+_PROBE = "LinearProbe"
+# VTAB-1K has 1,000 training images a task; far beyond, the published tables say little.
+_MANY = 5000
+
+Row = dict[str, Any]
+
+
+def advise(
+    data: ImageData,
+    backbone: Backbone,
+    *,
+    studies: Sequence[Path] = (),
+    size: int = 3,
+    seed: int = 0,
+) -> Row:
+    """One to `size` methods to try first, with starting settings, and how sure that is.
+
+    studies: folders of the user's own, which count as further tasks where they have a LinearProbe.
+    Methods that the backbone cannot take are left out and named. Raises InputError as `look` does.
+    """
+    seen = look(data, backbone, seed)
+    own, unused = study_cases(studies)
+    cases = [*published_cases(), *own]
+    suggestions, refused = _possible(cases, seen, backbone, size)
+    check = check_advice("last")
+    return {
+        "data": data.name,
+        "backbone": backbone.name,
+        "look": seen,
+        "suggestions": [_spelled(row) for row in suggestions],
+        "sure": sureness(suggestions),
+        "evidence": {
+            "published_tasks": len(cases) - len(own),
+            "own_studies": [case.name for case in own],
+            "unused_studies": unused,
+            "refused_methods": refused,
+        },
+        "cautions": cautions(seen, backbone, cases),
+        "record": {name: check[name] for name in ("advice", "baseline", "nested")},
+    }
+
+
+def study_cases(folders: Sequence[Path]) -> tuple[list[Case], dict[str, str]]:
+    """The studies as evidence; those that cannot serve, with the reason."""
+    cases, unused = [], {}
+    for folder in folders:
+        rows = Store(folder).rows()
+        if not rows:
+            raise InputError(f"{folder} has no finished run (no rows.jsonl, or an empty one)")
+        tested: dict[str, Row] = {}
+        for entry in leaderboard(rows):  # best first, so the first of a name stays
+            name = str(entry["method"]).partition("(")[0]
+            if entry["test_accuracy"] is not None and "+" not in entry["method"]:
+                tested.setdefault(name, entry)
+        if _PROBE not in tested or len(tested) < 2:
+            unused[str(folder)] = f"has no test figure of {_PROBE} and of another method"
+            continue
+        best = max(entry["test_accuracy"] for entry in tested.values())
+        cases.append(
+            Case(
+                str(folder),
+                above_chance(tested[_PROBE]["test_accuracy"], rows[0]["classes"]),
+                {n: 100 * (best - e["test_accuracy"]) for n, e in tested.items()},
+                {n: _settings_of(e) for n, e in tested.items()},
+                "own study",
+            )
+        )
+    return cases, unused
+
+
+def sureness(suggestions: Sequence[Row]) -> str:
+    """In words, from the support of the first suggestion and of all of them together."""
+    first, together = suggestions[0]["support"], sum(row["support"] for row in suggestions)
+    if first >= 0.8:
+        return "fairly sure of the first"
+    if first >= 0.5:
+        return "leaning to the first; try the others where a point matters"
+    if together >= 0.7 and len(suggestions) > 1:
+        return "not sure which of these; one of them is likely near the best"
+    return "unsure: the evidence does not part the methods; compare them on your data"
+
+
+def cautions(seen: Row, backbone: Backbone, cases: Sequence[Case]) -> list[str]:
+    """What the evidence does not cover in this case."""
+    said = []
+    qualities = [case.quality for case in cases]
+    if not backbone.pretrained:
+        said.append("The backbone has random weights; all evidence is from pre-trained ones.")
+    if not backbone.name.startswith("vit_base_patch16_224"):
+        said.append(
+            f"The published figures are of ViT-B/16 (ImageNet-21k), not of {backbone.name}."
+        )
+    if not min(qualities) <= seen["quality"] <= max(qualities):
+        said.append(
+            "The frozen features are "
+            + ("worse" if seen["quality"] < min(qualities) else "better")
+            + " on this data than on every task of the evidence."
+        )
+    if seen["images"] > _MANY:
+        said.append(
+            f"{seen['images']:,} images to train on are many more than the 1,000 of the published "
+            "tasks; with many, Full comes close to the small methods or passes them "
+            "(foldtune reference many-shot)."
+        )
+    if seen["largest_class"] > 2 / seen["classes"]:
+        said.append(
+            f"The classes are uneven (the largest is {seen['largest_class']:.0%}), so accuracy "
+            "above chance is overstated."
+        )
+    return said
+
+
+# -- private ---------------------------------------------------------------------------------------
+
+
+def _possible(
+    cases: Sequence[Case], seen: Row, backbone: Backbone, size: int
+) -> tuple[list[Row], dict[str, str]]:
+    """The suggestions that can be attached to the backbone, and why others cannot."""
+    known = catalogue()
+    names = list(dict.fromkeys(n for case in cases for n in case.shortfall if n in known))
+    refused: dict[str, str] = {}
+    while True:
+        allowed = [name for name in names if name not in refused]
+        rows = suggest(
+            cases, seen["quality"], variance=seen["variance"], methods=allowed, size=size
+        )
+        failed = {r["method"]: _refusal(r["method"], backbone) for r in rows}
+        failed = {name: why for name, why in failed.items() if why}
+        if not failed:
+            return rows, refused
+        refused |= failed
+
+
+def _refusal(name: str, backbone: Backbone) -> str:
+    try:
+        attach(backbone, catalogue()[name](), num_classes=2, seed=0).detach()
+    except InputError as error:
+        return str(error)
+    return ""
+
+
+def _spelled(row: Row) -> Row:
+    """The suggestion with its settings as a method to write on the command line, and a recipe
+    within the range that the method's own search allows."""
+    method = catalogue()[row["method"]]
+    defaults = {f.name: f.default for f in dataclasses.fields(method)}  # type: ignore[arg-type]
+    own = {
+        k: float(v) if isinstance(defaults[k], float) else v
+        for k, v in row["settings"].items()
+        if k in defaults
+    }
+    recipe = {k: v for k, v in row["settings"].items() if k in ("lr", "weight_decay")}
+    space = method.space.get("lr")
+    if "lr" in recipe and isinstance(space, LogRange):
+        recipe["lr"] = min(max(recipe["lr"], space.low), space.high)
+    kept = {k: v for k, v in row.items() if k != "settings"}
+    return kept | {"name": row["method"], "method": repr(method(**own)), **recipe}
+
+
+def _settings_of(entry: Row) -> dict[str, Any]:
+    recipe = entry["recipe"] or {}
+    chosen = {k: recipe[k] for k in ("lr", "weight_decay") if k in recipe}
+    plain = settings(parse(entry["method"]))
+    return {k: v for k, v in plain.items() if isinstance(v, int | float)} | chosen

@@ -1,0 +1,213 @@
+"""A saved ensemble: a folder of tunings over one backbone, and how they vote.
+
+    OUT/ensemble.json          rule, members with weights and SHA-256, what chose them
+    OUT/<n>-<label>.safetensors  the tunings, as `fit` and `compare` write them
+
+It predicts by attaching one tuning after the other to one backbone: as many forward passes an
+image as there are members.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from foldtune.analysis.ensemble import RULES, Choice, combine
+from foldtune.analysis.panel import Member
+from foldtune.backbones import Backbone, load
+from foldtune.data import ImageData
+from foldtune.errors import InputError, unknown
+from foldtune.evaluate.predict import predict_logits
+from foldtune.study.analyses import choices
+from foldtune.study.bench import TUNING, prepare_for
+from foldtune.study.predictions import Predictions, read_predictions
+from foldtune.study.rowfile import replace
+from foldtune.study.tunings import (
+    backbone_for,
+    decoded,
+    header_of,
+    judged,
+    named,
+    rows_to_judge,
+)
+
+ENSEMBLE = "ensemble.json"
+_FORMAT = 1
+SELECTIONS = ("all", "best", "greedy", "seeds")
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """rule: how members are combined; tunings: their files; weights: how often each counts;
+    header: the first tuning's."""
+
+    rule: str
+    tunings: tuple[Path, ...]
+    weights: tuple[int, ...]
+    header: dict[str, Any]
+
+
+def save_ensemble(
+    study: Path, out: Path, *, select: str = "all", rule: str = "probabilities", k: int = 3,
+    seed: int | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Write an ensemble of a study's final runs to the folder `out`; what ensemble.json says.
+
+    select: "all" methods; the "best" k on validation; "greedy" on validation; or "seeds", all
+    seeds of the winner. seed: of the final runs (default: the first that all members have). No
+    selection looks at the test split. Raises InputError where the study cannot give it.
+    """
+    if rule not in RULES:
+        raise unknown("rule of an ensemble", rule, RULES)
+    found = read_predictions(study)
+    choice, members, weights = _selected(found, select, k, seed)
+    told: dict[str, Any] = {
+        "format": _FORMAT,
+        "rule": rule,
+        "chosen_by": choice.chosen_by,
+        "passes": len(members),
+        "test_accuracy": float(
+            (combine(members, rule, weights).argmax(1) == found.panel.labels).mean()
+        ),
+        "test_images": len(found.panel.labels),
+        "members": [],
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    for number, (member, weight) in enumerate(zip(members, weights, strict=True), 1):
+        source = study / "runs" / member.run / TUNING
+        if not source.exists():
+            raise InputError(f"{source} is missing: the run's tuning was moved or deleted")
+        name = f"{number}-{re.sub(r'[^A-Za-z0-9]+', '-', member.label).strip('-')}.safetensors"
+        shutil.copyfile(source, out / name)
+        told["members"].append(
+            {"file": name, "sha256": _digest(out / name), "weight": weight,
+             "label": member.label, "seed": member.seed, "run": member.run}
+        )  # fmt: skip
+    replace(out / ENSEMBLE, (json.dumps(told, indent=2) + "\n").encode())
+    return told
+
+
+def is_ensemble(path: Path) -> bool:
+    return path.suffix == ".json" or (path / ENSEMBLE).is_file()
+
+
+def open_ensemble(path: Path) -> Ensemble:
+    """Read and check: every tuning is there, unchanged, over one backbone and one list of classes.
+
+    Raises InputError naming the first that is not.
+    """
+    described = path / ENSEMBLE if path.is_dir() else path
+    try:
+        told = json.loads(described.read_bytes())
+        rule, members = told["rule"], told["members"]
+        files = [(described.parent / m["file"], m["sha256"], int(m["weight"])) for m in members]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{described} is missing or no ensemble ({error}); save it again"
+        ) from None
+    if told.get("format") != _FORMAT or rule not in RULES or not files:
+        raise InputError(f"{described} has a format or rule that this foldtune does not know")
+    headers = []
+    for file, digest, _ in files:
+        # A name that leaves the folder is no member of it.
+        if file.parent != described.parent or not file.is_file() or _digest(file) != digest:
+            raise InputError(f"{file} is missing or not the tuning that {described} names")
+        headers.append(header_of(file))
+    for header, (file, _, _) in zip(headers, files, strict=True):
+        for key in ("base_hash", "classes"):
+            if header[key] != headers[0][key]:
+                noun = "backbone" if key == "base_hash" else "list of classes"
+                raise InputError(f"{file} has another {noun} than {files[0][0]}; no ensemble")
+    return Ensemble(rule, tuple(f for f, _, _ in files), tuple(w for _, _, w in files), headers[0])
+
+
+def ensemble_probabilities(
+    ensemble: Ensemble, backbone: Backbone, pixels: np.ndarray, rows: np.ndarray
+) -> Tensor:
+    """(rows, classes) by the ensemble's rule; for votes the shares, with the part that decides
+    ties. The backbone is plain again after."""
+    members = []
+    for number, tuning in enumerate(ensemble.tunings):
+        attachment = load(tuning, backbone)
+        try:
+            logits = predict_logits(attachment.model, pixels, rows, prepare_for(backbone))
+        finally:
+            attachment.detach()
+        members.append(Member(tuning.stem, number, logits.numpy()))
+    scores = torch.from_numpy(combine(members, ensemble.rule, ensemble.weights))
+    return scores.softmax(1) if ensemble.rule == "logits" else scores / scores.sum(1, keepdim=True)
+
+
+def predict_with_ensemble(
+    path: Path, images: Sequence[Path], weights: Path | None = None
+) -> Iterator[dict[str, Any]]:
+    """As `predict_images`, by an ensemble. weights: the backbone's file, where it needs one."""
+    ensemble = open_ensemble(path)
+    backbone = backbone_for(ensemble.header, weights)
+    pixels = decoded(images, backbone)
+    shares = ensemble_probabilities(ensemble, backbone, pixels, np.arange(len(pixels)))
+    yield from named(images, shares, ensemble.header["classes"])
+
+
+def evaluate_ensemble(
+    ensemble: Ensemble, backbone: Backbone, data: ImageData, split: str
+) -> dict[str, Any]:
+    """As `evaluate_tuning`; calibration is that of the ensemble's probabilities."""
+    rows = rows_to_judge(data, ensemble.header["classes"], split)
+    shares = ensemble_probabilities(ensemble, backbone, data.pixels, rows)
+    return judged(shares.clamp_min(1e-12).log(), data, rows, split)
+
+
+# -- private ---------------------------------------------------------------------------------------
+
+
+def _selected(
+    found: Predictions, select: str, k: int, seed: int | None
+) -> tuple[Choice, list[Member], list[int]]:
+    if select not in SELECTIONS:
+        raise unknown("selection", select, SELECTIONS)
+    runs = found.panel.runs
+    if select == "seeds":
+        label = found.order[0]
+        if len(runs[label]) < 2:
+            raise InputError(f"{label} has one final run; compare again with --seeds 2 or more")
+        members = list(runs[label])
+        choice = Choice(label, {label: len(members)}, "the winner on validation, all its seeds")
+        return choice, members, [1] * len(members)
+    by_name = {_kind(choice): choice for choice in choices(found, k)}
+    if select not in by_name:
+        why = {
+            "best": f"needs validation figures and more than k={k} > 1 methods",
+            "greedy": "needs the chosen trials' validation logits, which older studies lack",
+        }[select]
+        raise InputError(f"this study has no {select} ensemble: it {why}; take --select all")
+    choice = by_name[select]
+    shared = set.intersection(*({m.seed for m in runs[name]} for name in choice.weights))
+    if not shared or (seed is not None and seed not in shared):
+        raise InputError(
+            f"seed {seed} is not among those that all members have: {sorted(shared)}"
+            if shared
+            else "the members share no seed; compare again with the same --seeds"
+        )
+    wanted = min(shared) if seed is None else seed
+    members = [next(m for m in runs[name] if m.seed == wanted) for name in choice.weights]
+    return choice, members, list(choice.weights.values())
+
+
+def _kind(choice: Choice) -> str:
+    return choice.name.split()[0]
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

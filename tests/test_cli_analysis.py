@@ -1,0 +1,61 @@
+"""The verbs of analysis, as typed."""
+
+import pytest
+
+from foldtune.backbones import load_backbone
+from foldtune.data import load_data
+from foldtune.study.compare import compare
+from foldtune.training.recipe import Recipe
+from test_cli import foldtune, refused, told
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """As `foldtune compare digits --size 16 --shots 4` leaves it, but for the report."""
+    folder = tmp_path_factory.mktemp("study")
+    data = load_data("digits", size=16, cache=tmp_path_factory.mktemp("cache")).few_shot(4)
+    compare(
+        data, load_backbone("micro", size=16), ("LinearProbe", "BitFit"), out=folder, trials=1,
+        seeds=2, recipe=Recipe(epochs=1, warmup_epochs=0.1),
+    )  # fmt: skip
+    return folder
+
+
+def test_analyse_prints_tables_and_json(study):
+    done = foldtune("analyse", study, "--draws", 50)
+    assert done.returncode == 0, done.stderr
+    for heading in ("Ranks over images", "Agreement", "Ensembles", "Calibration"):
+        assert heading in done.stdout
+    assert told("analyse", study, "--draws", 50)["images"] > 0
+
+
+def test_an_ensemble_is_saved_and_takes_the_place_of_a_tuning(study, tmp_path, tmp_path_factory):
+    saved = told("ensemble", study, "--out", tmp_path / "e", "--rule", "vote")
+    assert saved["passes"] == 2
+    found = told(
+        "eval", tmp_path / "e", "digits", "--shots", 4, cache=tmp_path_factory.mktemp("cache")
+    )
+    assert found["top1"] == pytest.approx(saved["test_accuracy"])
+    assert "choose from: vote" in refused("ensemble", study, "--out", tmp_path, "--rule", "votes")
+
+
+def test_rank_needs_two_studies(study):
+    assert "foldtune analyse" in refused("rank", study)
+
+
+def test_reference_runs_the_published_tables():
+    done = foldtune("reference", "many-shot")
+    assert "clevr" in done.stdout
+    assert "choose from: vtab" in refused("reference", "vtb")
+    found = told("reference")
+    assert set(found) == {"last_epoch", "best_epoch"}
+    assert found["last_epoch"]["advice"]["baseline"]["one"]["value"] == pytest.approx(
+        1.2821, abs=1e-4
+    )
+
+
+def test_advise_says_how_sure_it_is(tmp_path):
+    done = foldtune("advise", "digits", "--size", 16, "--shots", 4, cache=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "Try first" in done.stdout
+    assert "not of micro" in done.stdout
