@@ -123,6 +123,7 @@ def _install(attachment: Attachment) -> None:
             by_site.setdefault(edit.site.path, []).append(edit)
         elif isinstance(edit, Rewire):
             _hook(attachment, edit)
+    trained = {n for e in edits if isinstance(e, Train) for n in e.names}
     uses = Counter(id(p) for m in model.modules() for p in m._parameters.values())
     for group in by_site.values():
         site = group[0].site
@@ -131,8 +132,8 @@ def _install(attachment: Attachment) -> None:
                 f"{attachment.method!r} cannot stand at {site.path}: its {site.weight} is tied to "
                 "that of another module, which a merge would change too"
             )
-        attachment.compute(site, [e.delta for e in group])
-    trained = {n for e in edits if isinstance(e, Train) for n in e.names}
+        moves = f"{site.path}.running_mean" in trained
+        attachment.compute(site, [e.delta for e in group], moves)
     for path, module in model.named_modules():
         # Statistics of a frozen BatchNorm must not drift: it stays in eval mode, unless the method
         # trains them (Full).
@@ -140,6 +141,25 @@ def _install(attachment: Attachment) -> None:
         if has_statistics(module) and not moves and not is_computed(module):
             freeze_statistics(module)
             attachment.frozen_statistics.append(module)
+    _guard_group_norms(attachment)
+
+
+def _guard_group_norms(attachment: Attachment) -> None:
+    """Keep torch from crashing in the backward pass of a trained GroupNorm on frozen maps.
+
+    Seen with torch 2.13 on the CPU: where the maps are stored channels-last and need no gradient
+    themselves, the kernel writes to a null pointer. Standing before it, the maps are made
+    contiguous; AS-MLP's and PoolFormer's norms are GroupNorms.
+    """
+    for module in attachment.model.modules():
+        if isinstance(module, nn.GroupNorm) and any(p.requires_grad for p in module.parameters()):
+            handle = module.register_forward_pre_hook(_contiguous)
+            attachment.guards.append(handle)
+
+
+def _contiguous(_module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
+    x = args[0]
+    return None if x.requires_grad or x.device.type != "cpu" else (x.contiguous(), *args[1:])
 
 
 def _hook(attachment: Attachment, edit: Rewire) -> None:
@@ -154,9 +174,9 @@ def _hook(attachment: Attachment, edit: Rewire) -> None:
     handles = attachment.handles.setdefault(adapter, [])
     if edit.source is not None:
         source = model.get_submodule(edit.source.path)
-        handles.append(source.register_forward_pre_hook(adapter.on_source))
-    handles.append(module.register_forward_pre_hook(adapter.on_enter))
-    handles.append(module.register_forward_hook(adapter.on_leave))
+        handles.append(source.register_forward_pre_hook(adapter.on_source, with_kwargs=True))
+    handles.append(module.register_forward_pre_hook(adapter.on_enter, with_kwargs=True))
+    handles.append(module.register_forward_hook(adapter.on_leave, with_kwargs=True))
 
 
 def _dry_run(attachment: Attachment, example: Tensor) -> None:
