@@ -23,7 +23,7 @@ from foldtune.core.edits import Edit, Reweight, Rewire, Train
 from foldtune.core.head import check_paths, find_head, new_classifiers
 from foldtune.core.method import Method, check_settings, settings
 from foldtune.core.probe import evaluating, first_tensor
-from foldtune.core.sites import find_sites
+from foldtune.core.sites import Site, find_sites
 from foldtune.errors import InputError
 
 log = logging.getLogger("foldtune")
@@ -127,6 +127,7 @@ def _install(attachment: Attachment) -> None:
     uses = Counter(id(p) for m in model.modules() for p in m._parameters.values())
     for group in by_site.values():
         site = group[0].site
+        _refuse_parted_projection(attachment, site)
         if uses[id(model.get_submodule(site.path)._parameters[str(site.weight)])] > 1:
             raise InputError(
                 f"{attachment.method!r} cannot stand at {site.path}: its {site.weight} is tied to "
@@ -142,6 +143,16 @@ def _install(attachment: Attachment) -> None:
             freeze_statistics(module)
             attachment.frozen_statistics.append(module)
     _guard_group_norms(attachment)
+
+
+def _refuse_parted_projection(attachment: Attachment, site: Site) -> None:
+    """nn.MultiheadAttention with kdim or vdim: q, k and v are three tensors without a site."""
+    owner = attachment.model.get_submodule(site.path.rpartition(".")[0])
+    if isinstance(owner, nn.MultiheadAttention) and owner.in_proj_weight is None:
+        raise InputError(
+            f"{attachment.method!r} cannot stand at {site.path}: beside it q, k and v are bare "
+            "tensors (kdim or vdim is set) that no site names, so it would train less than it says"
+        )
 
 
 def _guard_group_norms(attachment: Attachment) -> None:
