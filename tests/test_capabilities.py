@@ -26,11 +26,10 @@ from foldtune.methods.refusal import able
 from foldtune.tiny_hosts import FAMILIES, TINY_HOSTS, build_host
 
 TABLE = capabilities()
-# torch.export and dynamo take a second a pair: one of each mechanism on one of each layout.
+# Tracing takes seconds a pair: what the contract does not trace, a library's own output class and a
+# layer that is only read.
 TRACED = (
-    ("SSF() + LoRA(rank=4)", "vit without qkv bias"),
     ("RepAdapter()", "beit"),
-    ("VPTDeep()", "open_clip vit"),
     ("AdapterPlus()", "hf swin"),
 )
 
@@ -51,6 +50,7 @@ def test_merging_in_single_precision_is_exact_to_its_limit(family):
     assert max(errors.values()) <= LIMITS[torch.float32]
 
 
+@pytest.mark.filterwarnings("ignore:dropout of")
 @pytest.mark.parametrize(("method", "family"), TRACED)
 def test_attached_model_exports_and_compiles(method, family):
     probe_pair(parse(method), *build_host(family), traced=True)
