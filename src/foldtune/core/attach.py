@@ -21,6 +21,7 @@ from foldtune.core.computed import (
 )
 from foldtune.core.edits import Edit, Reweight, Rewire, Train
 from foldtune.core.head import check_paths, find_head, new_classifiers
+from foldtune.core.hooks import guard_group_norms, hook
 from foldtune.core.method import Method, check_settings, settings
 from foldtune.core.probe import evaluating, first_tensor
 from foldtune.core.sites import Site, find_sites
@@ -122,7 +123,7 @@ def _install(attachment: Attachment) -> None:
         if isinstance(edit, Reweight):
             by_site.setdefault(edit.site.path, []).append(edit)
         elif isinstance(edit, Rewire):
-            _hook(attachment, edit)
+            hook(attachment, edit)
     trained = {n for e in edits if isinstance(e, Train) for n in e.names}
     uses = Counter(id(p) for m in model.modules() for p in m._parameters.values())
     for group in by_site.values():
@@ -142,7 +143,7 @@ def _install(attachment: Attachment) -> None:
         if has_statistics(module) and not moves and not is_computed(module):
             freeze_statistics(module)
             attachment.frozen_statistics.append(module)
-    _guard_group_norms(attachment)
+    guard_group_norms(attachment)
 
 
 def _refuse_parted_projection(attachment: Attachment, site: Site) -> None:
@@ -153,41 +154,6 @@ def _refuse_parted_projection(attachment: Attachment, site: Site) -> None:
             f"{attachment.method!r} cannot stand at {site.path}: beside it q, k and v are bare "
             "tensors (kdim or vdim is set) that no site names, so it would train less than it says"
         )
-
-
-def _guard_group_norms(attachment: Attachment) -> None:
-    """Keep torch from crashing in the backward pass of a trained GroupNorm on frozen maps.
-
-    Seen with torch 2.13 on the CPU: where the maps are stored channels-last and need no gradient
-    themselves, the kernel writes to a null pointer. Standing before it, the maps are made
-    contiguous; AS-MLP's and PoolFormer's norms are GroupNorms.
-    """
-    for module in attachment.model.modules():
-        if isinstance(module, nn.GroupNorm) and any(p.requires_grad for p in module.parameters()):
-            handle = module.register_forward_pre_hook(_contiguous)
-            attachment.guards.append(handle)
-
-
-def _contiguous(_module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
-    x = args[0]
-    return None if x.requires_grad or x.device.type != "cpu" else (x.contiguous(), *args[1:])
-
-
-def _hook(attachment: Attachment, edit: Rewire) -> None:
-    model, adapter = attachment.model, edit.adapter
-    for site in filter(None, (edit.site, edit.source)):
-        if not site.called:
-            raise InputError(
-                f"{attachment.method!r} cannot stand at {site.path}: {type(model).__name__} reads "
-                "its tensors itself and never calls it, so an adapter there would never run"
-            )
-    module = model.get_submodule(edit.site.path)
-    handles = attachment.handles.setdefault(adapter, [])
-    if edit.source is not None:
-        source = model.get_submodule(edit.source.path)
-        handles.append(source.register_forward_pre_hook(adapter.on_source, with_kwargs=True))
-    handles.append(module.register_forward_pre_hook(adapter.on_enter, with_kwargs=True))
-    handles.append(module.register_forward_hook(adapter.on_leave, with_kwargs=True))
 
 
 def _dry_run(attachment: Attachment, example: Tensor) -> None:
