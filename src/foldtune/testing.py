@@ -4,7 +4,7 @@
     check_method(MyMethod(rank=4))
 
 runs every check on every tiny host that the method does not refuse. Single checks are in `CHECKS`,
-tiny hosts (real timm classes, small sizes, random weights) in `TINY_HOSTS`.
+tiny hosts (real classes, small sizes, random weights) in `TINY_HOSTS`.
 """
 
 from __future__ import annotations
@@ -28,62 +28,12 @@ from foldtune.core.probe import probe
 from foldtune.core.tuningfile import check_base, read, save
 from foldtune.errors import InputError
 from foldtune.methods.catalogue import parse
-from foldtune.torchvision_ops import declare_missing_operators
-
-declare_missing_operators()
-
-from timm import create_model  # noqa: E402
-from timm.models.mlp_mixer import MlpMixer  # noqa: E402
+from foldtune.tiny_hosts import CLASSES, TINY_HOSTS, build_host
 
 # Float64 on purpose: what is equal in exact arithmetic must agree far below any real difference.
 CLOSE = 1e-10
-CLASSES = 5
-
-TINY_HOSTS: dict[str, Callable[[], nn.Module]] = {
-    "vit": lambda: create_model(
-        "vit_tiny_patch16_224", img_size=32, patch_size=8, embed_dim=24, depth=2, num_heads=2,
-        num_classes=CLASSES,
-    ),
-    "swin": lambda: create_model(
-        "swin_tiny_patch4_window7_224", img_size=32, embed_dim=8, depths=(2, 1), num_heads=(2, 2),
-        window_size=4, num_classes=CLASSES,
-    ),
-    "swinv2": lambda: create_model(
-        "swinv2_tiny_window8_256", img_size=32, embed_dim=8, depths=(2, 1), num_heads=(2, 2),
-        window_size=4, num_classes=CLASSES,
-    ),
-    "eva02": lambda: create_model(
-        "eva02_tiny_patch14_224", img_size=28, embed_dim=24, depth=2, num_heads=2,
-        num_classes=CLASSES,
-    ),
-    "beit": lambda: create_model(
-        "beit_base_patch16_224", img_size=32, patch_size=8, embed_dim=24, depth=2, num_heads=2,
-        num_classes=CLASSES,
-    ),
-    "convnext": lambda: create_model(
-        "convnext_atto", depths=(1, 1, 2, 1), dims=(8, 8, 12, 16), num_classes=CLASSES
-    ),
-    "mixer": lambda: MlpMixer(
-        num_classes=CLASSES, img_size=32, patch_size=8, num_blocks=2, embed_dim=24
-    ),
-    "resnet": lambda: create_model(
-        "resnet18", layers=(2, 1, 1, 1), channels=(8, 8, 16, 16), num_classes=CLASSES
-    ),
-}  # fmt: skip
 
 Check = Callable[[Method, nn.Module, Tensor], None]
-
-
-def build_host(name: str) -> tuple[nn.Module, Tensor]:
-    """A tiny float64 host in eval mode, with every parameter moved off 0 and 1, and two images."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = TINY_HOSTS[name]().double().eval()
-        with torch.no_grad():
-            for p in model.parameters():
-                p.add_(torch.randn_like(p) * 0.05)
-        side = 28 if name == "eva02" else 32
-        return model, torch.rand(2, 3, side, side, dtype=torch.float64)
 
 
 def check_method(method: Method, hosts: Iterable[str] = tuple(TINY_HOSTS)) -> dict[str, str]:
@@ -316,6 +266,7 @@ def _train_a_little(attachment: Attachment, x: Tensor) -> None:
 
 
 def _tensor(output: Tensor) -> Tensor:
+    output = getattr(output, "logits", output)
     return output[0] if isinstance(output, tuple) else output
 
 

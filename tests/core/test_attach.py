@@ -603,3 +603,22 @@ def test_lora_on_a_striding_pointwise_convolution_trains_and_merges():
     tuned = model(x)
     attachment.merge()
     assert distance(model(x), tuned) < 1e-12
+
+
+def test_attention_whose_query_key_and_value_are_bare_tensors_is_refused():
+    # kdim: only out_proj is a site, so SSF trained it and passed over the three projections.
+    model, x = attention_host()
+    for block in model.encoder.layers:
+        block.self_attention = nn.MultiheadAttention(
+            24, 2, batch_first=True, kdim=24, vdim=24
+        ).double()
+        block.self_attention._qkv_same_embed_dim = False
+        block.self_attention.in_proj_weight = None
+        for letter in "qkv":
+            weight = nn.Parameter(torch.rand(24, 24).double() * 0.1)
+            setattr(block.self_attention, f"{letter}_proj_weight", weight)
+    before = snapshot(model)
+    with pytest.raises(InputError, match="less than it says"):
+        attach(model, SSF(), example=x, seed=0)
+    assert_untouched(model, before)
+    attach(model, BitFit(), example=x, seed=0)

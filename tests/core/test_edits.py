@@ -11,7 +11,7 @@ from foldtune.core.attach import attach
 from foldtune.core.edits import Adapter, Rewire
 from foldtune.core.method import Method
 from foldtune.core.sites import select
-from foldtune.methods import AdaptFormer
+from foldtune.methods import AdaptFormer, parse
 
 from .tiny import distance, shift, vit
 
@@ -43,7 +43,7 @@ class Enters(Method):
 @pytest.mark.parametrize("wrap", [lambda t: (t, 3), lambda t: [t, 3], lambda t: Pair(t, 3)])
 def test_first_of_several_outputs_is_changed_and_their_type_kept(wrap):
     output = wrap(torch.ones(2))
-    changed = Doubling().on_leave(None, (torch.zeros(2),), output)
+    changed = Doubling().on_leave(None, (torch.zeros(2),), {}, output)
     assert type(changed) is type(output)
     assert torch.equal(changed[0], torch.full((2,), 2.0))
     assert changed[1] == 3
@@ -52,9 +52,35 @@ def test_first_of_several_outputs_is_changed_and_their_type_kept(wrap):
 def test_other_arguments_pass_by():
     adapter = Entering()
     x, mask = torch.zeros(1, 24), object()
-    changed = adapter.on_enter(None, (x, mask))
-    assert changed[1] is mask
-    assert Adapter().on_enter(None, (x, mask)) is None
+    args, kwargs = adapter.on_enter(None, (x, mask), {"scale": mask})
+    assert args[1] is mask
+    assert kwargs["scale"] is mask
+    assert Adapter().on_enter(None, (x, mask), {}) is None
+
+
+class Naming(nn.Module):
+    """A host that calls its blocks by name of the argument, as transformers' DINOv3 may."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = vit()[0]
+        self.head = nn.Linear(24, 5)
+
+    def forward(self, x):
+        x = self.body.pos_drop(self.body.patch_embed(x))
+        for block in self.body.blocks:
+            x = block(x=x)
+        return self.head(x.mean(1))
+
+
+@pytest.mark.parametrize("method", ["Enters()", "Houlsby()", "AdaptFormer()", "VPTDeep(2)"])
+def test_adapters_stand_at_modules_called_by_name(method):
+    model, x = Naming().double().eval(), vit()[1]
+    chosen = Enters() if method == "Enters()" else parse(method)
+    attachment = attach(model, chosen, example=x, seed=0)
+    before = model(x)
+    shift(attachment)
+    assert distance(model(x), before) > 0
 
 
 def test_strength_scales_what_an_adapter_adds_before_the_module():

@@ -5,11 +5,12 @@ from torch import nn
 
 from foldtune.core.attach import attach
 from foldtune.core.head import check_paths, find_head, new_classifiers, set_module
+from foldtune.core.tuningfile import read, save
 from foldtune.errors import InputError
 from foldtune.methods import SSF, LinearProbe
 from foldtune.testing import TINY_HOSTS, build_host
 
-from .tiny import assert_untouched, attention_host, distilled_host, snapshot, vit
+from .tiny import assert_untouched, attention_host, distilled_host, shift, snapshot, vit
 
 CLASSIFIERS = {"swin": "head.fc", "swinv2": "head.fc", "convnext": "head.fc", "resnet": "fc"}
 
@@ -130,6 +131,29 @@ def test_classifier_that_opens_with_a_norm_counts_its_classes():
     assert set(attachment.head_names) == {
         "head.norm.weight", "head.norm.bias", "head.fc.weight", "head.fc.bias",
     }  # fmt: skip
+
+
+def test_compound_classifier_is_replaced_in_its_last_layer_and_loads_again(tmp_path):
+    # A tuning with the whole head of ConvNeXt could be saved, and never loaded.
+    model, x = build_host("convnext")
+    before = snapshot(model)
+    attachment = attach(model, SSF(), example=x, head="head", num_classes=7, seed=0)
+    shift(attachment)
+    logits = model(x)
+    path = save(attachment, tmp_path / "t.safetensors")
+    attachment.detach()
+    assert_untouched(model, before)
+    assert logits.shape == (2, 7)
+    header, tensors = read(path)
+    again = attach(model, SSF(), example=x, head=header["head"], num_classes=header["num_classes"])
+    again.load_tensors(tensors)
+    assert torch.equal(model(x), logits)
+
+
+def test_classifier_behind_a_flattening_is_found_and_replaced():
+    model = nn.Module()
+    model.classifier = nn.Sequential(nn.Flatten(), nn.Linear(2, 2))
+    assert find_head(model) == ("classifier.1",)
 
 
 def test_set_module_keeps_the_order_of_siblings():

@@ -111,7 +111,7 @@ def test_every_stored_weight_is_one_site_in_order_of_the_forward_pass(host):
     ("host", "layouts"),
     [
         ("vit", {"block": "tokens", "mlp": "tokens", "norm": "tokens", "attn.in": "tokens"}),
-        ("swin", {"block": "grid", "attn": "grid", "mlp": "tokens", "downsample": "grid"}),
+        ("swin", {"block": "grid", "mlp": "tokens", "downsample": "grid"}),
         ("convnext", {"block": "maps", "mlp": "maps", "norm": "maps", "mlp.up": "maps"}),
         ("resnet", {"block": "maps", "conv": "maps", "norm": "maps", "head": "tokens"}),
     ],
@@ -120,6 +120,25 @@ def test_layout_says_where_the_channels_are(host, layouts):
     sites = find_sites(*build_host(host), head=("fc", "head", "head.fc"))
     for role, layout in layouts.items():
         assert {s.layout for s in sites if s.role == role} == {layout}, role
+
+
+@pytest.mark.parametrize("host", ["swin", "swinv2", "hf swin"])
+def test_attention_says_whether_it_sees_windows_or_the_whole_image(host):
+    # The last stage has 4 x 4 positions: one window.
+    layouts = [s.layout for s in find_sites(*build_host(host)) if s.role == "attn"]
+    assert layouts == ["windows", "windows", "tokens"]
+
+
+@pytest.mark.parametrize(("host", "last"), [("resmlp", "linear_tokens"), ("gmlp", "gate.proj")])
+def test_single_matrix_over_tokens_is_a_mixers_last(host, last):
+    found = [s for s in find_sites(*build_host(host)) if s.path.endswith(last)]
+    assert [(s.role, s.layout) for s in found] == [("attn.out", "turned")] * 2
+
+
+def test_layer_that_is_only_read_stands_where_its_owner_is_called():
+    # CLIP's attention pooling was taken for a part of the stem.
+    found = [s for s in find_sites(*build_host("open_clip resnet")) if "attnpool" in s.path]
+    assert {(s.role, s.depth, s.called) for s in found} == {("linear", 5, False)}
 
 
 def test_layout_is_told_by_class_where_sizes_are_equal():

@@ -32,8 +32,8 @@ class Transform:
 class Backbone:
     """A model with its transform and the facts that identify it.
 
-    source: "timm" or "embedded". weights: where the values come from, e.g. "hub", "embedded",
-    "random, seed 0" or a file's name.
+    source: "timm", "transformers", "open_clip" or "embedded". weights: where the values come
+    from, e.g. "hub", "embedded", "random, seed 0" or a file's name.
     """
 
     name: str
@@ -75,17 +75,22 @@ def load_backbone(
     size: int | None = None,
     seed: int = 0,
 ) -> Backbone:
-    """The backbone called `name`: "micro", which is in the package, or any timm classifier.
+    """The backbone called `name`: "micro", which is in the package, any timm classifier, a
+    transformers image classifier ("hf:NAME" or "hf:FOLDER"), or the visual tower of an open_clip
+    model ("open_clip:MODEL/TAG"; without tag from random weights or a file).
 
     weights: a file (.safetensors, .npz, .pth) read without executing pickles, in the place of the
     published ones. pretrained=False: random weights drawn from `seed`. size: input side in pixels,
     for models that take another than their own.
 
-    Raises InputError for an unknown name (nearest first), weights that do not fit, or a hub that
-    cannot be reached.
+    Raises InputError for an unknown name (nearest first), weights that do not fit, a hub that
+    cannot be reached, or a library that is not installed.
     """
-    from foldtune.backbones import micro, timm_models
+    from foldtune.backbones import hf_models, micro, open_clip_models, timm_models
 
+    for source in (hf_models, open_clip_models):
+        if name.startswith(source.PREFIX):
+            return source.load(name, weights, pretrained, size, seed)
     if name == micro.NAME:
         return micro.load(weights, pretrained, size, seed)
     if timm_models.is_known(name):

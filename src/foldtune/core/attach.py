@@ -21,9 +21,10 @@ from foldtune.core.computed import (
 )
 from foldtune.core.edits import Edit, Reweight, Rewire, Train
 from foldtune.core.head import check_paths, find_head, new_classifiers
+from foldtune.core.hooks import guard_group_norms, hook
 from foldtune.core.method import Method, check_settings, settings
 from foldtune.core.probe import evaluating, first_tensor
-from foldtune.core.sites import find_sites
+from foldtune.core.sites import Site, find_sites
 from foldtune.errors import InputError
 
 log = logging.getLogger("foldtune")
@@ -122,17 +123,19 @@ def _install(attachment: Attachment) -> None:
         if isinstance(edit, Reweight):
             by_site.setdefault(edit.site.path, []).append(edit)
         elif isinstance(edit, Rewire):
-            _hook(attachment, edit)
+            hook(attachment, edit)
+    trained = {n for e in edits if isinstance(e, Train) for n in e.names}
     uses = Counter(id(p) for m in model.modules() for p in m._parameters.values())
     for group in by_site.values():
         site = group[0].site
+        _refuse_parted_projection(attachment, site)
         if uses[id(model.get_submodule(site.path)._parameters[str(site.weight)])] > 1:
             raise InputError(
                 f"{attachment.method!r} cannot stand at {site.path}: its {site.weight} is tied to "
                 "that of another module, which a merge would change too"
             )
-        attachment.compute(site, [e.delta for e in group])
-    trained = {n for e in edits if isinstance(e, Train) for n in e.names}
+        moves = f"{site.path}.running_mean" in trained
+        attachment.compute(site, [e.delta for e in group], moves)
     for path, module in model.named_modules():
         # Statistics of a frozen BatchNorm must not drift: it stays in eval mode, unless the method
         # trains them (Full).
@@ -140,23 +143,17 @@ def _install(attachment: Attachment) -> None:
         if has_statistics(module) and not moves and not is_computed(module):
             freeze_statistics(module)
             attachment.frozen_statistics.append(module)
+    guard_group_norms(attachment)
 
 
-def _hook(attachment: Attachment, edit: Rewire) -> None:
-    model, adapter = attachment.model, edit.adapter
-    for site in filter(None, (edit.site, edit.source)):
-        if not site.called:
-            raise InputError(
-                f"{attachment.method!r} cannot stand at {site.path}: {type(model).__name__} reads "
-                "its tensors itself and never calls it, so an adapter there would never run"
-            )
-    module = model.get_submodule(edit.site.path)
-    handles = attachment.handles.setdefault(adapter, [])
-    if edit.source is not None:
-        source = model.get_submodule(edit.source.path)
-        handles.append(source.register_forward_pre_hook(adapter.on_source))
-    handles.append(module.register_forward_pre_hook(adapter.on_enter))
-    handles.append(module.register_forward_hook(adapter.on_leave))
+def _refuse_parted_projection(attachment: Attachment, site: Site) -> None:
+    """nn.MultiheadAttention with kdim or vdim: q, k and v are three tensors without a site."""
+    owner = attachment.model.get_submodule(site.path.rpartition(".")[0])
+    if isinstance(owner, nn.MultiheadAttention) and owner.in_proj_weight is None:
+        raise InputError(
+            f"{attachment.method!r} cannot stand at {site.path}: beside it q, k and v are bare "
+            "tensors (kdim or vdim is set) that no site names, so it would train less than it says"
+        )
 
 
 def _dry_run(attachment: Attachment, example: Tensor) -> None:

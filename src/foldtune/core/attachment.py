@@ -32,6 +32,7 @@ class Attachment:
         self.sites: tuple[Site, ...] = ()
         self.edits: tuple[Edit, ...] = ()
         self.handles: dict[Adapter, list[Any]] = {}
+        self.guards: list[Any] = []  # further hooks, which leave with the attachment
         self.frozen_statistics: list[nn.Module] = []
         self._computed: list[tuple[nn.Module, Site]] = []
         # The method's own tensors, shared ones once: our name to the name in the host. Never the
@@ -196,11 +197,11 @@ class Attachment:
             state[name].requires_grad_(False)
             self._originals.pop(name)
 
-    def compute(self, site: Site, deltas: Sequence[Delta]) -> None:
-        """Make one site's stored tensors computed ones."""
+    def compute(self, site: Site, deltas: Sequence[Delta], moves: bool = False) -> None:
+        """Make one site's stored tensors computed ones; `moves`: its running statistics train."""
         module = self.model.get_submodule(site.path)
         assert site.weight is not None
-        compute(module, deltas, site.weight, site.bias)
+        compute(module, deltas, site.weight, site.bias, moves)
         self._computed.append((module, site))
 
     # -- verbs ---------------------------------------------------------------------------------
@@ -367,7 +368,7 @@ class Attachment:
             set_module(self.model, path, module)
 
     def _leave(self) -> None:
-        for handle in (h for handles in self.handles.values() for h in handles):
+        for handle in (*self.guards, *(h for handles in self.handles.values() for h in handles)):
             handle.remove()
         for module in [*(m for m, _ in self._computed), *self.frozen_statistics]:
             release(module)

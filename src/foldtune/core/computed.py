@@ -22,6 +22,7 @@ from torch import Tensor, nn
 _DELTAS = "_foldtune_deltas"
 _STRENGTH = "_foldtune_strength"
 _START = "_foldtune_start"
+_FROZEN = "_foldtune_frozen"
 _MODE = "_foldtune_mode"
 
 
@@ -47,18 +48,21 @@ def compute(
     deltas: Sequence[Delta],
     weight: str | None = "weight",
     bias: str | None = "bias",
+    moves: bool = False,
 ) -> None:
     """Make `module` read its tensors through `deltas`, the first applied innermost.
 
-    Running statistics, if it has any, stay frozen; `freeze_statistics` does nothing else.
+    Running statistics, if it has any, stay frozen unless they may move; `freeze_statistics` does
+    nothing else.
     """
     if hasattr(module, _DELTAS):
         raise ValueError(f"this {type(module).__name__} is computed already; release it first")
     host: Any = type(module)
     module.__class__ = _computed_class(host, weight, bias)
-    added = {_DELTAS: list(deltas), _STRENGTH: 1.0, _START: {}, _MODE: module.training}
-    module.__dict__.update(added)
-    if has_statistics(module):
+    frozen = has_statistics(module) and not moves
+    added = {_DELTAS: list(deltas), _STRENGTH: 1.0, _START: {}, _FROZEN: frozen}
+    module.__dict__.update(added | {_MODE: module.training})
+    if frozen:
         module.training = False
 
 
@@ -71,9 +75,9 @@ def release(module: nn.Module) -> None:
     """Undo `compute`: the host class is back, in the mode last asked for, and the stored tensors
     read as they are."""
     module.__class__ = type(module).__mro__[1]
-    if has_statistics(module):
+    if module.__dict__[_FROZEN]:
         module.training = module.__dict__[_MODE]
-    for name in (_DELTAS, _STRENGTH, _START, _MODE):
+    for name in (_DELTAS, _STRENGTH, _START, _FROZEN, _MODE):
         del module.__dict__[name]
 
 
@@ -206,7 +210,7 @@ def _computed_class(host: Any, weight: str | None, bias: str | None) -> type[nn.
 
     def train(self: nn.Module, mode: bool = True) -> nn.Module:
         self.__dict__[_MODE] = mode
-        return host.train(self, mode and not has_statistics(self))
+        return host.train(self, mode and not self.__dict__[_FROZEN])
 
     def reduce(self: nn.Module, _protocol: Any) -> tuple[Any, ...]:
         return _rebuild, (host, weight, bias), self.__dict__

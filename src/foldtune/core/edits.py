@@ -47,17 +47,27 @@ class Adapter(nn.Module):
 
     # Bound methods serve as hooks: they survive deepcopy, pickle, compile and export, and a
     # deepcopy of the host binds them to the copied adapter.
-    def on_source(self, _module: nn.Module, args: tuple[Any, ...]) -> None:
-        self._seen = args[0]
+    def on_source(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self._seen = _given(args, kwargs)
 
-    def on_enter(self, _module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
+    def on_enter(
+        self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
         if self._strength == 0.0:
             return None
-        changed = self.enter(args[0])
-        return None if changed is args[0] else (self._towards(args[0], changed), *args[1:])
+        x = _given(args, kwargs)
+        changed = self.enter(x)
+        if changed is x:
+            return None
+        y = self._towards(x, changed)
+        return tuple(y if a is x else a for a in args), {
+            k: y if a is x else a for k, a in kwargs.items()
+        }
 
-    def on_leave(self, _module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
-        x = args[0] if self._seen is None else self._seen
+    def on_leave(
+        self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
+    ) -> Any:
+        x = _given(args, kwargs) if self._seen is None else self._seen
         self._seen = None
         if self._strength == 0.0:
             return None
@@ -74,6 +84,11 @@ class Adapter(nn.Module):
         # A forward pass that was cut short (an error, checkpointing's early stop) leaves a tensor
         # here that no deepcopy or pickle admits.
         return self.__dict__ | {"_seen": None}
+
+
+def _given(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+    """The first tensor that a module is called with, by position or by name."""
+    return next(a for a in (*args, *kwargs.values()) if isinstance(a, Tensor))
 
 
 def _with_first(output: Any, changed: Tensor) -> Any:

@@ -14,6 +14,15 @@ from typing import Literal
 from torch import Tensor, nn
 
 from foldtune.core.probe import Call, probe
+from foldtune.core.roles import (
+    attention_paths,
+    attention_roles,
+    composite_layout,
+    is_conv,
+    leaf_layout,
+    mlp_roles,
+    parent,
+)
 from foldtune.errors import InputError, unknown
 
 Role = Literal[
@@ -23,7 +32,7 @@ Role = Literal[
 ROLES: tuple[str, ...] = Role.__args__  # type: ignore[attr-defined]
 # The last name of a block's path: `blocks.3`, or torchvision's `layers.encoder_layer_3`.
 _NUMBERED = re.compile(r"(\w+_)?\d+")
-Layout = Literal["tokens", "grid", "maps", "turned"]
+Layout = Literal["tokens", "grid", "maps", "windows", "turned"]
 
 
 @dataclass(frozen=True)
@@ -37,8 +46,9 @@ class Site:
     called: False where the host reads the stored tensors itself and never calls the module.
     weight, bias: names of the stored tensors; None where there is none. `bias` is a name although
         no bias is stored yet where the module is called, so that one may be created.
-    layout: where the channels are: tokens (B, N, C), grid (B, H, W, C), maps (B, C, H, W), and
-        turned (B, C, N) in a token mixer of Linear layers, which fixes the number of tokens.
+    layout: where the channels are: tokens (B, N, C), grid (B, H, W, C), maps (B, C, H, W),
+        windows (B windows, N, C) in an attention that sees one window at a time, and turned
+        (B, C, N) in a token mixer of Linear layers, which fixes the number of tokens.
     feeder: path of the norm whose output is exactly this module's input, if any.
     pooled: it stands behind the pooling over positions.
     """
@@ -77,7 +87,7 @@ def find_sites(model: nn.Module, example: Tensor, head: Sequence[str] = ()) -> t
             continue
         sites.append(_outer_site(model, path, calls, blocks, head))
     order = {path: i for i, path in enumerate(calls)}
-    return tuple(sorted(sites, key=lambda s: order.get(s.path, order.get(_parent(s.path), 0))))
+    return tuple(sorted(sites, key=lambda s: order.get(s.path, order.get(parent(s.path), 0))))
 
 
 def select(sites: Iterable[Site], *wanted: str) -> tuple[Site, ...]:
@@ -149,121 +159,33 @@ def _block_sites(model: nn.Module, calls: dict[str, Call], path: str, depth: int
     members = {
         f"{path}.{name}": m for name, m in block.named_modules() if name and stored_weight(m)
     }
-    layout = _composite_layout(model, calls, path, members)
+    layout = composite_layout(model, calls, path, members)
     channels = _channels(calls[path], layout)
-    attention = _attention_paths(path, block, calls)
+    attention = attention_paths(path, block, calls)
     roles: dict[str, str] = {}
     composite = [Site(path, "block", depth, channels, layout=layout)]
     for at in attention:
-        roles |= _attention_roles(calls, at, members)
-        composite.append(
-            Site(at, "attn", depth, channels, layout=layout, feeder=_feeder(calls, at))
-        )
+        roles |= attention_roles(calls, at, members)
+        given = calls[at].inputs
+        whole = "tokens" if given.ndim == 3 else layout
+        seen = whole if len(given) == len(calls[path].inputs) else "windows"
+        composite.append(Site(at, "attn", depth, channels, layout=seen, feeder=_feeder(calls, at)))
     rest = {p: m for p, m in members.items() if not p.startswith(tuple(f"{a}." for a in attention))}
-    mlp_roles, mixers = _mlp_roles(calls, path, rest, channels)
-    roles |= mlp_roles
+    found, mixers = mlp_roles(calls, path, rest, channels)
+    roles |= found
     for at, role in mixers.items():
         if at != path and at in calls:
             turned = role == "attn"
-            mixer_layout = "turned" if turned else _composite_layout(model, calls, at, members)
+            mixer_layout = "turned" if turned else composite_layout(model, calls, at, members)
             composite.append(
                 Site(at, role, depth, channels, layout=mixer_layout, feeder=_feeder(calls, at))
             )
     for p, m in members.items():
-        role = roles.get(p) or ("norm" if is_norm(m) else "conv" if _is_conv(m) else "linear")
+        role = roles.get(p) or ("norm" if is_norm(m) else "conv" if is_conv(m) else "linear")
         site = _stored_site(p, m, role, depth, calls)
-        across = p in mlp_roles and role.startswith("attn")
+        across = p in found and role.startswith("attn")
         composite.append(replace(site, layout="turned") if across else site)
     return composite
-
-
-def _attention_paths(path: str, block: nn.Module, calls: dict[str, Call]) -> list[str]:
-    """Outermost modules of an attention class that hold a projection."""
-    found: list[str] = []
-    for name, module in block.named_modules():
-        full = f"{path}.{name}"
-        kind = type(module).__name__.lower()
-        inside = full.startswith(tuple(f"{f}." for f in found))
-        if not name or inside or full not in calls or not ("attention" in kind or "attn" in kind):
-            continue
-        if any(
-            isinstance(m, nn.Linear) or "in_proj_weight" in m._parameters for m in module.modules()
-        ):
-            found.append(full)
-    return found
-
-
-def _attention_roles(
-    calls: dict[str, Call], at: str, members: dict[str, nn.Module]
-) -> dict[str, str]:
-    """Projections into and out of one attention, by data flow and call order.
-
-    Into: reads as many channels as the attention does, for every image of the batch (SwinV2's
-    position MLP runs once for all). Out: the last such projection that is called.
-    """
-    given = calls[at].inputs
-    roles: dict[str, str] = {}
-    linears: list[str] = []
-    for p, m in members.items():
-        if p == at:  # nn.MultiheadAttention: both projections are read, neither is called
-            roles[p] = "attn.in"
-        elif p.startswith(f"{at}.") and isinstance(m, nn.Linear):
-            shape = calls[p].inputs.shape if p in calls else None
-            if shape is None or (shape[0] == given.shape[0] and shape[-1] == given.shape[-1]):
-                linears.append(p)
-    called = sorted((p for p in linears if p in calls), key=list(calls).index)
-    last = called[-1] if called else linears[-1] if linears else None
-    for p in linears:
-        m = members[p]
-        assert isinstance(m, nn.Linear)
-        if p == last:
-            roles[p] = "attn.out"
-        elif m.in_features == given.shape[-1]:
-            roles[p] = "attn.in"
-    return roles
-
-
-def _mlp_roles(
-    calls: dict[str, Call], block: str, members: dict[str, nn.Module], channels: int
-) -> tuple[dict[str, str], dict[str, str]]:
-    """Up and down projections outside attention, and the modules that hold a pair of them.
-
-    A projection over tokens (Mixer) makes its module the token mixer, role "attn".
-    """
-    roles: dict[str, str] = {}
-    mixers: dict[str, str] = {}
-    tokens = calls[block].inputs.shape[1] if calls[block].inputs.ndim == 3 else None
-    ups: list[str] = []
-    across: list[str] = []
-    for p in sorted((p for p in members if p in calls), key=list(calls).index):
-        shape = _pointwise(members[p], p)
-        if shape is None:
-            continue
-        out_size, in_size = shape
-        if not ups and tokens is not None and calls[p].inputs.shape[1] != tokens:
-            across.append(p)
-            if len(across) == 2:
-                roles |= {across[0]: "attn.in", across[1]: "attn.out"}
-                mixers[_common(across)] = "attn"
-                across = []
-        elif ups and out_size == channels:
-            roles |= dict.fromkeys(ups, "mlp.up") | {p: "mlp.down"}
-            mixers[_common([*ups, p])] = "mlp"
-            ups = []
-        elif in_size == channels:
-            ups.append(p)
-    return roles, mixers
-
-
-def _pointwise(module: nn.Module, path: str) -> tuple[int, int] | None:
-    """(out, in) of a Linear, or of a 1x1 convolution inside an MLP class; else None."""
-    if isinstance(module, nn.Linear):
-        return module.out_features, module.in_features
-    # A ResNet's or MobileNet's 1x1 convolutions are no MLP; those of a module named so are.
-    in_mlp = _parent(path).rpartition(".")[2].lower().endswith("mlp")
-    if in_mlp and isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1):
-        return module.out_channels, module.in_channels
-    return None
 
 
 def _outer_site(
@@ -271,7 +193,8 @@ def _outer_site(
 ) -> Site:
     module = model.get_submodule(path)
     order = {p: i for i, p in enumerate(calls)}
-    here = order.get(path)
+    # A layer that is only read (CLIP's attention pooling) stands where its owner is called.
+    here = order.get(path, order.get(parent(path)))
     before = -1 if here is None else sum(order[b] < here for b in blocks) - 1
     if path in head:
         role, depth = "head", len(blocks)
@@ -308,32 +231,8 @@ def _stored_site(
         if not called or feeds_norm or is_norm(module):
             bias = None
     rows = module.get_parameter(weight).shape[0]
-    layout = _leaf_layout(module, calls[path].inputs.ndim) if path in calls else "tokens"
+    layout = leaf_layout(module, calls[path].inputs.ndim) if path in calls else "tokens"
     return Site(path, role, depth, rows, called, weight, bias, layout)
-
-
-def _leaf_layout(module: nn.Module, ndim: int) -> str:
-    """Where the channels of a stored-weight module are: fixed by its class, never by sizes."""
-    if ndim <= 3:
-        return "tokens"
-    maps = (
-        _is_conv(module)
-        or type(module).__name__.endswith(("2d", "2dAct"))
-        or isinstance(module, nn.GroupNorm | nn.BatchNorm2d)
-    )
-    return "maps" if maps else "grid"
-
-
-def _composite_layout(
-    model: nn.Module, calls: dict[str, Call], path: str, members: dict[str, nn.Module]
-) -> str:
-    """Layout of a composite's input: that of the first member which reads the very same tensor."""
-    given = calls[path].inputs
-    if given.ndim == 3:
-        return "tokens"
-    inside = [p for p in calls if p in members and p.startswith(f"{path}.")]
-    same = [p for p in inside if calls[p].inputs is given] or inside
-    return _leaf_layout(members[same[0]], given.ndim) if same else "maps"
 
 
 def _channels(call: Call, layout: str) -> int:
@@ -344,22 +243,3 @@ def _feeder(calls: dict[str, Call], path: str) -> str | None:
     """The norm whose output tensor is exactly the input of `path`."""
     given = calls[path].inputs
     return next((p for p, c in calls.items() if c.norm and c.output is given), None)
-
-
-def _is_conv(module: nn.Module) -> bool:
-    return isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d)
-
-
-def _parent(path: str) -> str:
-    return path.rpartition(".")[0]
-
-
-def _common(paths: Sequence[str]) -> str:
-    """The innermost module that holds all of `paths`."""
-    split = [p.split(".")[:-1] for p in paths]
-    shared = []
-    for names in zip(*split, strict=False):
-        if len(set(names)) > 1:
-            break
-        shared.append(names[0])
-    return ".".join(shared)

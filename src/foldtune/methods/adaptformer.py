@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from foldtune.core.edits import Edit, Rewire
 from foldtune.core.method import LogRange, Method
 from foldtune.core.sites import Site, select
-from foldtune.errors import InputError
 from foldtune.methods.bottleneck import Bottleneck
+from foldtune.methods.refusal import NoPlace
 
 
 class ParallelBottleneck(Bottleneck):
@@ -66,10 +66,11 @@ class AdaptFormer(Method):
         blocks = {s.depth: s for s in select(sites, "block")}
         mlps = select(sites, "mlp")
         if not mlps:
-            raise InputError(
+            reason = (
                 f"AdaptFormer needs blocks with an MLP; {type(model).__name__} has none that is "
-                "called as one module. Methods that can: SSF, BitFit, LayerNorm, Full"
+                "called as one module"
             )
+            raise NoPlace(reason, model, sites)
         edits: list[Edit] = []
         for mlp in mlps:
             source = by_path.get(mlp.feeder or "", mlp)

@@ -13,7 +13,7 @@ from foldtune.core.computed import Delta
 from foldtune.core.edits import Edit, Reweight
 from foldtune.core.method import Method
 from foldtune.core.sites import Site, select, stored_matrix
-from foldtune.errors import InputError
+from foldtune.methods.refusal import NoPlace
 
 
 class Recombination(Delta):
@@ -69,10 +69,8 @@ class ARC(Method):
     def edits(self, model: nn.Module, sites: Sequence[Site]) -> Iterable[Edit]:
         chosen = select(sites, "attn.in", "mlp.up")
         if not chosen:
-            raise InputError(
-                f"ARC needs attention or an MLP; {type(model).__name__} has neither. Methods that "
-                "can: AdapterPlus, SSF, BitFit, LayerNorm, Full"
-            )
+            host = type(model).__name__
+            raise NoPlace(f"ARC needs attention or an MLP; {host} has neither", model, sites)
         together: dict[tuple[str, int, int], list[tuple[Site, Tensor]]] = {}
         for site in chosen:
             weight = stored_matrix(model, site, "ARC")

@@ -11,7 +11,7 @@ from foldtune.core.edits import Edit, Train
 from foldtune.core.method import Method
 from foldtune.core.names import bias_names
 from foldtune.core.sites import Site
-from foldtune.errors import InputError
+from foldtune.methods.refusal import NoPlace
 
 
 @dataclass(frozen=True, repr=False)
@@ -29,5 +29,6 @@ class BitFit(Method):
     def edits(self, model: nn.Module, sites: Sequence[Site]) -> Iterable[Edit]:
         names = bias_names(model)
         if not names:
-            raise InputError(f"BitFit has nothing to train: {type(model).__name__} has no bias")
+            host = type(model).__name__
+            raise NoPlace(f"BitFit has nothing to train: {host} has no bias", model, sites)
         return [Train(names)]

@@ -7,8 +7,10 @@ import dataclasses
 import functools
 import importlib
 import inspect
+import json
 import logging
 from importlib.metadata import EntryPoint, entry_points
+from importlib.resources import files
 from typing import Any
 
 from foldtune.core.method import Method, Stack, check_settings, settings
@@ -38,14 +40,24 @@ def catalogue() -> dict[str, type[Method]]:
     return known
 
 
+def capabilities() -> dict[str, Any]:
+    """The packaged table of what each method can do on each family of backbones, as probed."""
+    text = (files("foldtune.methods") / "capabilities.json").read_text(encoding="utf-8")
+    return json.loads(text)
+
+
 def cards() -> list[dict[str, Any]]:
-    """For each method its name, what it is in one line, its settings and its full card."""
+    """For each method its name, what it is in one line, its settings, its full card, and what it
+    can do: by family of backbones whether it merges, stays beside the model, or is refused and
+    why; None for a plug-in, which nobody has probed."""
+    probed = capabilities()["methods"]
     return [
         {
             "method": name,
             "what": (cls.__doc__ or "").strip().partition("\n")[0],
             "settings": ", ".join(f"{k}={v!r}" for k, v in settings(cls()).items()),
             "starts_as_identity": cls().starts_as_identity,
+            "capabilities": probed.get(f"{name}()"),
             "card": inspect.cleandoc(cls.__doc__ or ""),
         }
         for name, cls in catalogue().items()

@@ -14,7 +14,7 @@ from foldtune.core.computed import Delta
 from foldtune.core.edits import Edit, Reweight
 from foldtune.core.method import Method
 from foldtune.core.sites import Site, select, stored_matrix
-from foldtune.errors import InputError
+from foldtune.methods.refusal import NoPlace
 
 
 class Grouped(Delta):
@@ -80,8 +80,8 @@ class Consolidator(Method):
             groups = math.gcd(self.groups, *shape[:2])
             edits.append(Reweight(site, Grouped(shape, groups, self.shuffle, self.drop_path)))
         if not edits:
-            raise InputError(
-                f"Consolidator needs attention or an MLP; {type(model).__name__} has neither. "
-                "Methods that can: AdapterPlus, SSF, BitFit, LayerNorm, Full"
+            host = type(model).__name__
+            raise NoPlace(
+                f"Consolidator needs attention or an MLP; {host} has neither", model, sites
             )
         return edits

@@ -15,6 +15,7 @@ from foldtune.core.method import Method
 from foldtune.core.sites import Site, select
 from foldtune.errors import InputError
 from foldtune.methods.bottleneck import Bottleneck
+from foldtune.methods.refusal import NoPlace
 
 
 class ConvBypass(Bottleneck):
@@ -83,10 +84,8 @@ class Convpass(Method):
     def edits(self, model: nn.Module, sites: Sequence[Site]) -> Iterable[Edit]:
         reason = _obstacle(model, sites)
         if reason:
-            raise InputError(
-                f"Convpass cannot be attached to {type(model).__name__}: {reason}. Methods that "
-                "can: AdapterPlus, Pfeiffer, RepAdapter, SSF, LoRA, BitFit, LayerNorm, Full"
-            )
+            host = type(model).__name__
+            raise NoPlace(f"Convpass cannot be attached to {host}: {reason}", model, sites)
         return [
             Rewire(s, ConvBypass(s.channels, self.rank, self.dropout, self.scale))
             for s in select(sites, "attn", "mlp")
@@ -99,6 +98,8 @@ def _obstacle(model: nn.Module, sites: Sequence[Site]) -> str | None:
         return f"{odd.path} gives no rows of tokens; a window or a map has no class token to bypass"
     if any(s.layout == "turned" for s in sites):
         return "its token mixer gives (batch, channels, tokens)"
+    if any(s.layout == "windows" for s in sites):
+        return "its attention is given windows, not images"
     prefix = int(getattr(model, "num_prefix_tokens", 0))
     if prefix > 1:
         return f"{prefix} tokens stand before the patches, and only one may (no register tokens)"

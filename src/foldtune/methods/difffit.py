@@ -13,7 +13,7 @@ from foldtune.core.edits import Edit, Reweight, Train
 from foldtune.core.method import Method
 from foldtune.core.names import bias_names, norm_names
 from foldtune.core.sites import Site, select
-from foldtune.errors import InputError
+from foldtune.methods.refusal import NoPlace
 
 
 class Gain(Delta):
@@ -50,10 +50,9 @@ class DiffFit(Method):
         # A token mixer's last projection has tokens as rows: no channel to scale.
         ends = [s for s in select(sites, "attn.out", "mlp.down") if s.layout != "turned"]
         if not any(s.role == "mlp.down" for s in ends):
-            raise InputError(
-                f"DiffFit needs blocks with an MLP, whose output it scales; {type(model).__name__} "
-                "has none. Methods that can: BitFit() + LayerNorm(), SSF, AdapterPlus, Full"
-            )
+            host = type(model).__name__
+            reason = f"DiffFit needs blocks with an MLP, whose output it scales; {host} has none"
+            raise NoPlace(reason, model, sites)
         names = dict.fromkeys((*bias_names(model), *norm_names(model)))
         gains = [Reweight(s, Gain(s.channels, s.layout == "maps")) for s in ends]
         return [*gains, Train(tuple(names))]

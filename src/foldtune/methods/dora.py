@@ -11,8 +11,8 @@ from foldtune.core.computed import Delta
 from foldtune.core.edits import Edit, Reweight
 from foldtune.core.method import Method
 from foldtune.core.sites import Site, select, stored_matrix
-from foldtune.errors import InputError
 from foldtune.methods.lora import LowRank
+from foldtune.methods.refusal import NoPlace
 
 
 class DirectedLowRank(Delta):
@@ -62,9 +62,11 @@ class DoRA(Method):
             for s in select(sites, *self.targets)
         ]
         if not edits:
-            raise InputError(
+            roles = ", ".join(sorted({s.role for s in sites}))
+            reason = (
                 f"DoRA finds none of its targets {', '.join(self.targets)} in "
-                f"{type(model).__name__}; give targets=('mlp.up', 'mlp.down') or exact paths of "
-                "`foldtune sites`"
+                f"{type(model).__name__}, which has the roles {roles}; name some of these "
+                "as targets, or exact paths of `foldtune sites`"
             )
+            raise NoPlace(reason, model, sites)
         return edits

@@ -16,7 +16,7 @@ from foldtune.core.edits import Edit, Reweight
 from foldtune.core.lean import recomputed
 from foldtune.core.method import Method
 from foldtune.core.sites import Site, select, stored_matrix
-from foldtune.errors import InputError
+from foldtune.methods.refusal import NoPlace
 
 
 class Factors(Delta):
@@ -189,21 +189,20 @@ def _squares(
 ) -> list[tuple[Site, int, int]]:
     """The sites with their number of squares down and across; or the refusal with its reason."""
     name, host = type(method).__name__, type(model).__name__
-    can = "Methods that can: LoRA, RepAdapter, SSF, AdapterPlus, BitFit, LayerNorm, Full"
     widths = sorted({s.channels for s in select(sites, "block")})
     if len(widths) > 1:
-        raise InputError(
-            f"{name} needs one width throughout; the blocks of {host} have {widths}. {can}"
-        )
+        reason = f"{name} needs one width throughout; the blocks of {host} have {widths}"
+        raise NoPlace(reason, model, sites)
     found: list[tuple[Site, int, int]] = []
     for site in select(sites, "attn.in", "attn.out", "mlp.up", "mlp.down"):
         rows, columns = stored_matrix(model, site, name).shape[:2]
         if rows % widths[0] or columns % widths[0] or widths[0] not in (rows, columns):
-            raise InputError(
+            reason = (
                 f"{name} cuts matrices into squares of the width {widths[0]}; {site.path} of "
-                f"{host} is ({rows}, {columns}). {can}"
+                f"{host} is ({rows}, {columns})"
             )
+            raise NoPlace(reason, model, sites)
         found.append((site, rows // widths[0], columns // widths[0]))
     if not found:
-        raise InputError(f"{name} finds neither attention nor MLP in {host}. {can}")
+        raise NoPlace(f"{name} finds neither attention nor MLP in {host}", model, sites)
     return found

@@ -11,8 +11,8 @@ from torch import nn
 from foldtune.core.edits import Edit, Rewire
 from foldtune.core.method import Method
 from foldtune.core.sites import Site, select
-from foldtune.errors import InputError
 from foldtune.methods.bottleneck import Sequential
+from foldtune.methods.refusal import NoPlace
 
 
 @dataclass(frozen=True, repr=False)
@@ -40,11 +40,11 @@ class Houlsby(Method):
         mlps = select(sites, "mlp")
         if not attentions or not mlps:
             missing = "MLP" if attentions else "attention"
-            raise InputError(
+            reason = (
                 f"Houlsby needs blocks of attention and MLP; {type(model).__name__} has no "
-                f"{missing} that is called as one module. Methods that can: "
-                f"{'Pfeiffer, ' if mlps else ''}AdapterPlus, SSF, BitFit, LayerNorm, Full"
+                f"{missing} that is called as one module"
             )
+            raise NoPlace(reason, model, sites)
         return [
             Rewire(s, Sequential(s.channels, self.rank, self.dropout, self.scale, s.layout))
             for s in (*attentions, *mlps)

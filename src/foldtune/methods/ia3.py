@@ -14,6 +14,7 @@ from foldtune.core.lean import scale_shift, scale_shift_linear
 from foldtune.core.method import Method
 from foldtune.core.sites import Site, select, stored_matrix
 from foldtune.errors import InputError
+from foldtune.methods.refusal import NoPlace
 
 
 class KeyValueGain(Delta):
@@ -97,17 +98,20 @@ class IA3(Method):
             return self._named(model, sites)
         edits: list[Edit] = []
         for site in select(sites, "attn.in", "mlp.down"):
-            shape = stored_matrix(model, site, "IA3").shape
+            shape = tuple(stored_matrix(model, site, "IA3").shape)
             if site.role == "mlp.down":
                 edits.append(Reweight(site, InputGain(shape)))
             elif site.layout != "turned":
-                self._check_fused(site, shape)
+                if shape[0] != 3 * shape[1]:
+                    reason = (
+                        f"IA3 needs q, k, v in one matrix (3 D, D); {site.path} is {shape}. Name k "
+                        "and v: IA3(outputs=(path, ...), inputs=('mlp.down',))"
+                    )
+                    raise NoPlace(reason, model, sites)
                 edits.append(Reweight(site, KeyValueGain(shape[1])))
         if not edits:
-            raise InputError(
-                f"IA3 needs attention or an MLP; {type(model).__name__} has neither. Methods that "
-                "can: AdapterPlus, SSF, BitFit, LayerNorm, Full"
-            )
+            host = type(model).__name__
+            raise NoPlace(f"IA3 needs attention or an MLP; {host} has neither", model, sites)
         return edits
 
     def _named(self, model: nn.Module, sites: Sequence[Site]) -> list[Edit]:
@@ -124,11 +128,3 @@ class IA3(Method):
             for gain, group in ((OutputGain, outputs), (InputGain, inputs))
             for site in group
         ]
-
-    def _check_fused(self, site: Site, shape: Sequence[int]) -> None:
-        if shape[0] != 3 * shape[1]:
-            raise InputError(
-                f"IA3 needs q, k, v in one matrix (3 D, D); {site.path} is {tuple(shape)}. "
-                "Name k and v: "
-                "IA3(outputs=(path, ...), inputs=('mlp.down',)); or take SSF, LoRA or BitFit"
-            )

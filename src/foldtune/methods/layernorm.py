@@ -11,7 +11,7 @@ from foldtune.core.edits import Edit, Train
 from foldtune.core.method import Method
 from foldtune.core.names import norm_names
 from foldtune.core.sites import Site
-from foldtune.errors import InputError
+from foldtune.methods.refusal import NoPlace
 
 
 @dataclass(frozen=True, repr=False)
@@ -28,5 +28,6 @@ class LayerNorm(Method):
     def edits(self, model: nn.Module, sites: Sequence[Site]) -> Iterable[Edit]:
         names = norm_names(model)
         if not names:
-            raise InputError(f"LayerNorm has nothing to train: {type(model).__name__} has no norm")
+            host = type(model).__name__
+            raise NoPlace(f"LayerNorm has nothing to train: {host} has no norm", model, sites)
         return [Train(names)]

@@ -16,6 +16,7 @@ from foldtune.core.edits import Edit, Reweight
 from foldtune.core.method import LogRange, Method
 from foldtune.core.sites import Site, select, stored_matrix
 from foldtune.errors import InputError
+from foldtune.methods.refusal import NoPlace
 
 
 class LowRank(Delta):
@@ -125,11 +126,12 @@ class LoRA(Method):
         chosen = tuple(s for s in chosen if s.weight or s.path not in stored)
         if not chosen:
             roles = ", ".join(sorted({s.role for s in sites}))
-            raise InputError(
+            reason = (
                 f"LoRA finds none of its targets {', '.join(self.targets)} in "
-                f"{type(model).__name__}, which has the roles {roles}; give "
-                "targets=('mlp.up', 'mlp.down') or exact paths of `foldtune sites`"
+                f"{type(model).__name__}, which has the roles {roles}; name some of these "
+                "as targets, or exact paths of `foldtune sites`"
             )
+            raise NoPlace(reason, model, sites)
         return [Reweight(site, self._delta(model, site)) for site in chosen]
 
     def _delta(self, model: nn.Module, site: Site) -> Delta:

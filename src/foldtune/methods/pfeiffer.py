@@ -11,8 +11,8 @@ from torch import nn
 from foldtune.core.edits import Edit, Rewire
 from foldtune.core.method import Method
 from foldtune.core.sites import Site, select
-from foldtune.errors import InputError
 from foldtune.methods.bottleneck import Sequential
+from foldtune.methods.refusal import NoPlace
 
 
 @dataclass(frozen=True, repr=False)
@@ -38,10 +38,11 @@ class Pfeiffer(Method):
     def edits(self, model: nn.Module, sites: Sequence[Site]) -> Iterable[Edit]:
         mlps = select(sites, "mlp")
         if not mlps:
-            raise InputError(
+            reason = (
                 f"Pfeiffer needs blocks with an MLP; {type(model).__name__} has none that is "
-                "called as one module. Methods that can: AdapterPlus, SSF, BitFit, LayerNorm, Full"
+                "called as one module"
             )
+            raise NoPlace(reason, model, sites)
         return [
             Rewire(s, Sequential(s.channels, self.rank, self.dropout, self.scale, s.layout))
             for s in mlps

@@ -15,6 +15,7 @@ from foldtune.core.edits import Edit, Reweight
 from foldtune.core.method import Method
 from foldtune.core.sites import Site, select, stored_matrix
 from foldtune.errors import InputError
+from foldtune.methods.refusal import NoPlace
 
 
 class LinearBottleneck(nn.Module):
@@ -92,10 +93,9 @@ class RepAdapter(Method):
     def edits(self, model: nn.Module, sites: Sequence[Site]) -> Iterable[Edit]:
         chosen = select(sites, *self.targets)
         if not chosen:
-            raise InputError(
-                f"RepAdapter finds none of its targets {', '.join(self.targets)} in "
-                f"{type(model).__name__}. Methods that can: AdapterPlus, SSF, BitFit, Full"
-            )
+            wanted, host = ", ".join(self.targets), type(model).__name__
+            reason = f"RepAdapter finds none of its targets {wanted} in {host}"
+            raise NoPlace(reason, model, sites)
         together: dict[tuple[int, str, int], list[tuple[Site, Tensor]]] = {}
         for site in chosen:
             weight = stored_matrix(model, site, "RepAdapter")

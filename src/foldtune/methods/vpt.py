@@ -14,9 +14,7 @@ from torch import Tensor, nn
 from foldtune.core.edits import Adapter, Edit, Rewire
 from foldtune.core.method import Method
 from foldtune.core.sites import Site, select
-from foldtune.errors import InputError
-
-_CAN = "Methods that can: LoRA, SSF, RepAdapter, Pfeiffer, AdapterPlus, BitFit, LayerNorm, Full"
+from foldtune.methods.refusal import NoPlace
 
 
 class Prompts(Adapter):
@@ -127,9 +125,8 @@ def _places(
     blocks = select(sites, "block")
     reason = _obstacle(model, sites)
     if reason:
-        raise InputError(
-            f"{method!r} cannot be attached to {type(model).__name__}: {reason}. {_CAN}"
-        )
+        host = type(model).__name__
+        raise NoPlace(f"{method!r} cannot be attached to {host}: {reason}", model, sites)
     stem = model.get_submodule(select(sites, "stem")[0].path)
     patch = stem.get_parameter("weight")[0].numel()
     bound = math.sqrt(6.0 / (patch + blocks[0].channels))
@@ -144,6 +141,8 @@ def _obstacle(model: nn.Module, sites: Sequence[Site]) -> str | None:
         return f"{odd.path} gives (batch, {gives}); prompts need (batch, tokens, channels)"
     if any(s.layout == "turned" for s in sites):
         return "its token mixer is a matrix for a fixed number of tokens"
+    if any(s.layout == "windows" for s in sites):
+        return "its attention is given windows, which prompts of an image do not enter"
     if getattr(model, "rope", None) is not None:
         return "its rotary embedding is made for a fixed number of tokens"
     if any(n.endswith("relative_position_bias_table") for n, _ in model.named_parameters()):

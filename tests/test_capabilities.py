@@ -1,0 +1,109 @@
+"""What every method can do on every family is what the packaged table says.
+
+All cells are probed in float64; float32 and tracing on a sample, since
+`benchmarks/capabilities.py` does these for all (float32) and for whole families (tracing).
+"""
+
+import json
+import pickle
+
+import pytest
+import torch
+
+from foldtune.capabilities import (
+    LIMITS,
+    as_json,
+    from_json,
+    probe_family,
+    probe_pair,
+    probed_methods,
+)
+from foldtune.core.sites import find_sites
+from foldtune.errors import InputError
+from foldtune.methods import LoRA, parse
+from foldtune.methods.catalogue import capabilities, cards
+from foldtune.methods.refusal import able
+from foldtune.tiny_hosts import FAMILIES, TINY_HOSTS, build_host
+
+TABLE = capabilities()
+# Tracing takes seconds a pair: what the contract does not trace, a library's own output class and a
+# layer that is only read.
+TRACED = (
+    ("RepAdapter()", "beit"),
+    ("AdapterPlus()", "hf swin"),
+)
+
+
+@pytest.mark.filterwarnings("ignore:dropout of")
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_cell_is_as_the_table_says(family):
+    cells, _ = probe_family(family, probed_methods())
+    table = {name: facts["families"][family] for name, facts in TABLE["methods"].items()}
+    assert {name: as_json(cell) for name, cell in cells.items()} == table
+
+
+@pytest.mark.filterwarnings("ignore:dropout of")
+@pytest.mark.parametrize("family", ["vit without qkv bias", "resnet"])
+def test_merging_in_single_precision_is_exact_to_its_limit(family):
+    merging = [n for n, f in TABLE["methods"].items() if f["families"][family].get("merges")]
+    _, errors = probe_family(family, tuple(merging), torch.float32)
+    assert max(errors.values()) <= LIMITS[torch.float32]
+
+
+@pytest.mark.filterwarnings("ignore:dropout of")
+@pytest.mark.parametrize(("method", "family"), TRACED)
+def test_attached_model_exports_and_compiles(method, family):
+    probe_pair(parse(method), *build_host(family), traced=True)
+
+
+def test_the_table_covers_every_method_and_family():
+    assert set(TABLE["methods"]) == set(probed_methods())
+    for facts in TABLE["methods"].values():
+        assert set(facts["families"]) == set(FAMILIES)
+    assert set(TINY_HOSTS) <= set(FAMILIES)
+
+
+def test_every_mergeable_pair_keeps_the_limits():
+    for name, facts in TABLE["methods"].items():
+        for dtype, limit in LIMITS.items():
+            worst = facts["worst_merge_error"].get(str(dtype).removeprefix("torch."), 0.0)
+            assert worst <= limit, name
+
+
+def test_a_method_stands_in_all_blocks_or_says_otherwise():
+    # The linear probe trains none, LastBlocks the last.
+    for name, facts in TABLE["methods"].items():
+        for family, cell in facts["families"].items():
+            touched, _, there = cell.get("blocks", "0/0").partition("/")
+            if name not in ("LinearProbe()", "LastBlocks()"):
+                assert touched == there, (name, family)
+
+
+def test_cells_survive_json():
+    for facts in TABLE["methods"].values():
+        for cell in facts["families"].values():
+            assert as_json(from_json(json.loads(json.dumps(cell)))) == cell
+
+
+def test_cards_carry_the_table():
+    told = {card["method"]: card["capabilities"] for card in cards()}
+    assert told["LoRA"]["families"]["vit"]["merges"]
+    assert "none of its targets" in told["LoRA"]["families"]["resnet"]["refused"]
+
+
+@pytest.mark.parametrize("family", ["resnet", "mixer", "hf vit", "swin", "dinov3"])
+def test_methods_that_a_refusal_names_can(family):
+    model, x = build_host(family)
+    named = able(model, find_sites(model, x))
+    for name, facts in TABLE["methods"].items():
+        if " + " not in name:
+            refused = "refused" in facts["families"][family]
+            assert (name.removesuffix("()") in named) != refused, name
+
+
+def test_a_refusal_crosses_processes_as_text():
+    model, x = build_host("resnet")
+    with pytest.raises(InputError, match="Methods that can: AdapterPlus, BitFit, Full") as refusal:
+        list(LoRA().edits(model, find_sites(model, x)))
+    again = pickle.loads(pickle.dumps(refusal.value))
+    assert (type(again), str(again)) == (InputError, str(refusal.value))
