@@ -125,3 +125,36 @@ def test_bfloat16_autocast_keeps_its_type_and_close_gradients():
     assert kind is torch.bfloat16
     for got, exact in zip(low, gradients(False)[1:], strict=True):
         torch.testing.assert_close(got, exact, rtol=0.03, atol=0.5)
+
+
+class _Block(torch.nn.Module):
+    """A residual block whose activation writes over what the layer before it returned."""
+
+    def __init__(self):
+        super().__init__()
+        self.up, self.down = torch.nn.Linear(6, 12), torch.nn.Linear(12, 6)
+        self.act = torch.nn.SiLU(inplace=True)
+
+    def forward(self, x):
+        return x + self.down(self.act(self.up(x)))
+
+
+class _Overwriting(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.blocks = torch.nn.Sequential(_Block(), _Block())
+        self.head = torch.nn.Linear(6, 3)
+
+    def forward(self, x):
+        return self.head(self.blocks(x.flatten(1)))
+
+
+def test_a_host_that_overwrites_results_gets_the_plain_gradient():
+    model = _Overwriting().double()
+    images = _drawn(2, 6, 1, 1)
+    attachment = attach(model, SSF(), example=images, num_classes=3, head="head", seed=0)
+    deltas = [e.delta for e in attachment.edits]
+    assert deltas
+    assert not any(delta.lean for delta in deltas)
+    F.cross_entropy(model(images), torch.tensor([0, 2])).backward()
+    assert all(p.grad is not None for p in attachment.parameters())

@@ -160,18 +160,13 @@ def _dry_run(attachment: Attachment, example: Tensor) -> None:
     """One forward and backward pass; refuse what gets no gradient (None; zero is normal)."""
     model = attachment.model
     tensors = {n: t for n, t in attachment.named_tensors().items() if t.requires_grad}
-    with evaluating(model), torch.enable_grad():
-        output = _first_output(attachment, example)
-        if output is None or not output.requires_grad:
-            raise InputError(
-                f"{type(model).__name__} cannot be trained: its output is no tensor that depends "
-                "on a trainable one (does it run under no_grad?)"
-            )
-        # No symmetric function of the logits: a plain sum has zero slope in some directions.
-        weights = torch.linspace(-1.0, 2.0, output.shape[-1], device=output.device)
-        grads = torch.autograd.grad(
-            (output.float() * weights).sum(), list(tensors.values()), allow_unused=True
-        )
+    try:
+        grads = _gradients(attachment, example, list(tensors.values()))
+    except RuntimeError as error:
+        # The host writes over what a layer returns (EfficientNet's and MobileNet's activations).
+        if "inplace operation" not in str(error) or not attachment.keep_plainly():
+            raise
+        grads = _gradients(attachment, example, list(tensors.values()))
     missed = [name for name, grad in zip(tensors, grads, strict=True) if grad is None]
     dead = [n for n in missed if n not in attachment.base_names]
     if dead:
@@ -184,6 +179,23 @@ def _dry_run(attachment: Attachment, example: Tensor) -> None:
         attachment.leave_frozen(missed)
         log.warning("left frozen, the forward pass never uses them: %s", ", ".join(missed))
     _warn_of_lost_dropout(attachment)
+
+
+def _gradients(
+    attachment: Attachment, example: Tensor, tensors: Sequence[Tensor]
+) -> Sequence[Tensor | None]:
+    model = attachment.model
+    with evaluating(model), torch.enable_grad():
+        output = _first_output(attachment, example)
+        if output is None or not output.requires_grad:
+            raise InputError(
+                f"{type(model).__name__} cannot be trained: its output is no tensor that depends "
+                "on a trainable one (does it run under no_grad?)"
+            )
+        # No symmetric function of the logits: a plain sum has zero slope in some directions.
+        weights = torch.linspace(-1.0, 2.0, output.shape[-1], device=output.device)
+        loss = (output.float() * weights).sum()
+        return torch.autograd.grad(loss, tensors, allow_unused=True)
 
 
 def _first_output(attachment: Attachment, example: Tensor) -> Tensor | None:

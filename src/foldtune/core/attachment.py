@@ -204,6 +204,13 @@ class Attachment:
         compute(module, deltas, site.weight, site.bias, moves)
         self._computed.append((module, site))
 
+    def keep_plainly(self) -> bool:
+        """Let no delta's gradient rest on what its layer returned; whether that changes any."""
+        deltas = [e.delta for e in self.edits if isinstance(e, Reweight) and e.delta.lean]
+        for delta in deltas:
+            delta.lean = False
+        return bool(deltas)
+
     # -- verbs ---------------------------------------------------------------------------------
 
     def detach(self) -> nn.Module:

@@ -36,6 +36,8 @@ class Delta(nn.Module):
 
     # False lets a reader of `bias` alone skip the folding of the weight.
     moves_bias: bool = True
+    # False where the host writes over what the layer returns, so that no gradient may need it.
+    lean: bool = True
     call: Callable[[Tensor, Callable[[Tensor], Tensor]], Tensor] | None = None
 
     def fold(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:

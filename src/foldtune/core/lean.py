@@ -19,9 +19,14 @@ from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
 
-def scale_shift(y: Tensor, scale: Tensor, shift: Tensor | None, axis: int) -> Tensor:
-    """scale * y + shift along the channel `axis` of y; scale, shift: (channels,)."""
-    if _keeps_result(scale, shift):
+def scale_shift(
+    y: Tensor, scale: Tensor, shift: Tensor | None, axis: int, lean: bool = True
+) -> Tensor:
+    """scale * y + shift along the channel `axis` of y; scale, shift: (channels,).
+
+    lean: False where the result is written over before the backward pass.
+    """
+    if lean and _keeps_result(scale, shift):
         return _ScaleShift.apply(y, scale, shift, axis)
     shape = [1] * y.ndim
     shape[axis] = -1
@@ -33,18 +38,23 @@ def scale_shift(y: Tensor, scale: Tensor, shift: Tensor | None, axis: int) -> Te
 
 
 def scale_shift_linear(
-    x: Tensor, weight: Tensor, bias: Tensor | None, scale: Tensor, shift: Tensor | None
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    scale: Tensor,
+    shift: Tensor | None,
+    lean: bool = True,
 ) -> Tensor:
     """scale * (W x + b) + shift with W and b frozen.
 
-    x: (..., in); weight: (out, in); bias, scale, shift: (out,). Returns (..., out).
+    x: (..., in); weight: (out, in); bias, scale, shift: (out,). Returns (..., out). lean: as above.
     """
-    if _keeps_result(scale, shift):
+    if lean and _keeps_result(scale, shift):
         device = x.device.type
         if torch.is_autocast_enabled(device):
             x = x.to(torch.get_autocast_dtype(device))
         return _ScaleShiftLinear.apply(x, weight, bias, scale, shift)
-    return scale_shift(F.linear(x, weight, bias), scale, shift, -1)
+    return scale_shift(F.linear(x, weight, bias), scale, shift, -1, lean)
 
 
 def recomputed(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:

@@ -35,8 +35,8 @@ class KeyValueGain(Delta):
     def call(self, x: Tensor, layer: Callable[[Tensor], Tensor]) -> Tensor:
         stored = frozen_linear(layer)
         if stored is None:
-            return scale_shift(layer(x), self._gain(), None, -1)
-        return scale_shift_linear(x, *stored, self._gain(), None)
+            return scale_shift(layer(x), self._gain(), None, -1, self.lean)
+        return scale_shift_linear(x, *stored, self._gain(), None, self.lean)
 
 
 class OutputGain(Delta):
@@ -54,8 +54,8 @@ class OutputGain(Delta):
     def call(self, x: Tensor, layer: Callable[[Tensor], Tensor]) -> Tensor:
         stored = frozen_linear(layer)
         if stored is None:
-            return scale_shift(layer(x), self.l, None, 1 if self.trailing else -1)
-        return scale_shift_linear(x, *stored, self.l, None)
+            return scale_shift(layer(x), self.l, None, 1 if self.trailing else -1, self.lean)
+        return scale_shift_linear(x, *stored, self.l, None, self.lean)
 
 
 class InputGain(Delta):

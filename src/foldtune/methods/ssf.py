@@ -51,8 +51,8 @@ class FeatureScaleShift(ScaleShift):
     def call(self, x: Tensor, layer: Callable[[Tensor], Tensor]) -> Tensor:
         stored = frozen_linear(layer)
         if stored is None:
-            return scale_shift(layer(x), self.scale, self.shift, self.channel_axis)
-        return scale_shift_linear(x, *stored, self.scale, self.shift)
+            return scale_shift(layer(x), self.scale, self.shift, self.channel_axis, self.lean)
+        return scale_shift_linear(x, *stored, self.scale, self.shift, self.lean)
 
 
 class RetainedScaleShift(Adapter):
