@@ -26,8 +26,8 @@ from timm.models.mobilenetv3 import MobileNetV3  # noqa: E402
 CLASSES = 5
 _VIT = {"img_size": 32, "patch_size": 8, "embed_dim": 24, "depth": 2, "num_heads": 2}
 _SWIN = {"img_size": 32, "embed_dim": 8, "depths": (2, 1), "num_heads": (2, 2), "window_size": 4}
-_CONVNEXT = {"depths": (1, 1, 2, 1), "dims": (8, 8, 12, 16)}
-_MIXER = {"img_size": 32, "patch_size": 8, "num_blocks": 2, "embed_dim": 24}
+_CONVNEXT: dict[str, Any] = {"depths": (1, 1, 2, 1), "dims": (8, 8, 12, 16)}
+_MIXER: dict[str, Any] = {"img_size": 32, "patch_size": 8, "num_blocks": 2, "embed_dim": 24}
 _HF = {"num_labels": CLASSES, "image_size": 32}
 _HF_VIT = _HF | {
     "patch_size": 8, "hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2,
@@ -61,9 +61,10 @@ def _mobilenet() -> nn.Module:
 
 
 def _poolformer() -> nn.Module:
+    settings: dict[str, Any] = _CONVNEXT | {"res_scale_init_values": None}  # not in timm's types
     return MetaFormer(
-        num_classes=CLASSES, **_CONVNEXT, mlp_act=nn.GELU, mlp_bias=True, norm_layers=GroupNorm1,
-        layer_scale_init_values=1e-5, res_scale_init_values=None, use_mlp_head=False,
+        num_classes=CLASSES, **settings, mlp_act=nn.GELU, mlp_bias=True, norm_layers=GroupNorm1,
+        layer_scale_init_values=1e-5, use_mlp_head=False,
     )  # fmt: skip
 
 

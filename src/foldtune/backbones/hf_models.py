@@ -108,15 +108,20 @@ def _transform(name: str, processor: Any, size: int | None) -> Transform:
     if size is None and len(sides) != 1:
         raise InputError(f"{name} says no square size of its images ({wanted}); give --size")
     normalised = told("do_normalize") is not False
-    mean, std = (
-        tuple(map(float, told(key))) if normalised and told(key) else (usual,) * 3
-        for key, usual in (("image_mean", 0.0), ("image_std", 1.0))
-    )
+
+    def triple(key: str, usual: float) -> tuple[float, float, float]:
+        red, green, blue = (normalised and told(key)) or (usual,) * 3
+        return float(red), float(green), float(blue)
+
+    side = size or int(next(iter(sides)) or 0)
     crop = bool(told("do_center_crop")) or "shortest_edge" in resized
-    interpolation = _interpolation(told("resample"))
     return Transform(
-        size or int(sides.pop()), mean, std, interpolation, "crop" if crop else "squash"
-    )  # type: ignore[arg-type]
+        side,
+        triple("image_mean", 0.0),
+        triple("image_std", 1.0),
+        _interpolation(told("resample")),
+        "crop" if crop else "squash",
+    )
 
 
 def _interpolation(resample: Any) -> str:
