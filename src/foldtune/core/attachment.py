@@ -43,6 +43,7 @@ class Attachment:
         self._originals: dict[str, Tensor] = {}  # base tensors that train, as they were
         self._old_head: dict[str, nn.Module] = {}
         self._head_start: dict[str, Tensor] = {}
+        self._start_known = True
         self._interpolation = Interpolation(self)
         self._grads = {n: p.requires_grad for n, p in model.named_parameters()}
         self._alive = True
@@ -85,6 +86,11 @@ class Attachment:
         self._check_alive()
         names = {*self._owned.values(), *self._originals}
         return sum(p.numel() for n, p in self.model.named_parameters() if n in names)
+
+    @property
+    def head_start(self) -> dict[str, Tensor] | None:
+        """The classifier's tensors as training found them; None where a file does not tell."""
+        return dict(self._head_start) if self._start_known else None
 
     @property
     def head_size(self) -> int:
@@ -295,6 +301,15 @@ class Attachment:
         with torch.no_grad():
             for name, tensor in mine.items():
                 tensor.copy_(tensors[name])
+
+    def recall_start(self, start: Mapping[str, Tensor]) -> None:
+        """Take in where the classifier started, as a file tells it; empty: it is not known."""
+        self._start_known = bool(start)
+        for name, tensor in start.items():
+            mine = self._head_start.get(name)
+            if mine is None or mine.shape != tensor.shape:
+                raise InputError(f"the tuning's start of the classifier does not fit: {name}")
+            self._head_start[name] = tensor.to(mine)
 
     # -- private -------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from foldtune.core.computed import set_strength
-from foldtune.core.edits import Rewire
+from foldtune.core.edits import Reweight, Rewire
 from foldtune.core.head import set_module
 from foldtune.core.names import named_state
 from foldtune.errors import InputError
@@ -28,7 +28,9 @@ class Interpolation:
         self.tuned: dict[str, Tensor] | None = None  # what is interpolated, at alpha 1
 
     @contextlib.contextmanager
-    def at(self, alpha: float, head_alpha: float | None = None) -> Iterator[nn.Module]:
+    def at(
+        self, alpha: float, head_alpha: float | None = None, *, pausing: bool = False
+    ) -> Iterator[nn.Module]:
         """Inside, the model stands between its start (alpha 0) and the tuned one (alpha 1).
 
         Stored tensors: W + alpha (W' - W), a true weight interpolation (WiSE-FT, Wortsman et al.,
@@ -37,7 +39,8 @@ class Interpolation:
         add, times alpha. Classifier: between its start and its tuned value at `head_alpha`, which
         is alpha unless given.
 
-        Raises InputError where a method has nothing between 0 and 1 (see `interpolates`).
+        Raises InputError where a method has nothing between 0 and 1 (see `interpolates`), and for
+        a tuning whose file does not tell where its classifier started.
         """
         attachment = self.attachment
         attachment._check_alive()
@@ -49,6 +52,11 @@ class Interpolation:
             raise InputError(
                 f"{attachment.method!r} cannot be interpolated: it adds tokens, and there is no "
                 "model between two numbers of tokens. Ensemble the logits of the two models instead"
+            )
+        if point[1] != 1.0 and not attachment._start_known and not pausing:
+            raise InputError(
+                "the tuning's file is of format 1 and does not tell where its classifier started; "
+                "interpolate the body alone (head_alpha=1), or train it again"
             )
         outer, outer_tuned = self.point, self.tuned
         try:
@@ -69,7 +77,7 @@ class Interpolation:
         """Inside, the model computes exactly what it did before `attach`, old head included."""
         attachment = self.attachment
         new_head = {p: attachment.model.get_submodule(p) for p in attachment._old_head}
-        with self.at(0.0):
+        with self.at(0.0, pausing=True):
             attachment._put_old_head()
             try:
                 yield attachment.model
@@ -95,11 +103,32 @@ class Interpolation:
         with torch.no_grad():
             for name in starts.keys() - blended:
                 at = head_alpha if name in attachment._head_start else alpha
-                tuned = self.tuned[name]
-                if tuned.is_floating_point():
-                    between = tuned if at == 1.0 else torch.lerp(starts[name].to(tuned), tuned, at)
-                    state[name].copy_(between)
+                state[name].copy_(_between(starts[name].to(self.tuned[name]), self.tuned[name], at))
         for edit in attachment.edits:
             if isinstance(edit, Rewire):
                 edit.adapter._strength = alpha
         self.point = (alpha, head_alpha)
+
+
+def ways(attachment: Attachment) -> tuple[str, ...]:
+    """How the attached model gets from its start to the tuned one, in words for a result."""
+    base = set(attachment.base_names)
+    sides, bent = False, False
+    for edit in attachment.edits:
+        if isinstance(edit, Rewire):
+            sides |= not edit.adapter.survives_merge
+        elif isinstance(edit, Reweight):
+            stored = (edit.site.weight, edit.site.bias)
+            bent |= any(f"{edit.site.path}.{n}" in base for n in stored if n)
+    body = "weights, each factor by itself" if bent else "weights"
+    only_sides = sides and not base and all(isinstance(e, Rewire) for e in attachment.edits)
+    told = () if only_sides else (body,)
+    return (*told, "scaled output of side networks") if sides else told
+
+
+def _between(start: Tensor, tuned: Tensor, at: float) -> Tensor:
+    if at == 1.0:
+        return tuned
+    if not tuned.is_floating_point():  # a counter of batches: nothing lies between two counts
+        return start if at == 0.0 else tuned
+    return torch.lerp(start, tuned, at)
