@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,6 +15,7 @@ from foldtune.console import say
 if TYPE_CHECKING:
     from foldtune.backbones import Backbone
     from foldtune.data import ImageData
+    from foldtune.evaluate.shift import Target
 
 app = App(
     name="foldtune",
@@ -85,5 +87,30 @@ class TrainOptions:
         return asdict(self) | {"warmup_epochs": warmup(self.epochs)}
 
 
+@Parameter(name="*")
+@dataclass(frozen=True)
+class ShiftOptions:
+    """Where else to judge."""
+
+    #: Other images of the same classes, NAME=PATH each.
+    shift: Annotated[tuple[str, ...], Parameter(consume_multiple=True)] = ()
+    #: all, or corruptions such as jpeg or jpeg:3, of the images at home.
+    corrupt: Annotated[tuple[str, ...], Parameter(consume_multiple=True)] = ()
+    map: Path | None = None  #: A CSV of 'their class,our class'; nothing after the comma: left out.
+
+    def targets(
+        self, home: Target, backbone: Backbone, classes: Sequence[str], reading: DataOptions
+    ) -> list[Target]:
+        from dataclasses import replace
+
+        from foldtune.data.corruptions import parse_corruptions
+        from foldtune.study.shifts import read_mapping, shifted
+
+        mapping = read_mapping(self.map) if self.map else {}
+        whole = replace(reading, shots=None)
+        others = shifted(self.shift, lambda spec: whole.load(spec, backbone), classes, mapping)
+        return others + [home.corrupted(*which) for which in parse_corruptions(self.corrupt)]
+
+
 JSON = Annotated[bool, Parameter(name="--json", negative="")]
-MODEL, DATA, TRAIN = ModelOptions(), DataOptions(), TrainOptions()
+MODEL, DATA, TRAIN, SHIFTS = ModelOptions(), DataOptions(), TrainOptions(), ShiftOptions()
