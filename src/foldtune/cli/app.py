@@ -89,6 +89,33 @@ class TrainOptions:
 
 @Parameter(name="*")
 @dataclass(frozen=True)
+class HeadOptions:
+    """Where classifiers start."""
+
+    head: str = "probe"  #: probe (solved on the plain features), default, zero, or zero-shot.
+    templates: Path | None = None  #: Of zero-shot: a text file, a line with {} for the class each.
+    words: Path | None = None  #: Of zero-shot: a CSV of 'class,its words' where names do not do.
+
+    def start(self) -> str:
+        from foldtune.backbones.clip_text import ZERO_SHOT, Prompts, read_templates
+        from foldtune.errors import InputError
+
+        if self.head != ZERO_SHOT:
+            if self.templates or self.words:
+                raise InputError(f"--templates and --words are of --head {ZERO_SHOT} only")
+            return self.head
+        from foldtune.study.shifts import read_mapping
+
+        given: dict[str, Any] = {}
+        if self.templates:
+            given["templates"] = read_templates(self.templates)
+        if self.words:
+            given["words"] = tuple(sorted(read_mapping(self.words).items()))
+        return Prompts(**given).head
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
 class ShiftOptions:
     """Where else to judge."""
 
@@ -113,4 +140,5 @@ class ShiftOptions:
 
 
 JSON = Annotated[bool, Parameter(name="--json", negative="")]
-MODEL, DATA, TRAIN, SHIFTS = ModelOptions(), DataOptions(), TrainOptions(), ShiftOptions()
+MODEL, DATA, TRAIN = ModelOptions(), DataOptions(), TrainOptions()
+SHIFTS, HEAD = ShiftOptions(), HeadOptions()

@@ -6,11 +6,13 @@ from pathlib import Path
 
 from foldtune.cli.app import (
     DATA,
+    HEAD,
     JSON,
     MODEL,
     SHIFTS,
     TRAIN,
     DataOptions,
+    HeadOptions,
     ModelOptions,
     ShiftOptions,
     TrainOptions,
@@ -28,9 +30,9 @@ def fit(
     method: str = "SSF",
     lr: float | None = None,
     weight_decay: float | None = None,
-    head: str = "probe",
     seed: int = 0,
     device: str | None = None,
+    starting: HeadOptions = HEAD,
     options: ModelOptions = MODEL,
     reading: DataOptions = DATA,
     training: TrainOptions = TRAIN,
@@ -57,7 +59,14 @@ def fit(
     backbone = options.load(model)
     images = reading.load(data, backbone, seed)
     fitted = run(
-        images, backbone, chosen, out=out, recipe=recipe, head=head, seed=seed, device=device
+        images,
+        backbone,
+        chosen,
+        out=out,
+        recipe=recipe,
+        head=starting.start(),
+        seed=seed,
+        device=device,
     )
     row = fitted.row
     told = {
