@@ -2,6 +2,7 @@
 
 import copy
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -18,7 +19,7 @@ from foldtune.study.fit import fit
 from foldtune.study.shifts import corruption_means, judge_shifts, read_mapping, shifted
 from foldtune.study.soup import soup
 from foldtune.study.tunings import merge_tuning
-from foldtune.study.wise import point_of, sweep, trained_on
+from foldtune.study.wise import point_of, seen, sweep
 from foldtune.training.recipe import Recipe
 
 
@@ -142,7 +143,18 @@ def test_a_greedy_soup_is_no_worse_on_validation_than_its_best_member(
     assert any(m["used"] for m in made.members)
     header, _ = read(made.path)
     assert header["training"]["soup"] == "greedy"
-    assert not trained_on(header, "val")
+    assert seen(header, digits) is None
+
+
+def test_images_that_were_trained_on_choose_nothing(tunings, digits, backbone, tmp_path):
+    path, out = tunings("SSF"), tmp_path / "s.safetensors"
+    # The same images under splits of another seed: validation holds some that were trained on.
+    facts = {**digits.facts, "split_rule": "stratified 60/20/20, seed 7", "seed": 7}
+    with pytest.raises(InputError, match=r"drawn by seed .* one --split-seed, or --kind uniform"):
+        soup([path, path], backbone, replace(digits, facts=facts), out=out)
+    assert "validation, too" in seen({"training": {"train_on": ["train", "val"]}}, digits)
+    given = replace(digits, facts={**facts, "split_rule": "as given"})
+    assert seen(read(path)[0], given) is None
 
 
 def test_unlike_tunings_make_no_soup(tunings, digits, backbone, tmp_path):

@@ -48,12 +48,14 @@ class DataOptions:
     skip_broken: bool = False  #: Leave unreadable images out instead of refusing the data.
     resize: str | None = None  #: squash (to the square) or crop (the centre).
     shots: int | None = None  #: Images a class for training, and at most as many for validation.
+    split_seed: int | None = None  #: Draws the splits that are not given; else --seed does.
     cache: Path | None = None  #: Folder of decoded images; by default the user's cache.
 
     def load(self, spec: str, backbone: Backbone, seed: int = 0) -> ImageData:
         from foldtune.data import load_data
 
         transform = backbone.transform
+        seed = seed if self.split_seed is None else self.split_seed
         data = load_data(
             spec, size=transform.size, interpolation=transform.interpolation,
             resize=self.resize or transform.resize, seed=seed, skip_broken=self.skip_broken,

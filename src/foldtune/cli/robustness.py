@@ -34,23 +34,23 @@ def wise(
     from foldtune.evaluate.shift import target_of
     from foldtune.study.bench import prepare_for
     from foldtune.study.tunings import opened
-    from foldtune.study.wise import ALPHAS, sweep, trained_on
+    from foldtune.study.wise import ALPHAS, seen, sweep
 
     attachment, backbone, header = opened(tuning, weights)
     classes = header["classes"]
     images = reading.load(data, backbone, header.get("data", {}).get("seed") or 0)
     home = target_of("home", images, images.split(split), classes)
-    unseen = not trained_on(header, "val") and split != "val"
+    known = "the split judged is validation" if split == "val" else seen(header, images)
     found = sweep(
         attachment, home, shifts.targets(home, backbone, classes, reading), prepare_for(backbone),
         alphas=alphas or ALPHAS, part=part,
-        validation=target_of("val", images, images.split("val"), classes) if unseen else None,
+        validation=target_of("val", images, images.split("val"), classes) if not known else None,
     )  # fmt: skip
     if json:
         emit(asdict(found))
         return
     table(found.rows, list(found.rows[0]))
-    reason = "chosen on validation" if unseen else "none chosen: validation was trained on"
+    reason = f"none chosen: {known}" if known else "chosen on validation"
     facts({"moves": found.part, "by": "; ".join(found.ways), f"alpha ({reason})": found.chosen})
 
 

@@ -20,7 +20,7 @@ from foldtune.errors import InputError, unknown
 from foldtune.evaluate.shift import target_of, top1
 from foldtune.methods.full import Full
 from foldtune.study.bench import prepare_for
-from foldtune.study.wise import trained_on
+from foldtune.study.wise import seen
 
 KINDS = ("greedy", "uniform")
 # In float64 the mean of the tensors either gives the mean of the weights or misses it by far more.
@@ -62,10 +62,10 @@ def soup(
     headers = [read(p)[0] for p in paths]
     _refuse_unlike(paths, headers)
     for path, header in zip(paths, headers, strict=True):
-        if kind == "greedy" and trained_on(header, "val"):
+        if kind == "greedy" and (why := seen(header, data)):
             raise InputError(
-                f"{path} was trained on validation, on which a greedy soup chooses; give tunings "
-                "that `fit` wrote, or --kind uniform"
+                f"a greedy soup chooses on images that {path} must not know, but {why}; give "
+                "tunings that `fit` wrote with one --split-seed, or --kind uniform"
             )
     own = replace(backbone, model=copy.deepcopy(backbone.model))
     pot, ladle = _pot(paths, headers[0], own)
@@ -86,8 +86,8 @@ def soup(
         for i, (p, a) in enumerate(zip(paths, alone, strict=True))
     )
     facts = {k: headers[0][k] for k in ("backbone", "classes", "data") if k in headers[0]}
-    seen = sorted({s for h in headers for s in h.get("training", {}).get("train_on", ())})
-    training = {"train_on": seen, "soup": kind, "members": list(members)}
+    trained = sorted({s for h in headers for s in h.get("training", {}).get("train_on", ())})
+    training = {"train_on": trained, "soup": kind, "members": list(members)}
     save(pot, out, facts | {"training": training})
     averaged = "tensors" if repr(pot.method) == _method(headers[0]) else "merged weights"
     return Soup(out, repr(pot.method), averaged, members, reached)
