@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,8 @@ class Backbone:
     model: nn.Module
     transform: Transform
     weights: str
+    # Builds the two-tower model that the visual tower is half of, where there is one.
+    both_towers: Callable[[], nn.Module] | None = field(default=None, repr=False)
 
     @property
     def pretrained(self) -> bool:

@@ -6,11 +6,14 @@ one, under the keys that it has in the whole model, with a classifier of its own
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from foldtune.backbones.backbone import Backbone, Transform
@@ -24,9 +27,11 @@ _SCHEMAS = ("hf-hub:", "local-dir:")
 
 
 class ImageTower(nn.Module):
-    """head(visual(x)): the embedding of an image, (B, embed), and a classifier on it.
+    """head(v / |v|), v = visual(x): an image's embedding, (B, embed), and a classifier on it.
 
     visual: an open_clip tower, untouched. head: an Identity until a classifier takes its place.
+    The embedding has length one, as in the cosine that the towers were trained by: so a zero-shot
+    classifier is an ordinary linear one (clip_text.py), as in WiSE-FT (Wortsman et al., CVPR 2022).
     Keys: `visual.*` as in the two-tower model, so that a merged tower loads back into it.
     """
 
@@ -43,7 +48,8 @@ class ImageTower(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         embedding = self.visual(x)
         # CoCa's tower gives its tokens as well.
-        return self.head(embedding[0] if isinstance(embedding, tuple) else embedding)
+        embedding = embedding[0] if isinstance(embedding, tuple) else embedding
+        return self.head(F.normalize(embedding, dim=-1))
 
 
 def load(
@@ -53,13 +59,15 @@ def load(
 
     weights: a file of both towers, of `visual.*` alone, or of a merged tower with its classifier.
     """
+    both: Callable[[], nn.Module] | None
     if weights is None:
-        clip = build_clip(name, pretrained, size, seed)
-        tower = ImageTower(_visual(clip))
+        build = functools.partial(build_clip, name, pretrained, size, seed)
+        tower, both = ImageTower(_visual(build())), build
         source = "hub" if pretrained else f"random, seed {seed}"
     else:
-        tower, source = _from_file(name, weights, size), label(weights)
-    return Backbone(name, "open_clip", tower.eval(), transform_of(tower.visual), source)
+        tower, both = _from_file(name, weights, size)
+        source = label(weights)
+    return Backbone(name, "open_clip", tower.eval(), transform_of(tower.visual), source, both)
 
 
 def build_clip(
@@ -83,6 +91,22 @@ def build_clip(
             return _create(library, name, model, options).eval()
     options |= {"pretrained": tag, "require_pretrained": True}
     return _create(library, name, model, options).eval()
+
+
+def tokenizer_of(name: str) -> Callable[[list[str]], Tensor]:
+    """What turns texts into the tokens (texts, context) of the model's text tower.
+
+    Raises InputError where its vocabulary lies on a hub out of reach; CLIP's own is in the library.
+    """
+    library = import_open_clip()
+    try:
+        return library.get_tokenizer(_parted(name)[0])
+    except Exception as error:  # transformers and the hub's client raise many kinds
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(
+            f"cannot get the tokenizer of {name} ({reason}); connect to the hub once, take a model "
+            "with CLIP's own tokenizer, or start from --head probe"
+        ) from error
 
 
 def transform_of(visual: nn.Module) -> Transform:
@@ -147,18 +171,26 @@ def _create(library: ModuleType, name: str, model: str, options: dict[str, Any])
         ) from error
 
 
-def _from_file(name: str, weights: str | Path, size: int | None) -> ImageTower:
+def _from_file(
+    name: str, weights: str | Path, size: int | None
+) -> tuple[ImageTower, Callable[[], nn.Module] | None]:
+    """The tower, and what builds both towers again, if the file holds both."""
     state = read_state(weights)
+    if not all(key.startswith(("visual.", "head.")) for key in state):
+        both = functools.partial(_both_from_file, name, weights, size)
+        return ImageTower(_visual(both())), both
+    tower = ImageTower(_visual(build_clip(name, pretrained=False, size=size)))
+    if "head.weight" in state:
+        rows, width = state["head.weight"].shape
+        tower.head = nn.Linear(width, rows)
+    load_into(tower, state, weights)
+    return tower, None
+
+
+def _both_from_file(name: str, weights: str | Path, size: int | None) -> nn.Module:
     clip = build_clip(name, pretrained=False, size=size)
-    tower = ImageTower(_visual(clip))
-    if all(key.startswith(("visual.", "head.")) for key in state):
-        if "head.weight" in state:
-            rows, width = state["head.weight"].shape
-            tower.head = nn.Linear(width, rows)
-        load_into(tower, state, weights)
-    else:
-        load_into(clip, state, weights)
-    return tower
+    load_into(clip, read_state(weights), weights)
+    return clip
 
 
 def _visual(clip: nn.Module) -> nn.Module:

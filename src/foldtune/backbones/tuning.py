@@ -10,7 +10,7 @@ from torch import nn
 from foldtune.backbones.backbone import Backbone, load_backbone
 from foldtune.core.attach import attach
 from foldtune.core.attachment import Attachment
-from foldtune.core.tuningfile import check_base, read
+from foldtune.core.tuningfile import check_base, read, read_start
 from foldtune.errors import InputError
 from foldtune.methods.catalogue import parse
 
@@ -42,6 +42,7 @@ def load(path: str | Path, model: nn.Module | Backbone | None = None) -> Attachm
     try:
         check_base(header, attachment)
         attachment.load_tensors(tensors)
+        attachment.recall_start(read_start(path))
     except InputError:
         attachment.detach()
         raise

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from foldtune.cli.app import DATA, JSON, MODEL, DataOptions, ModelOptions, app
+from foldtune.cli.robustness import show_published
 from foldtune.console import emit, facts, table
 
 _MANY = Parameter(consume_multiple=True)
@@ -116,14 +117,17 @@ def rank(
 
 @app.command
 def reference(name: str = "vtab", *, json: JSON = False) -> None:
-    """Run the published tables (vtab) through ranking and advice, or show many-shot."""
+    """Run the published tables (vtab) through ranking and advice, or show many-shot, robustness."""
     from foldtune.analysis import reference as published
     from foldtune.analysis.advice_check import check_advice
     from foldtune.analysis.ranks import rank as run
     from foldtune.errors import unknown
 
-    if name not in ("vtab", "many-shot"):
-        raise unknown("reference", name, ("vtab", "many-shot"))
+    if name not in ("vtab", "many-shot", "robustness"):
+        raise unknown("reference", name, ("vtab", "many-shot", "robustness"))
+    if name == "robustness":
+        show_published(json)
+        return
     if name == "many-shot":
         rows = published.many_shot()
         emit(rows) if json else table(rows, tuple(rows[0]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,6 +15,7 @@ from foldtune.console import say
 if TYPE_CHECKING:
     from foldtune.backbones import Backbone
     from foldtune.data import ImageData
+    from foldtune.evaluate.shift import Target
 
 app = App(
     name="foldtune",
@@ -46,12 +48,14 @@ class DataOptions:
     skip_broken: bool = False  #: Leave unreadable images out instead of refusing the data.
     resize: str | None = None  #: squash (to the square) or crop (the centre).
     shots: int | None = None  #: Images a class for training, and at most as many for validation.
+    split_seed: int | None = None  #: Draws the splits that are not given; else --seed does.
     cache: Path | None = None  #: Folder of decoded images; by default the user's cache.
 
     def load(self, spec: str, backbone: Backbone, seed: int = 0) -> ImageData:
         from foldtune.data import load_data
 
         transform = backbone.transform
+        seed = seed if self.split_seed is None else self.split_seed
         data = load_data(
             spec, size=transform.size, interpolation=transform.interpolation,
             resize=self.resize or transform.resize, seed=seed, skip_broken=self.skip_broken,
@@ -85,5 +89,58 @@ class TrainOptions:
         return asdict(self) | {"warmup_epochs": warmup(self.epochs)}
 
 
+@Parameter(name="*")
+@dataclass(frozen=True)
+class HeadOptions:
+    """Where classifiers start."""
+
+    head: str = "probe"  #: probe (solved on the plain features), default, zero, or zero-shot.
+    templates: Path | None = None  #: Of zero-shot: a text file, a line with {} for the class each.
+    words: Path | None = None  #: Of zero-shot: a CSV of 'class,its words' where names do not do.
+
+    def start(self) -> str:
+        from foldtune.backbones.clip_text import ZERO_SHOT, Prompts, read_templates
+        from foldtune.errors import InputError
+
+        if self.head != ZERO_SHOT:
+            if self.templates or self.words:
+                raise InputError(f"--templates and --words are of --head {ZERO_SHOT} only")
+            return self.head
+        from foldtune.study.shifts import read_mapping
+
+        given: dict[str, Any] = {}
+        if self.templates:
+            given["templates"] = read_templates(self.templates)
+        if self.words:
+            given["words"] = tuple(sorted(read_mapping(self.words).items()))
+        return Prompts(**given).head
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class ShiftOptions:
+    """Where else to judge."""
+
+    #: Other images of the same classes, NAME=PATH each.
+    shift: Annotated[tuple[str, ...], Parameter(consume_multiple=True)] = ()
+    #: all, or corruptions such as jpeg or jpeg:3, of the images at home.
+    corrupt: Annotated[tuple[str, ...], Parameter(consume_multiple=True)] = ()
+    map: Path | None = None  #: A CSV of 'their class,our class'; nothing after the comma: left out.
+
+    def targets(
+        self, home: Target, backbone: Backbone, classes: Sequence[str], reading: DataOptions
+    ) -> list[Target]:
+        from dataclasses import replace
+
+        from foldtune.data.corruptions import parse_corruptions
+        from foldtune.study.shifts import read_mapping, shifted
+
+        mapping = read_mapping(self.map) if self.map else {}
+        whole = replace(reading, shots=None)
+        others = shifted(self.shift, lambda spec: whole.load(spec, backbone), classes, mapping)
+        return others + [home.corrupted(*which) for which in parse_corruptions(self.corrupt)]
+
+
 JSON = Annotated[bool, Parameter(name="--json", negative="")]
 MODEL, DATA, TRAIN = ModelOptions(), DataOptions(), TrainOptions()
+SHIFTS, HEAD = ShiftOptions(), HeadOptions()

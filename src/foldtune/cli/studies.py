@@ -11,10 +11,12 @@ from cyclopts import Parameter
 
 from foldtune.cli.app import (
     DATA,
+    HEAD,
     JSON,
     MODEL,
     TRAIN,
     DataOptions,
+    HeadOptions,
     ModelOptions,
     TrainOptions,
     app,
@@ -31,9 +33,9 @@ def compare(
     methods: Annotated[tuple[str, ...], Parameter(consume_multiple=True)] = (),
     trials: int = 4,
     seeds: int = 3,
-    head: str = "probe",
     seed: int = 0,
     device: str | None = None,
+    starting: HeadOptions = HEAD,
     options: ModelOptions = MODEL,
     reading: DataOptions = DATA,
     training: TrainOptions = TRAIN,
@@ -52,7 +54,7 @@ def compare(
     images = reading.load(data, backbone, seed)
     found = run(
         images, backbone, methods or METHODS, out=out, trials=trials, seeds=seeds,
-        recipe=Recipe(**training.changes()), head=head, seed=seed,
+        recipe=Recipe(**training.changes()), head=starting.start(), seed=seed,
         device=device, say=say, command=shlex.join(["foldtune", *sys.argv[1:]]),
     )  # fmt: skip
     report = write_report(out)

@@ -6,11 +6,15 @@ from pathlib import Path
 
 from foldtune.cli.app import (
     DATA,
+    HEAD,
     JSON,
     MODEL,
+    SHIFTS,
     TRAIN,
     DataOptions,
+    HeadOptions,
     ModelOptions,
+    ShiftOptions,
     TrainOptions,
     app,
 )
@@ -26,9 +30,9 @@ def fit(
     method: str = "SSF",
     lr: float | None = None,
     weight_decay: float | None = None,
-    head: str = "probe",
     seed: int = 0,
     device: str | None = None,
+    starting: HeadOptions = HEAD,
     options: ModelOptions = MODEL,
     reading: DataOptions = DATA,
     training: TrainOptions = TRAIN,
@@ -55,7 +59,14 @@ def fit(
     backbone = options.load(model)
     images = reading.load(data, backbone, seed)
     fitted = run(
-        images, backbone, chosen, out=out, recipe=recipe, head=head, seed=seed, device=device
+        images,
+        backbone,
+        chosen,
+        out=out,
+        recipe=recipe,
+        head=starting.start(),
+        seed=seed,
+        device=device,
     )
     row = fitted.row
     told = {
@@ -77,15 +88,25 @@ def evaluate(
     data: str,
     *,
     split: str = "test",
+    baseline: Path | None = None,
     weights: Path | None = None,
+    shifts: ShiftOptions = SHIFTS,
     reading: DataOptions = DATA,
     json: JSON = False,
 ) -> None:
-    """Judge a TUNING, or a saved ensemble, on a split of DATA (train, val, test or all)."""
+    """Judge a TUNING, or a saved ensemble, on a split of DATA (train, val, test or all); a tuning
+    also under shifts.
+
+    baseline: a CSV with columns home and one a shift, a baseline model in each row, for effective
+    robustness.
+    """
+    from foldtune.errors import InputError
     from foldtune.study.ensembles import evaluate_ensemble, is_ensemble, open_ensemble
-    from foldtune.study.tunings import backbone_for, evaluate_tuning, opened
+    from foldtune.study.tunings import backbone_for, evaluate_away, evaluate_tuning, opened
 
     if is_ensemble(tuning):
+        if shifts != SHIFTS or baseline:
+            raise InputError(f"{tuning} is an ensemble; shifts are judged of one tuning at a time")
         ensemble = open_ensemble(tuning)
         backbone, header = backbone_for(ensemble.header, weights), ensemble.header
         images = reading.load(data, backbone, header.get("data", {}).get("seed") or 0)
@@ -95,7 +116,19 @@ def evaluate(
     attachment, backbone, header = opened(tuning, weights)
     images = reading.load(data, backbone, header.get("data", {}).get("seed") or 0)
     told = evaluate_tuning(attachment, backbone, images, header["classes"], split)
-    emit(told) if json else facts(told)
+    away = evaluate_away(
+        attachment, backbone, images, header["classes"], split, baseline,
+        lambda home: shifts.targets(home, backbone, header["classes"], reading),
+    )  # fmt: skip
+    if json:
+        emit(told | away)
+        return
+    facts(told)
+    if away["shifts"]:
+        columns = ("shift", "images", "classes", "top1", "home", "drop", "predicted", "effective")
+        table(away["shifts"], [c for c in columns if any(c in row for row in away["shifts"])])
+    if away["corruptions"]:
+        facts(away["corruptions"])
 
 
 @app.command
@@ -120,6 +153,8 @@ def merge(
     *,
     out: Path,
     data: str | None = None,
+    alpha: float = 1.0,
+    part: str = "all",
     weights: Path | None = None,
     reading: DataOptions = DATA,
     json: JSON = False,
@@ -127,14 +162,16 @@ def merge(
     """Fold a TUNING into its backbone; write a plain state dict that the host library loads.
 
     The certificate compares logits over real images: of DATA, or of the data it was trained on.
+    alpha: below 1, the model that far from the start, see `wise`.
     """
     from foldtune.study.tunings import merge_tuning, opened
+    from foldtune.study.wise import point_of
 
     attachment, backbone, header = opened(tuning, weights)
     attachment.detach()
     trained_on = header.get("data", {})
     source = data or trained_on.get("source") or "shapes/count"
     images = reading.load(source, backbone, trained_on.get("seed") or 0)
-    certificate = merge_tuning(tuning, out, backbone, images)
+    certificate = merge_tuning(tuning, out, backbone, images, point_of(part, alpha))
     told = {"merged": str(out), "certificate": str(certificate), "images": images.name}
     emit(told | certificate.__dict__) if json else facts(told)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from foldtune.core.computed import Delta, compute, folded_in_double, release, set_strength
+from foldtune.core.computed import Delta, compute, folded_in_double, release
 from foldtune.core.edits import Adapter, Edit, Reweight, Rewire, Train
 from foldtune.core.head import set_module
+from foldtune.core.interpolation import Interpolation
 from foldtune.core.method import Method
+from foldtune.core.names import first_names, named_state
 from foldtune.core.sites import Site
 from foldtune.errors import InputError
 
@@ -41,8 +43,8 @@ class Attachment:
         self._originals: dict[str, Tensor] = {}  # base tensors that train, as they were
         self._old_head: dict[str, nn.Module] = {}
         self._head_start: dict[str, Tensor] = {}
-        self._point = (1.0, 1.0)  # alpha of the method, alpha of the head
-        self._tuned: dict[str, Tensor] | None = None  # what is interpolated, at alpha 1
+        self._start_known = True
+        self._interpolation = Interpolation(self)
         self._grads = {n: p.requires_grad for n, p in model.named_parameters()}
         self._alive = True
         model.requires_grad_(False)
@@ -69,7 +71,7 @@ class Attachment:
     def named_tensors(self) -> dict[str, Tensor]:
         """Everything the tuning consists of: own tensors, trained base tensors, classifier."""
         self._check_alive()
-        state = _state(self.model) | (self._tuned or {})
+        state = named_state(self.model) | (self._interpolation.tuned or {})
         owned = {name: state[full] for name, full in self._owned.items()}
         return owned | {n: state[n] for n in (*self._originals, *self._head_start)}
 
@@ -84,6 +86,11 @@ class Attachment:
         self._check_alive()
         names = {*self._owned.values(), *self._originals}
         return sum(p.numel() for n, p in self.model.named_parameters() if n in names)
+
+    @property
+    def head_start(self) -> dict[str, Tensor] | None:
+        """The classifier's tensors as training found them; None where a file does not tell."""
+        return dict(self._head_start) if self._start_known else None
 
     @property
     def head_size(self) -> int:
@@ -119,7 +126,7 @@ class Attachment:
         """The base's own tensors before training, without classifier and added ones."""
         self._check_alive()
         skip = (f"{CONTAINER}.", *(f"{p}." for p in self.head))
-        state, first = self.model.state_dict(), _first_names(self.model)
+        state, first = self.model.state_dict(), first_names(self.model)
         return {
             n: self._originals.get(first.get(n, n), t)
             for n, t in state.items()
@@ -178,7 +185,7 @@ class Attachment:
         return name in self._container._modules or name in retained._modules
 
     def _train(self, names: Sequence[str]) -> None:
-        state, first = _state(self.model), _first_names(self.model)
+        state, first = named_state(self.model), first_names(self.model)
         for name in (first.get(n, n) for n in names):
             if name not in state:
                 raise InputError(
@@ -192,7 +199,7 @@ class Attachment:
 
     def leave_frozen(self, names: Sequence[str]) -> None:
         """Take base tensors out of training again (the forward pass never uses them)."""
-        state = _state(self.model)
+        state = named_state(self.model)
         for name in names:
             state[name].requires_grad_(False)
             self._originals.pop(name)
@@ -216,7 +223,7 @@ class Attachment:
     def detach(self) -> nn.Module:
         """Take the method off: the model is bitwise what it was before `attach`."""
         self._check_alive()
-        state = _state(self.model)
+        state = named_state(self.model)
         with torch.no_grad():
             for name, value in self._originals.items():
                 state[name].copy_(value)
@@ -273,59 +280,21 @@ class Attachment:
             self.model.get_submodule(RETAINED).add_module(name, adapter)
             self.handles.pop(adapter)
 
-    @contextlib.contextmanager
-    def interpolated(self, alpha: float, head_alpha: float | None = None) -> Iterator[nn.Module]:
-        """Inside, the model stands between its start (alpha 0) and the tuned one (alpha 1).
+    def interpolated(
+        self, alpha: float, head_alpha: float | None = None
+    ) -> AbstractContextManager[nn.Module]:
+        """Inside, the model stands between its start (alpha 0) and the tuned one (alpha 1); the
+        classifier at `head_alpha`, which is alpha unless given. See `Interpolation.at`."""
+        return self._interpolation.at(alpha, head_alpha)
 
-        Stored tensors: W + alpha (W' - W), a true weight interpolation (WiSE-FT, Wortsman et al.,
-        CVPR 2022); where W itself is trained too (DiffFit, SSF + BitFit), first W moves from its
-        start to its trained value by alpha, so that the path is bent. Side networks: what they
-        add, times alpha. Classifier: between its start and its tuned value at `head_alpha`, which
-        is alpha unless given.
-
-        Raises InputError where a method has nothing between 0 and 1 (see `interpolates`).
-        """
-        self._check_alive()
-        point = (alpha, alpha if head_alpha is None else head_alpha)
-        for value in point:
-            if not 0.0 <= value <= 1.0:
-                raise InputError(f"alpha must lie in 0..1, not {value}")
-        if alpha not in (0.0, 1.0) and not self.interpolates:
-            raise InputError(
-                f"{self.method!r} cannot be interpolated: it adds tokens, and there is no model "
-                "between two numbers of tokens. Ensemble the logits of the two models instead"
-            )
-        outer, outer_tuned = self._point, self._tuned
-        try:
-            self._tuned = self._tuned or {
-                n: t.detach().clone()
-                for n, t in self.named_tensors().items()
-                if n not in self._owned
-            }
-            self._move(*point)
-            yield self.model
-        finally:
-            if self._alive:
-                self._move(*outer)
-                self._tuned = outer_tuned
-
-    @contextlib.contextmanager
-    def paused(self) -> Iterator[nn.Module]:
+    def paused(self) -> AbstractContextManager[nn.Module]:
         """Inside, the model computes exactly what it did before `attach`, old head included."""
-        new_head = {path: self.model.get_submodule(path) for path in self._old_head}
-        with self.interpolated(0.0):
-            self._put_old_head()
-            try:
-                yield self.model
-            finally:
-                if self._alive:
-                    for path, module in new_head.items():
-                        set_module(self.model, path, module)
+        return self._interpolation.paused()
 
     def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
         """Copy a tuning's tensors in, strictly. Raises InputError at the first difference."""
         mine = self.named_tensors()
-        if self._tuned is not None:
+        if self._interpolation.tuned is not None:
             raise InputError("cannot load a tuning inside interpolated() or paused()")
         for name in [*mine, *tensors]:
             if name not in tensors or name not in mine:
@@ -340,31 +309,16 @@ class Attachment:
             for name, tensor in mine.items():
                 tensor.copy_(tensors[name])
 
-    # -- private -------------------------------------------------------------------------------
+    def recall_start(self, start: Mapping[str, Tensor]) -> None:
+        """Take in where the classifier started, as a file tells it; empty: it is not known."""
+        self._start_known = bool(start)
+        for name, tensor in start.items():
+            mine = self._head_start.get(name)
+            if mine is None or mine.shape != tensor.shape:
+                raise InputError(f"the tuning's start of the classifier does not fit: {name}")
+            self._head_start[name] = tensor.to(mine)
 
-    def _move(self, alpha: float, head_alpha: float) -> None:
-        """Take every tensor and side network to the given points between start and tuned."""
-        assert self._tuned is not None
-        state, starts = _state(self.model), dict(self._originals)
-        if not any(self.model.get_submodule(p) is m for p, m in self._old_head.items()):
-            starts |= self._head_start  # else paused: the old head stays as it is
-        blended = set()
-        for module, site in self._computed:
-            # A stored tensor that trains itself stays: its start is blended after the folding.
-            names = {n: f"{site.path}.{n}" for n in (site.weight, site.bias) if n}
-            start = {n: starts[full].to(state[full]) for n, full in names.items() if full in starts}
-            blended |= {names[n] for n in start}
-            set_strength(module, head_alpha if site.path in self.head else alpha, start)
-        with torch.no_grad():
-            for name in starts.keys() - blended:
-                at, tuned = head_alpha if name in self._head_start else alpha, self._tuned[name]
-                if tuned.is_floating_point():
-                    between = tuned if at == 1.0 else torch.lerp(starts[name].to(tuned), tuned, at)
-                    state[name].copy_(between)
-        for edit in self.edits:
-            if isinstance(edit, Rewire):
-                edit.adapter._strength = alpha
-        self._point = (alpha, head_alpha)
+    # -- private -------------------------------------------------------------------------------
 
     def _put_old_head(self) -> None:
         for path, module in self._old_head.items():
@@ -388,14 +342,3 @@ class Attachment:
     def _check_alive(self) -> None:
         if not self._alive:
             raise InputError(f"{self!r}: it was merged or detached; attach again")
-
-
-def _state(model: nn.Module) -> dict[str, Tensor]:
-    """Parameters (as such) and buffers by full name."""
-    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
-
-
-def _first_names(model: nn.Module) -> dict[str, str]:
-    """Every name of a parameter, to the first name of the same (tied) parameter."""
-    first = {id(p): n for n, p in model.named_parameters()}
-    return {n: first[id(p)] for n, p in model.named_parameters(remove_duplicate=False)}

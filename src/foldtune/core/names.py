@@ -1,8 +1,8 @@
-"""Full names of base parameters by kind, for methods that train them in place."""
+"""Full names of base tensors: by kind, for methods that train them in place, and all of them."""
 
 from __future__ import annotations
 
-from torch import nn
+from torch import Tensor, nn
 
 from foldtune.core.sites import is_norm
 
@@ -28,3 +28,14 @@ def norm_names(model: nn.Module) -> tuple[str, ...]:
         for n in ("weight", "bias")
         if module._parameters.get(n) is not None
     )
+
+
+def named_state(model: nn.Module) -> dict[str, Tensor]:
+    """Parameters (as such) and buffers by full name."""
+    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
+
+
+def first_names(model: nn.Module) -> dict[str, str]:
+    """Every name of a parameter, to the first name of the same (tied) parameter."""
+    first = {id(p): n for n, p in model.named_parameters()}
+    return {n: first[id(p)] for n, p in model.named_parameters(remove_duplicate=False)}

@@ -7,7 +7,7 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,9 @@ from foldtune.core.attachment import Attachment
 from foldtune.core.method import written_out
 from foldtune.errors import InputError
 
-FORMAT = 1
+FORMAT = 2  # 2 keeps where the classifier started
 _FIELD = "foldtune"
+_START = "start:"  # before the names of the classifier's tensors as training found them
 OWN_FIELDS = ("format", "foldtune", "method", "head", "num_classes", "base_keys", "base_hash")
 
 
@@ -32,7 +33,9 @@ def save(attachment: Attachment, path: str | Path, facts: Mapping[str, Any] | No
     appears whole or not at all. Raises InputError when it cannot be written.
     """
     header = header_of(attachment, facts)
-    tensors = {n: t.detach().cpu().contiguous() for n, t in attachment.named_tensors().items()}
+    kept = dict(attachment.named_tensors())
+    kept |= {_START + n: t for n, t in (attachment.head_start or {}).items()}
+    tensors = {n: t.detach().cpu().contiguous() for n, t in kept.items()}
     write_tensors(tensors, Path(path), {_FIELD: json.dumps(header)})
     return Path(path)
 
@@ -66,13 +69,25 @@ def header_of(attachment: Attachment, facts: Mapping[str, Any] | None = None) ->
 def read(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Header and tensors of a tuning file. Raises InputError for a missing, truncated or foreign
     file."""
+    return _read(path, lambda name: not name.startswith(_START))
+
+
+def read_start(path: str | Path) -> dict[str, Tensor]:
+    """The classifier's tensors as training found them; empty in files of format 1."""
+    _, tensors = _read(path, lambda name: name.startswith(_START))
+    return {n.removeprefix(_START): t for n, t in tensors.items()}
+
+
+def _read(
+    path: str | Path, wanted: Callable[[str], bool]
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
     path = Path(path)
     if not path.is_file():
         raise InputError(f"no tuning file at {path}; give the .safetensors that `fit` wrote")
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            tensors = {n: file.get_tensor(n) for n in file.keys() if wanted(n)}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise InputError(
             f"{path} is truncated or no safetensors file ({error}); copy or train it again"

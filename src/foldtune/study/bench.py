@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from foldtune.backbones import Backbone
+from foldtune.backbones.clip_text import ZERO_SHOT, Prompts, zero_shot_head
 from foldtune.core.attach import attach
 from foldtune.core.attachment import CONTAINER, Attachment
 from foldtune.core.head import find_head
@@ -50,6 +51,7 @@ class Bench:
         if device is not None:
             backbone.model.to(device)
         self._features: dict[str, np.ndarray] = {}
+        self._texts: dict[str, tuple[Tensor, Tensor]] = {}
 
     def describe(
         self, stage: str, method: Method, recipe: Recipe, seed: int, *, label: str = "", head: str
@@ -94,6 +96,8 @@ class Bench:
         model, classes = self.backbone.model, len(self.data.classes)
         path = find_head(model)[0]
         probe = self._probe(path, run.train_on) if run.head == "probe" else None
+        if run.head.startswith(ZERO_SHOT):
+            probe = self._zero_shot(run.head)
         attachment = attach(self.backbone, method, num_classes=classes, seed=run.seed)
         if probe is not None:
             attachment.start_head(*probe)
@@ -195,6 +199,13 @@ class Bench:
         features = np.concatenate([self._split_features(head, s) for s in splits])
         labels = np.concatenate([self.data.labels[self.data.splits[s]] for s in splits])
         return solve_probe(features, labels, len(self.data.classes))
+
+    def _zero_shot(self, head: str) -> tuple[Tensor, Tensor]:
+        """The classifier that the text tower makes of the class names, computed once."""
+        if head not in self._texts:
+            made = zero_shot_head(self.backbone, self.data.classes, Prompts.parse(head))
+            self._texts[head] = made
+        return self._texts[head]
 
     def _split_features(self, head: str, split: str) -> np.ndarray:
         """Classifier inputs of the plain backbone, computed once."""

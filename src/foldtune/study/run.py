@@ -7,12 +7,13 @@ import json
 from dataclasses import asdict, dataclass
 from functools import cached_property
 
+from foldtune.backbones.clip_text import ZERO_SHOT
 from foldtune.errors import unknown
 from foldtune.training.recipe import Recipe
 
 # Raised whenever the same description would give another row: finished runs are then run again.
 REVISION = 1
-HEAD_STARTS = ("probe", "default", "zero")
+HEAD_STARTS = ("probe", "default", "zero", ZERO_SHOT)
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Run:
     stage: "trial" (watch validation), "final" (train on train and validation, then read the test
     split once) or "fit" (watch validation, then read the test split once). head: where the
     classifier starts: "probe" (solved on the plain backbone's features, then tuned), "default"
-    (nn.Linear's draw) or "zero".
+    (nn.Linear's draw), "zero", or "zero-shot", followed by what prompts say (clip_text.py).
     """
 
     stage: str
@@ -37,7 +38,7 @@ class Run:
     head: str = "probe"
 
     def __post_init__(self) -> None:
-        if self.head not in HEAD_STARTS:
+        if self.head.partition(" ")[0] not in HEAD_STARTS:
             raise unknown("start of the head", self.head, HEAD_STARTS)
 
     @cached_property

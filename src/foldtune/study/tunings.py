@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from foldtune.analysis.effective import read_baselines
 from foldtune.backbones import Backbone, load_backbone
 from foldtune.backbones.tuning import backbone_of, load
 from foldtune.core.attachment import Attachment
@@ -21,7 +22,9 @@ from foldtune.errors import InputError
 from foldtune.evaluate.accuracy import accuracy
 from foldtune.evaluate.calibration import calibration
 from foldtune.evaluate.predict import predict_logits
+from foldtune.evaluate.shift import Target, target_of
 from foldtune.study.bench import prepare_for
+from foldtune.study.shifts import corruption_means, judge_shifts
 
 # A certificate needs real images, not all of them.
 _WITNESSES = 256
@@ -50,11 +53,18 @@ class Certificate:
         )
 
 
-def merge_tuning(path: Path, out: Path, backbone: Backbone, data: ImageData) -> Certificate:
+def merge_tuning(
+    path: Path,
+    out: Path,
+    backbone: Backbone,
+    data: ImageData,
+    point: tuple[float, float] = (1.0, 1.0),
+) -> Certificate:
     """Fold the tuning into the backbone and write the plain state dict to `out`.
 
     The certificate compares logits before and after over images of the test split (or of any, if
-    there is none). The backbone's model is left as it was. Raises InputError where the method
+    there is none). point: alphas of the body and of the classifier, between the start (0) and the
+    tuned model (1). The backbone's model is left as it was. Raises InputError where the method
     does not merge, with nothing written.
     """
     # Merging changes the model in place; the caller's stays as it is.
@@ -67,8 +77,9 @@ def merge_tuning(path: Path, out: Path, backbone: Backbone, data: ImageData) -> 
     rows = data.splits["test"] if len(data.splits.get("test", ())) else data.split(*data.splits)
     rows = rows[np.linspace(0, len(rows) - 1, min(_WITNESSES, len(rows))).astype(int)]
     prepare = prepare_for(own)
-    before = predict_logits(own.model, data.pixels, rows, prepare)
-    merged = attachment.merge()
+    with attachment.interpolated(*point):
+        before = predict_logits(own.model, data.pixels, rows, prepare)
+        merged = attachment.merge()
     after = predict_logits(merged, data.pixels, rows, prepare)
     state = merged.state_dict()
     heads = tuple(f"{p}." for p in attachment.head)
@@ -112,6 +123,28 @@ def judged(logits: Tensor, data: ImageData, rows: np.ndarray, split: str) -> dic
     labels = torch.from_numpy(data.labels[rows])
     metrics = dict(accuracy(logits, labels)) | dict(calibration(logits, labels))
     return {"split": split, "images": len(rows), **metrics}
+
+
+def evaluate_away(
+    attachment: Attachment,
+    backbone: Backbone,
+    data: ImageData,
+    classes: Sequence[str],
+    split: str,
+    baseline: Path | None,
+    targets: Callable[[Target], Sequence[Target]],
+) -> dict[str, Any]:
+    """`shifts`, a row each (see `judge_shifts`), and `corruptions`, the means over severities.
+
+    targets: from the images at home, which corruptions change, to where else to judge.
+    """
+    rows = data.split(*data.splits) if split == "all" else data.split(split)
+    home = target_of("home", data, rows, classes)
+    away = targets(home)
+    baselines = read_baselines(baseline) if baseline else None
+    found = judge_shifts(attachment.model, home, away, prepare_for(backbone), baselines)
+    corrupted = [r for r, t in zip(found, away, strict=True) if t.corruption]
+    return {"shifts": found, "corruptions": corruption_means(corrupted)}
 
 
 def predict_images(

@@ -1,0 +1,107 @@
+"""Verbs about robustness: wise, soup."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from foldtune.cli.app import DATA, JSON, SHIFTS, DataOptions, ShiftOptions, app
+from foldtune.console import emit, facts, table
+
+
+@app.command
+def wise(
+    tuning: Path,
+    data: str,
+    *,
+    alphas: Annotated[tuple[float, ...], Parameter(consume_multiple=True)] = (),
+    part: str = "all",
+    split: str = "test",
+    weights: Path | None = None,
+    shifts: ShiftOptions = SHIFTS,
+    reading: DataOptions = DATA,
+    json: JSON = False,
+) -> None:
+    """Judge the models between a TUNING's start (alpha 0) and the tuned one (alpha 1) on DATA and
+    under shifts; an alpha is chosen on validation. `merge --alpha` writes one of them.
+
+    part: all, body or head: what moves, while the rest stays tuned.
+    """
+    from dataclasses import asdict
+
+    from foldtune.evaluate.shift import target_of
+    from foldtune.study.bench import prepare_for
+    from foldtune.study.tunings import opened
+    from foldtune.study.wise import ALPHAS, seen, sweep
+
+    attachment, backbone, header = opened(tuning, weights)
+    classes = header["classes"]
+    images = reading.load(data, backbone, header.get("data", {}).get("seed") or 0)
+    home = target_of("home", images, images.split(split), classes)
+    known = "the split judged is validation" if split == "val" else seen(header, images)
+    found = sweep(
+        attachment, home, shifts.targets(home, backbone, classes, reading), prepare_for(backbone),
+        alphas=alphas or ALPHAS, part=part,
+        validation=target_of("val", images, images.split("val"), classes) if not known else None,
+    )  # fmt: skip
+    if json:
+        emit(asdict(found))
+        return
+    table(found.rows, list(found.rows[0]))
+    reason = f"none chosen: {known}" if known else "chosen on validation"
+    facts({"moves": found.part, "by": "; ".join(found.ways), f"alpha ({reason})": found.chosen})
+
+
+@app.command
+def soup(
+    inputs: list[str],
+    /,
+    *,
+    out: Path,
+    kind: Literal["greedy", "uniform"] = "greedy",
+    weights: Path | None = None,
+    reading: DataOptions = DATA,
+    json: JSON = False,
+) -> None:
+    """Average tunings of one method into one: INPUTS are the tunings and, last, the DATA on whose
+    validation split they are judged.
+    """
+    from dataclasses import asdict
+
+    from foldtune.errors import InputError
+    from foldtune.study.soup import soup as run
+    from foldtune.study.tunings import opened
+
+    if len(inputs) < 3:
+        raise InputError("a soup needs two tunings and data: foldtune soup A B DATA --out FILE")
+    paths = [Path(text) for text in inputs[:-1]]
+    attachment, backbone, header = opened(paths[0], weights)
+    attachment.detach()
+    images = reading.load(inputs[-1], backbone, header.get("data", {}).get("seed") or 0)
+    made = run(paths, backbone, images, out=out, kind=kind)
+    if json:
+        emit(asdict(made) | {"path": str(made.path)})
+        return
+    table(made.members, ("tuning", "validation", "used"))
+    facts(
+        {
+            "soup": str(made.path), "method": made.method, "averaged": made.averaged,
+            "validation": made.validation,
+        }
+    )  # fmt: skip
+
+
+def show_published(json: bool) -> None:
+    """Published robustness, and what becomes of its claim on frontiers."""
+    from foldtune.analysis.frontier import reference
+
+    told = reference()
+    if json:
+        emit(told)
+        return
+    table(told["methods"], ("method", "ID_imagenet", "V2", "R", "S", "A", "mean_shift"))
+    table(told["leads"], ("home", "full", "lora_32", "better"))
+    places = ", ".join(f"{place:.2f}" for place in told["changes_places_at"])
+    facts({"claim": told["claim"], "frontiers change places at": places})

@@ -1,0 +1,142 @@
+import numpy as np
+import pytest
+import torch
+
+from foldtune.data.corruptions import CORRUPTIONS, corrupt, parse_corruptions
+from foldtune.errors import InputError
+
+NOISES = ("gaussian_noise", "shot_noise", "impulse_noise", "speckle_noise")
+BLURS = ("gaussian_blur", "defocus_blur", "motion_blur", "zoom_blur")
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    """Smooth colour ramps with an edge, (3, 64, 64, 3) uint8."""
+    y, x = np.mgrid[:64, :64] / 63
+    ramp = np.stack([x, y, 0.5 + 0.3 * (x > 0.5)], -1)
+    return torch.from_numpy((np.stack([ramp, ramp[::-1], 1 - ramp]) * 200 + 20).astype(np.uint8))
+
+
+def error(a, b):
+    return float((a.float() - b.float()).pow(2).mean())
+
+
+@pytest.mark.parametrize("name", CORRUPTIONS)
+def test_shape_and_type_stay_and_the_image_changes(name, pictures):
+    out = corrupt(pictures, name, 3)
+    assert out.shape == pictures.shape
+    assert out.dtype == torch.uint8
+    assert error(out, pictures) > 0
+
+
+@pytest.mark.parametrize("name", sorted({*CORRUPTIONS} - {"saturate", "pixelate"}))
+def test_each_severity_is_worse_than_the_one_before(name, pictures):
+    # Saturation first falls, then rises; blocks of pixelate that fall on an edge do no harm.
+    errors = [error(corrupt(pictures, name, s), pictures) for s in (1, 2, 3, 4, 5)]
+    assert errors == sorted(errors)
+
+
+@pytest.mark.parametrize("name", CORRUPTIONS)
+def test_a_picture_comes_out_the_same_in_every_batch_and_order(name, pictures):
+    alone = corrupt(pictures[1:2], name, 4)
+    assert torch.equal(corrupt(pictures.flip(0), name, 4)[1:2], alone)
+    assert torch.equal(corrupt(pictures, name, 4)[1:2], alone)
+
+
+@pytest.mark.parametrize("name", [*NOISES, "motion_blur"])
+def test_another_seed_draws_anew(name, pictures):
+    assert not torch.equal(corrupt(pictures, name, 2), corrupt(pictures, name, 2, seed=1))
+
+
+def test_gaussian_noise_has_the_published_deviation():
+    grey = torch.full((4, 64, 64, 3), 128, dtype=torch.uint8)
+    noise = corrupt(grey, "gaussian_noise", 2).float() / 255 - 128 / 255
+    assert noise.std() == pytest.approx(0.12, rel=0.02)
+    assert abs(noise.mean()) < 0.002
+
+
+def test_shot_noise_has_the_variance_of_photons():
+    grey = torch.full((4, 64, 64, 3), 128, dtype=torch.uint8)
+    noise = corrupt(grey, "shot_noise", 1).float() / 255
+    assert noise.var() == pytest.approx(128 / 255 / 60, rel=0.05)
+
+
+def test_impulse_noise_hits_the_published_share():
+    grey = torch.full((4, 64, 64, 3), 128, dtype=torch.uint8)
+    hit = corrupt(grey, "impulse_noise", 4)
+    assert ((hit == 0) | (hit == 255)).float().mean() == pytest.approx(0.17, rel=0.05)
+
+
+@pytest.mark.parametrize("name", BLURS)
+def test_blurs_keep_a_plain_area(name):
+    plain = torch.full((1, 32, 32, 3), 77, dtype=torch.uint8)
+    assert torch.equal(corrupt(plain, name, 5), plain)
+
+
+def test_motion_blur_smears_a_dot_to_one_side_within_45_degrees():
+    dot = torch.zeros(1, 225, 225, 3, dtype=torch.uint8)
+    dot[:, 112, 112] = 255
+    y, x = torch.nonzero(corrupt(dot, "motion_blur", 1)[0, :, :, 0]).T - 112
+    assert len(x) > 5
+    assert (x.max() <= 1) or (x.min() >= -1)
+    assert (y.abs() <= x.abs() + 1).all()
+
+
+def test_lengths_scale_with_the_side():
+    # A step edge blurred at 224 and at 56 pixels has the same width as a share of the image.
+    def width(side):
+        edge = torch.zeros(1, side, side, 3, dtype=torch.uint8)
+        edge[:, :, side // 2 :] = 255
+        row = corrupt(edge, "gaussian_blur", 5)[0, 0, :, 0].float() / 255
+        return float(((row > 0.1) & (row < 0.9)).float().mean())
+
+    assert width(56) == pytest.approx(width(224), abs=0.02)
+
+
+def test_brightness_raises_the_value_and_keeps_the_hue():
+    colour = torch.tensor([100, 50, 0], dtype=torch.uint8).expand(1, 4, 4, 3)
+    out = corrupt(colour, "brightness", 2)[0, 0, 0].tolist()
+    assert out == [151, 76, 0]  # 100 + 0.2 * 255, at the same ratios
+    black = torch.zeros(1, 4, 4, 3, dtype=torch.uint8)
+    assert corrupt(black, "brightness", 1)[0, 0, 0].tolist() == [26, 26, 26]
+
+
+def test_saturation_times_a_factor_keeps_the_value():
+    colour = torch.tensor([200, 150, 100], dtype=torch.uint8).expand(1, 4, 4, 3)
+    out = corrupt(colour, "saturate", 1)[0, 0, 0].tolist()
+    assert out == [200, 185, 170]  # what is missing from 200, times 0.3
+
+
+def test_contrast_keeps_the_mean(pictures):
+    out = corrupt(pictures, "contrast", 1)
+    means = (pictures.float().mean((1, 2)) - out.float().mean((1, 2))).abs()
+    assert means.max() < 0.5
+    assert float(out.float().std()) == pytest.approx(0.4 * float(pictures.float().std()), rel=0.4)
+
+
+def test_pixelate_leaves_blocks(pictures):
+    out = corrupt(pictures, "pixelate", 5)
+    assert torch.equal(out[:, ::4, ::4], out[:, 3::4, 3::4])  # a quarter of the side is left
+
+
+@pytest.mark.parametrize(
+    ("asked", "count"), [(["all"], 65), (["jpeg"], 5), (["jpeg:2", "jpeg"], 5), (["all:3"], 13)]
+)
+def test_names_and_severities_are_read(asked, count):
+    assert len(parse_corruptions(asked)) == count
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [("jpg", "choose from: jpeg"), ("jpeg:6", "none of 1 to 5"), ("jpeg:", "none of 1 to 5")],
+)
+def test_unknown_names_and_severities_are_refused(asked, words):
+    with pytest.raises(InputError, match=words):
+        parse_corruptions([asked])
+
+
+def test_unknown_corruptions_of_a_batch_are_refused(pictures):
+    with pytest.raises(InputError, match="unknown corruption"):
+        corrupt(pictures, "fog", 1)
+    with pytest.raises(InputError, match="none of 1 to 5"):
+        corrupt(pictures, "jpeg", 0)
