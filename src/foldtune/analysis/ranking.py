@@ -111,7 +111,7 @@ def chosen_trial(trials: Iterable[Row]) -> Row | None:
             -row["val_accuracy"],
             row["trainable"],
             row["method"],
-            row.get("trial", 0),
+            row.get("trial") or 0,
         ),
         default=None,
     )

@@ -52,13 +52,14 @@ class Bench:
         self._features: dict[str, np.ndarray] = {}
 
     def describe(
-        self, stage: str, method: Method, recipe: Recipe, seed: int, *, label: str = "", head: str
-    ) -> Run:
+        self, stage: str, method: Method, recipe: Recipe, seed: int, *, label: str = "",
+        head: str, trial: int | None = None,
+    ) -> Run:  # fmt: skip
         """The run of `method` on this bench; finals train on train and validation together."""
         return Run(
             stage, label or repr(method), written_out(method), recipe, seed, self.backbone_hash,
             self.data.identity, self.data.facts["split_hash"],
-            ("train", "val") if stage == "final" else ("train",), head,
+            ("train", "val") if stage == "final" else ("train",), head, trial,
         )  # fmt: skip
 
     def execute(self, run: Run, folder: Path | None = None, progress: str | None = None) -> dict:
@@ -135,7 +136,7 @@ class Bench:
     def _row(self, attachment: Attachment, run: Run, outcome: Outcome) -> dict[str, Any]:
         watched = [point for point in outcome.curve if "val_accuracy" in point]
         row: dict[str, Any] = {
-            "run": run.key, "stage": run.stage, "label": run.label,
+            "run": run.key, "stage": run.stage, "label": run.label, "trial": run.trial,
             "method": repr(attachment.method),
             "recipe": asdict(run.recipe), "seed": run.seed, "head_start": run.head,
             "backbone": self.backbone.name, "pretrained": self.backbone.pretrained,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from foldtune.analysis.ranking import chosen_trial, leaderboard, winner
 from foldtune.errors import InputError
 from foldtune.methods.catalogue import parse
 from foldtune.study.bench import TUNING, Bench
+from foldtune.study.execute import InProcess, Ledger, MakeExecutor
 from foldtune.study.inputs import Data, Model, as_backbone, as_data
 from foldtune.study.run import Run
 from foldtune.study.search import Entrant, candidates
@@ -49,6 +49,7 @@ def compare(
     head: str = "probe",
     seed: int = 0,
     device: str | None = None,
+    executor: MakeExecutor = InProcess,
     say: Callable[[str], None] | None = None,
     command: str | None = None,
 ) -> Comparison:
@@ -58,7 +59,9 @@ def compare(
 
     methods: names (own settings searched too) or spelled methods (settings kept). out: the study
     folder; a second call with more methods, trials or seeds reuses every finished run. head: where
-    classifiers start, see `Run`. say: is told one line per run.
+    classifiers start, see `Run`. executor: makes what executes runs, by default one after the other
+    in this process; all methods' trials are one batch of independent runs, all finals another, and
+    nothing depends on the order in which rows come back. say: is told one line per run.
 
     The winner is chosen on validation; the test split selects nothing. Raises InputError for bad
     input before anything is trained.
@@ -69,50 +72,36 @@ def compare(
     backbone = as_backbone(model)
     bench = Bench(backbone, as_data(data, backbone, seed), device)
     say = say or (lambda _line: None)
-    study = _Study(Path(out), bench, say)
-    with study.store:
-        study.store.write_description(_description(bench, methods, trials, seeds, base, command))
-        for entrant in entrants:
-            tried = [
-                study.finished(bench.describe("trial", m, r, seed, label=entrant.label, head=head))
-                for m, r in candidates(entrant, base, trials, seed)
+    folder = Path(out)
+    with Store(folder) as store:
+        store.write_description(_description(bench, methods, trials, seeds, base, command))
+        ledger = Ledger(store, executor(bench, folder), say)
+        asked = [
+            [
+                bench.describe("trial", m, r, seed, label=entrant.label, head=head, trial=number)
+                for number, (m, r) in enumerate(candidates(entrant, base, trials, seed))
             ]
-            best = chosen_trial(tried)
+            for entrant in entrants
+        ]
+        tried = ledger.rows([run for runs in asked for run in runs])
+        finals: list[Run] = []
+        for entrant, runs in zip(entrants, asked, strict=True):
+            own, tried = tried[: len(runs)], tried[len(runs) :]
+            best = chosen_trial(own)
             if best is None:
                 say(f"{entrant.label}: every trial diverged, nothing to test")
                 continue
             method, settled = parse(best["method"]), Recipe(**best["recipe"])
-            for s in range(seed, seed + seeds):
-                study.finished(
-                    bench.describe("final", method, settled, s, label=entrant.label, head=head)
-                )
-    return _conclude(study, bench)
+            finals += [
+                bench.describe("final", method, settled, s, label=entrant.label, head=head)
+                for s in range(seed, seed + seeds)
+            ]
+        ledger.rows(finals)
+    return _conclude(folder, bench)
 
 
-@dataclass
-class _Study:
-    folder: Path
-    bench: Bench
-    say: Callable[[str], None]
-
-    def __post_init__(self) -> None:
-        self.store = Store(self.folder)
-
-    def finished(self, run: Run) -> dict[str, Any]:
-        """The run's row: from the store, or computed and stored now."""
-        row = self.store.find(run.key)
-        if row is not None:
-            self.say(f"{_told(row)} (kept)")
-            return row
-        label = f"{run.label} {run.stage}" if sys.stderr.isatty() else None
-        row = self.bench.execute(run, self.folder / "runs" / run.key, progress=label)
-        self.store.add(row)
-        self.say(_told(row))
-        return row
-
-
-def _conclude(study: _Study, bench: Bench) -> Comparison:
-    rows = tuple(Store(study.folder).rows())
+def _conclude(folder: Path, bench: Bench) -> Comparison:
+    rows = tuple(Store(folder).rows())
     board = tuple(leaderboard(rows))
     best = winner(rows)
     merging = [e for e in board if e["mergeable"] and e["seeds"] and e["val_accuracy"] is not None]
@@ -124,11 +113,11 @@ def _conclude(study: _Study, bench: Bench) -> Comparison:
             if r["stage"] == "final" and r["method"] == merging[0]["method"]
             and r["recipe"] == merging[0]["recipe"] and r["verdict"] == "finished"
         )  # fmt: skip
-        merged = study.folder / MERGED
-        tuning = study.folder / "runs" / final["run"] / TUNING
+        merged = folder / MERGED
+        tuning = folder / "runs" / final["run"] / TUNING
         certificate = merge_tuning(tuning, merged, bench.backbone, bench.data)
     label = merging[0]["label"] if merging else None
-    return Comparison(study.folder, rows, board, best, merged, label, certificate)
+    return Comparison(folder, rows, board, best, merged, label, certificate)
 
 
 def _description(
@@ -150,16 +139,6 @@ def _description(
         "command": command,
         "version": foldtune.__version__,
     }
-
-
-def _told(row: dict[str, Any]) -> str:
-    recipe = row["recipe"]
-    where = f"lr {recipe['lr']:g}, decay {recipe['weight_decay']:g}"
-    if row["verdict"] != "finished":
-        return f"{row['label']}: {row['method']}, {where}: {row['verdict']}"
-    if row["stage"] == "trial":
-        return f"{row['label']}: {where}: validation {row['val_accuracy']:.1%}"
-    return f"{row['label']}: {where}, seed {row['seed']}: test {row['test_accuracy']:.1%}"
 
 
 def _refuse_doubles(entrants: Sequence[Entrant]) -> None:

@@ -35,6 +35,7 @@ class Run:
     splits: str  # hash of the membership
     train_on: tuple[str, ...]
     head: str = "probe"
+    trial: int | None = None  # its number in the search of its method, from 0
 
     def __post_init__(self) -> None:
         if self.head not in HEAD_STARTS:
@@ -42,6 +43,7 @@ class Run:
 
     @cached_property
     def key(self) -> str:
-        """Content hash of the description; the label is a name and does not count."""
-        told = {k: v for k, v in asdict(self).items() if k != "label"} | {"revision": REVISION}
+        """Content hash of the description; label and trial are names and do not count."""
+        told = {k: v for k, v in asdict(self).items() if k not in ("label", "trial")}
+        told["revision"] = REVISION
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
