@@ -81,7 +81,7 @@ class Bench:
         try:
             outcome = self._train(attachment, run, folder, progress)
             row = self._row(attachment, run, outcome)
-            if outcome.finished and run.stage != "trial":
+            if outcome.finished and run.tested:
                 row |= self._test(attachment, run, outcome, folder)
         except BaseException:
             attachment.detach()

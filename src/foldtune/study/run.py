@@ -19,7 +19,8 @@ HEAD_STARTS = ("probe", "default", "zero")
 class Run:
     """Everything that decides a run's numbers; equal runs have equal keys.
 
-    stage: "trial" (watch validation), "final" (train on train and validation, then read the test
+    stage: "trial" (watch validation), "rung" (the same, a short run that decides which trials are
+    run), "final" (train on train and validation, then read the test
     split once) or "fit" (watch validation, then read the test split once). head: where the
     classifier starts: "probe" (solved on the plain backbone's features, then tuned), "default"
     (nn.Linear's draw) or "zero".
@@ -40,6 +41,11 @@ class Run:
     def __post_init__(self) -> None:
         if self.head not in HEAD_STARTS:
             raise unknown("start of the head", self.head, HEAD_STARTS)
+
+    @property
+    def tested(self) -> bool:
+        """Whether the run may read the test split: after selection only."""
+        return self.stage not in ("trial", "rung")
 
     @cached_property
     def key(self) -> str:
