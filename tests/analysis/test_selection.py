@@ -3,7 +3,7 @@
 import pytest
 
 from foldtune.analysis.ranking import chosen_trial, leaderboard
-from foldtune.analysis.selection import best_after, means, ordered
+from foldtune.analysis.selection import best_after, configurations, means, ordered
 from foldtune.errors import InputError
 
 
@@ -57,6 +57,12 @@ def test_a_short_rung_is_spent_budget_but_never_the_choice():
     assert entry["trials"] == 2
     assert entry["epochs"] == 2 + 2 + 6
     assert entry["best_after"] == [0.7]
+
+
+def test_a_row_read_back_is_the_same_configuration_as_a_fresh_one():
+    rows = [trial(0.9, stage="rung"), trial(0.7, epochs=6)]
+    rows[0]["recipe"]["betas"], rows[1]["recipe"]["betas"] = (0.9, 0.99), [0.9, 0.99]
+    assert configurations(rows) == 1
 
 
 def test_a_study_stopped_among_its_rungs_has_a_board():

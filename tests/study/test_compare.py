@@ -167,7 +167,8 @@ def test_trials_are_in_optunas_journal(study, tmp_path):
 
 
 def test_a_protocol_decides_what_is_not_said(digits, backbone, tmp_path):
-    rules = replace(protocol("study-a-vtab").for_task("dtd"), changes={"epochs": 1, "batch_size": 32})
+    changes = {"epochs": 1, "batch_size": 32}
+    rules = replace(protocol("study-a-vtab").for_task("dtd"), changes=changes)
     found = compare(
         replace(digits, name="dtd"), rules.transformed(backbone), ["SSF"], out=tmp_path,
         protocol=rules, trials=2, seeds=1,
@@ -178,7 +179,7 @@ def test_a_protocol_decides_what_is_not_said(digits, backbone, tmp_path):
     assert row["recipe"]["lr"] in (1e-3, 1e-2)
     told = Store(tmp_path).description()
     assert told["protocol"]["task"] == "dtd"
-    assert told["protocol"]["changed"] == {"epochs": 1, "batch_size": 32}
+    assert told["protocol"]["changed"] == changes
     assert told["ties"] == "last"
     with pytest.raises(InputError, match="is a study of weights and transform"):
         compare(replace(digits, name="dtd"), backbone, ["SSF"], out=tmp_path)

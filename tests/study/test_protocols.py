@@ -7,8 +7,9 @@ import pytest
 from foldtune.backbones import load_backbone
 from foldtune.errors import InputError
 from foldtune.methods import catalogue
-from foldtune.study.protocols import names, protocol, protocols, recognised, settled, vtab_tasks
+from foldtune.study.protocols import names, protocol, protocols, settled, vtab_tasks
 from foldtune.study.protocols.published import published_accuracies, published_values
+from foldtune.study.protocols.tasks import recognised
 from foldtune.study.search import planned
 from foldtune.study.settings import METHODS, default_recipe
 from foldtune.training.recipe import Recipe
@@ -106,7 +107,7 @@ def test_a_change_is_kept_and_no_longer_searched():
 @pytest.mark.parametrize(
     ("text", "task"),
     [
-        ("vtab:dtd@/data/vtab", "dtd"), ("/data/vtab-1k/oxford_iiit_pet", "oxford_iiit_pet"),
+        ("vtab:dtd@/data/vtab", "dtd"), ("vtab:svhn,names=a@C:\\vtab", "svhn"), ("/data/vtab-1k/oxford_iiit_pet", "oxford_iiit_pet"),
         ("pets.zip", "oxford_iiit_pet"), ("cifar100", "cifar"), ("/dtd/mine", "dtd"),
         ("photos", None),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -57,7 +58,8 @@ def configurations(rows: Iterable[Row]) -> int:
         recipe = dict(row.get("recipe") or {})
         # A rung changes these two only.
         recipe.pop("epochs", None), recipe.pop("warmup_epochs", None)
-        told.add((row["method"], repr(sorted(recipe.items()))))
+        # As JSON: a row from the store has lists where a fresh one has tuples.
+        told.add((row["method"], json.dumps(recipe, sort_keys=True)))
     return len(told)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from foldtune.analysis.selection import means
 from foldtune.errors import unknown
-from foldtune.study.protocols import _PLACE, names, recognised, vtab_tasks
+from foldtune.study.protocols.tasks import PLACE, names, recognised, vtab_tasks
 
 
 def published_values(method: str, task: str) -> tuple[Mapping[str, Any], ...]:
@@ -52,7 +52,7 @@ def _plain(name: str, value: Any) -> Any:
 
 @cache
 def _rows(stem: str) -> tuple[Mapping[str, str], ...]:
-    return tuple(csv.DictReader((_PLACE / f"{stem}.csv").read_text(encoding="utf-8").splitlines()))
+    return tuple(csv.DictReader((PLACE / f"{stem}.csv").read_text(encoding="utf-8").splitlines()))
 
 
 def _table(stem: str) -> Iterator[Mapping[str, str]]:
