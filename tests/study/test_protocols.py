@@ -107,7 +107,8 @@ def test_a_change_is_kept_and_no_longer_searched():
 @pytest.mark.parametrize(
     ("text", "task"),
     [
-        ("vtab:dtd@/data/vtab", "dtd"), ("vtab:svhn,names=a@C:\\vtab", "svhn"), ("/data/vtab-1k/oxford_iiit_pet", "oxford_iiit_pet"),
+        ("vtab:dtd@/data/vtab", "dtd"), ("vtab:svhn,names=a@C:\\vtab", "svhn"),
+        ("/data/vtab-1k/oxford_iiit_pet", "oxford_iiit_pet"),
         ("pets.zip", "oxford_iiit_pet"), ("cifar100", "cifar"), ("/dtd/mine", "dtd"),
         ("photos", None),
     ],
