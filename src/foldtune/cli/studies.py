@@ -55,14 +55,15 @@ class SearchOptions:
         changes = {k: v for k, v in vars(training).items() if v != getattr(TRAIN, k)}
         if found.facts["recipe"].get("precision") == "fp16" and not _half_precision():
             changes["precision"] = "fp32"
-        for name, value in changes.items():
-            say(f"protocol {found.name}, changed: {name} {value}")
-        for missing in found.missing() if self.approximate else ():
-            say(f"protocol {found.name}, left out: {missing}")
         return replace(found, changes=changes)
 
 
 SEARCH = SearchOptions()
+# val_accuracy is the last epoch's, which decides; the best epoch's is there to be seen.
+_BOARD = (
+    *("label", "val_accuracy", "val_best_accuracy", "val_best_epoch", "test_accuracy", "low"),
+    *("high", "seeds", "trials", "epochs", "trainable"),
+)
 
 
 @app.command
@@ -111,8 +112,7 @@ def compare(
     if json:
         emit(told | {"leaderboard": list(found.leaderboard)})
         return
-    columns = ("label", "val_accuracy", "test_accuracy", "low", "high", "seeds", "trainable")
-    table(found.leaderboard, columns)
+    table(found.leaderboard, _BOARD)
     facts(told)
 
 

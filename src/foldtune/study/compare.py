@@ -103,6 +103,8 @@ def compare(
     folder, place = Path(out), storage or Path(out) / JOURNAL
     about = _about(bench) | terms.description() | {"storage": shown(place), "command": command}
     say = say or (lambda _line: None)
+    for note in terms.notes():
+        say(note)
     with Store(folder) as store:
         store.write_description(about)
         ledger = Ledger(store, executor(bench, folder), say)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from foldtune.backbones import Backbone
@@ -29,6 +29,17 @@ class Terms:
     seeds: int
     head: str
     protocol: Protocol | None = None
+    changed: Mapping[str, Any] = field(default_factory=dict)  # where it is not as the protocol says
+
+    def notes(self) -> list[str]:
+        """What a reader of the study must know of its protocol, one line each."""
+        if self.protocol is None:
+            return []
+        start = f"protocol {self.protocol.name},"
+        return [
+            *(f"{start} changed: {name} {value}" for name, value in self.changed.items()),
+            *(f"{start} left out: {missing}" for missing in self.protocol.missing()),
+        ]
 
     def description(self) -> dict[str, Any]:
         """For study.json."""
@@ -40,6 +51,7 @@ class Terms:
             "halving": halving and [halving.rungs, halving.factor],
             "ties": self.plan.ties,
             "seeds": self.seeds,
+            "head": self.head,
             "epochs": self.entrants[0][1].epochs,
         }
         if self.protocol is not None:
@@ -47,7 +59,7 @@ class Terms:
                 "name": self.protocol.name,
                 "task": self.protocol.task,
                 "family": self.protocol.family,
-                "changed": dict(self.protocol.changes),
+                "changed": dict(self.changed),
                 "missing": list(self.protocol.missing()),
                 "differs": [dict(one) for one in self.protocol.facts.get("differs", ())],
             }
@@ -106,7 +118,31 @@ def agreed(
         raise InputError(f"seeds must be at least 1, not {asked.seeds}: each winner is tested")
     seeds = asked.seeds or (rules.facts["seeds"] if rules else SEEDS)
     head = asked.head or (rules.facts["head"] if rules else "probe")
-    return Terms(tuple(pairs), plan, seeds, head, rules)
+    changed = _changed(rules, asked, methods, backbone) if rules else {}
+    return Terms(tuple(pairs), plan, seeds, head, rules, changed)
+
+
+def _changed(
+    rules: Protocol, asked: Asked, methods: Sequence[str] | None, backbone: Backbone
+) -> dict[str, Any]:
+    """What the caller has otherwise than the protocol says."""
+    told = dict(rules.changes)
+    said = {
+        "seeds": rules.facts["seeds"], "head": rules.facts["head"],
+        "search": rules.search["sampler"], "ties": rules.search["ties"],
+        "trials": rules.search["trials"], "halving": None,
+    }  # fmt: skip
+    for name, value in said.items():
+        own = getattr(asked, name)
+        if own is not None and own != value:
+            told[name] = own
+    if methods and tuple(methods) != rules.entrants:
+        told["methods"] = list(methods)
+    if rules.facts["backbone"] != "any" and backbone.name not in rules.facts["backbone"]:
+        told["backbone"] = backbone.name
+    if rules.data.get("size", backbone.transform.size) != backbone.transform.size:
+        told["size"] = backbone.transform.size
+    return {name: str(v) if isinstance(v, Halving) else v for name, v in told.items()}
 
 
 def _protocol(
