@@ -94,9 +94,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--model", default="micro")
     parser.add_argument("--size", type=int, default=32)
     parser.add_argument("--shots", type=int, default=32, help="images a class; 0 for all")
-    parser.add_argument("--epochs", type=int, default=9, help="of the grid and of the last rung")
-    parser.add_argument("--rungs", type=int, default=3)
-    parser.add_argument("--factor", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=12, help="of the grid and of the last rung")
+    parser.add_argument("--rungs", type=int, default=2)
+    parser.add_argument("--factor", type=int, default=6)
     parser.add_argument("--out", type=Path, required=True)
     return parser.parse_args()
 

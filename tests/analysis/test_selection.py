@@ -25,6 +25,8 @@ def test_the_rules_of_the_papers_choose_otherwise():
     rows = [trial(0.8, 1e-3, trainable=9), trial(0.8, 1e-4), trial(0.8, 1e-2)]
     assert ordered(rows, "lr")[0] == 1
     assert ordered(rows, "last")[0] == 2
+    losses = [{**row, "val_loss": loss} for row, loss in zip(rows, [0.5, 0.4, 0.6], strict=True)]
+    assert ordered(losses, "loss") == [1, 0, 2]
     assert ordered(rows)[0] == 0
 
 

@@ -121,6 +121,14 @@ def test_tpe_learns():
     assert max(found[5:]) > max(found[:5])
 
 
+@pytest.mark.parametrize(("rates", "points"), [((1e-3, 1e-2, 1e-1), 3), ((), 1)])
+def test_tpe_ends_where_a_space_is_used_up(rates, points):
+    space = {"lr": rates} if rates else {}
+    batches = finish(search_for(Entrant("SSF", SSF.method, space), BASE, Plan("tpe", 50)), 2)
+    assert 1 <= len({t.recipe.lr for batch in batches for t in batch}) <= points
+    assert sum(map(len, batches)) < 50
+
+
 def test_tpe_takes_published_values_outside_its_space():
     entrant = Entrant.named("LoRA").starting([{"rank": 32, "lr": 0.2, "weight_decay": 1e-3}])
     trials = [t for batch in finish(search_for(entrant, BASE, Plan("tpe", 7))) for t in batch]

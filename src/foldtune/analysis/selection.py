@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,8 @@ Row = dict[str, Any]
 TIES: dict[str, Callable[[Row, int], tuple]] = {
     # Fewer trainable parameters, then the smaller learning rate and decay, then the earlier trial.
     "small": lambda row, order: (row["trainable"], *_rates(row), order),
+    # The smaller validation loss, which is finer than an accuracy; then as `small`.
+    "loss": lambda row, order: (_loss(row), *TIES["small"](row, order)),
     # The smaller learning rate, then the earlier trial (Jia et al., ECCV 2022).
     "lr": lambda row, order: (*_rates(row)[:1], order),
     # The last of the grid (the unifying study's code: a stable sort, its last entry).
@@ -90,6 +93,11 @@ def means(values: Mapping[str, float], groups: Mapping[str, Sequence[str]]) -> d
         "groups": each,
         "tasks": len(tasks),
     }
+
+
+def _loss(row: Row) -> float:
+    found = row.get("val_loss")
+    return math.inf if found is None else found
 
 
 def _rates(row: Row) -> tuple[float, float]:

@@ -35,7 +35,7 @@ class SearchOptions:
     search: str | None = None  #: sobol, grid, tpe or random; sobol by default.
     trials: int | None = None  #: Configurations of each method; 4 by default, or the whole grid.
     halving: tuple[int, int] | None = None  #: Rungs and factor: 3 3 keeps a third twice.
-    ties: str | None = None  #: small, lr or last; small by default.
+    ties: str | None = None  #: small, loss, lr or last; small by default.
     seeds: int | None = None  #: Final runs of each method's best; 3 by default.
     protocol: str | None = None  #: A preset of `foldtune protocols`.
     task: str | None = None  #: Its task, where the data's name does not tell.

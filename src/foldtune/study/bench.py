@@ -121,8 +121,10 @@ class Bench:
             logits = predict_logits(model, inputs, watched, prepare, precision=recipe.precision)
             if folder is not None and epoch == recipe.epochs:
                 keep_validation(logits, data.labels[watched], watched, folder)
-            right = logits.argmax(1).numpy() == data.labels[watched]
-            return {"val_accuracy": float(right.mean())}
+            labels = torch.from_numpy(data.labels[watched])
+            right = (logits.argmax(1) == labels).double()
+            loss = torch.nn.functional.cross_entropy(logits.double(), labels)
+            return {"val_accuracy": right.mean().item(), "val_loss": loss.item()}
 
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
@@ -152,6 +154,7 @@ class Bench:
                 "val_accuracy": watched[-1]["val_accuracy"],
                 "val_best_accuracy": best["val_accuracy"],
                 "val_best_epoch": best["epoch"],
+                "val_loss": watched[-1]["val_loss"],
             }
         return row
 

@@ -72,7 +72,7 @@ def search_for(entrant: Entrant, base: Recipe, plan: Plan) -> Search:
         return Proposed(entrant, base, plan.trials, plan.seed)
     found = planned(entrant, plan.trials, plan.seed, plan.sampler)
     trials = [Trial(i, v, *entrant.configured(base, v)) for i, v in enumerate(found)]
-    return Halved(trials, plan.halving, plan.ties) if plan.halving else AllAtOnce(trials)
+    return Halved(trials, plan.halving) if plan.halving else AllAtOnce(trials)
 
 
 class AllAtOnce:
@@ -90,10 +90,14 @@ class AllAtOnce:
 
 
 class Halved:
-    """One rung a batch: the best of a rung, by validation accuracy and `ties`, go to the next."""
+    """One rung a batch: the best of a rung by validation accuracy go to the next.
 
-    def __init__(self, trials: list[Trial], halving: Halving, ties: str) -> None:
-        self._alive, self._ties = trials, ties
+    On a rung ties go to the smaller validation loss, whatever rule chooses in the end: by fewer
+    parameters, the larger ranks would be lost before they had the epochs to show themselves.
+    """
+
+    def __init__(self, trials: list[Trial], halving: Halving) -> None:
+        self._alive = trials
         full = trials[0].recipe.epochs
         self._rungs = list(zip(halving.epochs(full), halving.kept(len(trials)), strict=True))
 
@@ -109,6 +113,6 @@ class Halved:
         ]
 
     def tell(self, rows: Sequence[Row]) -> None:
-        self._alive = [self._alive[i] for i in ordered(rows, self._ties)]
+        self._alive = [self._alive[i] for i in ordered(rows, "loss")]
         if not self._alive:
             self._rungs = []

@@ -46,9 +46,12 @@ class Proposed:
         number = len(self._asked)
         until = len(self._first) if number < len(self._first) else number + max(count, 1)
         for _ in range(number, min(until, self._trials)):
-            values, trial = self._next()
-            self._asked.append(values)
-            self._open.append((values, trial))
+            proposed = self._next()
+            if proposed is None:  # a space of few points is used up
+                self._trials = len(self._asked)
+                break
+            self._asked.append(proposed[0])
+            self._open.append(proposed)
         return [
             Trial(number + i, values, *self._entrant.configured(self._base, values))
             for i, (values, _) in enumerate(self._open)
@@ -70,7 +73,7 @@ class Proposed:
             self._study.add_trial(given)
         self._open = []
 
-    def _next(self) -> tuple[Values, optuna.trial.Trial | None]:
+    def _next(self) -> tuple[Values, optuna.trial.Trial | None] | None:
         if len(self._asked) < len(self._first):
             return self._first[len(self._asked)], None
         for _ in range(_DRAWS):
@@ -80,9 +83,9 @@ class Proposed:
                 for name, value in trial.params.items()
             }
             if values not in self._asked:
-                break
+                return values, trial
             self._study.tell(trial, state=_failed())
-        return values, trial
+        return None
 
 
 def parameters(entrant: Entrant, base: Recipe, values: Values) -> dict[str, Any]:
