@@ -4,10 +4,11 @@ from dataclasses import replace
 
 import pytest
 
+from foldtune.analysis.reference import METHODS as METHODS_OF_THE_STUDY
 from foldtune.backbones import load_backbone
 from foldtune.errors import InputError
 from foldtune.methods import catalogue
-from foldtune.study.protocols import names, protocol, protocols, settled, vtab_tasks
+from foldtune.study.protocols import protocol, protocols, settled, vtab_tasks
 from foldtune.study.protocols.published import published_accuracies, published_values
 from foldtune.study.protocols.tasks import recognised
 from foldtune.study.search import planned
@@ -57,7 +58,7 @@ def test_the_grids_of_the_unifying_study_have_its_sizes(method, runs):
 
 def test_every_published_choice_is_a_point_of_its_grid():
     for task in vtab_tasks():
-        for method in names()["methods"].values():
+        for method in METHODS_OF_THE_STUDY.values():
             (values,) = published_values(method, task)
             space = VTAB.for_task(task).entrant(method)[0].space
             assert values.keys() <= space.keys()

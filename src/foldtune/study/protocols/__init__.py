@@ -14,7 +14,6 @@ from foldtune.backbones import Backbone
 from foldtune.errors import InputError, unknown
 from foldtune.study.protocols.rules import NORMALISATIONS as NORMALISATIONS
 from foldtune.study.protocols.rules import Protocol as Protocol
-from foldtune.study.protocols.tasks import names as names
 from foldtune.study.protocols.tasks import read, recognised, stems
 from foldtune.study.protocols.tasks import vtab_tasks as vtab_tasks
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import json
-from collections.abc import Iterator, Mapping
-from functools import cache
+from collections.abc import Mapping
 from typing import Any
 
+from foldtune.analysis.reference import TASKS, best_settings, vtab
 from foldtune.analysis.selection import means
 from foldtune.errors import unknown
-from foldtune.study.protocols.tasks import PLACE, names, recognised, vtab_tasks
+from foldtune.study.protocols.tasks import recognised, vtab_tasks
 
 
 def published_values(method: str, task: str) -> tuple[Mapping[str, Any], ...]:
@@ -22,12 +20,11 @@ def published_values(method: str, task: str) -> tuple[Mapping[str, Any], ...]:
     named = recognised(task, vtab_tasks())
     if named is None:
         raise unknown("task of the published values", task, vtab_tasks())
-    ours, settings = names()["methods"], names()["settings"]
-    for row in _table("vtab_best_hparams"):
-        if row["task"] == named and ours[row["method"]] == method:
-            chosen = json.loads(row["best_tune"])
-            return ({settings[k]: _plain(k, v) for k, v in chosen.items() if k in settings},)
-    return ()
+    found = best_settings().get((named, method))
+    if found is None:
+        return ()
+    # Scales are written 1 and 10 in places where they are numbers like 0.1.
+    return ({name: float(v) if name == "scale" else v for name, v in found.items()},)
 
 
 def published_accuracies() -> list[dict[str, Any]]:
@@ -35,25 +32,10 @@ def published_accuracies() -> list[dict[str, Any]]:
 
     `mean_of_tasks` and `mean_of_groups` are recomputed here from the tasks.
     """
-    groups = names()["vtab"]
+    groups = {group: tuple(tasks) for group, tasks in TASKS.items()}
+    table = vtab()
     found = []
-    for row in _table("vtab_last_epoch"):
-        values = {task: float(row[task]) for task in vtab_tasks()}
-        found.append(
-            {"method": names()["methods"][row["method"]], **means(values, groups)} | values
-        )
+    for method, row in zip(table.methods, table.values.tolist(), strict=True):
+        values = dict(zip(table.tasks, row, strict=True))
+        found.append({"method": method, **means(values, groups), **values})
     return sorted(found, key=lambda row: -row["mean_of_tasks"])
-
-
-def _plain(name: str, value: Any) -> Any:
-    """Scales are written 1 and 10 in places where they are numbers like 0.1."""
-    return float(value) if name.endswith("_scaler") else value
-
-
-@cache
-def _rows(stem: str) -> tuple[Mapping[str, str], ...]:
-    return tuple(csv.DictReader((PLACE / f"{stem}.csv").read_text(encoding="utf-8").splitlines()))
-
-
-def _table(stem: str) -> Iterator[Mapping[str, str]]:
-    return iter(_rows(stem))

@@ -10,8 +10,10 @@ from importlib.resources import files
 from pathlib import PurePath
 from typing import Any
 
+from foldtune.analysis.reference import CLASSES
+
 PLACE = files(__package__)
-_NAMES = "tasks"  # the file of names of tasks and settings
+_NAMES = "tasks"  # the file of other names of tasks
 
 
 def stems() -> list[str]:
@@ -21,18 +23,17 @@ def stems() -> list[str]:
 
 
 @cache
-def names() -> Mapping[str, Any]:
-    """Names of tasks, of their groups, and of the published tables' methods and settings."""
-    return read(_NAMES)
+def _aliases() -> Mapping[str, Any]:
+    return read(_NAMES)["aliases"]
 
 
 def vtab_tasks() -> tuple[str, ...]:
-    return tuple(task for group in names()["vtab"].values() for task in group)
+    return tuple(CLASSES)
 
 
 def recognised(text: str, tasks: Sequence[str]) -> str | None:
     """The task that a path, a spec such as `vtab:dtd@FOLDER` or a name means, the last named."""
-    aliases = names()["aliases"]
+    aliases = _aliases()
     for word in reversed(re.split(r"[:/@,=\\]", text)):
         bare = PurePath(word).stem.lower().replace("-", "_")
         for task in tasks:
