@@ -299,3 +299,32 @@ def test_no_space_left_is_one_line_and_leaves_nothing_half_written(
         words += ["--methods", "SSF", "--trials", 1, "--seeds", 1]
     assert "no space left" in refused(*words, cache=cache)
     assert not [p for p in (tmp_path / "o").rglob("*") if "safetensors" in p.name]
+
+
+def test_protocols_are_listed_and_shown_whole():
+    listed = told("protocols")
+    assert {"ours", "study-a-vtab", "ssf-cifar100"} <= {row["protocol"] for row in listed}
+    whole = told("protocols", "study-a-vtab", "--task", "pets")
+    assert whole["task"] == "oxford_iiit_pet"
+    assert whole["published"][0].keys() >= {"mean_of_tasks", "mean_of_groups"}
+    plain = foldtune("protocols", "ssf-vtab")
+    assert plain.returncode == 0, plain.stderr
+    assert "differs in schedule" in plain.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--protocol", "study-b"), "unknown protocol 'study-b'; choose from: study-a-vtab"),
+        (("--protocol", "study-a-vtab"), "give --task"),
+        (("--search", "sobl"), "unknown search 'sobl'; choose from: sobol"),
+        (("--search", "tpe", "--halving", 2, 2), "halving needs all configurations at once"),
+        (("--halving", 3, 3, "--trials", 9, "--epochs", 2), "2 epochs are too few for 3 rungs"),
+        (("--ties", "first"), "unknown rule for ties 'first'"),
+        (("--storage", "nothing://x"), "nothing://x"),
+    ],
+)
+def test_contradictions_of_compare(words, said, photos, cache, tmp_path):
+    study = tmp_path / "study"
+    assert said in refused("compare", photos, "--size", 16, "--out", study, *words, cache=cache)
+    assert not (study / "rows.jsonl").exists() or not (study / "rows.jsonl").stat().st_size

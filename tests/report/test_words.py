@@ -17,6 +17,7 @@ def _entry(label, **more):
         "test_images": 200,
         "trainable": 10,
         "trials": 4,
+        "epochs": 80,
         "diverged": 0,
         "seconds": 30.0,
         "winner": False,

@@ -2,15 +2,20 @@
 
 from dataclasses import replace
 
+import optuna
 import pytest
 import torch
+from optuna.storages.journal import JournalFileBackend
 from safetensors.torch import load_file
 
 from foldtune.backbones import load_backbone
 from foldtune.backbones.micro import build
 from foldtune.errors import InputError
 from foldtune.study.compare import compare
+from foldtune.study.execute import InProcess
 from foldtune.study.fit import fit
+from foldtune.study.protocols import protocol
+from foldtune.study.record import JOURNAL
 from foldtune.study.store import Store
 
 
@@ -20,7 +25,7 @@ def study(digits, backbone, recipe, tmp_path):
         lines = []
         options = {"trials": 2, "seeds": 2, "recipe": replace(recipe, epochs=1, warmup_epochs=0.1)}
         found = compare(
-            digits, backbone, methods, out=tmp_path, say=lines.append, **(options | more)
+            digits, backbone, methods, say=lines.append, **({"out": tmp_path} | options | more)
         )
         return found, lines
 
@@ -93,3 +98,110 @@ def test_fit_returns_a_live_attachment(digits, backbone, recipe, tmp_path):
 def test_fit_that_diverges_says_what_to_try(digits, backbone, recipe):
     with pytest.raises(InputError, match="try a lower lr"):
         fit(digits, backbone, "Full", recipe=replace(recipe, lr=1e8, optimizer="sgd"))
+
+
+class Backwards(InProcess):
+    """Does the last run first, as a faster worker might; says that it has three."""
+
+    workers = 3
+
+    def __call__(self, runs):
+        assert len({run.key for run in runs}) == len(runs)
+        yield from super().__call__(list(runs)[::-1])
+
+
+def _chosen(found):
+    return [(e["label"], e["run"], e["val_accuracy"], e["best_after"]) for e in found.leaderboard]
+
+
+@pytest.mark.parametrize(("search", "trials"), [("sobol", 3), ("tpe", 7)])
+def test_nothing_depends_on_which_run_is_done_first(study, tmp_path, search, trials):
+    options = {"search": search, "trials": trials, "seeds": 1}
+    found, _ = study("LinearProbe", executor=Backwards, **options)
+
+    class Forwards(Backwards):
+        def __call__(self, runs):
+            yield from super().__call__(list(runs)[::-1])
+
+    other, _ = study("LinearProbe", executor=Forwards, out=tmp_path / "other", **options)
+    assert _chosen(found) == _chosen(other)
+    assert {r["run"] for r in found.rows} == {r["run"] for r in other.rows}
+
+
+def test_a_search_that_was_stopped_goes_on_with_the_trials_it_would_have_asked(study, tmp_path):
+    class Stops(InProcess):
+        def __call__(self, runs):
+            for row in super().__call__(runs):
+                yield row
+                if row["trial"] == 6:
+                    raise KeyboardInterrupt
+
+    options = {"search": "tpe", "trials": 8, "seeds": 1}
+    with pytest.raises(KeyboardInterrupt):
+        study("LinearProbe", executor=Stops, **options)
+    resumed, lines = study("LinearProbe", **options)
+    whole, _ = study("LinearProbe", out=tmp_path / "whole", **options)
+    assert sum(line.endswith("(kept)") for line in lines) == 7
+    assert [r["run"] for r in resumed.rows] == [r["run"] for r in whole.rows]
+
+
+def test_halving_trains_few_to_the_end_and_tests_the_best_of_those(study, recipe):
+    found, _ = study(
+        "LinearProbe", trials=4, seeds=1, halving=(2, 2), search="random",
+        recipe=replace(recipe, epochs=2, warmup_epochs=0.2),
+    )  # fmt: skip
+    stages = [r["stage"] for r in found.rows]
+    assert stages == ["rung"] * 4 + ["trial"] * 2 + ["final"]
+    assert {r["recipe"]["epochs"] for r in found.rows if r["stage"] == "rung"} == {1}
+    assert not any("test_accuracy" in r for r in found.rows if r["stage"] != "final")
+    assert found.winner["recipe"]["epochs"] == 2
+    assert (found.winner["trials"], found.winner["epochs"]) == (4, 4 * 1 + 2 * 2)
+
+
+def test_trials_are_in_optunas_journal(study, tmp_path):
+    study("LinearProbe", seeds=1)
+    storage = optuna.storages.JournalStorage(JournalFileBackend(str(tmp_path / JOURNAL)))
+    (summary,) = optuna.get_all_study_summaries(storage)
+    assert summary.n_trials == 2
+    assert "LinearProbe" in summary.study_name
+
+
+def test_a_protocol_decides_what_is_not_said(digits, backbone, tmp_path):
+    changes = {"epochs": 1, "batch_size": 32}
+    rules = replace(protocol("study-a-vtab").for_task("dtd"), changes=changes)
+    found = compare(
+        replace(digits, name="dtd"), rules.transformed(backbone), ["SSF"], out=tmp_path,
+        protocol=rules, trials=2, seeds=1,
+    )  # fmt: skip
+    row = found.rows[0]
+    assert row["recipe"]["schedule"] == "study-epoch"
+    assert row["head_start"] == "default"
+    assert row["recipe"]["lr"] in (1e-3, 1e-2)
+    told = Store(tmp_path).description()
+    assert told["protocol"]["task"] == "dtd"
+    assert told["protocol"]["changed"] == {
+        **changes, "seeds": 1, "trials": 2, "methods": ["SSF"], "backbone": "micro", "size": 16,
+    }  # fmt: skip
+    assert told["ties"] == "last"
+    with pytest.raises(InputError, match="is a study of weights and transform"):
+        compare(replace(digits, name="dtd"), backbone, ["SSF"], out=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"protocol": "ssf-cifar100"}, "a recipe and protocol ssf-cifar100 both say how to train"),
+        ({"protocol": "ssf-fgvc", "task": "cub", "recipe": None}, "--approximate runs without it"),
+        ({"task": "dtd"}, "add --protocol NAME"),
+        ({"start_from": "published"}, "unknown task of the published values"),
+        ({"start_from": "memory", "task": "dtd"}, "unknown start 'memory'"),
+        ({"search": "tpe", "halving": (2, 2)}, "halving needs all configurations at once"),
+        ({"halving": (3, 3), "trials": 9}, "epochs are too few for 3 rungs"),
+        ({"storage": "nothing://x"}, "nothing://x"),
+        ({"seeds": 0}, "seeds must be at least 1"),
+    ],
+)
+def test_contradictions_are_refused_before_anything_is_trained(study, tmp_path, options, said):
+    with pytest.raises(InputError, match=said):
+        study("SSF", **options)
+    assert not list((tmp_path / "runs").glob("*"))

@@ -4,7 +4,7 @@ import pytest
 
 from foldtune.errors import InputError
 from foldtune.methods import LoRA, catalogue
-from foldtune.study.search import Entrant, candidates
+from foldtune.study.search import Entrant, candidates, planned
 from foldtune.study.settings import default_recipe
 
 BASE = default_recipe(10)
@@ -44,3 +44,42 @@ def test_the_seed_moves_the_later_trials():
 def test_no_trials_are_refused():
     with pytest.raises(InputError, match="at least 1"):
         candidates(Entrant.named("SSF"), BASE, 0, 0)
+
+
+def test_a_grid_is_every_choice_with_every_other_and_the_last_name_varies_fastest():
+    space = {"rank": (4, 8), "lr": (1e-3, 1e-2), "weight_decay": (0.0,)}
+    found = planned(Entrant("LoRA", LoRA(), space), None, 0, "grid")
+    assert [(v["rank"], v["lr"]) for v in found] == [(4, 1e-3), (4, 1e-2), (8, 1e-3), (8, 1e-2)]
+
+
+def test_a_range_is_its_ends_and_its_middle_in_a_grid():
+    rates = {v["lr"] for v in planned(Entrant.named("SSF"), None, 0, "grid")}
+    assert rates == {3e-4, 3e-3, 3e-2}
+
+
+@pytest.mark.parametrize("sampler", ["grid", "random", "sobol"])
+def test_a_budget_is_kept_and_a_larger_one_only_adds(sampler):
+    entrant = Entrant.named("LoRA")
+    small, large = (planned(entrant, n, 0, sampler) for n in (3, 7))
+    assert len(large) == 7
+    assert large[:3] == small
+    assert len({tuple(sorted(v.items())) for v in large}) == 7
+
+
+def test_published_values_are_tried_first_within_the_budget():
+    entrant = Entrant.named("LoRA").starting([{"rank": 32, "lr": 5e-3, "unknown": 1}])
+    found = candidates(entrant, BASE, 3, 0)
+    assert len(found) == 3
+    assert (found[0][0].rank, found[0][1].lr) == (32, 5e-3)
+
+
+def test_settings_that_are_spelt_keep_their_value_in_a_protocols_space():
+    given = {"rank": (1, 2), "scale": (0.1, 1.0), "lr": (1e-3,)}
+    assert list(Entrant.named("Houlsby(rank=8)", given).space) == ["scale", "lr"]
+    assert list(Entrant.named("Houlsby", given).space) == ["rank", "scale", "lr"]
+    assert list(Entrant.named("BitFit", given).space) == ["lr"]
+
+
+def test_an_unknown_sampler_is_refused():
+    with pytest.raises(InputError, match="unknown search 'sobel'; choose from: sobol"):
+        planned(Entrant.named("SSF"), 2, 0, "sobel")

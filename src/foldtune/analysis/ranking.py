@@ -12,6 +12,13 @@ from collections.abc import Iterable, Sequence
 from statistics import NormalDist, fmean, stdev
 from typing import Any
 
+from foldtune.analysis.selection import (
+    best_after,
+    configurations,
+    in_order,
+    ordered,
+    spent_epochs,
+)
 from foldtune.errors import InputError
 
 Row = dict[str, Any]
@@ -69,21 +76,22 @@ def image_and_seed_interval(
     return max(0.0, mean - half(mean - low)), min(1.0, mean + half(high - mean))
 
 
-def leaderboard(rows: Iterable[Row]) -> list[Row]:
+def leaderboard(rows: Iterable[Row], ties: str = "small") -> list[Row]:
     """One entry a label, best test accuracy first, those without one last.
 
     An entry holds the configuration that won on validation (`method`, `recipe`, `run`), its
     last-epoch `val_accuracy` and beside it `val_best_accuracy` at `val_best_epoch`; `test_accuracy`
     (mean over `seeds` final runs of that very configuration), `low` and `high` at 95 %, and what
     the interval covers (`interval`: "images", "images and seeds", "seeds" or None); `trainable`,
-    `head`, `total`, `mergeable`; `seconds`, `trials` and `diverged` over all runs of the label;
-    `winner`; and `indistinguishable`: whether its interval overlaps the winner's (None where
-    either has none).
+    `head`, `total`, `mergeable`; `seconds` and `diverged` over all runs of the label; its budget:
+    `trials` (configurations tried), `epochs` (trained for them, rungs included) and `best_after`,
+    the best validation accuracy after each number of trials; `winner`; and `indistinguishable`:
+    whether its interval overlaps the winner's (None where either has none).
     """
     by_label: dict[str, list[Row]] = {}
     for row in rows:
         by_label.setdefault(row["label"], []).append(row)
-    entries = [_entry(label, group) for label, group in by_label.items()]
+    entries = [_entry(label, group, ties) for label, group in by_label.items()]
     best = _best(entries)
     for entry in entries:
         entry["winner"] = entry is best
@@ -94,27 +102,19 @@ def leaderboard(rows: Iterable[Row]) -> list[Row]:
     )
 
 
-def winner(rows: Iterable[Row]) -> Row | None:
+def winner(rows: Iterable[Row], ties: str = "small") -> Row | None:
     """The leaderboard entry with the best validation accuracy; None where no trial finished.
 
     Ties go to fewer trainable parameters, then to the label that comes first in the alphabet.
     """
-    return next((entry for entry in leaderboard(rows) if entry["winner"]), None)
+    return next((entry for entry in leaderboard(rows, ties) if entry["winner"]), None)
 
 
-def chosen_trial(trials: Iterable[Row]) -> Row | None:
-    """The finished trial with the best last-epoch validation accuracy; ties as for `winner`."""
-    able = [row for row in trials if finished(row) and row.get("val_accuracy") is not None]
-    return min(
-        able,
-        key=lambda row: (
-            -row["val_accuracy"],
-            row["trainable"],
-            row["method"],
-            row.get("trial", 0),
-        ),
-        default=None,
-    )
+def chosen_trial(trials: Iterable[Row], ties: str = "small") -> Row | None:
+    """The finished trial with the best last-epoch validation accuracy; ties as `selection` says."""
+    found = in_order(trials)
+    places = ordered(found, ties)
+    return found[places[0]] if places else None
 
 
 def finished(row: Row) -> bool:
@@ -125,12 +125,13 @@ def diverged(row: Row) -> bool:
     return str(row["verdict"]).startswith("diverged")
 
 
-def chosen_runs(rows: list[Row]) -> tuple[Row, list[Row]]:
+def chosen_runs(rows: list[Row], ties: str = "small") -> tuple[Row, list[Row]]:
     """Of one label's rows the chosen trial (of a study without tuning, the first final run), and
     the tested final runs of its configuration, one a seed."""
     finals = [row for row in rows if row["stage"] == "final"]
     trials = [row for row in rows if row["stage"] == "trial"]
-    chosen = chosen_trial(trials) or next(iter(finals or trials))
+    rungs = [row for row in rows if row["stage"] == "rung"]
+    chosen = chosen_trial(trials, ties) or next(iter(finals or trials or rungs))
     return chosen, [
         row
         for row in finals
@@ -140,9 +141,10 @@ def chosen_runs(rows: list[Row]) -> tuple[Row, list[Row]]:
     ]
 
 
-def _entry(label: str, rows: list[Row]) -> Row:
+def _entry(label: str, rows: list[Row], ties: str) -> Row:
+    rungs = [row for row in rows if row["stage"] == "rung"]
     trials = [row for row in rows if row["stage"] == "trial"]
-    chosen, tested = chosen_runs(rows)
+    chosen, tested = chosen_runs(rows, ties)
     validated = chosen["stage"] == "trial" and finished(chosen)
     return {
         "label": label,
@@ -150,7 +152,9 @@ def _entry(label: str, rows: list[Row]) -> Row:
         **{key: chosen.get(key) if validated else None for key in _VALIDATION},
         **_tested(tested),
         "seconds": sum(row.get("seconds") or 0.0 for row in rows),
-        "trials": len(trials),
+        "trials": configurations(rungs + trials) if rungs else len(trials),
+        "epochs": spent_epochs(rungs + trials),
+        "best_after": best_after(trials),
         "diverged": sum(diverged(row) for row in rows),
     }
 

@@ -94,11 +94,11 @@ class TrainOptions:
 class HeadOptions:
     """Where classifiers start."""
 
-    head: str = "probe"  #: probe (solved on the plain features), default, zero, or zero-shot.
+    head: str | None = None  #: probe (on the plain features; usual), default, zero, or zero-shot.
     templates: Path | None = None  #: Of zero-shot: a text file, a line with {} for the class each.
     words: Path | None = None  #: Of zero-shot: a CSV of 'class,its words' where names do not do.
 
-    def start(self) -> str:
+    def start(self) -> str | None:
         from foldtune.backbones.clip_text import ZERO_SHOT, Prompts, read_templates
         from foldtune.errors import InputError
 

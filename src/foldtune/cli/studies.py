@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shlex
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
@@ -23,6 +24,49 @@ from foldtune.cli.app import (
 )
 from foldtune.console import emit, facts, say, table
 
+if TYPE_CHECKING:
+    from foldtune.backbones import Backbone
+    from foldtune.study.protocols import Protocol
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class SearchOptions:
+    """How configurations are searched and winners tested, alike for every method."""
+
+    search: str | None = None  #: sobol, grid, tpe or random; sobol by default.
+    trials: int | None = None  #: Configurations of each method; 4 by default, or the whole grid.
+    halving: tuple[int, int] | None = None  #: Rungs and factor: 3 3 keeps a third twice.
+    ties: str | None = None  #: small, loss, lr or last; small by default.
+    seeds: int | None = None  #: Final runs of each method's best; 3 by default.
+    protocol: str | None = None  #: A preset of `foldtune protocols`.
+    task: str | None = None  #: Its task, where the data's name does not tell.
+    approximate: bool = False  #: Run a protocol without what cannot be done here.
+    start_from: str | None = None  #: published: first what the unifying study chose.
+    storage: str | None = None  #: Optuna's: a database URL or a file; by default in OUT.
+
+    def rules(self, data: str, backbone: Backbone, training: TrainOptions) -> Protocol | None:
+        """The protocol for the data, with the training options that differ from the defaults."""
+        from dataclasses import replace
+
+        from foldtune.study.protocols import protocol, settled
+
+        if self.protocol is None:
+            return None
+        found = settled(protocol(self.protocol), data, backbone, self.task)
+        changes = {k: v for k, v in vars(training).items() if v != getattr(TRAIN, k)}
+        if found.facts["recipe"].get("precision") == "fp16" and not _half_precision():
+            changes["precision"] = "fp32"
+        return replace(found, changes=changes)
+
+
+SEARCH = SearchOptions()
+# val_accuracy is the last epoch's, which decides; the best epoch's is there to be seen.
+_BOARD = (
+    *("label", "val_accuracy", "val_best_accuracy", "val_best_epoch", "test_accuracy", "low"),
+    *("high", "seeds", "trials", "epochs", "trainable"),
+)
+
 
 @app.command
 def compare(
@@ -31,11 +75,10 @@ def compare(
     out: Path,
     model: str = "micro",
     methods: Annotated[tuple[str, ...], Parameter(consume_multiple=True)] = (),
-    trials: int = 4,
-    seeds: int = 3,
     seed: int = 0,
     device: str | None = None,
     starting: HeadOptions = HEAD,
+    searching: SearchOptions = SEARCH,
     options: ModelOptions = MODEL,
     reading: DataOptions = DATA,
     training: TrainOptions = TRAIN,
@@ -47,15 +90,18 @@ def compare(
     """
     from foldtune.report.page import write_report
     from foldtune.study.compare import compare as run
-    from foldtune.study.settings import METHODS
     from foldtune.training.recipe import Recipe
 
     backbone = options.load(model)
+    rules = searching.rules(data, backbone, training)
+    if rules is not None:
+        backbone = rules.transformed(backbone)
     images = reading.load(data, backbone, seed)
+    asked = vars(searching) | {"protocol": rules}
     found = run(
-        images, backbone, methods or METHODS, out=out, trials=trials, seeds=seeds,
-        recipe=Recipe(**training.changes()), head=starting.start(), seed=seed,
-        device=device, say=say, command=shlex.join(["foldtune", *sys.argv[1:]]),
+        images, backbone, methods or None, out=out, **asked, head=starting.start(), seed=seed,
+        device=device, recipe=None if rules else Recipe(**training.changes()),
+        say=say, command=shlex.join(["foldtune", *sys.argv[1:]]),
     )  # fmt: skip
     report = write_report(out)
     told = {
@@ -68,8 +114,7 @@ def compare(
     if json:
         emit(told | {"leaderboard": list(found.leaderboard)})
         return
-    columns = ("label", "val_accuracy", "test_accuracy", "low", "high", "seeds", "trainable")
-    table(found.leaderboard, columns)
+    table(found.leaderboard, _BOARD)
     facts(told)
 
 
@@ -77,7 +122,7 @@ def compare(
 def demo(*, out: Path = Path("foldtune-demo"), data: str = "digits", json: JSON = False) -> None:
     """Compare seven methods on embedded images with the embedded backbone; needs no network."""
     compare(
-        data, out=out, trials=2, seeds=1, options=ModelOptions(size=32),
+        data, out=out, searching=SearchOptions(trials=2, seeds=1), options=ModelOptions(size=32),
         reading=DataOptions(shots=32), training=TrainOptions(epochs=6), json=json,
     )  # fmt: skip
 
@@ -88,3 +133,10 @@ def report(study: Path) -> None:
     from foldtune.report.page import write_report
 
     print(write_report(study))
+
+
+def _half_precision() -> bool:
+    """Whether a device computes in fp16: a CPU only emulates it."""
+    import torch
+
+    return torch.accelerator.is_available()

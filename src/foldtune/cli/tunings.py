@@ -64,7 +64,7 @@ def fit(
         chosen,
         out=out,
         recipe=recipe,
-        head=starting.start(),
+        head=starting.start() or "probe",
         seed=seed,
         device=device,
     )

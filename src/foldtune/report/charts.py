@@ -12,7 +12,8 @@ from typing import Any
 
 import altair as alt
 
-from foldtune.analysis.ranking import chosen_trial, finished
+from foldtune.analysis.ranking import chosen_trial
+from foldtune.analysis.selection import best_after
 from foldtune.report.labels import place_labels
 
 Row = dict[str, Any]
@@ -119,13 +120,10 @@ def tuning_chart(rows: Sequence[Row], palette: dict[str, str]) -> alt.LayerChart
     points: list[Row] = []
     for label in palette:
         trials = [row for row in rows if row["label"] == label and row["stage"] == "trial"]
-        best = None
-        for spent, row in enumerate(sorted(trials, key=lambda row: row.get("trial") or 0), 1):
-            accuracy = row.get("val_accuracy") if finished(row) else None
-            if accuracy is not None and (best is None or accuracy > best):
-                best = accuracy
-            if best is not None:
-                points.append({"label": label, "trials": spent, "accuracy": best})
+        points += [
+            {"label": label, "trials": spent, "accuracy": best}
+            for spent, best in enumerate(best_after(trials), 1) if best is not None
+        ]  # fmt: skip
     if not points:
         return None
     picked = alt.selection_point(fields=["label"], bind="legend", name="method")

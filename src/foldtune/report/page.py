@@ -47,7 +47,8 @@ def write_report(folder: Path, *, out: Path | None = None) -> Path:
         raise InputError(f"{folder} has no finished run to report (no rows.jsonl, or an empty one)")
     path = Path(folder) / "report.html" if out is None else Path(out)
     path.parent.mkdir(parents=True, exist_ok=True)
-    board = leaderboard(rows)
+    asked = _readable(store.description())
+    board = leaderboard(rows, asked.get("ties") or "small")
     palette = charts.colours(rows)
     drawn = {
         "accuracy": charts.accuracy_chart(board, palette),
@@ -59,7 +60,7 @@ def write_report(folder: Path, *, out: Path | None = None) -> Path:
     for name, svg in figures.items():
         replace(path.parent / "figures" / f"{name}.svg", svg)
     context = {
-        **_context(rows, board, _readable(store.description())),
+        **_context(rows, board, asked),
         "palette": palette,
         "strip": _strip(board),
         "charts": {name: _specification(chart) for name, chart in drawn.items() if chart},
@@ -94,7 +95,7 @@ def _context(rows: Sequence[Row], board: Sequence[Row], asked: Row) -> Row:
         "board": board,
         "verdict": words.verdict(board),
         "budget": words.budget(rows, board),
-        "notes": words.notes(rows, board),
+        "notes": [*words.notes(rows, board), *words.protocol(asked)],
         "runs": [_run(row) for row in rows[:_LISTED]],
         "total_runs": len(rows),
         "csv": "data:text/csv;charset=utf-8," + quote(_csv(board)),

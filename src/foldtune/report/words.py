@@ -92,10 +92,13 @@ def budget(rows: Sequence[Row], board: Sequence[Row]) -> str:
     each = f"{count(trials[0], 'trial')} each"
     if len(trials) > 1:
         each = f"between {trials[0]} and {trials[-1]} trials each"
+    tuned = sorted({entry["epochs"] for entry in board})
+    epochs = count(tuned[0], "epoch") if len(tuned) == 1 else f"{tuned[0]} to {tuned[-1]} epochs"
     spent = duration(sum(entry["seconds"] for entry in board))
     return (
         f"{count(len(board), 'method')}, {each}, {count(finals, 'final run')}: "
-        f"{count(len(rows), 'run')} in {spent} of training."
+        f"{count(len(rows), 'run')} in {spent} of training; "
+        f"{epochs} spent on each method's tuning."
     )
 
 
@@ -126,6 +129,25 @@ def notes(rows: Sequence[Row], board: Sequence[Row]) -> list[str]:
     if any(row.get("pretrained") is False for row in rows):
         said.append("The backbone was not pre-trained: the figures say little about transfer.")
     return [line for line in said if line]
+
+
+def protocol(asked: Row) -> list[str]:
+    """Which protocol was followed, and where it was not."""
+    told = asked.get("protocol")
+    if not isinstance(told, dict):
+        return []
+    said = [f"Protocol: {told['name']}" + (f", task {told['task']}." if told.get("task") else ".")]
+    said += [
+        f"It differs from the publication in {one['what']}: there {one['paper']}; here "
+        f"{one['here']}, since {one['why']}."
+        for one in told.get("differs") or ()
+    ]
+    changed = [f"{name} {value}" for name, value in (told.get("changed") or {}).items()]
+    if changed:
+        said.append(f"Changed by the caller: {listed(changed)}.")
+    if told.get("missing"):
+        said.append(f"Left out, since it cannot be done here: {listed(told['missing'])}.")
+    return said
 
 
 def _covers(board: Sequence[Row]) -> str:

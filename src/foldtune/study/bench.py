@@ -54,13 +54,14 @@ class Bench:
         self._texts: dict[str, tuple[Tensor, Tensor]] = {}
 
     def describe(
-        self, stage: str, method: Method, recipe: Recipe, seed: int, *, label: str = "", head: str
-    ) -> Run:
+        self, stage: str, method: Method, recipe: Recipe, seed: int, *, label: str = "",
+        head: str, trial: int | None = None,
+    ) -> Run:  # fmt: skip
         """The run of `method` on this bench; finals train on train and validation together."""
         return Run(
             stage, label or repr(method), written_out(method), recipe, seed, self.backbone_hash,
             self.data.identity, self.data.facts["split_hash"],
-            ("train", "val") if stage == "final" else ("train",), head,
+            ("train", "val") if stage == "final" else ("train",), head, trial,
         )  # fmt: skip
 
     def execute(self, run: Run, folder: Path | None = None, progress: str | None = None) -> dict:
@@ -82,7 +83,7 @@ class Bench:
         try:
             outcome = self._train(attachment, run, folder, progress)
             row = self._row(attachment, run, outcome)
-            if outcome.finished and run.stage != "trial":
+            if outcome.finished and run.tested:
                 row |= self._test(attachment, run, outcome, folder)
         except BaseException:
             attachment.detach()
@@ -124,8 +125,10 @@ class Bench:
             logits = predict_logits(model, inputs, watched, prepare, precision=recipe.precision)
             if folder is not None and epoch == recipe.epochs:
                 keep_validation(logits, data.labels[watched], watched, folder)
-            right = logits.argmax(1).numpy() == data.labels[watched]
-            return {"val_accuracy": float(right.mean())}
+            labels = torch.from_numpy(data.labels[watched])
+            right = (logits.argmax(1) == labels).double()
+            loss = torch.nn.functional.cross_entropy(logits.double(), labels)
+            return {"val_accuracy": right.mean().item(), "val_loss": loss.item()}
 
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
@@ -139,7 +142,7 @@ class Bench:
     def _row(self, attachment: Attachment, run: Run, outcome: Outcome) -> dict[str, Any]:
         watched = [point for point in outcome.curve if "val_accuracy" in point]
         row: dict[str, Any] = {
-            "run": run.key, "stage": run.stage, "label": run.label,
+            "run": run.key, "stage": run.stage, "label": run.label, "trial": run.trial,
             "method": repr(attachment.method),
             "recipe": asdict(run.recipe), "seed": run.seed, "head_start": run.head,
             "backbone": self.backbone.name, "pretrained": self.backbone.pretrained,
@@ -155,6 +158,7 @@ class Bench:
                 "val_accuracy": watched[-1]["val_accuracy"],
                 "val_best_accuracy": best["val_accuracy"],
                 "val_best_epoch": best["epoch"],
+                "val_loss": watched[-1]["val_loss"],
             }
         return row
 

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from foldtune.analysis.ranking import chosen_trial, leaderboard, winner
-from foldtune.errors import InputError
+from foldtune.data import ImageData
 from foldtune.methods.catalogue import parse
 from foldtune.study.bench import TUNING, Bench
+from foldtune.study.execute import InProcess, Ledger, MakeExecutor, Say
+from foldtune.study.halving import Halving
 from foldtune.study.inputs import Data, Model, as_backbone, as_data
+from foldtune.study.protocols import Protocol
+from foldtune.study.record import JOURNAL, Record, shown
 from foldtune.study.run import Run
-from foldtune.study.search import Entrant, candidates
-from foldtune.study.settings import METHODS, default_recipe
+from foldtune.study.search import Entrant
+from foldtune.study.searches import Search, search_for
 from foldtune.study.store import Store
+from foldtune.study.terms import Asked, Terms, agreed
 from foldtune.study.tunings import Certificate, merge_tuning
 from foldtune.training.recipe import Recipe
 
 MERGED = "merged.safetensors"
+
+Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -29,9 +36,9 @@ class Comparison:
     winner: chosen on validation; merged: the plain state dict of the best method that merges."""
 
     folder: Path
-    rows: tuple[dict[str, Any], ...]
-    leaderboard: tuple[dict[str, Any], ...]
-    winner: dict[str, Any] | None
+    rows: tuple[Row, ...]
+    leaderboard: tuple[Row, ...]
+    winner: Row | None
     merged: Path | None
     merged_label: str | None
     certificate: Certificate | None
@@ -40,16 +47,25 @@ class Comparison:
 def compare(
     data: Data,
     model: Model = "micro",
-    methods: Sequence[str] = METHODS,
+    methods: Sequence[str] | None = None,
     *,
     out: str | Path,
-    trials: int = 4,
-    seeds: int = 3,
+    trials: int | None = None,
+    seeds: int | None = None,
     recipe: Recipe | None = None,
-    head: str = "probe",
+    head: str | None = None,
     seed: int = 0,
+    search: str | None = None,
+    halving: Halving | tuple[int, int] | None = None,
+    ties: str | None = None,
+    storage: str | Path | None = None,
+    protocol: str | Protocol | None = None,
+    task: str | None = None,
+    start_from: str | None = None,
+    approximate: bool = False,
     device: str | None = None,
-    say: Callable[[str], None] | None = None,
+    executor: MakeExecutor = InProcess,
+    say: Say | None = None,
     command: str | None = None,
 ) -> Comparison:
     """Tune each method with `trials` configurations, train on the train split, judge on validation
@@ -58,63 +74,102 @@ def compare(
 
     methods: names (own settings searched too) or spelled methods (settings kept). out: the study
     folder; a second call with more methods, trials or seeds reuses every finished run. head: where
-    classifiers start, see `Run`. say: is told one line per run.
+    classifiers start, see `Run`. search: sobol, grid, tpe or random, see `planned` and `Proposed`;
+    halving: rungs and factor, see `Halving`; ties: see `foldtune.analysis.selection`. storage: of
+    Optuna, where every trial is recorded too: a database's URL or a file, by default
+    `optuna.journal` in the study. protocol: one of `foldtune protocols`, which then decides what is
+    not said here; task: one of its tasks, by default recognised in the data's name; approximate:
+    run it without what cannot be done here. start_from: "published" tries first what the unifying
+    study chose for the task. executor: makes what executes runs, by default one after the other
+    in this process; all that is asked at once is one batch of independent runs, all finals another,
+    and nothing depends on the order in which rows come back. say: is told one line per run.
 
     The winner is chosen on validation; the test split selects nothing. Raises InputError for bad
     input before anything is trained.
     """
-    entrants = [Entrant.named(text) for text in methods]
-    _refuse_doubles(entrants)
-    base = recipe or default_recipe()
+    asked = Asked(
+        search, trials, seeds, halving, ties, head, protocol, task, start_from, approximate
+    )
     backbone = as_backbone(model)
-    bench = Bench(backbone, as_data(data, backbone, seed), device)
+    source = str(data.facts.get("source", data.name) if isinstance(data, ImageData) else data)
+    terms = agreed(methods, asked, recipe, source, backbone, seed)
+    if terms.protocol is not None:
+        backbone = terms.protocol.transformed(backbone)
+    images = as_data(data, backbone, seed)
+    if terms.protocol is not None:
+        terms.protocol.check_reading(images)
+    bench = Bench(backbone, images, device)
+    contests = [_Contest(e, base, search_for(e, base, terms.plan)) for e, base in terms.entrants]
+    folder, place = Path(out), storage or Path(out) / JOURNAL
+    about = _about(bench) | terms.description() | {"storage": shown(place), "command": command}
     say = say or (lambda _line: None)
-    study = _Study(Path(out), bench, say)
-    with study.store:
-        study.store.write_description(_description(bench, methods, trials, seeds, base, command))
-        for entrant in entrants:
-            tried = [
-                study.finished(bench.describe("trial", m, r, seed, label=entrant.label, head=head))
-                for m, r in candidates(entrant, base, trials, seed)
-            ]
-            best = chosen_trial(tried)
-            if best is None:
-                say(f"{entrant.label}: every trial diverged, nothing to test")
-                continue
-            method, settled = parse(best["method"]), Recipe(**best["recipe"])
-            for s in range(seed, seed + seeds):
-                study.finished(
-                    bench.describe("final", method, settled, s, label=entrant.label, head=head)
-                )
-    return _conclude(study, bench)
+    for note in terms.notes():
+        say(note)
+    with Store(folder) as store:
+        store.write_description(about)
+        ledger = Ledger(store, executor(bench, folder), say)
+        record = Record(place, _title(bench))
+        _tune(contests, bench, ledger, record, terms)
+        ledger.rows(_finals(contests, bench, terms, say))
+    return _conclude(folder, bench, terms.plan.ties)
 
 
 @dataclass
-class _Study:
-    folder: Path
-    bench: Bench
-    say: Callable[[str], None]
+class _Contest:
+    """One method's search, and the rows of its trials as they come."""
 
-    def __post_init__(self) -> None:
-        self.store = Store(self.folder)
-
-    def finished(self, run: Run) -> dict[str, Any]:
-        """The run's row: from the store, or computed and stored now."""
-        row = self.store.find(run.key)
-        if row is not None:
-            self.say(f"{_told(row)} (kept)")
-            return row
-        label = f"{run.label} {run.stage}" if sys.stderr.isatty() else None
-        row = self.bench.execute(run, self.folder / "runs" / run.key, progress=label)
-        self.store.add(row)
-        self.say(_told(row))
-        return row
+    entrant: Entrant
+    base: Recipe
+    search: Search
+    tried: list[Row] = field(default_factory=list)
 
 
-def _conclude(study: _Study, bench: Bench) -> Comparison:
-    rows = tuple(Store(study.folder).rows())
-    board = tuple(leaderboard(rows))
-    best = winner(rows)
+def _tune(
+    contests: Sequence[_Contest], bench: Bench, ledger: Ledger, record: Record, terms: Terms
+) -> None:
+    """Ask every search, run what all of them ask as one batch, tell them, until none asks."""
+    each = math.ceil(ledger.execute.workers / len(contests))
+    while True:
+        asked = [(contest, contest.search.ask(each)) for contest in contests]
+        runs = [
+            bench.describe(
+                trial.stage, trial.method, trial.recipe, terms.plan.seed,
+                label=contest.entrant.label, head=terms.head, trial=trial.number,
+            )
+            for contest, trials in asked for trial in trials
+        ]  # fmt: skip
+        if not runs:
+            return
+        rows = ledger.rows(runs)
+        for contest, trials in asked:
+            own, rows = rows[: len(trials)], rows[len(trials) :]
+            if trials:
+                contest.search.tell(own)
+                record.add(contest.entrant, contest.base, trials, own)
+                contest.tried += [row for row in own if row["stage"] == "trial"]
+
+
+def _finals(contests: Sequence[_Contest], bench: Bench, terms: Terms, say: Say) -> list[Run]:
+    """The chosen configuration of each method, with every seed."""
+    finals: list[Run] = []
+    for contest in contests:
+        label = contest.entrant.label
+        best = chosen_trial(contest.tried, terms.plan.ties)
+        if best is None:
+            say(f"{label}: every trial diverged, nothing to test")
+            continue
+        method, settled = parse(best["method"]), Recipe(**best["recipe"])
+        finals += [
+            bench.describe("final", method, settled, s, label=label, head=terms.head)
+            for s in range(terms.plan.seed, terms.plan.seed + terms.seeds)
+        ]
+    return finals
+
+
+def _conclude(folder: Path, bench: Bench, ties: str) -> Comparison:
+    rows = tuple(Store(folder).rows())
+    board = tuple(leaderboard(rows, ties))
+    best = winner(rows, ties)
     merging = [e for e in board if e["mergeable"] and e["seeds"] and e["val_accuracy"] is not None]
     merging.sort(key=lambda e: (-e["val_accuracy"], e["trainable"], e["label"]))
     merged = certificate = None
@@ -124,16 +179,14 @@ def _conclude(study: _Study, bench: Bench) -> Comparison:
             if r["stage"] == "final" and r["method"] == merging[0]["method"]
             and r["recipe"] == merging[0]["recipe"] and r["verdict"] == "finished"
         )  # fmt: skip
-        merged = study.folder / MERGED
-        tuning = study.folder / "runs" / final["run"] / TUNING
+        merged = folder / MERGED
+        tuning = folder / "runs" / final["run"] / TUNING
         certificate = merge_tuning(tuning, merged, bench.backbone, bench.data)
     label = merging[0]["label"] if merging else None
-    return Comparison(study.folder, rows, board, best, merged, label, certificate)
+    return Comparison(folder, rows, board, best, merged, label, certificate)
 
 
-def _description(
-    bench: Bench, methods: Sequence[str], trials: int, seeds: int, base: Recipe, command: str | None
-) -> dict[str, Any]:
+def _about(bench: Bench) -> Row:
     import foldtune
 
     return {
@@ -143,29 +196,14 @@ def _description(
         "data": bench.data.name,
         "data_identity": bench.data.identity,
         "images": {name: len(rows) for name, rows in bench.data.splits.items()},
-        "methods": list(methods),
-        "trials": trials,
-        "seeds": seeds,
-        "epochs": base.epochs,
-        "command": command,
         "version": foldtune.__version__,
     }
 
 
-def _told(row: dict[str, Any]) -> str:
-    recipe = row["recipe"]
-    where = f"lr {recipe['lr']:g}, decay {recipe['weight_decay']:g}"
-    if row["verdict"] != "finished":
-        return f"{row['label']}: {row['method']}, {where}: {row['verdict']}"
-    if row["stage"] == "trial":
-        return f"{row['label']}: {where}: validation {row['val_accuracy']:.1%}"
-    return f"{row['label']}: {where}, seed {row['seed']}: test {row['test_accuracy']:.1%}"
-
-
-def _refuse_doubles(entrants: Sequence[Entrant]) -> None:
-    if not entrants:
-        raise InputError("no methods to compare; name some, e.g. --methods SSF LoRA")
-    labels = [e.label for e in entrants]
-    for label in labels:
-        if labels.count(label) > 1:
-            raise InputError(f"{label} is named twice; name each method once")
+def _title(bench: Bench) -> str:
+    """What names this study's part of a storage that others share."""
+    data, backbone = bench.data, bench.backbone
+    return (
+        f"{data.name} {data.identity[:8]} {data.facts['split_hash'][:8]} "
+        f"{backbone.name} {bench.backbone_hash[:8]}"
+    )

@@ -20,7 +20,8 @@ HEAD_STARTS = ("probe", "default", "zero", ZERO_SHOT)
 class Run:
     """Everything that decides a run's numbers; equal runs have equal keys.
 
-    stage: "trial" (watch validation), "final" (train on train and validation, then read the test
+    stage: "trial" (watch validation), "rung" (the same, a short run that decides which trials are
+    run), "final" (train on train and validation, then read the test
     split once) or "fit" (watch validation, then read the test split once). head: where the
     classifier starts: "probe" (solved on the plain backbone's features, then tuned), "default"
     (nn.Linear's draw), "zero", or "zero-shot", followed by what prompts say (clip_text.py).
@@ -36,13 +37,20 @@ class Run:
     splits: str  # hash of the membership
     train_on: tuple[str, ...]
     head: str = "probe"
+    trial: int | None = None  # its number in the search of its method, from 0
 
     def __post_init__(self) -> None:
         if self.head.partition(" ")[0] not in HEAD_STARTS:
             raise unknown("start of the head", self.head, HEAD_STARTS)
 
+    @property
+    def tested(self) -> bool:
+        """Whether the run may read the test split: after selection only."""
+        return self.stage not in ("trial", "rung")
+
     @cached_property
     def key(self) -> str:
-        """Content hash of the description; the label is a name and does not count."""
-        told = {k: v for k, v in asdict(self).items() if k != "label"} | {"revision": REVISION}
+        """Content hash of the description; label and trial are names and do not count."""
+        told = {k: v for k, v in asdict(self).items() if k not in ("label", "trial")}
+        told["revision"] = REVISION
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]

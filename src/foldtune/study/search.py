@@ -2,86 +2,156 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 
-from foldtune.core.method import LogRange, Method
-from foldtune.errors import InputError
+from foldtune.core.method import LogRange, Method, settings
+from foldtune.errors import InputError, unknown
 from foldtune.methods.catalogue import catalogue, parse
 from foldtune.training.recipe import Recipe
 
 Space = Mapping[str, LogRange | tuple[Any, ...]]
+Values = Mapping[str, Any]
+
+SAMPLERS = ("sobol", "grid", "tpe", "random")
+TRIALS = 4  # of each method, where nothing is said
+_GRID = 3  # points of a range in a grid: its ends and its middle
+_RECIPE = frozenset(f.name for f in fields(Recipe))
 
 
 @dataclass(frozen=True)
 class Entrant:
-    """A method that takes part: its name in tables, its settings, and what may be varied."""
+    """A method that takes part: its name in tables, its settings, and what may be varied.
+
+    start: values to try before any other, within the same budget.
+    """
 
     label: str
     method: Method
     space: Space
+    start: tuple[Values, ...] = ()
 
     @classmethod
-    def named(cls, text: str) -> Entrant:
+    def named(cls, text: str, given: Space | None = None) -> Entrant:
         """From the text a user gives: `LoRA` has its rank searched too, `LoRA(rank=8)` keeps its
-        settings and has only the recipe searched."""
+        settings and has only the recipe searched.
+
+        given: a protocol's space in the place of the method's own; settings that the text spells
+        keep their value there, the others are searched.
+        """
         method = parse(text)
-        recipe = {f.name for f in fields(Recipe)}
+        if given is not None:
+            spelt = {name for name in given if re.search(rf"\b{name}\s*=", text)}
+            known = _RECIPE | set(settings(method))
+            space: Space = {k: v for k, v in given.items() if k in known and k not in spelt}
+            bare = text.strip() in catalogue()
+            return cls(text.strip() if bare else repr(method), method, space)
         if text.strip() in catalogue():
             return cls(text.strip(), method, type(method).space)
         # A sum's recipe is searched where its parts agree to look; the first part decides.
-        space = {k: v for k, v in type(method.parts[0]).space.items() if k in recipe}
+        space = {k: v for k, v in type(method.parts[0]).space.items() if k in _RECIPE}
         return cls(repr(method), method, space)
+
+    def starting(self, values: Sequence[Values]) -> Entrant:
+        """The same, with these values tried first; what it does not vary is left out of them."""
+        kept = tuple({k: v for k, v in one.items() if k in self.space} for one in values)
+        return replace(self, start=tuple(one for one in kept if one))
+
+    def configured(self, base: Recipe, values: Values) -> tuple[Method, Recipe]:
+        """The method and the recipe with these values."""
+        of_recipe = {k: v for k, v in values.items() if k in _RECIPE}
+        of_method = {k: v for k, v in values.items() if k not in _RECIPE}
+        lr = of_recipe.get("lr", base.lr)
+        # The cosine must not end, nor the warm-up start, above a small peak.
+        of_recipe["min_lr"] = min(base.min_lr, lr / 10)
+        of_recipe["warmup_lr"] = min(base.warmup_lr, lr / 10)
+        method = replace(self.method, **of_method) if of_method else self.method  # type: ignore[type-var]
+        return method, replace(base, **of_recipe)
 
 
 def candidates(
-    entrant: Entrant, base: Recipe, trials: int, seed: int
+    entrant: Entrant, base: Recipe, trials: int | None, seed: int, sampler: str = "sobol"
 ) -> list[tuple[Method, Recipe]]:
-    """The first `trials` configurations of one method.
+    """The configurations of one method, known beforehand; see `planned`."""
+    found = planned(entrant, trials, seed, sampler)
+    return [entrant.configured(base, values) for values in found]
 
-    The first is the middle of the range of each number and the default of each choice; the others
-    follow a scrambled Sobol sequence (Sobol 1967; Owen 1995), so that a larger budget only adds to
-    a smaller one. They depend on nothing but the method, the budget's length and the seed.
+
+def planned(
+    entrant: Entrant, trials: int | None, seed: int, sampler: str = "sobol"
+) -> list[Values]:
+    """The first `trials` values of one method, its `start` before all others.
+
+    sobol: first the middle of the range of each number and the default of each choice, then a
+    scrambled Sobol sequence (Sobol 1967; Owen 1995). random: the middle, then independent draws.
+    grid: every choice with every other, a range as its ends and its middle, the last name varying
+    fastest; with a number of trials, so many points of it, drawn without repetition. A larger
+    budget only adds to a smaller one. All depend on nothing but the space, the label, the budget
+    and the seed. trials=None: the whole grid, or TRIALS of the others.
     """
-    if trials < 1:
+    if trials is not None and trials < 1:
         raise InputError(f"trials must be at least 1, not {trials}")
+    own = np.random.default_rng([seed, zlib.crc32(entrant.label.encode())])
+    if sampler == "grid":
+        found = _grid(entrant.space)
+        if trials is not None and trials < len(found):
+            found = [found[i] for i in own.permutation(len(found))]
+    elif sampler in ("sobol", "random"):
+        count = (trials or TRIALS) - len(entrant.start)
+        draw = _sobol if sampler == "sobol" else _random
+        found = [_middle(entrant.space), *draw(entrant.space, count - 1, own)] if count > 0 else []
+    else:
+        raise unknown("search", sampler, SAMPLERS)
+    found = [*entrant.start, *(values for values in found if values not in entrant.start)]
+    return found if trials is None else found[:trials]
+
+
+def _middle(space: Space) -> Values:
+    return {n: at(choice, 0.5) for n, choice in space.items() if isinstance(choice, LogRange)}
+
+
+def _sobol(space: Space, count: int, generator: np.random.Generator) -> list[Values]:
+    if count < 1 or not space:
+        return []
     from scipy.stats import qmc
 
-    names = list(entrant.space)
-    middle = {
-        name: _at(entrant.space[name], 0.5) for name in names
-        if isinstance(entrant.space[name], LogRange)
-    }  # fmt: skip
-    found = [_configured(entrant, base, middle)]
-    if trials > 1 and names:
-        own = np.random.default_rng([seed, zlib.crc32(entrant.label.encode())])
-        points = qmc.Sobol(len(names), rng=own).random(2 ** math.ceil(math.log2(trials)))
-        for point in points[: trials - 1]:
-            values = {n: _at(entrant.space[n], u) for n, u in zip(names, point, strict=True)}
-            found.append(_configured(entrant, base, values))
-    return found
+    points = qmc.Sobol(len(space), rng=generator).random(2 ** math.ceil(math.log2(count + 1)))
+    return [_values(space, point) for point in points[:count].tolist()]
 
 
-def _configured(entrant: Entrant, base: Recipe, values: Mapping[str, Any]) -> tuple[Method, Recipe]:
-    recipe_fields = {f.name for f in fields(Recipe)}
-    of_recipe = {k: v for k, v in values.items() if k in recipe_fields}
-    of_method = {k: v for k, v in values.items() if k not in recipe_fields}
-    lr = of_recipe.get("lr", base.lr)
-    # The cosine must not end, nor the warm-up start, above a small peak.
-    of_recipe["min_lr"] = min(base.min_lr, lr / 10)
-    of_recipe["warmup_lr"] = min(base.warmup_lr, lr / 10)
-    method = replace(entrant.method, **of_method) if of_method else entrant.method  # type: ignore[type-var]
-    return method, replace(base, **of_recipe)
+def _random(space: Space, count: int, generator: np.random.Generator) -> list[Values]:
+    if not space:
+        return []
+    return [_values(space, generator.random(len(space)).tolist()) for _ in range(count)]
 
 
-def _at(choice: LogRange | tuple[Any, ...], u: float) -> Any:
-    """The value at share u in [0, 1) of a range (to two digits) or a tuple of choices."""
+def _grid(space: Space) -> list[Values]:
+    axes = [
+        tuple(at(choice, i / (_GRID - 1)) for i in range(_GRID))
+        if isinstance(choice, LogRange) else choice
+        for choice in space.values()
+    ]  # fmt: skip
+    return [dict(zip(space, point, strict=True)) for point in itertools.product(*axes)]
+
+
+def _values(space: Space, point: Sequence[float]) -> Values:
+    return {n: at(choice, u) for (n, choice), u in zip(space.items(), point, strict=True)}
+
+
+def at(choice: LogRange | tuple[Any, ...], u: float) -> Any:
+    """The value at share u in [0, 1] of a range (to two digits) or a tuple of choices."""
     if isinstance(choice, LogRange):
-        value = math.exp(math.log(choice.low) + u * math.log(choice.high / choice.low))
-        return float(f"{value:.1e}")
+        return rounded(math.exp(math.log(choice.low) + u * math.log(choice.high / choice.low)))
     return choice[min(int(u * len(choice)), len(choice) - 1)]
+
+
+def rounded(value: float) -> float:
+    """To two digits: a learning rate means no more."""
+    return float(f"{value:.1e}")

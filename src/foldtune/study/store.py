@@ -31,7 +31,11 @@ from foldtune.study.rowfile import (
 Row = dict[str, Any]
 
 # What must not change between two calls on one study: its rows would not be comparable.
-_FIXED = {"data_identity": "data", "backbone": "backbone"}
+_FIXED = {
+    "data_identity": "data",
+    "backbone": "backbone",
+    "backbone_hash": "weights and transform of the backbone",
+}
 
 
 class Store:

@@ -1,0 +1,118 @@
+"""Searches by ask and tell: which configurations to run next, given the rows of those before."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from foldtune.analysis.selection import TIES, ordered
+from foldtune.core.method import Method
+from foldtune.errors import InputError, unknown
+from foldtune.study.halving import Halving, shortened
+from foldtune.study.search import SAMPLERS, Entrant, Values, planned
+from foldtune.training.recipe import Recipe
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A configuration to run. stage: "rung" where a longer run follows for the best, else
+    "trial"; number: that of its values in the search, from 0."""
+
+    number: int
+    values: Values
+    method: Method
+    recipe: Recipe
+    stage: str = "trial"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How every method of a study is searched, each with the same budget.
+
+    trials: configurations of each method; None: 4, or the whole grid. ties: see
+    `foldtune.analysis.selection`. Raises InputError for options that contradict each other.
+    """
+
+    sampler: str = "sobol"
+    trials: int | None = None
+    seed: int = 0
+    halving: Halving | None = None
+    ties: str = "small"
+
+    def __post_init__(self) -> None:
+        if self.sampler not in SAMPLERS:
+            raise unknown("search", self.sampler, SAMPLERS)
+        if self.ties not in TIES:
+            raise unknown("rule for ties", self.ties, TIES)
+        if self.trials is not None and self.trials < 1:
+            raise InputError(f"trials must be at least 1, not {self.trials}")
+        if self.halving and self.sampler == "tpe":
+            raise InputError(
+                "halving needs all configurations at once and tpe proposes one after another; "
+                "take --search sobol, random or grid, or leave --halving out"
+            )
+
+
+class Search(Protocol):
+    """Asked for trials until it has none; told the rows of all that it gave, in their order."""
+
+    def ask(self, count: int) -> list[Trial]: ...
+
+    def tell(self, rows: Sequence[Row]) -> None: ...
+
+
+def search_for(entrant: Entrant, base: Recipe, plan: Plan) -> Search:
+    """The search of one method."""
+    if plan.sampler == "tpe":
+        from foldtune.study.tpe import Proposed
+
+        return Proposed(entrant, base, plan.trials, plan.seed)
+    found = planned(entrant, plan.trials, plan.seed, plan.sampler)
+    trials = [Trial(i, v, *entrant.configured(base, v)) for i, v in enumerate(found)]
+    return Halved(trials, plan.halving) if plan.halving else AllAtOnce(trials)
+
+
+class AllAtOnce:
+    """All trials in one batch: they are known beforehand."""
+
+    def __init__(self, trials: list[Trial]) -> None:
+        self._left = trials
+
+    def ask(self, count: int) -> list[Trial]:
+        given, self._left = self._left, []
+        return given
+
+    def tell(self, rows: Sequence[Row]) -> None:
+        pass
+
+
+class Halved:
+    """One rung a batch: the best of a rung by validation accuracy go to the next.
+
+    On a rung ties go to the smaller validation loss, whatever rule chooses in the end: by fewer
+    parameters, the larger ranks would be lost before they had the epochs to show themselves.
+    """
+
+    def __init__(self, trials: list[Trial], halving: Halving) -> None:
+        self._alive = trials
+        full = trials[0].recipe.epochs
+        self._rungs = list(zip(halving.epochs(full), halving.kept(len(trials)), strict=True))
+
+    def ask(self, count: int) -> list[Trial]:
+        if not self._rungs:
+            return []
+        epochs, kept = self._rungs.pop(0)
+        stage = "rung" if self._rungs else "trial"
+        self._alive = sorted(self._alive[:kept], key=lambda trial: trial.number)
+        return [
+            Trial(t.number, t.values, t.method, shortened(t.recipe, epochs), stage)
+            for t in self._alive
+        ]
+
+    def tell(self, rows: Sequence[Row]) -> None:
+        self._alive = [self._alive[i] for i in ordered(rows, "loss")]
+        if not self._alive:
+            self._rungs = []

@@ -1,0 +1,182 @@
+"""The terms of a comparison: every option brought together and checked, before any training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from foldtune.backbones import Backbone
+from foldtune.errors import InputError, unknown
+from foldtune.study.halving import Halving
+from foldtune.study.protocols import Protocol, protocol, settled
+from foldtune.study.protocols.published import published_values
+from foldtune.study.search import Entrant
+from foldtune.study.searches import Plan
+from foldtune.study.settings import METHODS, default_recipe
+from foldtune.training.recipe import Recipe
+
+STARTS = ("published",)
+SEEDS = 3  # of each method's chosen configuration
+
+
+@dataclass(frozen=True)
+class Terms:
+    """Who takes part with which recipe, how each is searched, with how many seeds it is tested."""
+
+    entrants: tuple[tuple[Entrant, Recipe], ...]
+    plan: Plan
+    seeds: int
+    head: str
+    protocol: Protocol | None = None
+    changed: Mapping[str, Any] = field(default_factory=dict)  # where it is not as the protocol says
+
+    def notes(self) -> list[str]:
+        """What a reader of the study must know of its protocol, one line each."""
+        if self.protocol is None:
+            return []
+        start = f"protocol {self.protocol.name},"
+        return [
+            *(f"{start} changed: {name} {value}" for name, value in self.changed.items()),
+            *(f"{start} left out: {missing}" for missing in self.protocol.missing()),
+        ]
+
+    def description(self) -> dict[str, Any]:
+        """For study.json."""
+        halving = self.plan.halving
+        told: dict[str, Any] = {
+            "methods": [entrant.label for entrant, _ in self.entrants],
+            "search": self.plan.sampler,
+            "trials": self.plan.trials,
+            "halving": halving and [halving.rungs, halving.factor],
+            "ties": self.plan.ties,
+            "seeds": self.seeds,
+            "head": self.head,
+            "epochs": self.entrants[0][1].epochs,
+        }
+        if self.protocol is not None:
+            told["protocol"] = {
+                "name": self.protocol.name,
+                "task": self.protocol.task,
+                "family": self.protocol.family,
+                "changed": dict(self.changed),
+                "missing": list(self.protocol.missing()),
+                "differs": [dict(one) for one in self.protocol.facts.get("differs", ())],
+            }
+        return told
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the caller says about the search; None where the protocol, or our default, decides."""
+
+    search: str | None = None
+    trials: int | None = None
+    seeds: int | None = None
+    halving: Halving | tuple[int, int] | None = None
+    ties: str | None = None
+    head: str | None = None
+    protocol: str | Protocol | None = None
+    task: str | None = None
+    start_from: str | None = None
+    approximate: bool = False
+
+
+def agreed(
+    methods: Sequence[str] | None,
+    asked: Asked,
+    recipe: Recipe | None,
+    source: str,
+    backbone: Backbone,
+    seed: int,
+) -> Terms:
+    """The terms for data called `source`. Raises InputError for options that are unknown or
+    contradict each other."""
+    rules = _protocol(asked, recipe, source, backbone)
+    base = recipe or default_recipe()
+    names = methods or (rules.entrants if rules else METHODS)
+    if not names:
+        raise InputError("no methods to compare; name some, e.g. --methods SSF LoRA")
+    pairs = [rules.entrant(n) if rules else (Entrant.named(n), base) for n in names]
+    _refuse_doubles([entrant.label for entrant, _ in pairs])
+    if asked.start_from is not None:
+        pairs = [(_started(entrant, asked, rules, source), base) for entrant, base in pairs]
+    said = rules.search if rules else {}
+    halving = (
+        asked.halving if isinstance(asked.halving, Halving | None) else Halving(*asked.halving)
+    )
+    plan = Plan(
+        sampler=asked.search or said.get("sampler", "sobol"),
+        trials=said.get("trials") if asked.trials is None else asked.trials,
+        seed=seed,
+        halving=halving,
+        ties=asked.ties or said.get("ties", "small"),
+    )
+    if rules and plan.sampler == "grid" and asked.trials is None:
+        plan = replace(plan, trials=None)
+    if asked.seeds is not None and asked.seeds < 1:
+        raise InputError(f"seeds must be at least 1, not {asked.seeds}: each winner is tested")
+    seeds = asked.seeds or (rules.facts["seeds"] if rules else SEEDS)
+    head = asked.head or (rules.facts["head"] if rules else "probe")
+    changed = _changed(rules, asked, methods, backbone) if rules else {}
+    return Terms(tuple(pairs), plan, seeds, head, rules, changed)
+
+
+def _changed(
+    rules: Protocol, asked: Asked, methods: Sequence[str] | None, backbone: Backbone
+) -> dict[str, Any]:
+    """What the caller has otherwise than the protocol says."""
+    told = dict(rules.changes)
+    said = {
+        "seeds": rules.facts["seeds"], "head": rules.facts["head"],
+        "search": rules.search["sampler"], "ties": rules.search["ties"],
+        "trials": rules.search["trials"], "halving": None,
+    }  # fmt: skip
+    for name, value in said.items():
+        own = getattr(asked, name)
+        if own is not None and own != value:
+            told[name] = own
+    if methods and tuple(methods) != rules.entrants:
+        told["methods"] = list(methods)
+    if rules.facts["backbone"] != "any" and backbone.name not in rules.facts["backbone"]:
+        told["backbone"] = backbone.name
+    if rules.data.get("size", backbone.transform.size) != backbone.transform.size:
+        told["size"] = backbone.transform.size
+    return {name: str(v) if isinstance(v, Halving) else v for name, v in told.items()}
+
+
+def _protocol(
+    asked: Asked, recipe: Recipe | None, source: str, backbone: Backbone
+) -> Protocol | None:
+    if asked.protocol is None:
+        if asked.task is not None and asked.start_from is None:
+            raise InputError(
+                f"--task {asked.task} is for a protocol or for --start-from published; "
+                "add --protocol NAME (see `foldtune protocols`)"
+            )
+        return None
+    found = protocol(asked.protocol) if isinstance(asked.protocol, str) else asked.protocol
+    if recipe is not None:
+        raise InputError(f"a recipe and protocol {found.name} both say how to train; leave one out")
+    rules = settled(found, source, backbone, asked.task)
+    lacking = rules.missing()
+    if lacking and not asked.approximate:
+        raise InputError(
+            f"protocol {found.name} asks for what cannot be done here: {', '.join(lacking)}; "
+            "--approximate runs without it, and the study says so"
+        )
+    return rules
+
+
+def _started(entrant: Entrant, asked: Asked, rules: Protocol | None, source: str) -> Entrant:
+    if asked.start_from not in STARTS:
+        raise unknown("start", str(asked.start_from), STARTS)
+    task = asked.task or (rules.task if rules else None) or source
+    name = type(entrant.method.parts[0]).__name__
+    return entrant.starting(published_values(name, task))
+
+
+def _refuse_doubles(labels: Sequence[str]) -> None:
+    for label in labels:
+        if labels.count(label) > 1:
+            raise InputError(f"{label} is named twice; name each method once")

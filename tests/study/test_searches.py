@@ -1,0 +1,136 @@
+"""Searches by ask and tell: rungs are whole, budgets are kept, contradictions are refused."""
+
+import math
+
+import pytest
+
+from foldtune.errors import InputError
+from foldtune.study.halving import Halving, shortened
+from foldtune.study.search import Entrant
+from foldtune.study.searches import Plan, search_for
+from foldtune.study.settings import default_recipe
+from foldtune.training.schedule import learning_rate, warmup_steps
+
+BASE = default_recipe(18)
+SSF = Entrant.named("SSF")
+
+
+def accuracy(trial):
+    """A made-up objective with one best learning rate."""
+    return 1 - abs(math.log10(trial.recipe.lr / 1e-2))
+
+
+def finish(search, workers=1, order=None):
+    """Run a search to its end; every batch of trials, and what was told."""
+    batches = []
+    while trials := search.ask(workers):
+        # Rows are made in another order than they are told, as a pool of workers would.
+        made = {t.number: row(t) for t in (trials if order is None else order(trials))}
+        search.tell([made[t.number] for t in trials])
+        batches.append(trials)
+    return batches
+
+
+def row(trial):
+    return {
+        "verdict": "finished", "val_accuracy": accuracy(trial), "trainable": 1,
+        "recipe": {"lr": trial.recipe.lr, "weight_decay": trial.recipe.weight_decay},
+    }  # fmt: skip
+
+
+def test_halving_keeps_the_best_of_each_rung_for_more_epochs():
+    rungs = finish(search_for(SSF, BASE, Plan(trials=9, halving=Halving(3, 3))))
+    assert [len(rung) for rung in rungs] == [9, 3, 1]
+    assert [rung[0].recipe.epochs for rung in rungs] == [2, 6, 18]
+    assert [rung[0].stage for rung in rungs] == ["rung", "rung", "trial"]
+    assert accuracy(rungs[2][0]) == max(map(accuracy, rungs[0]))
+
+
+def test_every_rung_has_a_complete_schedule():
+    for trials in finish(search_for(SSF, BASE, Plan(trials=9, halving=Halving(3, 3)))):
+        recipe, steps = trials[0].recipe, 10
+        total, warmup = recipe.epochs * steps, warmup_steps(trials[0].recipe, 10)
+        rates = [learning_rate(i, total, warmup, recipe) for i in range(total)]
+        assert rates[0] == recipe.warmup_lr
+        assert max(rates) == recipe.lr
+        assert rates[-1] == recipe.min_lr
+
+
+def test_halving_costs_a_third_at_most_of_all_trials():
+    for trials in (9, 10, 16, 27):
+        halving = Halving(3, 3)
+        pairs = zip(halving.epochs(27), halving.kept(trials), strict=True)
+        assert sum(epochs * kept for epochs, kept in pairs) <= trials * 27 / 3
+
+
+def test_a_shortened_recipe_warms_up_in_proportion():
+    assert shortened(BASE, 6).warmup_epochs == pytest.approx(BASE.warmup_epochs / 3)
+
+
+def test_when_every_run_of_a_rung_diverges_the_search_ends():
+    search = search_for(SSF, BASE, Plan(trials=3, halving=Halving(2, 3)))
+    lost = {"verdict": "diverged: at once", "val_accuracy": None, "trainable": 1}
+    search.tell([lost] * len(search.ask(1)))
+    assert search.ask(1) == []
+
+
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        (lambda: Plan(sampler="tpe", halving=Halving()), "halving needs all configurations at onc"),
+        (lambda: Plan(sampler="hyperband"), "unknown search 'hyperband'"),
+        (lambda: Plan(ties="first"), "unknown rule for ties"),
+        (lambda: Plan(trials=0), "at least 1"),
+        (lambda: Halving(1, 3), "halves nothing"),
+        (lambda: Halving(3, 3).epochs(4), "4 epochs are too few"),
+        (lambda: Halving(3, 3).kept(2), "--trials 9 or more"),
+    ],
+)
+def test_contradictions_are_one_line(made, said):
+    with pytest.raises(InputError, match=said) as caught:
+        made()
+    assert "\n" not in str(caught.value)
+
+
+def test_tpe_starts_as_the_sobol_search():
+    sobol = finish(search_for(SSF, BASE, Plan("sobol", 5)))[0]
+    batches = finish(search_for(SSF, BASE, Plan("tpe", 8)))
+    assert [t.recipe for t in batches[0]] == [t.recipe for t in sobol]
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_tpe_keeps_its_budget_and_repeats_nothing(workers):
+    batches = finish(search_for(SSF, BASE, Plan("tpe", 14)), workers)
+    trials = [t for batch in batches for t in batch]
+    assert [t.number for t in trials] == list(range(14))
+    assert len({t.recipe for t in trials}) == 14
+    assert max(map(len, batches[1:])) == workers
+
+
+def test_tpe_asks_the_same_whatever_the_order_of_completion():
+    plan = Plan("tpe", 11, seed=3)
+    ordered = finish(search_for(SSF, BASE, plan), 3)
+    other = finish(search_for(SSF, BASE, plan), 3, order=lambda trials: trials[::-1])
+    assert ordered == other
+
+
+def test_tpe_learns():
+    trials = [t for batch in finish(search_for(SSF, BASE, Plan("tpe", 30))) for t in batch]
+    found = [accuracy(t) for t in trials]
+    assert sum(found[15:]) / 15 > sum(found[:5]) / 5
+    assert max(found[5:]) > max(found[:5])
+
+
+@pytest.mark.parametrize(("rates", "points"), [((1e-3, 1e-2, 1e-1), 3), ((), 1)])
+def test_tpe_ends_where_a_space_is_used_up(rates, points):
+    space = {"lr": rates} if rates else {}
+    batches = finish(search_for(Entrant("SSF", SSF.method, space), BASE, Plan("tpe", 50)), 2)
+    assert 1 <= len({t.recipe.lr for batch in batches for t in batch}) <= points
+    assert sum(map(len, batches)) < 50
+
+
+def test_tpe_takes_published_values_outside_its_space():
+    entrant = Entrant.named("LoRA").starting([{"rank": 32, "lr": 0.2, "weight_decay": 1e-3}])
+    trials = [t for batch in finish(search_for(entrant, BASE, Plan("tpe", 7))) for t in batch]
+    assert trials[0].method.rank == 32
+    assert len(trials) == 7
