@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 
 def emit(value: Any) -> None:
@@ -15,7 +18,6 @@ def emit(value: Any) -> None:
 
 def table(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], title: str = "") -> None:
     """Rows as a table; numbers to the right."""
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -26,6 +28,13 @@ def table(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], title: str 
         drawn.add_column(column, justify="right" if numbers else "left", overflow="fold")
     for row in rows:
         drawn.add_row(*(Text(_cell(row.get(column))) for column in columns))
+    show(drawn)
+
+
+def show(drawn: Table) -> None:
+    """A table on standard output."""
+    from rich.console import Console
+
     # Beyond a terminal the table is not cut to 80 columns: a pipe has no width.
     console = Console() if sys.stdout.isatty() else Console(width=200)
     console.print(drawn)

@@ -71,6 +71,10 @@ class Store:
         """Every row, in the order of adding."""
         return [json.loads(bytes(line)) for line in self._lines.values()]
 
+    def runs(self) -> list[str]:
+        """The hashes of all runs, in the order of adding; no row is parsed."""
+        return list(self._lines)
+
     def find(self, run: str) -> Row | None:
         line = self._lines.get(run)
         return None if line is None else json.loads(bytes(line))

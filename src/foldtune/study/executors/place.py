@@ -12,6 +12,7 @@ import numpy as np
 
 import foldtune
 from foldtune.backbones import Backbone
+from foldtune.backbones.backbone import Transform
 from foldtune.backbones.tuning import backbone_of
 from foldtune.data import ImageData, load_data
 from foldtune.data.entries import open_entry
@@ -60,6 +61,9 @@ class Place:
                 "install the same version on both"
             )
         backbone = self.backbone or backbone_of({"backbone": dict(self.identity)})
+        # A protocol may prescribe another than the model's own.
+        transform = Transform(**self.identity["transform"])
+        backbone = replace(backbone, transform=transform)
         bench = Bench(backbone, self._with_pixels(), device or self.device)
         for name, value in self.identity.items():
             if bench.identity.get(name) != value:
