@@ -1,4 +1,7 @@
-"""How the command line prints: tables for people, one JSON value for machines."""
+"""How the command line prints: tables for people, one JSON value for machines.
+
+Of several processes that train together only the first prints.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,16 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from foldtune.ranks import first
+
 if TYPE_CHECKING:
     from rich.table import Table
 
 
 def emit(value: Any) -> None:
     """One JSON value on standard output."""
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+    if first():
+        print(json.dumps(value, indent=2, ensure_ascii=False))
 
 
 def table(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], title: str = "") -> None:
@@ -43,13 +49,16 @@ def show(drawn: Table) -> None:
 def facts(pairs: Mapping[str, Any]) -> None:
     """Names and values, one a line."""
     width = max(map(len, pairs))
+    if not first():
+        return
     for name, value in pairs.items():
         print(f"{name:<{width}}  {_cell(value)}")
 
 
 def say(line: str) -> None:
     """A line of progress, on standard error."""
-    print(line, file=sys.stderr, flush=True)
+    if first():
+        print(line, file=sys.stderr, flush=True)
 
 
 def _cell(value: Any) -> str:

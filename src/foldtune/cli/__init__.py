@@ -19,6 +19,7 @@ from foldtune.cli import (  # noqa: F401  (importing a verb declares it)
 from foldtune.cli.app import app
 from foldtune.console import say
 from foldtune.errors import InputError
+from foldtune.ranks import leave
 
 
 def main() -> None:
@@ -43,3 +44,5 @@ def main() -> None:
         again = shlex.join(["foldtune", *sys.argv[1:]])
         say(f"stopped; to go on from the last finished epoch: {again}")
         sys.exit(130)
+    finally:
+        leave()

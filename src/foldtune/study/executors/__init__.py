@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 from foldtune.errors import InputError, unknown
+from foldtune.ranks import processes as together
 from foldtune.study.execute import InProcess, MakeExecutor
 
 EXECUTORS = ("in-process", "processes", "ray")
@@ -29,6 +30,11 @@ def chosen(
     threads: of torch in each run; by default the cores are shared out evenly. address: of a Ray
     cluster ("auto" for the one on this machine); None starts one here.
     """
+    if together() > 1:
+        raise InputError(
+            f"{together()} processes were started together, and a study's runs each train in one; "
+            "start it once with --workers, or fit one method with torchrun"
+        )
     for what, value in (("workers", workers), ("threads", threads)):
         if value is not None and value < 1:
             raise InputError(f"--{what} is {value}; at least 1 is needed")
