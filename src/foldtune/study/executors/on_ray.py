@@ -64,14 +64,23 @@ class Crew:
 
     def __init__(self, bench: Bench, study: Path, workers: int | None, threads: int | None) -> None:
         self.ray, self.study = _ray(), study
-        there = self.ray.cluster_resources()
-        self.gpu = bench.device in (None, "cuda") and there.get("GPU", 0) >= 1
         self.threads = threads or 1
-        slots = there.get("GPU", 0) if self.gpu else there.get("CPU", 1) // self.threads
-        self.workers = workers or max(1, int(slots))
+        nodes = [node["Resources"] for node in self.ray.nodes() if node["Alive"]]
+        gpus = sum(int(node.get("GPU", 0)) for node in nodes)
+        self.gpu = bench.device in (None, "cuda") and gpus > 0
+        cpus = sum(int(node.get("CPU", 0) // self.threads) for node in nodes)
+        room = gpus if self.gpu else cpus
+        # An actor without room would wait for ever, and the run with it.
+        if room < (workers or 1):
+            what = "a GPU" if self.gpu else f"{self.threads} threads"
+            raise InputError(
+                f"the Ray cluster has room for {room} workers of {what}, not {workers or 1}; "
+                "give fewer --workers or --threads, or add nodes"
+            )
+        self.workers = workers or room
         task = Task(Place.of(bench), study.absolute(), share(study), self.threads)
         self.task = self.ray.put(task)  # once for all actors of a node
-        self._idle: list[Any] = []
+        self.idle: list[Any] = []
         self._busy: dict[Any, Any] = {}
 
     def __call__(self, runs: Sequence[Run]) -> Iterator[Row]:
@@ -79,7 +88,7 @@ class Crew:
 
     def begin(self, run: Run) -> Any:
         """Give the run to an idle actor, or to a new one."""
-        actor = self._idle.pop() if self._idle else self._start()
+        actor = self.idle.pop() if self.idle else self._start()
         answer = actor.run.remote(run)
         self._busy[answer] = actor
         return answer
@@ -101,7 +110,7 @@ class Crew:
         except (errors.RayActorError, errors.ObjectLostError, errors.WorkerCrashedError) as error:
             self._end(actor)
             raise Lost(str(error).strip().partition("\n")[0]) from None
-        self._idle.append(actor)
+        self.idle.append(actor)
         return keep(done, self.study)
 
     def drop(self, ticket: Any) -> None:
@@ -110,9 +119,9 @@ class Crew:
     def close(self) -> None:
         """End every actor; what they were at goes on from its last epoch next time, where they
         saw the study's folder."""
-        for actor in [*self._idle, *self._busy.values()]:
+        for actor in [*self.idle, *self._busy.values()]:
             self._end(actor)
-        self._idle.clear()
+        self.idle.clear()
         self._busy.clear()
 
     def _start(self) -> Any:
@@ -150,15 +159,16 @@ def _ray() -> Any:
 
 
 def _connect(ray: Any, address: str | None, workers: int | None, threads: int | None) -> None:
-    # A new actor would else have what the driver has, not a share of the cores.
-    shared = {"OMP_NUM_THREADS": str(threads or 1), "PYTHONPATH": os.pathsep.join(sys.path)}
+    # An actor would else have the driver's, which has all cores.
+    variables = {"OMP_NUM_THREADS": str(threads or 1)}
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
     if address is None:
+        variables["PYTHONPATH"] = os.pathsep.join(sys.path)
         options |= {"num_cpus": max(cores(), (workers or 1) * (threads or 1))}
         options |= {"include_dashboard": False, "_node_ip_address": "127.0.0.1"}
-        options |= {"runtime_env": {"env_vars": shared}}
     else:
-        options |= {"address": address, "runtime_env": {"env_vars": {"OMP_NUM_THREADS": "1"}}}
+        options["address"] = address
+    options["runtime_env"] = {"env_vars": variables}
     try:
         ray.init(**options)
     except (ConnectionError, ValueError, RuntimeError) as error:
