@@ -124,7 +124,7 @@ class Bench:
 
         def validate(epoch: int) -> dict:
             logits = predict_logits(model, inputs, watched, prepare, precision=recipe.precision)
-            if folder is not None and epoch == recipe.epochs:
+            if folder is not None and first() and epoch == recipe.epochs:
                 keep_validation(logits, data.labels[watched], watched, folder)
             labels = torch.from_numpy(data.labels[watched])
             right = (logits.argmax(1) == labels).double()

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from foldtune.errors import InputError
-from foldtune.study.bench import LOGITS, TUNING, Bench
+from foldtune.study.bench import Bench
 from foldtune.study.execute import Row
 from foldtune.study.executors.place import Place
 from foldtune.study.rowfile import replace
@@ -67,8 +67,7 @@ class Worker:
             return Done(self.bench.execute(run, self.study / "runs" / run.key))
         with tempfile.TemporaryDirectory(prefix="foldtune-") as name:
             row = self.bench.execute(run, Path(name))
-            found = [Path(name) / file for file in (TUNING, LOGITS)]
-            return Done(row, {path.name: path.read_bytes() for path in found if path.exists()})
+            return Done(row, {path.name: path.read_bytes() for path in Path(name).iterdir()})
 
 
 def keep(done: Done, study: Path) -> Row:
