@@ -7,7 +7,7 @@ import foldtune
 
 ROOT = Path(foldtune.__file__).parent
 FLOORS = (
-    ("errors", "torchvision_ops", "console"),
+    ("errors", "torchvision_ops", "ranks", "console"),
     ("core",),
     ("methods",),
     ("training", "evaluate", "backbones", "data"),

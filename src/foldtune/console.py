@@ -1,21 +1,29 @@
-"""How the command line prints: tables for people, one JSON value for machines."""
+"""How the command line prints: tables for people, one JSON value for machines.
+
+Of several processes that train together only the first prints.
+"""
 
 from __future__ import annotations
 
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from foldtune.ranks import first
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 
 def emit(value: Any) -> None:
     """One JSON value on standard output."""
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+    if first():
+        print(json.dumps(value, indent=2, ensure_ascii=False))
 
 
 def table(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], title: str = "") -> None:
     """Rows as a table; numbers to the right."""
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -26,6 +34,13 @@ def table(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], title: str 
         drawn.add_column(column, justify="right" if numbers else "left", overflow="fold")
     for row in rows:
         drawn.add_row(*(Text(_cell(row.get(column))) for column in columns))
+    show(drawn)
+
+
+def show(drawn: Table) -> None:
+    """A table on standard output."""
+    from rich.console import Console
+
     # Beyond a terminal the table is not cut to 80 columns: a pipe has no width.
     console = Console() if sys.stdout.isatty() else Console(width=200)
     console.print(drawn)
@@ -34,13 +49,16 @@ def table(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], title: str 
 def facts(pairs: Mapping[str, Any]) -> None:
     """Names and values, one a line."""
     width = max(map(len, pairs))
+    if not first():
+        return
     for name, value in pairs.items():
         print(f"{name:<{width}}  {_cell(value)}")
 
 
 def say(line: str) -> None:
     """A line of progress, on standard error."""
-    print(line, file=sys.stderr, flush=True)
+    if first():
+        print(line, file=sys.stderr, flush=True)
 
 
 def _cell(value: Any) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from foldtune.errors import InputError
+from foldtune.study.rowfile import encode, line_of
 from foldtune.study.store import Store
 
 
@@ -215,6 +216,31 @@ def test_a_full_disk_leaves_the_file_as_it_was(tmp_path, room):
     assert str(tmp_path) in done.stdout
     assert "free some space" in done.stdout
     assert path.read_bytes() == before
+
+
+def test_many_rows_open_at_once(tmp_path):
+    many = (line_of(encode(_row(number, filler="x" * 1000))) for number in range(10_000))
+    (tmp_path / "rows.jsonl").write_bytes(b"".join(many))
+    started = time.process_time()
+    assert len(Store(tmp_path)) == 10_000
+    # Measured 0.05 s; a tenth of 100,000 rows, which must open in two.
+    assert time.process_time() - started < 0.5
+
+
+def test_rows_can_be_read_while_their_owner_writes(tmp_path):
+    process = _driver(tmp_path)
+    try:
+        seen = 0
+        deadline = time.monotonic() + 10
+        while seen < 20 and time.monotonic() < deadline:
+            rows = Store(tmp_path).rows()
+            assert [row["run"] for row in rows] == [f"{number:08x}" for number in range(len(rows))]
+            assert len(rows) >= seen
+            seen = len(rows)
+        assert seen >= 20
+    finally:
+        process.kill()
+        process.wait()
 
 
 def test_the_description_comes_back(tmp_path):

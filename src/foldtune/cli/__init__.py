@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import shlex
 import sys
 
 from foldtune.cli import (  # noqa: F401  (importing a verb declares it)
@@ -18,6 +19,7 @@ from foldtune.cli import (  # noqa: F401  (importing a verb declares it)
 from foldtune.cli.app import app
 from foldtune.console import say
 from foldtune.errors import InputError
+from foldtune.ranks import leave
 
 
 def main() -> None:
@@ -39,5 +41,8 @@ def main() -> None:
         say(f"error: no space left on the device ({error.filename}); free some and call again")
         sys.exit(2)
     except KeyboardInterrupt:
-        say("stopped; call the same command again to go on from the last finished epoch")
+        again = shlex.join(["foldtune", *sys.argv[1:]])
+        say(f"stopped; to go on from the last finished epoch: {again}")
         sys.exit(130)
+    finally:
+        leave()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from foldtune.backbones import Backbone
     from foldtune.data import ImageData
     from foldtune.evaluate.shift import Target
+    from foldtune.study.execute import MakeExecutor
 
 app = App(
     name="foldtune",
@@ -141,6 +143,27 @@ class ShiftOptions:
         return others + [home.corrupted(*which) for which in parse_corruptions(self.corrupt)]
 
 
+@Parameter(name="*")
+@dataclass(frozen=True)
+class ExecutorOptions:
+    """Who executes the runs."""
+
+    executor: str | None = None  #: in-process, processes or ray; by default as --workers says.
+    workers: int | None = (
+        None  #: Runs at a time; by default one a GPU, or one a core, four at most.
+    )
+    threads: int | None = None  #: CPU threads of each run; by default the cores shared out.
+    address: str | None = None  #: A Ray cluster's address, or auto; none starts one here.
+
+    def make(self) -> AbstractContextManager[MakeExecutor]:
+        from foldtune.study.executors import chosen
+
+        return chosen(
+            self.executor, workers=self.workers, threads=self.threads, address=self.address
+        )
+
+
 JSON = Annotated[bool, Parameter(name="--json", negative="")]
 MODEL, DATA, TRAIN = ModelOptions(), DataOptions(), TrainOptions()
 SHIFTS, HEAD = ShiftOptions(), HeadOptions()
+EXECUTOR = ExecutorOptions()

@@ -1,4 +1,4 @@
-"""Verbs about a study of methods: compare, demo, report."""
+"""Verbs about a study of methods: compare, demo, report, status."""
 
 from __future__ import annotations
 
@@ -12,17 +12,19 @@ from cyclopts import Parameter
 
 from foldtune.cli.app import (
     DATA,
+    EXECUTOR,
     HEAD,
     JSON,
     MODEL,
     TRAIN,
     DataOptions,
+    ExecutorOptions,
     HeadOptions,
     ModelOptions,
     TrainOptions,
     app,
 )
-from foldtune.console import emit, facts, say, table
+from foldtune.console import emit, facts, say, show, table
 
 if TYPE_CHECKING:
     from foldtune.backbones import Backbone
@@ -82,6 +84,7 @@ def compare(
     options: ModelOptions = MODEL,
     reading: DataOptions = DATA,
     training: TrainOptions = TRAIN,
+    running: ExecutorOptions = EXECUTOR,
     json: JSON = False,
 ) -> None:
     """Tune every method with the same budget on DATA's validation split, test each one's best,
@@ -90,6 +93,7 @@ def compare(
     """
     from foldtune.report.page import write_report
     from foldtune.study.compare import compare as run
+    from foldtune.study.live import live
     from foldtune.training.recipe import Recipe
 
     backbone = options.load(model)
@@ -98,11 +102,12 @@ def compare(
         backbone = rules.transformed(backbone)
     images = reading.load(data, backbone, seed)
     asked = vars(searching) | {"protocol": rules}
-    found = run(
-        images, backbone, methods or None, out=out, **asked, head=starting.start(), seed=seed,
-        device=device, recipe=None if rules else Recipe(**training.changes()),
-        say=say, command=shlex.join(["foldtune", *sys.argv[1:]]),
-    )  # fmt: skip
+    with running.make() as executor, live(out):
+        found = run(
+            images, backbone, methods or None, out=out, **asked, head=starting.start(), seed=seed,
+            recipe=None if rules else Recipe(**training.changes()), device=device,
+            executor=executor, say=say, command=shlex.join(["foldtune", *sys.argv[1:]]),
+        )  # fmt: skip
     report = write_report(out)
     told = {
         "winner": found.winner and found.winner["label"],
@@ -133,6 +138,26 @@ def report(study: Path) -> None:
     from foldtune.report.page import write_report
 
     print(write_report(study))
+
+
+@app.command
+def status(study: Path, *, json: JSON = False) -> None:
+    """Show how a STUDY folder stands: what is done, what is left, how long, how to go on."""
+    from foldtune.study.live import drawn, duration
+    from foldtune.study.status import status as read
+
+    found = read(study)
+    if json:
+        emit(found.told())
+        return
+    show(drawn(found))
+    if found.owner is not None:
+        named = ", ".join(f"{name} {value}" for name, value in found.owner.items())
+        print(f"running: {named}")
+    elif found.go_on is not None:
+        print(f"not running after {duration(found.seconds)} of work; go on with: {found.go_on}")
+    else:
+        print(f"complete after {duration(found.seconds)} of work")
 
 
 def _half_precision() -> bool:

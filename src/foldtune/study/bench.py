@@ -28,6 +28,7 @@ from foldtune.evaluate.accuracy import accuracy
 from foldtune.evaluate.calibration import calibration
 from foldtune.evaluate.predict import predict_logits
 from foldtune.methods.catalogue import parse
+from foldtune.ranks import first
 from foldtune.study.logits import LOGITS, keep_validation, write_logits
 from foldtune.study.run import Run
 from foldtune.training.loop import Outcome, Prepare, train
@@ -88,7 +89,7 @@ class Bench:
         except BaseException:
             attachment.detach()
             raise
-        if folder is not None:
+        if folder is not None and first():
             (folder / CHECKPOINT).unlink(missing_ok=True)
         return attachment, row | {"seconds": time.perf_counter() - started}
 
@@ -123,7 +124,7 @@ class Bench:
 
         def validate(epoch: int) -> dict:
             logits = predict_logits(model, inputs, watched, prepare, precision=recipe.precision)
-            if folder is not None and epoch == recipe.epochs:
+            if folder is not None and first() and epoch == recipe.epochs:
                 keep_validation(logits, data.labels[watched], watched, folder)
             labels = torch.from_numpy(data.labels[watched])
             right = (logits.argmax(1) == labels).double()
@@ -132,6 +133,8 @@ class Bench:
 
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
+            for part in folder.glob(".*.part"):
+                part.unlink(missing_ok=True)  # of a process that was killed as it wrote
         return train(
             model, inputs, data.labels, indices, recipe, prepare=prepare, seed=run.seed,
             evaluate=None if run.stage == "final" else validate,
@@ -176,7 +179,7 @@ class Bench:
         )
         labels = torch.from_numpy(self.data.labels[rows])
         metrics = dict(accuracy(logits, labels)) | dict(calibration(logits, labels))
-        if folder is not None:
+        if folder is not None and first():
             write_logits(logits, self.data.labels[rows], rows, folder / LOGITS)
             self.save(attachment, folder / TUNING, run, outcome)
         return {

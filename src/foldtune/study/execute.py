@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -43,8 +42,7 @@ class InProcess:
 
     def __call__(self, runs: Sequence[Run]) -> Iterator[Row]:
         for run in runs:
-            progress = f"{run.label} {run.stage}" if sys.stderr.isatty() else None
-            yield self.bench.execute(run, self.study / "runs" / run.key, progress=progress)
+            yield self.bench.execute(run, self.study / "runs" / run.key)
 
 
 class Ledger:

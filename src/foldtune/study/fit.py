@@ -11,6 +11,7 @@ from foldtune.core.attachment import Attachment
 from foldtune.core.method import Method
 from foldtune.data import ImageData
 from foldtune.errors import InputError
+from foldtune.ranks import first
 from foldtune.study.bench import TUNING, Bench
 from foldtune.study.inputs import Data, Model, as_backbone, as_data
 from foldtune.study.search import Entrant, candidates
@@ -45,6 +46,7 @@ def fit(
 
     recipe: by default 20 epochs at the middle of the method's own range of learning rates. out:
     a folder for the tuning, the test logits, and a checkpoint from which a killed run resumes.
+    Under torchrun every process calls this alike and gets the same; the first writes the files.
     Raises InputError for bad input and where the training diverges, saying what to try.
     """
     backbone = as_backbone(model)
@@ -55,7 +57,7 @@ def fit(
     bench = Bench(backbone, images, device)
     run = bench.describe("fit", chosen, recipe, seed, head=head)
     folder = None if out is None else Path(out)
-    progress = repr(chosen) if sys.stderr.isatty() else None
+    progress = repr(chosen) if sys.stderr.isatty() and first() else None
     attachment, row = bench.tune(run, folder, progress)
     if row["verdict"] != "finished":
         attachment.detach()

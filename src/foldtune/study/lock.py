@@ -9,8 +9,11 @@ import socket
 import time
 import weakref
 from pathlib import Path
+from typing import Any
 
 from foldtune.errors import InputError
+
+_ATTEMPTS = 5
 
 
 class FolderLock:
@@ -24,7 +27,7 @@ class FolderLock:
 
         self._file = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _take(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             holder = os.pread(self._file, 1000, 0)
             self.release()
@@ -48,6 +51,41 @@ class FolderLock:
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
+
+
+def holder(folder: Path) -> dict[str, Any] | None:
+    """The process that writes the folder (pid, host, since); None where none does."""
+    try:
+        import fcntl
+
+        file = os.open(folder / "lock", os.O_RDONLY)
+    except (ImportError, OSError):
+        return None
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        with contextlib.suppress(ValueError):
+            return dict(json.loads(os.pread(file, 1000, 0)))
+        return {}
+    except OSError:
+        return None
+    finally:
+        os.close(file)
+    return None
+
+
+def _take(file: int, kind: int) -> None:
+    """Lock the file, though somebody may be asking at this moment who holds it."""
+    import fcntl
+
+    for attempt in range(_ATTEMPTS):
+        try:
+            fcntl.flock(file, kind)
+            return
+        except BlockingIOError:
+            if attempt == _ATTEMPTS - 1:
+                raise
+            time.sleep(0.01)
 
 
 def _taken(folder: Path, holder: bytes) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from foldtune.errors import InputError
+from foldtune.study.journal import journal
 from foldtune.study.search import Entrant
 from foldtune.study.searches import Trial
 from foldtune.training.recipe import Recipe
@@ -113,10 +114,7 @@ def _opened(storage: str | Path) -> Any:
 
     text = str(storage)
     if "://" not in text:
-        Path(text).parent.mkdir(parents=True, exist_ok=True)
-        from optuna.storages.journal import JournalFileBackend
-
-        return optuna.storages.JournalStorage(JournalFileBackend(text))
+        return optuna.storages.JournalStorage(journal(Path(text)))
     kind, rest = text.split("://", 1)
     if kind in ("postgres", "postgresql"):
         # SQLAlchemy's own choice, psycopg2, is under another licence and is not installed.

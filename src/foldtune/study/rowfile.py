@@ -20,7 +20,9 @@ from typing import Any
 
 from foldtune.errors import InputError
 
-_BODY = len('{"crc":"00000000","row":')
+_HEAD = b'{"crc":"%08x","row":'
+_BODY = len(_HEAD % 0)
+_CLOSE = ord("}")
 _RUN = re.compile(rb'\{"run":"([\w.-]+)"')
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -30,38 +32,43 @@ class Scan:
     """What a row file holds: rows by run (the first stands), damaged lines by line number, the
     length of its sound part, and whether the last row lacks its newline."""
 
-    lines: dict[str, bytes]
+    lines: dict[str, memoryview]
     damaged: dict[int, bytes]
     end: int
     open_ended: bool
 
 
 def scan(path: Path) -> Scan:
-    lines: dict[str, bytes] = {}
+    """Check every line of the file, without parsing one."""
+    # One buffer and views into it: a copy of each line would double time and memory.
+    data = memoryview(path.read_bytes() if path.exists() else b"")
+    buffer: bytes = data.obj  # type: ignore[assignment]
+    lines: dict[str, memoryview] = {}
     damaged: dict[int, bytes] = {}
-    data = path.read_bytes() if path.exists() else b""
-    whole, _, tail = data.rpartition(b"\n")
-    for number, line in enumerate(whole.split(b"\n"), 1):
-        if body := _checked(line):
+    start, number = 0, 1
+    while (end := buffer.find(b"\n", start)) >= 0:
+        if body := _checked(data[start:end]):
             lines.setdefault(_run_of(body), body)
-        elif line.strip():
+        elif (line := buffer[start:end]).strip():
             damaged[number] = line
-    if body := _checked(tail):
+        start, number = end + 1, number + 1
+    if body := _checked(data[start:]):
         lines.setdefault(_run_of(body), body)
         return Scan(lines, damaged, len(data), True)
-    return Scan(lines, damaged, len(data) - len(tail), False)
+    return Scan(lines, damaged, start, False)
 
 
-def _checked(line: bytes) -> bytes | None:
+def _checked(line: memoryview) -> memoryview | None:
     """The row's bytes where the line is whole."""
-    # Built again and compared, which is a third faster than taking it apart by expression.
     body = line[_BODY:-1]
-    return body if body and line_of(body) == line + b"\n" else None
+    if not body or line[-1] != _CLOSE:
+        return None
+    return body if line[:_BODY] == _HEAD % zlib.crc32(body) else None
 
 
-def _run_of(body: bytes) -> str:
+def _run_of(body: memoryview) -> str:
     match = _RUN.match(body)
-    return match[1].decode() if match else str(json.loads(body)["run"])
+    return str(match[1], "ascii") if match else str(json.loads(bytes(body))["run"])
 
 
 def set_aside(path: Path, damaged: Iterable[bytes]) -> None:
@@ -111,7 +118,7 @@ def encode(row: dict[str, Any]) -> bytes:
 
 
 def line_of(body: bytes) -> bytes:
-    return b'{"crc":"%08x","row":' % zlib.crc32(body) + body + b"}\n"
+    return _HEAD % zlib.crc32(body) + body + b"}\n"
 
 
 def finite(value: Any) -> Any:

@@ -51,7 +51,7 @@ class Store:
         self._lock: FolderLock | None = None
         self._file = -1
         self._dirty = False  # a failed write may have left a torn tail
-        self._lines: dict[str, bytes] = {}
+        self._lines: dict[str, memoryview] = {}
         self._open_ended = False
         self._take(scan(self._path))
 
@@ -69,11 +69,15 @@ class Store:
 
     def rows(self) -> list[Row]:
         """Every row, in the order of adding."""
-        return [json.loads(line) for line in self._lines.values()]
+        return [json.loads(bytes(line)) for line in self._lines.values()]
+
+    def runs(self) -> list[str]:
+        """The hashes of all runs, in the order of adding; no row is parsed."""
+        return list(self._lines)
 
     def find(self, run: str) -> Row | None:
         line = self._lines.get(run)
-        return None if line is None else json.loads(line)
+        return None if line is None else json.loads(bytes(line))
 
     def contains(self, run: str) -> bool:
         return run in self._lines
@@ -117,7 +121,7 @@ class Store:
         start = b"\n" if self._open_ended else b""
         self._append(start + line_of(body))
         self._open_ended = False
-        self._lines[run] = body
+        self._lines[run] = memoryview(body)
 
     def description(self) -> dict[str, Any]:
         """What was asked of this study (study.json); empty where nothing was written yet."""
@@ -150,7 +154,7 @@ class Store:
         replace(self.folder / "study.json", text.encode())
 
     def _first(self) -> Row:
-        return next((json.loads(line) for line in self._lines.values()), {})
+        return next((json.loads(bytes(line)) for line in self._lines.values()), {})
 
     def _take(self, found: Scan) -> None:
         self._lines, self._open_ended = found.lines, found.open_ended

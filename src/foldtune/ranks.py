@@ -1,0 +1,29 @@
+"""Which of several processes this is, where `torchrun` or `accelerate launch` started them."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+
+def rank() -> int:
+    """This process's number from 0; 0 where there is only one."""
+    return int(os.environ.get("RANK", 0))
+
+
+def processes() -> int:
+    """How many processes train together."""
+    return int(os.environ.get("WORLD_SIZE", 1))
+
+
+def first() -> bool:
+    """Whether this process writes files and prints: the others compute the same beside it."""
+    return rank() == 0
+
+
+def leave() -> None:
+    """Leave the group of processes, where one was joined; it is missed, with a warning, else."""
+    torch = sys.modules.get("torch")
+    distributed = None if torch is None else torch.distributed
+    if distributed is not None and distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()

@@ -1,0 +1,75 @@
+"""Hand runs to workers, and a lost worker's run to another."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Hashable, Iterator, Sequence
+from typing import Protocol, TypeVar
+
+from foldtune.errors import InputError
+from foldtune.study.execute import Row
+from foldtune.study.run import Run
+
+# A worker that ends is mostly the fault of its machine; one that ends three times on the same run,
+# of the run (too little memory).
+_ATTEMPTS = 3
+
+Ticket = TypeVar("Ticket", bound=Hashable)
+
+
+class Lost(Exception):
+    """A worker ended while it was at work; the text says what is known of its end."""
+
+
+class Crew(Protocol[Ticket]):
+    """Workers of one kind, each at one run at a time. A ticket stands for a run begun."""
+
+    workers: int
+
+    def begin(self, run: Run) -> Ticket: ...
+
+    def wait(self, tickets: Sequence[Ticket]) -> Sequence[Ticket]:
+        """Wait until there is an answer to some of them; those."""
+
+    def result(self, ticket: Ticket) -> Row:
+        """The row; raises Lost, or what the run itself raised."""
+
+    def drop(self, ticket: Ticket) -> None:
+        """End the worker that is at it."""
+
+
+def dispatch(crew: Crew[Ticket], runs: Sequence[Run]) -> Iterator[Row]:
+    """The rows of the runs as they come.
+
+    A run whose worker is lost begins again with another, three times in all; then InputError. What
+    a run raises is raised here, and ends the others that are under way.
+    """
+    waiting, lost = deque(runs), Counter[str]()
+    busy: dict[Ticket, Run] = {}
+    try:
+        while waiting or busy:
+            while waiting and len(busy) < crew.workers:
+                run = waiting.popleft()
+                busy[crew.begin(run)] = run
+            for ticket in crew.wait(list(busy)):
+                run = busy.pop(ticket)
+                try:
+                    row = crew.result(ticket)
+                except Lost as loss:
+                    lost[run.key] += 1
+                    if lost[run.key] == _ATTEMPTS:
+                        raise _given_up(run, loss) from None
+                    waiting.append(run)
+                else:
+                    yield row
+    finally:
+        for ticket in busy:
+            crew.drop(ticket)
+
+
+def _given_up(run: Run, loss: Lost) -> InputError:
+    return InputError(
+        f"{run.label} {run.stage} (run {run.key}) ended its worker {_ATTEMPTS} times ({loss}); "
+        "mostly that is too little memory: use fewer workers or a smaller batch size, and call "
+        "again: finished runs are kept"
+    )

@@ -1,0 +1,107 @@
+"""How a worker elsewhere gets the very backbone and data of the driver."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import foldtune
+from foldtune.backbones import Backbone
+from foldtune.backbones.backbone import Transform
+from foldtune.backbones.tuning import backbone_of
+from foldtune.data import ImageData, load_data
+from foldtune.data.entries import open_entry
+from foldtune.data.store import default_cache
+from foldtune.errors import InputError
+from foldtune.study.bench import Bench
+
+_BY_NAME = ("hub", "embedded", "random, seed ")
+
+
+@dataclass(frozen=True)
+class Place:
+    """A bench as it travels. Every part is checked against its identity where it arrives.
+
+    backbone: travels itself only where no name leads to it (a weights file, a model of one's own).
+    data: without its pixels where the pixel store has them: the worker opens the same entry, or
+    one of its own, or decodes the source again. source: where, absolute if it is a path. cache: the
+    driver's pixel store.
+    """
+
+    backbone: Backbone | None
+    identity: Mapping[str, Any]
+    data: ImageData
+    source: str
+    cache: Path | None
+    device: str | None
+    version: str = foldtune.__version__
+
+    @classmethod
+    def of(cls, bench: Bench) -> Place:
+        """The place of a bench whose backbone is plain."""
+        backbone: Backbone | None = None
+        if not str(bench.identity["weights"]).startswith(_BY_NAME):
+            backbone = replace(bench.backbone, model=copy.deepcopy(bench.backbone.model).cpu())
+        data, cache = bench.data, _store_of(bench.data)
+        if cache is not None:
+            data = replace(data, pixels=np.empty((0, *data.pixels.shape[1:]), np.uint8))
+        source = _absolute(str(data.facts.get("source")))
+        return cls(backbone, bench.identity, data, source, cache, bench.device)
+
+    def bench(self, device: str | None = None) -> Bench:
+        """The bench, rebuilt here. Raises InputError naming the first difference."""
+        if self.version != foldtune.__version__:
+            raise InputError(
+                f"the driver has foldtune {self.version}, this worker {foldtune.__version__}; "
+                "install the same version on both"
+            )
+        backbone = self.backbone or backbone_of({"backbone": dict(self.identity)})
+        # A protocol may prescribe another than the model's own.
+        transform = Transform(**self.identity["transform"])
+        backbone = replace(backbone, transform=transform)
+        bench = Bench(backbone, self._with_pixels(), device or self.device)
+        for name, value in self.identity.items():
+            if bench.identity.get(name) != value:
+                raise InputError(
+                    f"the worker loads another {backbone.name} than the driver: its {name} is "
+                    f"{bench.identity.get(name)!r}, not {value!r}; give both the same weights"
+                )
+        return bench
+
+    def _with_pixels(self) -> ImageData:
+        if self.cache is None:
+            return self.data
+        for cache in (self.cache, default_cache()):
+            if (found := open_entry(cache / self.data.identity)) is not None:
+                return replace(self.data, pixels=found[0])
+        facts = self.data.facts
+        rebuilt = load_data(
+            self.source, size=facts["size"], interpolation=facts["interpolation"],
+            resize=facts["resize"], seed=facts["seed"], skip_broken=bool(facts["skipped"]),
+        )  # fmt: skip
+        if rebuilt.identity != self.data.identity:
+            raise InputError(
+                f"the worker reads other images at {self.source} than the driver: identity "
+                f"{rebuilt.identity}, not {self.data.identity}; copy the same data to both"
+            )
+        return replace(self.data, pixels=rebuilt.pixels)
+
+
+def _store_of(data: ImageData) -> Path | None:
+    """The pixel store that the data's pixels are mapped from; None where they are in memory."""
+    name = getattr(data.pixels, "filename", None)
+    entry = None if name is None else Path(name).parent
+    if name is None or entry is None or entry.name != data.identity:
+        return None
+    whole = Path(name).exists() and Path(name).stat().st_size == data.pixels.nbytes
+    return entry.parent.absolute() if whole and "source" in data.facts else None
+
+
+def _absolute(source: str) -> str:
+    path = Path(source).expanduser()
+    return str(path.resolve()) if path.exists() else source
