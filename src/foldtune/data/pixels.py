@@ -12,7 +12,7 @@ import numpy as np
 from foldtune.data.decode import Fit
 from foldtune.data.embedded import embedded_listing, embedded_names, is_embedded
 from foldtune.data.identity import split_hash
-from foldtune.data.sources import Listing, read_source
+from foldtune.data.sources import Listing, read_source, split_zip
 from foldtune.data.splits import SPLITS, complete_splits
 from foldtune.data.store import Stored, default_cache, fetch
 from foldtune.data.workers import Progress
@@ -167,7 +167,7 @@ def _short_name(spec: str | Path) -> str:
     text = str(spec).removeprefix("embedded:")
     path = Path(spec).expanduser()
     if not path.exists():
-        return text
+        return path.name if split_zip(path) else text
     return path.resolve().name if path.is_dir() else path.stem
 
 

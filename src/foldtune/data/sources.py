@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from foldtune.data.layout import SUFFIXES, Item, arrange, pictures
-from foldtune.errors import InputError
+from foldtune.errors import InputError, unknown
 
 __all__ = ["Item", "Listing", "read_source"]
 _DEEPEST = 12  # folders; no layout that is accepted comes near
@@ -42,19 +42,23 @@ class FileReader:
 
 
 class ZipReader:
-    """Reads members of a zip. The open file does not travel: each process opens its own."""
+    """Reads members of a zip, below a folder of it: `prefix`, which ends with '/', or is empty.
 
-    def __init__(self, path: str) -> None:
+    The open file does not travel: each process opens its own.
+    """
+
+    def __init__(self, path: str, prefix: str = "") -> None:
         self.path = path
+        self.prefix = prefix
         self._zip: zipfile.ZipFile | None = None
 
     def __call__(self, name: str) -> bytes:
         if self._zip is None:
             self._zip = zipfile.ZipFile(self.path)
-        return self._zip.read(name)
+        return self._zip.read(self.prefix + name)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"path": self.path, "_zip": None}
+        return {"path": self.path, "prefix": self.prefix, "_zip": None}
 
 
 def read_source(spec: str | Path) -> Listing:
@@ -63,11 +67,15 @@ def read_source(spec: str | Path) -> Listing:
     Folder and zip: `<class>/image.jpg`, or `train|val|test/<class>/image.jpg` (also `valid`,
     `validation`, in any case). Folders that only wrap the rest are descended; hidden files,
     `__MACOSX` and files without an image's extension are ignored; links are followed, loops are
-    not. Classes are sorted by name. Tables: see tables.py.
+    not. Classes are sorted by name. Tables: see tables.py. A folder inside a zip is named as if
+    the zip were a folder: `pacs.zip/photo`.
     """
     path = Path(spec).expanduser()
     if path.is_dir():
         return _read_folder(path)
+    inside = split_zip(path)
+    if inside is not None and inside[1]:
+        return _read_zip(*inside)
     if not path.exists():
         raise InputError(
             f"no data at {str(spec)!r}: no such folder, .zip, .csv or .parquet; check the path "
@@ -84,6 +92,18 @@ def read_source(spec: str | Path) -> Listing:
         f"{spec} is neither a folder nor a .zip, .csv or .parquet; unpack it into class folders, "
         "or list its images in a CSV with columns path,label"
     )
+
+
+def split_zip(path: Path) -> tuple[Path, str] | None:
+    """The zip of a path such as `data.zip/train/cat`, and the folder inside, ending with '/'.
+
+    The folder is '' for the zip itself; None where no part of the path is a zip.
+    """
+    for zipped in (path, *path.parents):
+        if zipped.suffix.lower() == ".zip" and zipped.is_file():
+            inner = path.relative_to(zipped).as_posix()
+            return zipped, "" if inner == "." else inner + "/"
+    return None
 
 
 def _read_folder(root: Path) -> Listing:
@@ -132,7 +152,8 @@ def file_stamp(path: str | Path) -> str:
     return f"{about.st_size}:{about.st_mtime_ns}"
 
 
-def _read_zip(path: Path) -> Listing:
+def _read_zip(path: Path, folder: str = "") -> Listing:
+    where = str(path / folder)
     try:
         with zipfile.ZipFile(path) as archive:
             members = {m.filename: m for m in archive.infolist() if not m.is_dir()}
@@ -142,13 +163,17 @@ def _read_zip(path: Path) -> Listing:
         ) from error
     for name, member in members.items():
         _refuse_unsafe(path, name, member)
-    names, ignored = pictures(members)
+    below = {n.removeprefix(folder): m for n, m in members.items() if n.startswith(folder)}
+    if not below:
+        folders = {n[: i + 1] for n in members for i, c in enumerate(n) if c == "/"}
+        raise unknown(f"folder in {path}", folder[:-1], sorted(name[:-1] for name in folders))
+    names, ignored = pictures(below)
     if not names:
-        raise _no_images(str(path), ignored)
-    items, classes = arrange(names, str(path))
+        raise _no_images(where, ignored)
+    items, classes = arrange(names, where)
     # Checksum and size tell the content, so a copy elsewhere is known again.
-    stamps = tuple(f"{members[n].CRC:08x}:{members[n].file_size}" for n in names)
-    return Listing(items, classes, ZipReader(str(path.resolve())), stamps, ignored=ignored)
+    stamps = tuple(f"{below[n].CRC:08x}:{below[n].file_size}" for n in names)
+    return Listing(items, classes, ZipReader(str(path.resolve()), folder), stamps, ignored=ignored)
 
 
 def _refuse_unsafe(path: Path, name: str, member: zipfile.ZipInfo) -> None:
