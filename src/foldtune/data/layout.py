@@ -5,9 +5,9 @@ from __future__ import annotations
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from posixpath import splitext
 
+from foldtune.data.listing import Item
 from foldtune.data.splits import split_name
 from foldtune.errors import InputError
 
@@ -15,15 +15,6 @@ SUFFIXES = frozenset(
     ".jpg .jpeg .jfif .png .webp .bmp .gif .tif .tiff .ppm .pgm .avif".split()  # noqa: SIM905
 )
 _WANTED = "<class>/image.jpg, or train|val|test/<class>/image.jpg"
-
-
-@dataclass(frozen=True)
-class Item:
-    """One picture of a source, before decoding."""
-
-    name: str  # path inside the source, with '/'
-    label: int
-    split: str | None = None  # 'train', 'val', 'test'; None where the source does not say
 
 
 def hidden(name: str) -> bool:

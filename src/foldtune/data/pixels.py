@@ -12,9 +12,11 @@ import numpy as np
 from foldtune.data.decode import Fit
 from foldtune.data.embedded import embedded_listing, embedded_names, is_embedded
 from foldtune.data.identity import split_hash
-from foldtune.data.sources import Listing, read_source, split_zip
+from foldtune.data.listing import Listing
+from foldtune.data.sources import read_source
 from foldtune.data.splits import SPLITS, complete_splits
 from foldtune.data.store import Stored, default_cache, fetch
+from foldtune.data.trees import split_zip
 from foldtune.data.workers import Progress
 from foldtune.errors import InputError, unknown
 
@@ -115,7 +117,15 @@ def load_data(
     _refuse_lost_classes(listing, stored)
     items = [listing.items[row] for row in stored.rows]
     given = [item.split for item in items]
-    splits, rule = complete_splits(given, stored.labels, stored.hashes, listing.classes, seed)
+    splits, rule = complete_splits(
+        given,
+        stored.labels,
+        stored.hashes,
+        listing.classes,
+        seed,
+        groups=[listing.groups[row] for row in stored.rows] if listing.groups else (),
+        published=listing.published,
+    )
     facts = {
         "source": str(spec),
         "size": size,
@@ -128,6 +138,7 @@ def load_data(
         "shared_with_train": _shared_with_train(stored, splits),
         "skipped": dict(stored.skipped),
         "ignored": dict(listing.ignored),
+        "warnings": list(listing.warnings),
     }
     return ImageData(
         name=_short_name(spec),
@@ -154,6 +165,8 @@ def _listing(spec: str | Path) -> Listing:
 
 
 def _refuse_lost_classes(listing: Listing, stored: Stored) -> None:
+    if listing.published:
+        return
     present = set(stored.labels.tolist())
     lost = [name for label, name in enumerate(listing.classes) if label not in present]
     if lost:

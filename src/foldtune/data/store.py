@@ -33,7 +33,7 @@ from foldtune.data.entries import (
     write_json,
 )
 from foldtune.data.identity import data_identity, digest
-from foldtune.data.sources import Listing
+from foldtune.data.listing import Listing
 from foldtune.data.workers import Job, Progress, decode_all
 from foldtune.errors import InputError
 
