@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from foldtune.data.decode import Fit
+from foldtune.data.duplicates import near_duplicates
 from foldtune.data.embedded import embedded_listing, embedded_names, is_embedded
 from foldtune.data.identity import split_hash
 from foldtune.data.listing import Listing
@@ -19,6 +20,8 @@ from foldtune.data.store import Stored, default_cache, fetch
 from foldtune.data.trees import split_zip
 from foldtune.data.workers import Progress
 from foldtune.errors import InputError, unknown
+
+_PAIRS = 50_000_000  # of a training and a judging image, compared in about 0.3 s
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,11 +139,12 @@ def load_data(
         "seed": seed,
         "split_hash": split_hash(splits),
         "shared_with_train": _shared_with_train(stored, splits),
+        "near_duplicates": {},  # of val and test in train; absent where there are too many pairs
         "skipped": dict(stored.skipped),
         "ignored": dict(listing.ignored),
         "warnings": list(listing.warnings),
     }
-    return ImageData(
+    data = ImageData(
         name=_short_name(spec),
         pixels=stored.pixels,
         labels=stored.labels,
@@ -150,6 +154,25 @@ def load_data(
         identity=stored.identity,
         facts=facts,
     )
+    _warn_of_twins(data, stored.prints)
+    return data
+
+
+def _warn_of_twins(data: ImageData, prints: np.ndarray) -> None:
+    """Note near duplicates between train and what judges, where they are quick to look for."""
+    train, facts = data.splits["train"], data.facts
+    for name in ("val", "test"):
+        if len(train) * len(data.splits[name]) > _PAIRS:
+            continue
+        pairs = near_duplicates(data.pixels, prints, train, data.splits[name])
+        facts["near_duplicates"][name] = len(pairs)
+        if pairs:
+            row, twin = pairs[0]
+            facts["warnings"].append(
+                f"{len(pairs)} of {len(data.splits[name])} {name} images are nearly in train, such "
+                f"as {data.names[row]} ({data.names[twin]}): {name} accuracy flatters; `foldtune "
+                "data card` lists them"
+            )
 
 
 def _listing(spec: str | Path) -> Listing:

@@ -28,6 +28,7 @@ import numpy as np
 from PIL import ImageFile
 
 from foldtune.data.decode import Fit, read_image
+from foldtune.data.duplicates import difference_hash
 from foldtune.data.identity import image_hash
 from foldtune.errors import InputError
 
@@ -43,10 +44,11 @@ _START = (
 
 @dataclass(frozen=True)
 class Rows:
-    """What became of consecutive images: the hash of each, '' where broken; and why, by row."""
+    """What became of consecutive images: the hashes of each, '' where broken; and why, by row."""
 
     first: int
     hashes: list[str]
+    prints: list[int]  # difference hashes, for near duplicates
     broken: dict[int, str]
 
 
@@ -61,16 +63,18 @@ class Job:
     def rows(self, first: int, names: Sequence[str]) -> Rows:
         """Decode images and write them from row `first` on; the row of a broken one is zero."""
         pixels = np.zeros((len(names), self.fit.size, self.fit.size, 3), np.uint8)
-        done = Rows(first, [], {})
+        done = Rows(first, [], [], {})
         with _strict():
             for i, name in enumerate(names):
                 image = read_image(self.open, name, self.fit)
                 if isinstance(image, str):
                     done.broken[first + i] = image
                     done.hashes.append("")
+                    done.prints.append(0)
                 else:
                     pixels[i] = image
                     done.hashes.append(image_hash(image))
+                    done.prints.append(difference_hash(image))
         # Written, not mapped: on a full disk a write raises, a mapping kills the process.
         with self.file.open("r+b") as file:
             file.seek(first * self.fit.row_bytes)
@@ -80,7 +84,7 @@ class Job:
 
 def decode_all(
     job: Job, names: Sequence[str], workers: int | None, progress: Progress | None
-) -> tuple[list[str], dict[int, str]]:
+) -> Rows:
     """Decode every image into its row; return the rows' hashes, and why rows are broken.
 
     workers: processes, where 1 means none but this; None means one a core where that pays.
@@ -93,17 +97,18 @@ def decode_all(
         results = _in_process(job, chunks)
     else:
         results = _in_processes(job, chunks, workers)
-    hashes = [""] * len(names)
+    hashes, prints = [""] * len(names), [0] * len(names)
     broken: dict[int, str] = {}
     count = 0
     with contextlib.closing(results):  # an interrupted run must not leave processes at work
         for rows in results:
-            hashes[rows.first : rows.first + len(rows.hashes)] = rows.hashes
+            span = slice(rows.first, rows.first + len(rows.hashes))
+            hashes[span], prints[span] = rows.hashes, rows.prints
             broken |= rows.broken
             count += len(rows.hashes)
             if progress is not None:
                 progress(count, len(names))
-    return hashes, dict(sorted(broken.items()))
+    return Rows(0, hashes, prints, dict(sorted(broken.items())))
 
 
 @contextlib.contextmanager
