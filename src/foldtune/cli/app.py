@@ -63,6 +63,8 @@ class DataOptions:
         )  # fmt: skip
         for name, reason in data.facts["skipped"].items():
             say(f"skipped {name}: {reason}")
+        for warning in data.facts["warnings"]:
+            say(f"warning: {warning}")
         return data if self.shots is None else data.few_shot(self.shots, seed)
 
 

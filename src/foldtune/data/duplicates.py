@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+Rows = Sequence[int] | np.ndarray
 _ROWS, _COLUMNS = 8, 9
 _BITS = 3  # of 64 that may differ
 _CHUNK = 256  # judged images whose distances are held at a time
@@ -35,7 +36,7 @@ def _means(grey: np.ndarray, rows: int, columns: int) -> np.ndarray:
 
 
 def near_duplicates(
-    pixels: np.ndarray, prints: np.ndarray, train: Sequence[int], judged: Sequence[int]
+    pixels: np.ndarray, prints: np.ndarray, train: Rows, judged: Rows
 ) -> list[tuple[int, int]]:
     """Pairs (row of judged, row of train) that show the same picture, at most one per judged row.
 
@@ -43,17 +44,17 @@ def near_duplicates(
     hash is taken, if at most 3 of 64 bits differ, and then both pictures are compared at 16 x 16:
     flat images agree in their hash without being the same.
     """
-    train, judged = np.asarray(train, np.int64), np.asarray(judged, np.int64)
     if not len(train) or not len(judged):
         return []
-    known = prints[train]
+    ours, theirs = np.asarray(train, np.int64), np.asarray(judged, np.int64)
+    known = prints[ours]
     pairs: list[tuple[int, int]] = []
-    for start in range(0, len(judged), _CHUNK):
-        rows = judged[start : start + _CHUNK]
+    for start in range(0, len(theirs), _CHUNK):
+        rows = theirs[start : start + _CHUNK]
         apart = np.bitwise_count(prints[rows][:, None] ^ known[None, :])
         nearest = apart.argmin(1)
         close = apart[np.arange(len(rows)), nearest] <= _BITS
-        found = zip(rows[close].tolist(), train[nearest[close]].tolist(), strict=True)
+        found = zip(rows[close].tolist(), ours[nearest[close]].tolist(), strict=True)
         pairs += [(row, twin) for row, twin in found if _same(pixels, row, twin)]
     return pairs
 
