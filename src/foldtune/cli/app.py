@@ -75,7 +75,7 @@ class TrainOptions:
 
     epochs: int = 20  #: Passes over the training images.
     batch_size: int = 64  #: Images per step.
-    augment: tuple[str, ...] = ()  #: flip, crop; none by default.
+    augment: tuple[str, ...] = ()  #: flip, vflip, crop:0.08, jitter, randaugment:9, erase:0.25.
     drop_path: float = 0.0  #: Rate of the deepest block.
     label_smoothing: float = 0.0
     mixup: float = 0.0
