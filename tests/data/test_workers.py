@@ -42,7 +42,7 @@ def test_processes_are_started_where_there_is_enough_to_do(tmp_path, monkeypatch
     worker = workers._Worker
     monkeypatch.setattr(workers, "_Worker", lambda job: started.append(1) or worker(job))
     monkeypatch.setattr(workers, "_WORTH", worth)
-    monkeypatch.setattr(workers, "_cores", lambda: 2)
+    monkeypatch.setattr(workers, "cores", lambda: 2)
     one, other = (job(tmp_path, SceneReader(0), name) for name in ("one", "other"))
     assert decode_all(one, NAMES, None, None) == decode_all(other, NAMES, 1, None)
     assert len(started) == processes

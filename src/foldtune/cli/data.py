@@ -128,3 +128,16 @@ def decode(
         "warnings": loaded.facts["warnings"],
     }
     emit(told) if json else facts(told)
+
+
+@data.command
+def convert(source: str, out: Path, *, workers: int | None = None, json: JSON = False) -> None:
+    """Write SOURCE as lossless PNG files into the folder OUT, with labels, splits and groups.
+
+    OUT is then read like any folder, and its identity is the source's at every size. A call that
+    was stopped goes on where it was.
+    """
+    from foldtune.data.convert import convert as run
+
+    told = run(source, out, workers=workers)
+    emit(told) if json else facts(told)

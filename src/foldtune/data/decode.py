@@ -68,13 +68,18 @@ class Fit:
 
 def decode(data: bytes, fit: Fit) -> np.ndarray:
     """The image in `data` as (size, size, 3) uint8; raises whatever the decoder raises."""
+    return np.asarray(fit.apply(upright_rgb(data)))
+
+
+def upright_rgb(data: bytes) -> Image.Image:
+    """The image in `data` at its own size, turned as its EXIF says, as 8-bit RGB."""
     with Image.open(io.BytesIO(data)) as image:
         image.load()
         upright: Image.Image = image
         # A camera's broken EXIF block is no reason to lose a sound picture.
         with contextlib.suppress(Exception):
             upright = ImageOps.exif_transpose(image)
-        return np.asarray(fit.apply(to_rgb(upright)))
+        return to_rgb(upright)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

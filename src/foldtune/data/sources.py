@@ -12,6 +12,7 @@ from foldtune.data.trees import Tree, open_tree, split_zip
 from foldtune.errors import InputError
 
 __all__ = ["Item", "Listing", "read_path", "read_source"]
+CONVERTED = "foldtune.csv"  # what a converted folder is read by
 _TABLES = (".csv", ".tsv", ".parquet", ".pq", ".jsonl", ".ndjson")
 
 
@@ -22,7 +23,8 @@ def read_source(spec: str | Path) -> Listing:
     or a .tar. Folder and zip: `<class>/image.jpg`, or `train|val|test/<class>/image.jpg` (also
     `valid`, `validation`, in any case). Folders that only wrap the rest are descended; hidden
     files, `__MACOSX` and files without an image's extension are ignored; links are followed, loops
-    are not. Classes are sorted by name.
+    are not. Classes are sorted by name. A folder that `foldtune data convert` wrote is read by its
+    table.
     """
     path = Path(spec).expanduser()
     if path.exists() or split_zip(path) is not None:
@@ -42,6 +44,8 @@ def read_path(path: Path, group: str | None = None) -> Listing:
     """List the labelled images of an existing path; group: the column of a table that groups."""
     suffix = path.suffix.lower()
     read = _FILES.get(suffix)
+    if path.is_dir() and (path / CONVERTED).is_file():
+        return read_path(path / CONVERTED, group)
     if path.is_dir() or split_zip(path) is not None:
         if group is not None:
             raise InputError(

@@ -23,7 +23,8 @@ def read_table(path: Path, group: str | None = None) -> Listing:
     Labels that are all numbers are sorted as numbers, others by name. A split is train, val
     (valid, validation) or test, for every row or for none. group: the column of what drawn splits
     must not part, by default `group` where there is one. A CSV may be separated by comma,
-    semicolon or tab, with or without a byte order mark.
+    semicolon or tab, with or without a byte order mark. `<table>.classes.txt` beside it states
+    the classes in order, also such as have no image.
     """
     cells = read_cells(path, group)
     labels = cells.columns["label"]
@@ -31,9 +32,11 @@ def read_table(path: Path, group: str | None = None) -> Listing:
         raise InputError(f"{path} has a header but no row; give one row an image")
     for name, column in cells.columns.items():
         for row, cell in enumerate(column):
-            if not cell and name in ("path", "label", "group"):
+            if not cell and name in ("path", "label"):
                 raise InputError(f"{path}: row {row + 1} has no {name}; fill it in or remove it")
-    classes = sorted_labels(set(labels))
+    _check_groups(path, cells.columns.get("group", []))
+    stated = _stated_classes(path, labels)
+    classes = stated or sorted_labels(set(labels))
     if len(classes) < 2:
         raise InputError(
             f"{path} holds one label only, {classes[0]!r}; a classifier needs at least two"
@@ -43,18 +46,43 @@ def read_table(path: Path, group: str | None = None) -> Listing:
     names = _names(cells, len(labels))
     items = tuple(map(Item, names, (index[label] for label in labels), splits))
     groups = tuple(cells.columns.get("group", ()))
+    groups = groups if any(groups) else ()
+    fixed = stated is not None
     root = path.parent.resolve()
     if cells.open is not None:
         stamps = (f"{path.name} {file_stamp(path)}",) * len(items)
-        return Listing(items, classes, cells.open, stamps, str(root), groups=groups)
+        return Listing(
+            items, classes, cells.open, stamps, str(root), groups=groups, published=fixed
+        )
     stamps = tuple(file_stamp(root / name) for name in names)
-    return Listing(items, classes, FileReader(str(root)), stamps, str(root), groups=groups)
+    return Listing(
+        items, classes, FileReader(str(root)), stamps, str(root), groups=groups, published=fixed
+    )
+
+
+def _check_groups(path: Path, groups: Sequence[str]) -> None:
+    """A column of groups is full or empty."""
+    if any(groups) and not all(groups):
+        row = list(groups).index("")
+        raise InputError(f"{path}: row {row + 1} has no group; fill it in, or empty the column")
 
 
 def _names(cells: Cells, rows: int) -> list[str]:
     if cells.open is not None:
         return [f"{BYTES}{row}" for row in range(rows)]
     return [file.replace("\\", "/") for file in cells.columns["path"]]
+
+
+def _stated_classes(path: Path, labels: Sequence[str]) -> tuple[str, ...] | None:
+    """The classes in order, where `<table>.classes.txt` beside a table states them, one a line."""
+    file = path.with_suffix(".classes.txt")
+    if not file.is_file():
+        return None
+    classes = tuple(line for line in file.read_text("utf-8-sig").splitlines() if line)
+    odd = sorted(set(labels) - set(classes))
+    if odd:
+        raise InputError(f"{path} holds the label {odd[0]!r}, which {file.name} does not list")
+    return classes
 
 
 def sorted_labels(labels: set[str]) -> tuple[str, ...]:

@@ -123,7 +123,8 @@ def _strict() -> Iterator[None]:
         ImageFile.LOAD_TRUNCATED_IMAGES = lenient
 
 
-def _cores() -> int:
+def cores() -> int:
+    """How many cores this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -135,9 +136,9 @@ def _as_it_pays(job: Job, chunks: Sequence[Chunk]) -> Generator[Rows]:
     first = job.rows(*chunks[0])
     pace = time.perf_counter() - begun
     yield first
-    rest, cores = chunks[1:], _cores()
-    if cores > 1 and sys.executable and pace * len(rest) > _WORTH:
-        yield from _in_processes(job, rest, cores)
+    rest, count = chunks[1:], cores()
+    if count > 1 and sys.executable and pace * len(rest) > _WORTH:
+        yield from _in_processes(job, rest, count)
     else:
         yield from _in_process(job, rest)
 
