@@ -39,8 +39,8 @@ def test_processes_write_what_one_process_writes(tmp_path):
 @pytest.mark.parametrize(("worth", "processes"), [(1e9, 0), (0.0, 2)])
 def test_processes_are_started_where_there_is_enough_to_do(tmp_path, monkeypatch, worth, processes):
     started = []
-    worker = workers._Worker
-    monkeypatch.setattr(workers, "_Worker", lambda job: started.append(1) or worker(job))
+    worker = workers.Worker
+    monkeypatch.setattr(workers, "Worker", lambda job: started.append(1) or worker(job))
     monkeypatch.setattr(workers, "_WORTH", worth)
     monkeypatch.setattr(workers, "cores", lambda: 2)
     one, other = (job(tmp_path, SceneReader(0), name) for name in ("one", "other"))

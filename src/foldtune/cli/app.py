@@ -50,17 +50,22 @@ class DataOptions:
     shots: int | None = None  #: Images a class for training, and at most as many for validation.
     split_seed: int | None = None  #: Draws the splits that are not given; else --seed does.
     cache: Path | None = None  #: Folder of decoded images; by default the user's cache.
+    stream: bool = False  #: Begin at once and decode images as they are needed, for large sets.
 
     def load(self, spec: str, backbone: Backbone, seed: int = 0) -> ImageData:
         from foldtune.data import load_data
+        from foldtune.data.streaming import stream_data
 
         transform = backbone.transform
         seed = seed if self.split_seed is None else self.split_seed
-        data = load_data(
-            spec, size=transform.size, interpolation=transform.interpolation,
-            resize=self.resize or transform.resize, seed=seed, skip_broken=self.skip_broken,
-            cache=self.cache,
-        )  # fmt: skip
+        fit: dict[str, Any] = {
+            "size": transform.size, "interpolation": transform.interpolation,
+            "resize": self.resize or transform.resize, "seed": seed, "cache": self.cache,
+        }  # fmt: skip
+        if self.stream:
+            data = stream_data(spec, **fit)
+        else:
+            data = load_data(spec, skip_broken=self.skip_broken, **fit)
         for name, reason in data.facts["skipped"].items():
             say(f"skipped {name}: {reason}")
         for warning in data.facts["warnings"]:

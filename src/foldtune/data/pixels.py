@@ -108,7 +108,7 @@ def load_data(
     fit = Fit(size, resize, interpolation)
     if workers is not None and workers < 1:
         raise InputError(f"workers is {workers}; at least one must do the work")
-    listing = _listing(spec)
+    listing = find_listing(spec)
     stored = fetch(
         listing,
         fit,
@@ -145,7 +145,7 @@ def load_data(
         "warnings": list(listing.warnings),
     }
     data = ImageData(
-        name=_short_name(spec),
+        name=short_name(spec),
         pixels=stored.pixels,
         labels=stored.labels,
         classes=listing.classes,
@@ -175,7 +175,8 @@ def _warn_of_twins(data: ImageData, prints: np.ndarray) -> None:
             )
 
 
-def _listing(spec: str | Path) -> Listing:
+def find_listing(spec: str | Path) -> Listing:
+    """The listing of a path, a set or embedded data; a path that exists wins."""
     text = Path(spec).as_posix()
     if is_embedded(text) and not Path(spec).exists():
         return embedded_listing(text)
@@ -199,7 +200,8 @@ def _refuse_lost_classes(listing: Listing, stored: Stored) -> None:
         )
 
 
-def _short_name(spec: str | Path) -> str:
+def short_name(spec: str | Path) -> str:
+    """What reports call the data."""
     text = str(spec).removeprefix("embedded:")
     path = Path(spec).expanduser()
     if not path.exists():

@@ -64,7 +64,7 @@ class Job:
         """Decode images and write them from row `first` on; the row of a broken one is zero."""
         pixels = np.zeros((len(names), self.fit.size, self.fit.size, 3), np.uint8)
         done = Rows(first, [], [], {})
-        with _strict():
+        with strict():
             for i, name in enumerate(names):
                 image = read_image(self.open, name, self.fit)
                 if isinstance(image, str):
@@ -112,7 +112,7 @@ def decode_all(
 
 
 @contextlib.contextmanager
-def _strict() -> Iterator[None]:
+def strict() -> Iterator[None]:
     """Refuse files that are cut off, even if the caller told Pillow to pass them; no warnings."""
     lenient, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, False
     try:
@@ -158,7 +158,7 @@ def _in_processes(job: Job, chunks: Sequence[Chunk], workers: int) -> Generator[
 
     def feed() -> None:
         try:
-            with _Worker(job) as worker:
+            with Worker(job) as worker:
                 while not stop.is_set():
                     done.put(worker.rows(waiting.get_nowait()))
         except queue.Empty:
@@ -181,16 +181,16 @@ def _in_processes(job: Job, chunks: Sequence[Chunk], workers: int) -> Generator[
             thread.join()
 
 
-class _Worker:
+class Worker:
     """A process that decodes: requests go to its input and answers come from its output."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Any) -> None:
         self.process = subprocess.Popen(
             [sys.executable, "-P", "-c", _START], stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
         self._send(sys.path, job)
 
-    def __enter__(self) -> _Worker:
+    def __enter__(self) -> Worker:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -201,7 +201,7 @@ class _Worker:
             self.process.stdin.close()
         self.process.wait()
 
-    def rows(self, chunk: Chunk) -> Rows:
+    def rows(self, chunk: tuple[Any, Sequence[str]]) -> Any:
         assert self.process.stdout is not None
         self._send(chunk)
         try:
@@ -232,14 +232,14 @@ def serve() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
     requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever a library prints must not reach the answers
-    job: Job = pickle.load(requests)
+    job = pickle.load(requests)
     while True:
         try:
             chunk = pickle.load(requests)
         except (EOFError, pickle.UnpicklingError):  # closed, or the parent died as it wrote
             return
         try:
-            answer: Rows | Exception = job.rows(*chunk)
+            answer: Any = job.rows(*chunk)
         except Exception as error:
             answer = error
         try:
