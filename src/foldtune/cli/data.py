@@ -141,3 +141,27 @@ def convert(source: str, out: Path, *, workers: int | None = None, json: JSON = 
 
     told = run(source, out, workers=workers)
     emit(told) if json else facts(told)
+
+
+@data.command(name="cache")
+def show_cache(*, limit: str | None = None, cache: Path | None = None, json: JSON = False) -> None:
+    """Show the cache of decoded images; with --limit 20g remove the least recently used beyond."""
+    from datetime import datetime
+
+    from foldtune.data.cachesize import contents, parse_size, shrink
+    from foldtune.data.store import default_cache
+
+    folder = default_cache() if cache is None else cache.expanduser()
+    if limit is not None:
+        told = shrink(folder, parse_size(limit))
+        emit(told) if json else facts(told)
+        return
+    rows = [
+        {
+            "kind": one.kind, "images": one.images, "mib": round(one.bytes / 2**20, 1),
+            "used": datetime.fromtimestamp(one.used).isoformat(" ", "seconds"),
+            "folder": str(one.folder),
+        }
+        for one in contents(folder)
+    ]  # fmt: skip
+    emit(rows) if json else table(rows, ("kind", "images", "mib", "used", "folder"), str(folder))

@@ -46,8 +46,11 @@ def open_entry(folder: Path) -> tuple[np.memmap, dict[str, Any]] | None:
     except (OSError, ValueError):
         return None
     some = np.unique(np.linspace(0, count - 1, _CHECKED).astype(int))
-    sound = all(image_hash(pixels[row]) == about["hashes"][row] for row in some)
-    return (pixels, about) if sound else None
+    if not all(image_hash(pixels[row]) == about["hashes"][row] for row in some):
+        return None
+    with contextlib.suppress(OSError):  # a shared cache may be read-only
+        os.utime(folder / "entry.json")  # when it was used last, for `data cache --limit`
+    return pixels, about
 
 
 def publish(entry: Path, final: Path, temporary: Path) -> None:

@@ -73,6 +73,8 @@ class StreamedPixels:
                     os.truncate(folder / file, size)
         self._pixels = np.memmap(folder / "pixels.raw", np.uint8, "r", shape=self.shape)
         self._state = np.memmap(folder / "state.raw", np.uint8, "r+", shape=(count,))
+        with contextlib.suppress(OSError):
+            os.utime(folder / "state.raw")  # when it was used last, for `data cache --limit`
         job = ScatterJob(listing.open, fit, folder / "pixels.raw")
         self._crew = _Crew(job, self._names, self._state, workers or cores())
         weakref.finalize(self, self._crew.stop)
@@ -93,7 +95,7 @@ class StreamedPixels:
         self._crew.expect(np.asarray(rows))
 
     def __getitem__(self, rows: object) -> np.ndarray:
-        wanted = np.arange(len(self))[rows]  # type: ignore[index]
+        wanted = np.arange(len(self))[rows]  # type: ignore[call-overload]
         places = np.atleast_1d(wanted)
         self._crew.wait(places[self._state[places] == 0])
         bad = places[self._state[places] == BROKEN]
