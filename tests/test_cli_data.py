@@ -53,3 +53,12 @@ def test_card_writes_the_examples(photos, tmp_path):
 
 def test_a_wrong_set_is_refused_in_one_line(tmp_path):
     assert "choose from: vtab" in refused("data", "check", "vtub", tmp_path)
+
+
+def test_a_subset_a_conversion_and_the_cache_are_verbs(photos, tmp_path):
+    assert told("data", "subset", photos, tmp_path / "s.txt", "--shots", 3)["images"] == 6
+    assert told("data", "convert", photos, tmp_path / "out")["written"] == 12
+    cache = tmp_path / "cache"
+    told("data", "decode", f"files:index={tmp_path}/s.txt@{photos}", "--size", 8, cache=cache)
+    assert [row["images"] for row in told("data", "cache", cache=cache)] == [6]
+    assert told("data", "cache", "--limit", "0", cache=cache)["removed"] == 1

@@ -165,3 +165,16 @@ def show_cache(*, limit: str | None = None, cache: Path | None = None, json: JSO
         for one in contents(folder)
     ]  # fmt: skip
     emit(rows) if json else table(rows, ("kind", "images", "mib", "used", "folder"), str(folder))
+
+
+@data.command
+def subset(source: str, out: Path, *, shots: int, seed: int = 0, json: JSON = False) -> None:
+    """Write the names of SHOTS training images a class to OUT, for index=OUT in a data's name.
+
+    No image is read. A larger number of shots of the same seed holds the smaller one.
+    """
+    from foldtune.data.sources import read_source
+    from foldtune.data.subset import write_subset
+
+    told = write_subset(read_source(source), shots, seed, out)
+    emit(told) if json else facts(told)
