@@ -19,7 +19,7 @@ _WANTED = "<class>/image.jpg, or train|val|test/<class>/image.jpg"
 
 def hidden(name: str) -> bool:
     """Whether a path is an operating system's or an editor's own: `.DS_Store`, `__MACOSX/...`."""
-    return any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
+    return name.startswith((".", "__MACOSX/")) or "/." in name or "/__MACOSX/" in name
 
 
 def pictures(names: Iterable[str]) -> tuple[list[str], dict[str, int]]:

@@ -104,21 +104,22 @@ def _tiny_imagenet(tree: Tree) -> Listing:
     The published val is the test split, since the labels of `test` are not published.
     """
     tree = _unwrap(tree) if "train" not in tree.top() else tree
-    train = [n for n in pictures(tree.stamps)[0] if re.match(r"train/n\d{8}/", n)]
+    names = pictures(tree.stamps)[0]
+    train = [name for name in names if re.match(r"train/n\d{8}/", name)]
     if not train:
         raise InputError(f"{tree.where} has no train/n01443537/...; give the unpacked set's folder")
     classes = sorted({name.split("/")[1] for name in train})
     index = {name: label for label, name in enumerate(classes)}
     items = [Item(name, index[name.split("/")[1]], "train") for name in train]
-    for name, wnid in _tiny_val(tree):
+    for name, wnid in _tiny_val(tree, names):
         if wnid not in index:
             raise InputError(f"{name} in {tree.where} is of {wnid}, which train does not hold")
         items.append(Item(name, index[wnid], "test"))
     return tree.listing(items, classes)
 
 
-def _tiny_val(tree: Tree) -> list[tuple[str, str]]:
-    folders = [n for n in pictures(tree.stamps)[0] if re.match(r"val/n\d{8}/", n)]
+def _tiny_val(tree: Tree, names: Sequence[str]) -> list[tuple[str, str]]:
+    folders = [name for name in names if re.match(r"val/n\d{8}/", name)]
     if folders:
         return [(name, name.split("/")[1]) for name in folders]
     cure = "it tells the classes of val/images; unpack the set again"
