@@ -97,8 +97,8 @@ def decode(
 ) -> None:
     """List, decode and identify SOURCE, so that later runs read no image file.
 
-    Prints the time and the peak memory. Images go to disk as they are decoded; a call that was
-    stopped goes on where it was.
+    Prints the time and the peak memory. Images go to disk as they are decoded, so memory does not
+    grow with their number; a call that was stopped begins anew.
     """
     import resource
     import sys
