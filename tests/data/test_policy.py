@@ -161,3 +161,17 @@ def test_squash_is_torchvisions_resize_of_the_picture():
                        ("bilinear", v2.InterpolationMode.BILINEAR)):  # fmt: skip
         theirs = v2.Resize((224, 224), interpolation=mode)(whole)
         assert (np.asarray(Fit(224, "squash", name).apply(whole)) == np.asarray(theirs)).all()
+
+
+@pytest.mark.parametrize("shape", [(300, 177), (40, 60)])
+def test_plain_bilinear_reads_four_pixels_as_tensorflow_does(shape):
+    import numpy as np
+
+    from data.conftest import picture
+    from foldtune.data.decode import Fit
+
+    whole = picture(3, shape)
+    pixels = torch.tensor(np.asarray(whole)).permute(2, 0, 1)[None].float()
+    expected = torch.nn.functional.interpolate(pixels, (64, 64), mode="bilinear")[0]
+    found = np.asarray(Fit(64, "squash", "bilinear-plain").apply(whole)).transpose(2, 0, 1)
+    assert np.abs(found - expected.numpy()).max() <= 1  # Pillow rounds to whole values

@@ -46,7 +46,7 @@ def test_a_path_that_exists_wins(tmp_path, monkeypatch, make_folder):
         ("vtub:dtd@x", "unknown data set 'vtub'; choose from: vtab, "),
         ("vtab:dtb@{}", "unknown task of VTAB-1K 'dtb'; choose from: dtd, "),
         ("vtab:dtd", "does not say where the data lies; write vtab:dtd@FOLDER"),
-        ("vtab:dtd@{}/gone", "no folder, .zip or .tar at"),
+        ("vtab:dtd@{}/gone", "no folder or .zip at"),
         ("vtab:a,b@x", "names 2 parts"),
         ("files:colour=red@{}", "unknown option of files 'colour'; choose from: "),
         ("files:names=gone.txt@{}", "no file 'gone.txt' for names"),

@@ -141,6 +141,16 @@ def open_tree(path: Path) -> Tree:
     raise InputError(f"no folder, .zip or .tar at {str(path)!r}; check the path")
 
 
+def inside(path: Path) -> list[str]:
+    """The names directly inside a folder, a zip or a folder in a zip; nothing deeper is visited."""
+    path = path.expanduser()
+    if path.is_dir():
+        return sorted(n for n in os.listdir(path) if not n.startswith(".") and n != "__MACOSX")
+    if split_zip(path) is not None:
+        return open_tree(path).top()
+    raise InputError(f"no folder or .zip at {str(path)!r}; check the path")
+
+
 def split_zip(path: Path) -> tuple[Path, str] | None:
     """The zip of a path such as `data.zip/train/cat`, and the folder inside, '' for the zip itself.
 

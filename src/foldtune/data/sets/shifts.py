@@ -7,13 +7,14 @@ A: Hendrycks et al., CVPR 2021; C: Hendrycks and Dietterich, ICLR 2019.
 
 from __future__ import annotations
 
+from pathlib import Path
 from posixpath import basename
 
 from foldtune.data.layout import pictures
 from foldtune.data.listing import Item, Listing
 from foldtune.data.sets.synsets import known_synsets, synsets
 from foldtune.data.spec import Spec
-from foldtune.data.trees import Tree, open_tree
+from foldtune.data.trees import Tree, inside, open_tree
 from foldtune.errors import InputError, unknown
 
 _SIZES = {  # classes, images; of C: each corruption at each severity
@@ -28,17 +29,17 @@ SEVERITIES = ("1", "2", "3", "4", "5")
 
 def parts(spec: Spec) -> tuple[str, ...]:
     """The corruptions of ImageNet-C; the others have no parts."""
-    return tuple(_corruptions(open_tree(spec.folder()))) if spec.set == "imagenet-c" else ("",)
+    return tuple(_corruptions(spec.folder())) if spec.set == "imagenet-c" else ("",)
 
 
 def read(spec: Spec) -> Listing:
     """List a shifted set; of C, one corruption at one severity or at all."""
-    tree = open_tree(spec.folder())
-    times = 1
     if spec.set == "imagenet-c":
-        tree, times = _corrupted(tree, spec)
+        tree, times = _corrupted(spec.folder(), spec)
     elif spec.part:
         raise InputError(f"{spec.set} has no parts, so not {spec.part!r} ({spec.text!r})")
+    else:
+        tree, times = open_tree(spec.folder()), 1
     names = pictures(tree.stamps)[0]
     found = [(name, _synset(tree, name, spec.set)) for name in names]
     if not found:
@@ -68,20 +69,27 @@ def _synset(tree: Tree, name: str, which: str) -> str:
     raise InputError(f"{name} in {tree.where} lies in {folder or 'no folder'!r}, not {expected}")
 
 
-def _corruptions(tree: Tree) -> list[str]:
-    return sorted({name.split("/")[0] for name in tree.stamps if name.count("/") >= 3})
+def _corruptions(root: Path) -> list[str]:
+    """The folders that hold severities; the images of the others are not visited."""
+    if root.is_dir():
+        return [n for n in inside(root) if (root / n).is_dir() and _severities(root / n)]
+    return sorted({name.split("/")[0] for name in open_tree(root).stamps if name.count("/") >= 3})
 
 
-def _corrupted(tree: Tree, spec: Spec) -> tuple[Tree, int]:
+def _severities(corruption: Path) -> list[str]:
+    return [name for name in inside(corruption) if name in SEVERITIES]
+
+
+def _corrupted(root: Path, spec: Spec) -> tuple[Tree, int]:
     """The folder of a corruption, or of one of its severities; and how many severities it holds."""
-    known = _corruptions(tree)
+    known = _corruptions(root)
     if not known:
-        raise InputError(f"{tree.where} has no <corruption>/<severity>/<class>/image.JPEG")
+        raise InputError(f"{root} has no <corruption>/<severity>/<class>/image.JPEG")
     if spec.part not in known:
-        raise unknown(f"corruption in {tree.where}", spec.part, known)
+        raise unknown(f"corruption in {root}", spec.part, known)
     severity = spec.options.get("severity")
     if severity is None:
-        return tree.below(spec.part), len(tree.below(spec.part).top())
+        return open_tree(root / spec.part), len(_severities(root / spec.part))
     if severity not in SEVERITIES:
         raise unknown("severity", severity, SEVERITIES)
-    return tree.below(f"{spec.part}/{severity}"), 1
+    return open_tree(root / spec.part / severity), 1

@@ -10,11 +10,12 @@ hash of the lists. A file of labels' names, if any, is given by `names=`.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from foldtune.data.listing import Item, Listing
 from foldtune.data.lists import as_items, in_range, read_list
 from foldtune.data.spec import Spec
-from foldtune.data.trees import Tree, open_tree
+from foldtune.data.trees import Tree, inside, open_tree
 from foldtune.errors import InputError, unknown
 
 GROUPS = ("natural", "specialised", "structured")
@@ -78,7 +79,7 @@ def read(spec: Spec) -> Listing:
             f"{', '.join(TASKS)}"
         )
     task = task_name(spec.part)
-    tree = _folder(open_tree(spec.folder()), task)
+    tree = _folder(spec.folder(), task)
     about = TASKS[task]
     items: list[Item] = []
     for split, file in _FILES.items():
@@ -90,17 +91,18 @@ def read(spec: Spec) -> Listing:
     return tree.listing(items, classes, published=True, warnings=_odd(tree, task, items))
 
 
-def _folder(tree: Tree, task: str) -> Tree:
+def _folder(root: Path, task: str) -> Tree:
     """The task's own folder: below the root under any of its names, or the root itself."""
     names = (task, *TASKS[task].aliases)
-    for name in tree.top():
+    found = inside(root)
+    for name in found:  # the images of the other tasks are not visited
         if name.casefold() in names:
-            return tree.below(name)
-    if _FILES["test"] in tree and tree.where.rsplit("/", 1)[-1].casefold() in names:
-        return tree
+            return open_tree(root / name)
+    if _FILES["test"] in found and root.name.casefold() in names:
+        return open_tree(root)
     raise InputError(
-        f"{tree.where} has no folder {' or '.join(names)}; its folders are: "
-        f"{', '.join(tree.top()[:12]) or 'none'}"
+        f"{root} has no folder {' or '.join(names)}; its folders are: "
+        f"{', '.join(found[:12]) or 'none'}"
     )
 
 
