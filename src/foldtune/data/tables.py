@@ -12,8 +12,9 @@ from pathlib import Path
 
 from foldtune.data.cells import BYTES, Cells, read_cells
 from foldtune.data.listing import Item, Listing
+from foldtune.data.readers import FileReader
 from foldtune.data.splits import SPLITS, split_name
-from foldtune.data.trees import FileReader, file_stamp
+from foldtune.data.trees import file_stamp
 from foldtune.errors import InputError
 
 

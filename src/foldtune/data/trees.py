@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from foldtune.data.listing import Item, Listing, Reader
+from foldtune.data.readers import Below, FileReader, TarReader, ZipReader
 from foldtune.errors import InputError, unknown
 
 _DEEPEST = 12  # folders; no layout that is accepted comes near
@@ -73,56 +74,6 @@ class Tree:
         kept = tuple(items)
         stamps = tuple(self.stamps.get(item.name, "missing") for item in kept)
         return Listing(kept, tuple(classes), self.open, stamps, self.origin, **more)
-
-
-@dataclass(frozen=True)
-class Below:
-    """Reads files below a folder of what another reader reads."""
-
-    open: Reader
-    prefix: str
-
-    def __call__(self, name: str) -> bytes:
-        return self.open(self.prefix + name)
-
-
-@dataclass(frozen=True)
-class FileReader:
-    """Reads files below a root."""
-
-    root: str
-
-    def __call__(self, name: str) -> bytes:
-        return Path(self.root, name).read_bytes()
-
-
-class ZipReader:
-    """Reads members of a zip. The open file does not travel: each process opens its own."""
-
-    def __init__(self, path: str) -> None:
-        self.path = path
-        self._zip: zipfile.ZipFile | None = None
-
-    def __call__(self, name: str) -> bytes:
-        if self._zip is None:
-            self._zip = zipfile.ZipFile(self.path)
-        return self._zip.read(name)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"path": self.path, "_zip": None}
-
-
-@dataclass(frozen=True)
-class TarReader:
-    """Reads members of uncompressed tars by where they lie: (file, offset, bytes) by name."""
-
-    places: Mapping[str, tuple[str, int, int]]
-
-    def __call__(self, name: str) -> bytes:
-        path, offset, size = self.places[name]
-        with open(path, "rb") as file:
-            file.seek(offset)
-            return file.read(size)
 
 
 def open_tree(path: Path) -> Tree:
