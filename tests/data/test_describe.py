@@ -57,6 +57,9 @@ def test_a_part_that_is_absent_is_told_beside_the_others(make_folder):
     vtab = check(parse_spec(f"vtab@{folder}"))
     assert len(vtab) == 19
     assert all("has no folder" in row["problem"] for row in vtab)
+    assert [row["group"] for row in vtab] == ["natural"] * 7 + ["specialised"] * 4 + [
+        "structured"
+    ] * 8
 
 
 def test_channel_statistics_are_numpys(tmp_path):

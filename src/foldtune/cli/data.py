@@ -44,7 +44,8 @@ def check(name: str, root: Path | None = None, *, json: JSON = False) -> None:
     if json:
         emit(rows)
     else:
-        shown = ("part", "counts", "classes", "labels", "sizes", "formats", "lossless", "manifest")
+        first = ("part", "group") if any("group" in row for row in rows) else ("part",)
+        shown = (*first, "counts", "classes", "labels", "sizes", "formats", "lossless", "manifest")
         table(
             [{**row, "manifest": row["manifest"][:12]} for row in rows if "manifest" in row], shown
         )

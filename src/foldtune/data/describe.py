@@ -22,15 +22,16 @@ _SAMPLE = 64  # images of a split whose headers are read
 
 def check(spec: Spec) -> list[dict[str, Any]]:
     """One row per part of a set: what is present, or in `problem` why it cannot be read."""
-    from foldtune.data.sets import read_set, set_parts
+    from foldtune.data.sets import part_group, read_set, set_parts
 
     rows = []
     for part in set_parts(spec):
-        name = part.part or part.set
+        group = part_group(part)
+        row: dict[str, Any] = {"part": part.part or part.set, **({"group": group} if group else {})}
         try:
-            rows.append({"part": name, **describe(read_set(part))})
+            rows.append(row | describe(read_set(part)))
         except InputError as error:
-            rows.append({"part": name, "problem": str(error)})
+            rows.append(row | {"problem": str(error)})
     return rows
 
 

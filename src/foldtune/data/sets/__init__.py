@@ -1,7 +1,8 @@
 """Data sets by name: one module per family, one line each in the table.
 
-A family's module has `read(spec) -> Listing`, and `parts(spec) -> names` where it has parts, such
-as tasks or corruptions. It is imported when it is asked for.
+A family's module has `read(spec) -> Listing`; where it has parts, such as tasks or corruptions,
+`parts(spec) -> names`; and where these have groups, `group(spec) -> name`. It is imported when it
+is asked for.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from importlib import import_module
 from foldtune.data.listing import Listing
 from foldtune.data.options import COMMON, apply_options
 from foldtune.data.spec import Spec
-from foldtune.errors import InputError, unknown
+from foldtune.errors import unknown
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def set_parts(spec: Spec) -> tuple[Spec, ...]:
     )
 
 
-def no_part(spec: Spec) -> None:
-    """Refuse a part where the set has none."""
-    if spec.part:
-        raise InputError(f"{spec.set} has no parts, so not {spec.part!r} ({spec.text!r})")
+def part_group(spec: Spec) -> str | None:
+    """The group that a part of a set belongs to, where the set has groups, as VTAB has three."""
+    module = import_module(f"foldtune.data.sets.{find_set(spec.set).module}")
+    return module.group(spec) if spec.part and hasattr(module, "group") else None

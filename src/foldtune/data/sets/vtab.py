@@ -71,6 +71,11 @@ def parts(spec: Spec) -> tuple[str, ...]:
     return tuple(TASKS)
 
 
+def group(spec: Spec) -> str:
+    """Natural, specialised or structured."""
+    return TASKS[task_name(spec.part)].group
+
+
 def read(spec: Spec) -> Listing:
     """List one task. Sizes that differ from the benchmark's are told in the warnings."""
     if not spec.part:
