@@ -20,6 +20,26 @@ def test_a_folder_and_its_zip_list_the_same(make_folder, make_zip):
         assert listed.open(item.name) == zipped.open(item.name)
 
 
+def test_a_folder_inside_a_zip_lists_as_the_folder_itself(make_folder, make_zip):
+    folder = make_folder({"photo/train/cat": 2, "photo/train/dog": 1, "photo/sub/x": 1, "ink/x": 1})
+    packed = make_zip(folder, "pacs/")
+    for inner in ("photo/train", "photo"):
+        if inner == "photo":
+            (folder / "photo/sub/x/000.png").unlink()
+            packed = make_zip(folder, "pacs/")
+        listed, zipped = read_source(folder / inner), read_source(packed / "pacs" / inner)
+        assert listed.items == zipped.items
+        assert listed.classes == zipped.classes == ("cat", "dog")
+        name = listed.items[0].name
+        assert zipped.open(name) == pickle.loads(pickle.dumps(zipped)).open(name)
+
+
+def test_a_folder_missing_in_a_zip_is_refused_with_the_nearest(make_folder, make_zip):
+    packed = make_zip(make_folder({"photo/a": 1, "photo/b": 1, "sketch/a": 1}))
+    with pytest.raises(InputError, match=r"unknown folder in .*'phto'; choose from: photo, "):
+        read_source(packed / "phto")
+
+
 def test_a_reader_survives_pickling_after_use(make_folder, make_zip):
     listing = read_source(make_zip(make_folder({"a": 1, "b": 1})))
     data = listing.open("a/000.png")

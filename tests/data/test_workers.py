@@ -39,10 +39,10 @@ def test_processes_write_what_one_process_writes(tmp_path):
 @pytest.mark.parametrize(("worth", "processes"), [(1e9, 0), (0.0, 2)])
 def test_processes_are_started_where_there_is_enough_to_do(tmp_path, monkeypatch, worth, processes):
     started = []
-    worker = workers._Worker
-    monkeypatch.setattr(workers, "_Worker", lambda job: started.append(1) or worker(job))
+    worker = workers.Worker
+    monkeypatch.setattr(workers, "Worker", lambda job: started.append(1) or worker(job))
     monkeypatch.setattr(workers, "_WORTH", worth)
-    monkeypatch.setattr(workers, "_cores", lambda: 2)
+    monkeypatch.setattr(workers, "cores", lambda: 2)
     one, other = (job(tmp_path, SceneReader(0), name) for name in ("one", "other"))
     assert decode_all(one, NAMES, None, None) == decode_all(other, NAMES, 1, None)
     assert len(started) == processes
@@ -72,7 +72,7 @@ def test_an_error_of_a_worker_reaches_the_caller(tmp_path):
 def test_a_cut_off_file_is_broken_even_where_the_caller_lets_pillow_pass_it(tmp_path, monkeypatch):
     monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
     one = job(tmp_path, lambda name: encoded(1, ".jpg")[:-200])
-    assert decode_all(one, ["a"], 1, None) == ([""], {0: "truncated"})
+    assert decode_all(one, ["a"], 1, None).broken == {0: "truncated"}
     assert ImageFile.LOAD_TRUNCATED_IMAGES is True
     assert not np.frombuffer(one.file.read_bytes(), np.uint8).any()
 

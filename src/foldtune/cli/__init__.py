@@ -10,6 +10,7 @@ from foldtune.cli import (  # noqa: F401  (importing a verb declares it)
     adapters,
     analysis,
     costs,
+    data,
     models,
     protocols,
     robustness,

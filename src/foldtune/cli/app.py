@@ -52,19 +52,26 @@ class DataOptions:
     shots: int | None = None  #: Images a class for training, and at most as many for validation.
     split_seed: int | None = None  #: Draws the splits that are not given; else --seed does.
     cache: Path | None = None  #: Folder of decoded images; by default the user's cache.
+    stream: bool = False  #: Begin at once and decode images as they are needed, for large sets.
 
     def load(self, spec: str, backbone: Backbone, seed: int = 0) -> ImageData:
         from foldtune.data import load_data
+        from foldtune.data.streaming import stream_data
 
         transform = backbone.transform
         seed = seed if self.split_seed is None else self.split_seed
-        data = load_data(
-            spec, size=transform.size, interpolation=transform.interpolation,
-            resize=self.resize or transform.resize, seed=seed, skip_broken=self.skip_broken,
-            cache=self.cache,
-        )  # fmt: skip
+        fit: dict[str, Any] = {
+            "size": transform.size, "interpolation": transform.interpolation,
+            "resize": self.resize or transform.resize, "seed": seed, "cache": self.cache,
+        }  # fmt: skip
+        if self.stream:
+            data = stream_data(spec, **fit)
+        else:
+            data = load_data(spec, skip_broken=self.skip_broken, **fit)
         for name, reason in data.facts["skipped"].items():
             say(f"skipped {name}: {reason}")
+        for warning in data.facts["warnings"]:
+            say(f"warning: {warning}")
         return data if self.shots is None else data.few_shot(self.shots, seed)
 
 
@@ -75,7 +82,7 @@ class TrainOptions:
 
     epochs: int = 20  #: Passes over the training images.
     batch_size: int = 64  #: Images per step.
-    augment: tuple[str, ...] = ()  #: flip, crop; none by default.
+    augment: tuple[str, ...] = ()  #: flip, vflip, crop:0.08, jitter, randaugment:9, erase:0.25.
     drop_path: float = 0.0  #: Rate of the deepest block.
     label_smoothing: float = 0.0
     mixup: float = 0.0

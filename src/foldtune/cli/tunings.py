@@ -41,8 +41,8 @@ def fit(
     """Tune MODEL on DATA with one METHOD and write the tuning to OUT.
 
     DATA: a folder of class folders (or of train/val/test folders of them), the same in a .zip, a
-    .csv or .parquet of path and label, or digits, shapes/count, shapes/position,
-    shapes/orientation.
+    .csv or .parquet of path and label, a set by name (foldtune data sets), or digits,
+    shapes/count, shapes/position, shapes/orientation.
     """
     from dataclasses import replace
 

@@ -3,7 +3,8 @@
 `augment` is imported from its own module: it needs torch, which listing and decoding do not.
 """
 
+from foldtune.data.listing import Item, Listing
 from foldtune.data.pixels import ImageData, load_data
-from foldtune.data.sources import Item, Listing, read_source
+from foldtune.data.sources import read_source
 
 __all__ = ["ImageData", "Item", "Listing", "load_data", "read_source"]

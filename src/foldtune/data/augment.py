@@ -2,7 +2,7 @@
 
 Every image of a batch is flipped and cropped by its own draw. The draws are made on the CPU, so
 a run sees the same crops on every device. Flip and crop are linear and read no pixel outside the
-image, so they commute with normalisation: augment before it or after.
+image, so they commute with normalisation; colours and erasing do not: augment before it.
 """
 
 from __future__ import annotations
@@ -15,9 +15,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from foldtune.data.policy import LEVELS, erase, jitter, rand_augment
 from foldtune.errors import InputError, unknown
 
-AUGMENTATIONS = ("flip", "crop")
+AUGMENTATIONS = ("flip", "crop", "vflip", "jitter", "randaugment", "erase")
+_BOUNDS = {"crop": (0, 1), "jitter": (0, 1), "randaugment": (0, LEVELS), "erase": (0, 1)}
+_CHANGES = {"jitter": (jitter, 0.4), "randaugment": (rand_augment, 9.0), "erase": (erase, 0.25)}
 _TRIES = 10  # boxes drawn per image, of which the first that fits is taken
 
 
@@ -64,27 +67,63 @@ def augment(
     scale: tuple[float, float] = (0.25, 1.0),
     ratio: tuple[float, float] = (3 / 4, 4 / 3),
 ) -> Tensor:
-    """Random crop and flip of each image of a batch; no kinds, no change.
+    """Random crop, flips, colours and erasing of each image of a batch; no kinds, no change.
 
-    images: (batch, 3, height, width), float. `crop`: a box of `scale` of the area (uniform) and
-    of an aspect within `ratio` (log-uniform), anywhere inside, resized bilinearly to the full
-    image; `flip`: left to right, for every other image on average. The crop comes first whatever
-    the order of the kinds. The generator lives on the CPU.
+    images: (batch, 3, height, width), float; in 0..1 where `jitter`, `randaugment` or `erase` are
+    asked for. Kinds, by whatever order applied in this one, and what a number behind it means:
+    - `crop:0.25`: a box of at least this share of the area (uniform up to `scale[1]`) and of an
+      aspect within `ratio` (log-uniform), anywhere inside, resized bilinearly to the full image;
+      `crop:0.08` is the random resized crop of ImageNet;
+    - `flip`, `vflip`: left to right, top to bottom, for every other image on average;
+    - `jitter:0.4`: brightness, contrast and saturation by factors within 1 +- this;
+    - `randaugment:9`: two of 14 operations at this magnitude of 30;
+    - `erase:0.25`: a box of noise, in this share of the images.
+    The generator lives on the CPU, so a run sees the same draws on every device.
     """
-    for kind in kinds:
-        if kind not in AUGMENTATIONS:
-            raise unknown("augmentation", kind, AUGMENTATIONS)
+    wanted = dict(parse_kind(kind) for kind in kinds)
     if generator.device.type != "cpu":
         raise InputError(
             f"the generator of the augmentation is on {generator.device}; make it on the CPU, "
             "torch.Generator(), so that a run can be repeated on any device"
         )
-    if "crop" in kinds:
-        images = _crop(images, draw_boxes(len(images), images.shape[2:], scale, ratio, generator))
-    if "flip" in kinds:
-        flipped = torch.rand(len(images), generator=generator) < 0.5
-        images = torch.where(flipped.to(images.device).view(-1, 1, 1, 1), images.flip(3), images)
+    if "crop" in wanted:
+        low = scale[0] if wanted["crop"] is None else wanted["crop"]
+        spread = (low, max(scale[1], low))
+        images = _crop(images, draw_boxes(len(images), images.shape[2:], spread, ratio, generator))
+    for kind, axis in (("flip", 3), ("vflip", 2)):
+        if kind in wanted:
+            flipped = (torch.rand(len(images), generator=generator) < 0.5).to(images.device)
+            images = torch.where(flipped.view(-1, 1, 1, 1), images.flip(axis), images)
+    for kind, (change, usual) in _CHANGES.items():
+        if kind in wanted:
+            number = wanted[kind]
+            images = change(images, usual if number is None else number, generator)
     return images
+
+
+def parse_kind(text: str) -> tuple[str, float | None]:
+    """An augmentation's name and its number, if one is given: `crop:0.08`.
+
+    Raises InputError for a name that is none, nearest first, and for a number out of its range.
+    """
+    name, colon, number = text.partition(":")
+    if name not in AUGMENTATIONS:
+        raise unknown("augmentation", name, AUGMENTATIONS)
+    if not colon:
+        return name, None
+    bounds = _BOUNDS.get(name)
+    if bounds is None:
+        raise InputError(f"augmentation {name} takes no number, so not {text!r}")
+    try:
+        value = float(number)
+    except ValueError:
+        value = math.nan
+    if not bounds[0] <= value <= bounds[1] or (name == "crop" and value == 0):
+        raise InputError(
+            f"augmentation {text!r} is out of range; {name} takes a number from {bounds[0]:g} to "
+            f"{bounds[1]:g}"
+        )
+    return name, value
 
 
 def draw_boxes(

@@ -8,15 +8,13 @@ two without augmentation.
 
 from __future__ import annotations
 
-import io
 import math
 from dataclasses import dataclass, field
 
 import numpy as np
-from PIL import Image
 
-from foldtune.data.layout import Item
-from foldtune.data.sources import Listing
+from foldtune.data.arrays import as_file
+from foldtune.data.listing import Item, Listing
 from foldtune.errors import unknown
 
 SIDE = 64
@@ -56,7 +54,7 @@ class DigitReader:
     greys: np.ndarray = field(repr=False)  # (images, 8, 8) uint8
 
     def __call__(self, name: str) -> bytes:
-        return _as_file(np.repeat(self.greys[int(name)][:, :, None], 3, axis=2))
+        return as_file(np.repeat(self.greys[int(name)][:, :, None], 3, axis=2))
 
 
 def digits() -> Listing:
@@ -88,7 +86,7 @@ class SceneReader:
     seed: int
 
     def __call__(self, name: str) -> bytes:
-        return _as_file(draw(scene(self.seed, int(name))))
+        return as_file(draw(scene(self.seed, int(name))))
 
 
 def shapes(task: str, *, seed: int = 0, count: int = _SHAPES) -> Listing:
@@ -169,9 +167,3 @@ def _paint(
     colours = random.uniform(0, 255, (8, 3))
     colour = colours[np.argmax(np.abs(colours - below).sum(1))]
     window += (colour[:, None, None] - window) * cover
-
-
-def _as_file(pixels: np.ndarray) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(pixels)).save(file, "PPM")
-    return file.getvalue()

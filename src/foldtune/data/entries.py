@@ -2,7 +2,7 @@
 
 An entry is a folder named by the identity of what it holds:
     pixels.raw    rows of (size, size, 3) uint8
-    entry.json    geometry, classes, and label and hash of each row
+    entry.json    geometry, classes, and label and hashes of each row
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import numpy as np
 
 from foldtune.data.identity import digest, image_hash
 
-FORMAT = 1
+FORMAT = 2
 _STALE = 2 * 86400  # seconds after which another machine's temporary folder is rubbish
 _CHECKED = 8  # images of an entry whose pixels are hashed again when it is opened
 
@@ -46,8 +46,11 @@ def open_entry(folder: Path) -> tuple[np.memmap, dict[str, Any]] | None:
     except (OSError, ValueError):
         return None
     some = np.unique(np.linspace(0, count - 1, _CHECKED).astype(int))
-    sound = all(image_hash(pixels[row]) == about["hashes"][row] for row in some)
-    return (pixels, about) if sound else None
+    if not all(image_hash(pixels[row]) == about["hashes"][row] for row in some):
+        return None
+    with contextlib.suppress(OSError):  # a shared cache may be read-only
+        os.utime(folder / "entry.json")  # when it was used last, for `data cache --limit`
+    return pixels, about
 
 
 def publish(entry: Path, final: Path, temporary: Path) -> None:

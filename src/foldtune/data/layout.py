@@ -5,9 +5,9 @@ from __future__ import annotations
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from posixpath import splitext
 
+from foldtune.data.listing import Item
 from foldtune.data.splits import split_name
 from foldtune.errors import InputError
 
@@ -17,18 +17,9 @@ SUFFIXES = frozenset(
 _WANTED = "<class>/image.jpg, or train|val|test/<class>/image.jpg"
 
 
-@dataclass(frozen=True)
-class Item:
-    """One picture of a source, before decoding."""
-
-    name: str  # path inside the source, with '/'
-    label: int
-    split: str | None = None  # 'train', 'val', 'test'; None where the source does not say
-
-
 def hidden(name: str) -> bool:
     """Whether a path is an operating system's or an editor's own: `.DS_Store`, `__MACOSX/...`."""
-    return any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
+    return name.startswith((".", "__MACOSX/")) or "/." in name or "/__MACOSX/" in name
 
 
 def pictures(names: Iterable[str]) -> tuple[list[str], dict[str, int]]:

@@ -10,13 +10,18 @@ from typing import Any
 import numpy as np
 
 from foldtune.data.decode import Fit
+from foldtune.data.duplicates import near_duplicates
 from foldtune.data.embedded import embedded_listing, embedded_names, is_embedded
 from foldtune.data.identity import split_hash
-from foldtune.data.sources import Listing, read_source
+from foldtune.data.listing import Listing
+from foldtune.data.sources import read_source
 from foldtune.data.splits import SPLITS, complete_splits
 from foldtune.data.store import Stored, default_cache, fetch
+from foldtune.data.trees import split_zip
 from foldtune.data.workers import Progress
 from foldtune.errors import InputError, unknown
+
+_PAIRS = 50_000_000  # of a training and a judging image, compared in about 0.3 s
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +108,7 @@ def load_data(
     fit = Fit(size, resize, interpolation)
     if workers is not None and workers < 1:
         raise InputError(f"workers is {workers}; at least one must do the work")
-    listing = _listing(spec)
+    listing = find_listing(spec)
     stored = fetch(
         listing,
         fit,
@@ -115,7 +120,15 @@ def load_data(
     _refuse_lost_classes(listing, stored)
     items = [listing.items[row] for row in stored.rows]
     given = [item.split for item in items]
-    splits, rule = complete_splits(given, stored.labels, stored.hashes, listing.classes, seed)
+    splits, rule = complete_splits(
+        given,
+        stored.labels,
+        stored.hashes,
+        listing.classes,
+        seed,
+        groups=[listing.groups[row] for row in stored.rows] if listing.groups else (),
+        published=listing.published,
+    )
     facts = {
         "source": str(spec),
         "size": size,
@@ -126,11 +139,13 @@ def load_data(
         "seed": seed,
         "split_hash": split_hash(splits),
         "shared_with_train": _shared_with_train(stored, splits),
+        "near_duplicates": {},  # of val and test in train; absent where there are too many pairs
         "skipped": dict(stored.skipped),
         "ignored": dict(listing.ignored),
+        "warnings": list(listing.warnings),
     }
-    return ImageData(
-        name=_short_name(spec),
+    data = ImageData(
+        name=short_name(spec),
         pixels=stored.pixels,
         labels=stored.labels,
         classes=listing.classes,
@@ -139,9 +154,29 @@ def load_data(
         identity=stored.identity,
         facts=facts,
     )
+    _warn_of_twins(data, stored.prints)
+    return data
 
 
-def _listing(spec: str | Path) -> Listing:
+def _warn_of_twins(data: ImageData, prints: np.ndarray) -> None:
+    """Note near duplicates between train and what judges, where they are quick to look for."""
+    train, facts = data.splits["train"], data.facts
+    for name in ("val", "test"):
+        if len(train) * len(data.splits[name]) > _PAIRS:
+            continue
+        pairs = near_duplicates(data.pixels, prints, train, data.splits[name])
+        facts["near_duplicates"][name] = len(pairs)
+        if pairs:
+            row, twin = pairs[0]
+            facts["warnings"].append(
+                f"{len(pairs)} of {len(data.splits[name])} {name} images are nearly in train, such "
+                f"as {data.names[row]} ({data.names[twin]}): {name} accuracy flatters; `foldtune "
+                "data card` lists them"
+            )
+
+
+def find_listing(spec: str | Path) -> Listing:
+    """The listing of a path, a set or embedded data; a path that exists wins."""
     text = Path(spec).as_posix()
     if is_embedded(text) and not Path(spec).exists():
         return embedded_listing(text)
@@ -154,6 +189,8 @@ def _listing(spec: str | Path) -> Listing:
 
 
 def _refuse_lost_classes(listing: Listing, stored: Stored) -> None:
+    if listing.published:
+        return
     present = set(stored.labels.tolist())
     lost = [name for label, name in enumerate(listing.classes) if label not in present]
     if lost:
@@ -163,11 +200,12 @@ def _refuse_lost_classes(listing: Listing, stored: Stored) -> None:
         )
 
 
-def _short_name(spec: str | Path) -> str:
+def short_name(spec: str | Path) -> str:
+    """What reports call the data."""
     text = str(spec).removeprefix("embedded:")
     path = Path(spec).expanduser()
     if not path.exists():
-        return text
+        return path.name if split_zip(path) else text
     return path.resolve().name if path.is_dir() else path.stem
 
 

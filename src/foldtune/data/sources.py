@@ -1,170 +1,92 @@
-"""What a folder, a zip or a table of labelled images holds, before any image is decoded."""
+"""From a spec (a path, or SET:PART@ROOT) to a listing of labelled images."""
 
 from __future__ import annotations
 
-import os
-import stat
-import zipfile
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
-from foldtune.data.layout import SUFFIXES, Item, arrange, pictures
+from foldtune.data.layout import SUFFIXES, arrange, pictures
+from foldtune.data.listing import Item, Listing
+from foldtune.data.spec import parse_spec
+from foldtune.data.trees import Tree, open_tree, split_zip
 from foldtune.errors import InputError
 
-__all__ = ["Item", "Listing", "read_source"]
-_DEEPEST = 12  # folders; no layout that is accepted comes near
-
-
-@dataclass(frozen=True)
-class Listing:
-    """The labelled images of a source. `open` reads one item's bytes by name; it is picklable."""
-
-    items: tuple[Item, ...]
-    classes: tuple[str, ...]
-    open: Callable[[str], bytes]
-    # Of each item, what changes when its bytes change, known without reading them. Empty: unknown,
-    # so nothing is reused.
-    stamps: tuple[str, ...] = ()
-    origin: str = ""  # the folder that names and stamps refer to; empty if they tell the content
-    ignored: Mapping[str, int] = field(default_factory=dict)  # files that are no images, by suffix
-
-
-@dataclass(frozen=True)
-class FileReader:
-    """Reads files below a root."""
-
-    root: str
-
-    def __call__(self, name: str) -> bytes:
-        return Path(self.root, name).read_bytes()
-
-
-class ZipReader:
-    """Reads members of a zip. The open file does not travel: each process opens its own."""
-
-    def __init__(self, path: str) -> None:
-        self.path = path
-        self._zip: zipfile.ZipFile | None = None
-
-    def __call__(self, name: str) -> bytes:
-        if self._zip is None:
-            self._zip = zipfile.ZipFile(self.path)
-        return self._zip.read(name)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"path": self.path, "_zip": None}
+__all__ = ["Item", "Listing", "read_path", "read_source"]
+CONVERTED = "foldtune.csv"  # what a converted folder is read by
+_TABLES = (".csv", ".tsv", ".parquet", ".pq", ".jsonl", ".ndjson")
 
 
 def read_source(spec: str | Path) -> Listing:
-    """List the labelled images of a folder, a .zip, a .csv (.tsv) or a .parquet.
+    """List the labelled images of a path, or of a set by name (spec.py, sets/).
 
-    Folder and zip: `<class>/image.jpg`, or `train|val|test/<class>/image.jpg` (also `valid`,
-    `validation`, in any case). Folders that only wrap the rest are descended; hidden files,
-    `__MACOSX` and files without an image's extension are ignored; links are followed, loops are
-    not. Classes are sorted by name. Tables: see tables.py.
+    A path is a folder, a .zip or a folder inside one, a .csv (.tsv), .jsonl or .parquet, an .npz,
+    or a .tar. Folder and zip: `<class>/image.jpg`, or `train|val|test/<class>/image.jpg` (also
+    `valid`, `validation`, in any case). Folders that only wrap the rest are descended; hidden
+    files, `__MACOSX` and files without an image's extension are ignored; links are followed, loops
+    are not. Classes are sorted by name. A folder that `foldtune data convert` wrote is read by its
+    table.
     """
     path = Path(spec).expanduser()
-    if path.is_dir():
-        return _read_folder(path)
-    if not path.exists():
-        raise InputError(
-            f"no data at {str(spec)!r}: no such folder, .zip, .csv or .parquet; check the path "
-            f"(looked from {Path.cwd()})"
-        )
+    if path.exists() or split_zip(path) is not None:
+        return read_path(path)
+    parsed = parse_spec(str(spec))
+    if parsed is not None:
+        from foldtune.data.sets import read_set
+
+        return read_set(parsed)
+    raise InputError(
+        f"no data at {str(spec)!r}: no such folder, .zip, .tar, .npz, .csv, .jsonl or .parquet; "
+        f"check the path (looked from {Path.cwd()}), or name a set: vtab:dtd@FOLDER"
+    )
+
+
+def read_path(path: Path, group: str | None = None) -> Listing:
+    """List the labelled images of an existing path; group: the column of a table that groups."""
     suffix = path.suffix.lower()
-    if suffix == ".zip":
-        return _read_zip(path)
-    if suffix in (".csv", ".tsv", ".parquet", ".pq"):
+    read = _FILES.get(suffix)
+    if path.is_dir() and (path / CONVERTED).is_file():
+        return read_path(path / CONVERTED, group)
+    if path.is_dir() or split_zip(path) is not None:
+        if group is not None:
+            raise InputError(
+                f"{path} has no columns to group by; list its images in a CSV with columns "
+                f"path,label,{group}"
+            )
+        return read_folders(open_tree(path))
+    if suffix in _TABLES:
         from foldtune.data.tables import read_table
 
-        return read_table(path)
+        return read_table(path, group)
+    if read is not None:
+        return read(path)
     raise InputError(
-        f"{spec} is neither a folder nor a .zip, .csv or .parquet; unpack it into class folders, "
-        "or list its images in a CSV with columns path,label"
+        f"{path} is neither a folder nor a .zip, .tar, .npz, .csv, .jsonl or .parquet; unpack it "
+        "into class folders, or list its images in a CSV with columns path,label"
     )
 
 
-def _read_folder(root: Path) -> Listing:
-    found = dict(_walk(root, "", ()))
-    names, ignored = pictures(found)
+def read_folders(tree: Tree) -> Listing:
+    """List class folders."""
+    names, ignored = pictures(tree.stamps)
     if not names:
-        raise _no_images(str(root), ignored)
-    items, classes = arrange(names, str(root))
-    stamps = tuple(found[name] for name in names)
-    return Listing(
-        items, classes, FileReader(str(root.resolve())), stamps, str(root.resolve()), ignored
-    )
+        raise _no_images(tree.where, ignored)
+    items, classes = arrange(names, tree.where)
+    return tree.listing(items, classes, ignored=ignored)
 
 
-def _walk(folder: Path, prefix: str, above: tuple[tuple[int, int], ...]) -> Iterator:
-    """Every file's name and stamp. A link back to a folder above is not entered again."""
-    about = folder.stat()
-    here = (about.st_dev, about.st_ino)
-    if here in above or len(above) > _DEEPEST:
-        return
-    try:
-        entries = list(os.scandir(folder))
-    except PermissionError as error:
-        raise InputError(
-            f"cannot list {folder}: permission denied; grant reading, or move the folder away"
-        ) from error
-    for entry in entries:
-        if entry.name.startswith(".") or entry.name == "__MACOSX":
-            continue
-        name = prefix + entry.name
-        if entry.is_dir():
-            yield from _walk(Path(entry.path), name + "/", (*above, here))
-        else:
-            yield name, file_stamp(entry.path)
+def _npz(path: Path) -> Listing:
+    from foldtune.data.arrays import read_npz
+
+    return read_npz(path)
 
 
-def file_stamp(path: str | Path) -> str:
-    """Size and time of change of a file; a file that is not there gets a stamp, too.
+def _tar(path: Path) -> Listing:
+    from foldtune.data.sets.shards import read_shards
 
-    So that a dangling link or a wrong row is reported among the unreadable images, by name.
-    """
-    try:
-        about = os.stat(path)
-    except OSError:
-        return "missing"
-    return f"{about.st_size}:{about.st_mtime_ns}"
+    return read_shards([path])
 
 
-def _read_zip(path: Path) -> Listing:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = {m.filename: m for m in archive.infolist() if not m.is_dir()}
-    except (zipfile.BadZipFile, OSError) as error:
-        raise InputError(
-            f"{path} is not a readable zip ({error}); zip the class folders again"
-        ) from error
-    for name, member in members.items():
-        _refuse_unsafe(path, name, member)
-    names, ignored = pictures(members)
-    if not names:
-        raise _no_images(str(path), ignored)
-    items, classes = arrange(names, str(path))
-    # Checksum and size tell the content, so a copy elsewhere is known again.
-    stamps = tuple(f"{members[n].CRC:08x}:{members[n].file_size}" for n in names)
-    return Listing(items, classes, ZipReader(str(path.resolve())), stamps, ignored=ignored)
-
-
-def _refuse_unsafe(path: Path, name: str, member: zipfile.ZipInfo) -> None:
-    """Nothing is unpacked here, but what this zip's maker meant is no good anywhere."""
-    parts = name.replace("\\", "/").split("/")
-    if ".." in parts or not parts[0] or parts[0].endswith(":"):
-        raise InputError(
-            f"{path} holds the member {name!r}, which points outside the zip; refused: make the "
-            "zip again from inside the folder of the class folders"
-        )
-    if member.flag_bits & 1:
-        raise InputError(f"{path} is encrypted ({name!r}); unpack it with its password first")
-    if stat.S_ISLNK(member.external_attr >> 16):
-        raise InputError(
-            f"{path} holds a link ({name!r}) in place of a file; zip the files themselves"
-        )
+_FILES: Mapping[str, Callable[[Path], Listing]] = {".npz": _npz, ".tar": _tar}
 
 
 def _no_images(where: str, ignored: Mapping[str, int]) -> InputError:

@@ -7,15 +7,19 @@ Rules (the one that was used is told in words beside the splits):
   images meant for judging are read once, by the winner, and selection has images of its own.
 - nothing given, or train alone: stratified 60/20/20.
 - anything else (no train; a split for some images only) is refused.
-A class with images in val or test but none in train is refused.
+A class with images in val or test but none in train is refused. Published splits of a benchmark are
+taken as they are in this respect, and may be a test split alone.
+Where images have groups (a patient, a burst), a drawn split never parts one (grouping.py), and
+given splits that do are refused.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from foldtune.data.grouping import grouped, refuse_parted
 from foldtune.data.identity import digest
 from foldtune.errors import InputError
 
@@ -36,11 +40,14 @@ def complete_splits(
     keys: Sequence[str],
     classes: Sequence[str],
     seed: int,
+    *,
+    groups: Sequence[str] = (),
+    published: bool = False,
 ) -> tuple[dict[str, np.ndarray], str]:
     """Sorted, disjoint rows of train, val and test, and the rule in words.
 
     given: each row's split or None; labels: (rows,); keys: each row's pixel hash, which with the
-    seed alone decides the drawing.
+    seed alone decides the drawing; groups: of each row, or none.
     """
     named = {name for name in given if name is not None}
     if None in given and named:
@@ -49,23 +56,46 @@ def complete_splits(
             f"a split is given for some images only: {len(given) - given.count(None)} of "
             f"{len(given)} have one, image {row} has none; give one for every image or for none"
         )
+    rows = {name: np.flatnonzero([g == name for g in given]) for name in SPLITS}
+    if published and "train" not in named:
+        return rows, "as published, for evaluation only"
     if named - {"train"} and "train" not in named:
         raise InputError(
             f"the splits given are {_listed(sorted(named))}, without train; "
             "add a train split, or give none at all and have them drawn"
         )
-    rows = {name: np.flatnonzero([g == name for g in given]) for name in SPLITS}
+    draw, how = _drawing(labels, keys, classes, seed, groups)
     if named <= {"train"}:
-        drawn = stratified(np.arange(len(labels)), labels, keys, classes, _THREE_WAY, seed)
-        return drawn, f"stratified 60/20/20, seed {seed}"
-    _refuse_untrained(rows, labels, classes)
+        return draw(np.arange(len(labels)), _THREE_WAY), f"{how} 60/20/20, seed {seed}"
+    if not published:
+        _refuse_untrained(rows, labels, classes)
+    refuse_parted(rows, groups)
     if named == set(SPLITS):
         return rows, "as given"
-    rule = f"val: stratified 20 % of train, seed {seed}; test: as given"
+    rule = f"val: {how} 20 % of train, seed {seed}; test: as given"
     if "test" not in named:
         rows["test"] = rows["val"]
-        rule = f"test: the given val; val: stratified 20 % of train, seed {seed}"
-    return {**rows, **stratified(rows["train"], labels, keys, classes, _HOLD_OUT, seed)}, rule
+        rule = f"test: the given val; val: {how} 20 % of train, seed {seed}"
+    return {**rows, **draw(rows["train"], _HOLD_OUT)}, rule
+
+
+def _drawing(
+    labels: np.ndarray,
+    keys: Sequence[str],
+    classes: Sequence[str],
+    seed: int,
+    groups: Sequence[str],
+) -> tuple[Callable[[np.ndarray, Mapping[str, float]], dict[str, np.ndarray]], str]:
+    """What draws splits from rows by fractions, and its name."""
+    if groups:
+        return (
+            lambda rows, shares: grouped(rows, labels, keys, groups, classes, shares, seed),
+            "by groups, nearly stratified",
+        )
+    return (
+        lambda rows, shares: stratified(rows, labels, keys, classes, shares, seed),
+        "stratified",
+    )
 
 
 def stratified(

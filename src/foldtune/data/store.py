@@ -33,7 +33,7 @@ from foldtune.data.entries import (
     write_json,
 )
 from foldtune.data.identity import data_identity, digest
-from foldtune.data.sources import Listing
+from foldtune.data.listing import Listing
 from foldtune.data.workers import Job, Progress, decode_all
 from foldtune.errors import InputError
 
@@ -48,6 +48,7 @@ class Stored:
     pixels: np.memmap
     labels: np.ndarray
     hashes: tuple[str, ...]
+    prints: np.ndarray  # difference hash of each image, uint64
     rows: tuple[int, ...]
     skipped: Mapping[str, str]  # name and reason of each item that could not be decoded
 
@@ -110,6 +111,7 @@ def _find(cache: Path, request: Path) -> Stored | None:
         pixels=pixels,
         labels=np.array(entry["labels"], dtype=np.int64),
         hashes=tuple(entry["hashes"]),
+        prints=np.array(entry["prints"], dtype=np.uint64),
         rows=tuple(about["rows"]),
         skipped=about["skipped"],
     )
@@ -136,7 +138,8 @@ def _build(
         file = entry / "pixels.raw"
         file.touch()
         os.truncate(file, len(names) * fit.row_bytes)
-        hashes, broken = decode_all(Job(listing.open, fit, file), names, workers, progress)
+        decoded = decode_all(Job(listing.open, fit, file), names, workers, progress)
+        hashes, broken = decoded.hashes, decoded.broken
         skipped = {names[row]: why for row, why in broken.items()}
         if skipped and (not skip_broken or len(broken) == len(names)):
             raise _unreadable(skipped, len(names))
@@ -144,6 +147,7 @@ def _build(
         rows.sort(key=lambda row: (labels[row], hashes[row], names[row]))
         permute(file, [*rows, *broken], len(rows), fit.row_bytes)
         about = _describe([hashes[r] for r in rows], [labels[r] for r in rows], listing, fit)
+        about["prints"] = [decoded.prints[r] for r in rows]
         write_json(entry / "entry.json", about)
         publish(entry, cache / about["identity"], temporary)
         found = {"identity": about["identity"], "rows": rows, "skipped": skipped}

@@ -28,6 +28,7 @@ import numpy as np
 from PIL import ImageFile
 
 from foldtune.data.decode import Fit, read_image
+from foldtune.data.duplicates import difference_hash
 from foldtune.data.identity import image_hash
 from foldtune.errors import InputError
 
@@ -43,10 +44,11 @@ _START = (
 
 @dataclass(frozen=True)
 class Rows:
-    """What became of consecutive images: the hash of each, '' where broken; and why, by row."""
+    """What became of consecutive images: the hashes of each, '' where broken; and why, by row."""
 
     first: int
     hashes: list[str]
+    prints: list[int]  # difference hashes, for near duplicates
     broken: dict[int, str]
 
 
@@ -61,16 +63,18 @@ class Job:
     def rows(self, first: int, names: Sequence[str]) -> Rows:
         """Decode images and write them from row `first` on; the row of a broken one is zero."""
         pixels = np.zeros((len(names), self.fit.size, self.fit.size, 3), np.uint8)
-        done = Rows(first, [], {})
-        with _strict():
+        done = Rows(first, [], [], {})
+        with strict():
             for i, name in enumerate(names):
                 image = read_image(self.open, name, self.fit)
                 if isinstance(image, str):
                     done.broken[first + i] = image
                     done.hashes.append("")
+                    done.prints.append(0)
                 else:
                     pixels[i] = image
                     done.hashes.append(image_hash(image))
+                    done.prints.append(difference_hash(image))
         # Written, not mapped: on a full disk a write raises, a mapping kills the process.
         with self.file.open("r+b") as file:
             file.seek(first * self.fit.row_bytes)
@@ -80,7 +84,7 @@ class Job:
 
 def decode_all(
     job: Job, names: Sequence[str], workers: int | None, progress: Progress | None
-) -> tuple[list[str], dict[int, str]]:
+) -> Rows:
     """Decode every image into its row; return the rows' hashes, and why rows are broken.
 
     workers: processes, where 1 means none but this; None means one a core where that pays.
@@ -93,21 +97,22 @@ def decode_all(
         results = _in_process(job, chunks)
     else:
         results = _in_processes(job, chunks, workers)
-    hashes = [""] * len(names)
+    hashes, prints = [""] * len(names), [0] * len(names)
     broken: dict[int, str] = {}
     count = 0
     with contextlib.closing(results):  # an interrupted run must not leave processes at work
         for rows in results:
-            hashes[rows.first : rows.first + len(rows.hashes)] = rows.hashes
+            span = slice(rows.first, rows.first + len(rows.hashes))
+            hashes[span], prints[span] = rows.hashes, rows.prints
             broken |= rows.broken
             count += len(rows.hashes)
             if progress is not None:
                 progress(count, len(names))
-    return hashes, dict(sorted(broken.items()))
+    return Rows(0, hashes, prints, dict(sorted(broken.items())))
 
 
 @contextlib.contextmanager
-def _strict() -> Iterator[None]:
+def strict() -> Iterator[None]:
     """Refuse files that are cut off, even if the caller told Pillow to pass them; no warnings."""
     lenient, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, False
     try:
@@ -118,7 +123,8 @@ def _strict() -> Iterator[None]:
         ImageFile.LOAD_TRUNCATED_IMAGES = lenient
 
 
-def _cores() -> int:
+def cores() -> int:
+    """How many cores this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -130,9 +136,9 @@ def _as_it_pays(job: Job, chunks: Sequence[Chunk]) -> Generator[Rows]:
     first = job.rows(*chunks[0])
     pace = time.perf_counter() - begun
     yield first
-    rest, cores = chunks[1:], _cores()
-    if cores > 1 and sys.executable and pace * len(rest) > _WORTH:
-        yield from _in_processes(job, rest, cores)
+    rest, count = chunks[1:], cores()
+    if count > 1 and sys.executable and pace * len(rest) > _WORTH:
+        yield from _in_processes(job, rest, count)
     else:
         yield from _in_process(job, rest)
 
@@ -152,7 +158,7 @@ def _in_processes(job: Job, chunks: Sequence[Chunk], workers: int) -> Generator[
 
     def feed() -> None:
         try:
-            with _Worker(job) as worker:
+            with Worker(job) as worker:
                 while not stop.is_set():
                     done.put(worker.rows(waiting.get_nowait()))
         except queue.Empty:
@@ -175,16 +181,16 @@ def _in_processes(job: Job, chunks: Sequence[Chunk], workers: int) -> Generator[
             thread.join()
 
 
-class _Worker:
+class Worker:
     """A process that decodes: requests go to its input and answers come from its output."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Any) -> None:
         self.process = subprocess.Popen(
             [sys.executable, "-P", "-c", _START], stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
         self._send(sys.path, job)
 
-    def __enter__(self) -> _Worker:
+    def __enter__(self) -> Worker:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -195,7 +201,7 @@ class _Worker:
             self.process.stdin.close()
         self.process.wait()
 
-    def rows(self, chunk: Chunk) -> Rows:
+    def rows(self, chunk: tuple[Any, Sequence[str]]) -> Any:
         assert self.process.stdout is not None
         self._send(chunk)
         try:
@@ -226,14 +232,14 @@ def serve() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
     requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever a library prints must not reach the answers
-    job: Job = pickle.load(requests)
+    job = pickle.load(requests)
     while True:
         try:
             chunk = pickle.load(requests)
         except (EOFError, pickle.UnpicklingError):  # closed, or the parent died as it wrote
             return
         try:
-            answer: Rows | Exception = job.rows(*chunk)
+            answer: Any = job.rows(*chunk)
         except Exception as error:
             answer = error
         try:

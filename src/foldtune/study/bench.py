@@ -22,7 +22,7 @@ from foldtune.core.head import find_head
 from foldtune.core.method import Method, written_out
 from foldtune.core.tuningfile import save
 from foldtune.data import ImageData
-from foldtune.data.augment import augment, to_float
+from foldtune.data.augment import Normalise, augment, parse_kind, to_float
 from foldtune.errors import InputError
 from foldtune.evaluate.accuracy import accuracy
 from foldtune.evaluate.calibration import calibration
@@ -240,12 +240,14 @@ def prepare_for(backbone: Backbone, kinds: tuple[str, ...] = ()) -> Prepare:
     """From a uint8 batch to what the backbone takes; augmented where a generator is given."""
     mean, std = backbone.transform.mean, backbone.transform.std
     dtype = next(backbone.model.parameters()).dtype
+    for kind in kinds:  # so that a slip of the pen is told before the first step
+        parse_kind(kind)
 
     def prepared(batch: Tensor, generator: torch.Generator | None) -> Tensor:
-        images = to_float(batch, mean, std)
-        if generator is not None and kinds:
-            images = augment(images, kinds, generator)
-        return images.to(dtype)
+        if generator is None or not kinds:
+            return to_float(batch, mean, std).to(dtype)
+        images = augment(to_float(batch, (0, 0, 0), (1, 1, 1)), kinds, generator)
+        return Normalise(mean, std)(images).to(dtype)
 
     return prepared
 

@@ -20,16 +20,22 @@ def as_backbone(model: Model) -> Backbone:
 def as_data(data: Data, backbone: Backbone, seed: int = 0) -> ImageData:
     """Images at the backbone's size, decoded or from the cache.
 
-    Raises InputError where given data has another size than the backbone takes.
+    Raises InputError where given data has another size than the backbone takes, and where it has
+    no training images.
     """
     transform = backbone.transform
     if not isinstance(data, ImageData):
-        return load_data(
+        data = load_data(
             data,
             size=transform.size,
             interpolation=transform.interpolation,
             resize=transform.resize,
             seed=seed,
+        )
+    if not len(data.splits["train"]):
+        raise InputError(
+            f"{data.name} has a test split alone, so nothing can be tuned on it; judge a tuning "
+            "on it with foldtune eval"
         )
     side = data.pixels.shape[1]
     if side != transform.size:

@@ -60,6 +60,15 @@ class Data:
         """How many classes the training labels count."""
         return int(self.labels[self.indices].max()) + 1
 
+    def ahead(self, batches: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+        """The same batches; pixels that are still being decoded learn in which order they come."""
+        expect = getattr(self.pixels, "expect", None)
+        if expect is None:
+            return batches
+        known = list(batches)
+        expect(np.concatenate(known))
+        return iter(known)
+
     def load(self, rows: np.ndarray, device: torch.device) -> tuple[Tensor, Tensor]:
         """The rows' pixels (batch, height, width, 3) uint8 and labels (batch,) on the device."""
         labels = torch.from_numpy(self.labels[rows].astype(np.int64))

@@ -186,7 +186,8 @@ class _Run:
             batches = epoch_batches(
                 self.data.indices, self.recipe, self.seed, epoch, rank=rank, processes=processes
             )
-            for step, rows in enumerate(batches, start=(epoch - 1) * self.steps):
+            ahead = self.data.ahead(batches)
+            for step, rows in enumerate(ahead, start=(epoch - 1) * self.steps):
                 lr = learning_rate(step, self.recipe.epochs * self.steps, self.warmup, self.recipe)
                 self.step(rows, lr, lambda x: prepare(x, generator), losses)
                 images += len(rows) * processes

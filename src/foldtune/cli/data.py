@@ -1,0 +1,181 @@
+"""Verbs about data: data sets, check, card, decode, convert, cache."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cyclopts import App
+
+from foldtune.cli.app import JSON, app
+from foldtune.console import emit, facts, say, table
+
+data = App(name="data", help="Look at data, check it, decode it, convert it.")
+app.command(data)
+
+
+@data.command
+def sets(*, json: JSON = False) -> None:
+    """Show the data sets that are known by name, and how each is written."""
+    from foldtune.data.sets import SETS
+
+    rows = [
+        {"set": name, "write": found.example, "what": found.about, "options": found.options}
+        for name, found in SETS.items()
+    ]
+    emit(rows) if json else table(rows, ("set", "write", "what"))
+
+
+@data.command
+def check(name: str, root: Path | None = None, *, json: JSON = False) -> None:
+    """Tell what is present of a set NAME (vtab, cub, imagenet-c:fog, ...) below ROOT.
+
+    Per part: counts, labels, sizes, formats, whether lossless, and a hash of the lists. Without
+    ROOT, NAME is a path. Nothing is decoded. The exit code is 1 where nothing can be read.
+    """
+    import sys
+
+    from foldtune.data.describe import check as checked
+    from foldtune.data.describe import describe
+    from foldtune.data.sources import read_source
+    from foldtune.data.spec import parse_spec
+
+    spec = parse_spec(f"{name}@{root}") if root is not None else None
+    rows = checked(spec) if spec else [{"part": name, **describe(read_source(name))}]
+    if json:
+        emit(rows)
+    else:
+        first = ("part", "group") if any("group" in row for row in rows) else ("part",)
+        shown = (*first, "counts", "classes", "labels", "sizes", "formats", "lossless", "manifest")
+        table(
+            [{**row, "manifest": row["manifest"][:12]} for row in rows if "manifest" in row], shown
+        )
+        for row in rows:
+            for line in [*row.get("warnings", ()), *filter(None, [row.get("problem")])]:
+                say(line)
+    if all("problem" in row for row in rows):
+        sys.exit(1)
+
+
+@data.command
+def card(
+    source: str,
+    *,
+    size: int = 64,
+    resize: str = "squash",
+    seed: int = 0,
+    examples: Path | None = None,
+    cache: Path | None = None,
+    skip_broken: bool = False,
+    json: JSON = False,
+) -> None:
+    """Describe SOURCE: counts, class balance, colours, near duplicates, identity.
+
+    examples: a file that gets a picture of some images of each class.
+    """
+    from foldtune.data import load_data
+    from foldtune.data.card import data_card, draw_examples
+
+    loaded = load_data(
+        source, size=size, resize=resize, seed=seed, cache=cache, skip_broken=skip_broken
+    )
+    told = data_card(loaded)
+    if examples is not None:
+        draw_examples(loaded, examples)
+        told["examples"] = str(examples)
+    emit(told) if json else facts(told)
+
+
+@data.command
+def decode(
+    source: str,
+    *,
+    size: int = 224,
+    resize: str = "squash",
+    workers: int | None = None,
+    cache: Path | None = None,
+    skip_broken: bool = False,
+    json: JSON = False,
+) -> None:
+    """List, decode and identify SOURCE, so that later runs read no image file.
+
+    Prints the time and the peak memory. Images go to disk as they are decoded, so memory does not
+    grow with their number; a call that was stopped begins anew.
+    """
+    import resource
+    import sys
+    import time
+
+    from foldtune.data import load_data
+
+    begun = time.perf_counter()
+    loaded = load_data(
+        source, size=size, resize=resize, workers=workers, cache=cache, skip_broken=skip_broken
+    )
+    # macOS counts bytes, Linux kibibytes.
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    who = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    own, child = (resource.getrusage(w).ru_maxrss / unit for w in who)
+    seconds = time.perf_counter() - begun
+    told = {
+        "images": len(loaded.labels),
+        "classes": len(loaded.classes),
+        "counts": loaded.facts["counts"],
+        "identity": loaded.identity,
+        "seconds": round(seconds, 2),
+        "images_per_second": round(len(loaded.labels) / seconds, 1),
+        "peak_mib": round(own),
+        "peak_mib_of_a_worker": round(child),
+        "store_mib": round(loaded.pixels.nbytes / 2**20),
+        "warnings": loaded.facts["warnings"],
+    }
+    emit(told) if json else facts(told)
+
+
+@data.command
+def convert(source: str, out: Path, *, workers: int | None = None, json: JSON = False) -> None:
+    """Write SOURCE as lossless PNG files into the folder OUT, with labels, splits and groups.
+
+    OUT is then read like any folder, and its identity is the source's at every size. A call that
+    was stopped goes on where it was.
+    """
+    from foldtune.data.convert import convert as run
+
+    told = run(source, out, workers=workers)
+    emit(told) if json else facts(told)
+
+
+@data.command(name="cache")
+def show_cache(*, limit: str | None = None, cache: Path | None = None, json: JSON = False) -> None:
+    """Show the cache of decoded images; with --limit 20g remove the least recently used beyond."""
+    from datetime import datetime
+
+    from foldtune.data.cachesize import contents, parse_size, shrink
+    from foldtune.data.store import default_cache
+
+    folder = default_cache() if cache is None else cache.expanduser()
+    if limit is not None:
+        told = shrink(folder, parse_size(limit))
+        emit(told) if json else facts(told)
+        return
+    rows = [
+        {
+            "kind": one.kind, "images": one.images, "mib": round(one.bytes / 2**20, 1),
+            "used": datetime.fromtimestamp(one.used).isoformat(" ", "seconds"),
+            "folder": str(one.folder),
+        }
+        for one in contents(folder)
+    ]  # fmt: skip
+    emit(rows) if json else table(rows, ("kind", "images", "mib", "used", "folder"), str(folder))
+
+
+@data.command
+def subset(source: str, out: Path, *, shots: int, seed: int = 0, json: JSON = False) -> None:
+    """Write the names of SHOTS training images a class to OUT, for index=OUT in a data's name.
+
+    No image is read. A larger number of shots of the same seed holds the smaller one.
+    """
+    from foldtune.data.sources import read_source
+    from foldtune.data.subset import write_subset
+
+    told = write_subset(read_source(source), shots, seed, out)
+    emit(told) if json else facts(told)

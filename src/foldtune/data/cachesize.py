@@ -1,0 +1,71 @@
+"""How large the cache of decoded images is, and making it smaller: the least recently used go."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from foldtune.data.entries import read_json
+from foldtune.errors import InputError
+
+_UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
+_IN_USE = 600  # seconds since the last use within which nothing is removed
+
+
+@dataclass(frozen=True)
+class Kept:
+    """One entry or stream of the cache."""
+
+    folder: Path
+    kind: str  # entry | stream
+    images: int
+    bytes: int
+    used: float  # when it was opened last, in seconds since 1970
+
+
+def contents(cache: Path) -> list[Kept]:
+    """What a cache keeps, most recently used first."""
+    kept = []
+    for folder in [*cache.glob("*"), *cache.glob("streams/*")]:
+        sign = "state.raw" if folder.parent.name == "streams" else "entry.json"
+        if not (folder / sign).is_file() or folder.name.startswith("tmp-"):
+            continue
+        size = sum(f.stat().st_blocks * 512 for f in folder.iterdir())  # a stream may be sparse
+        if sign == "entry.json":
+            about = read_json(folder / sign)
+            images = len(about["labels"]) if about else 0
+        else:
+            images = (folder / sign).stat().st_size
+        kind = "entry" if sign == "entry.json" else "stream"
+        kept.append(Kept(folder, kind, images, size, (folder / sign).stat().st_mtime))
+    return sorted(kept, key=lambda one: -one.used)
+
+
+def shrink(cache: Path, limit: int) -> dict[str, Any]:
+    """Remove the least recently used until at most `limit` bytes stay.
+
+    What was used within ten minutes is kept: a run may have it open. A run that finds its entry
+    gone decodes again.
+    """
+    kept, removed, freed = contents(cache), 0, 0
+    total = sum(one.bytes for one in kept)
+    for one in reversed(kept):
+        if total <= limit:
+            break
+        if time.time() - one.used < _IN_USE and limit > 0:
+            continue
+        shutil.rmtree(one.folder, ignore_errors=True)
+        total, freed, removed = total - one.bytes, freed + one.bytes, removed + 1
+    return {"removed": removed, "freed": freed, "left": total}
+
+
+def parse_size(text: str) -> int:
+    """Bytes of `20g`, `500 MB` or `1000`, by powers of 1024."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?", text.strip().lower())
+    if found is None:
+        raise InputError(f"{text!r} is no size; write 20g, 500m or a number of bytes")
+    return int(float(found[1]) * _UNITS[found[2]])

@@ -1,0 +1,114 @@
+"""What a listing holds, told from lists and headers alone: nothing is decoded."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from foldtune.data.identity import digest
+from foldtune.data.listing import Item, Listing
+from foldtune.data.spec import Spec
+from foldtune.errors import InputError
+
+_LOSSY = {"JPEG", "MPO", "AVIF"}
+_SAMPLE = 64  # images of a split whose headers are read
+
+
+def check(spec: Spec) -> list[dict[str, Any]]:
+    """One row per part of a set: what is present, or in `problem` why it cannot be read."""
+    from foldtune.data.sets import part_group, read_set, set_parts
+
+    rows = []
+    for part in set_parts(spec):
+        group = part_group(part)
+        row: dict[str, Any] = {"part": part.part or part.set, **({"group": group} if group else {})}
+        try:
+            rows.append(row | describe(read_set(part)))
+        except InputError as error:
+            rows.append(row | {"problem": str(error)})
+    return rows
+
+
+def describe(listing: Listing) -> dict[str, Any]:
+    """Counts, labels, sizes, formats and the manifest's hash, ready for JSON.
+
+    Sizes and formats are of 64 images a split, evenly spread. The manifest is the list of names,
+    labels and splits: it tells apart the splits of two exporters without reading an image.
+    """
+    counts = Counter(item.split or "no split" for item in listing.items)
+    labels = [item.label for item in listing.items]
+    sample = _headers(listing)
+    missing = sum(stamp == "missing" for stamp in listing.stamps)
+    return {
+        "images": len(listing.items),
+        "counts": dict(counts),
+        "classes": len(listing.classes),
+        "labels": [min(labels), max(labels)] if labels else [],
+        "missing_files": missing,
+        "sizes": _sizes([about[0] for about in sample]),
+        "formats": dict(Counter(about[1] for about in sample)),
+        "lossless": all(about[2] for about in sample),
+        "manifest": manifest_hash(listing),
+        "warnings": list(listing.warnings),
+    }
+
+
+def manifest_hash(listing: Listing) -> str:
+    """The hex hash of names, labels and splits, in any order, and of the class names."""
+    rows = sorted((i.split or "", i.name, i.label) for i in listing.items)
+    return digest(
+        ["foldtune manifest 1", *listing.classes, *(cell for row in rows for cell in row)]
+    )
+
+
+def _headers(listing: Listing) -> list[tuple[tuple[int, int], str, bool]]:
+    """Size, format and whether lossless, of a sample; unreadable images are left out."""
+    by_split: dict[str | None, list[Item]] = {}
+    for item, stamp in zip(listing.items, listing.stamps, strict=True):
+        if stamp != "missing":
+            by_split.setdefault(item.split, []).append(item)
+    found = []
+    for items in by_split.values():
+        for item in _spread(items):
+            about = header(listing.open(item.name))
+            found += [about] if about is not None else []
+    return found
+
+
+def _spread(items: Sequence[Item]) -> list[Item]:
+    places = np.unique(np.linspace(0, len(items) - 1, _SAMPLE).astype(int))
+    return [items[place] for place in places]
+
+
+def header(data: bytes) -> tuple[tuple[int, int], str, bool] | None:
+    """Size, format and whether it keeps pixels as they were, from a file's first bytes."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(data)) as image:
+                form = image.format or "?"
+                compressed = image.info.get("compression") in ("jpeg", "tiff_jpeg", "webp")
+                size = image.size
+    except Exception:  # damaged files raise nearly every type there is
+        return None
+    if form == "WEBP":
+        # A lossless picture's chunk is VP8L; in an extended file (VP8X) it follows later.
+        lossless = b"VP8L" in data[12:64]
+        return size, "WEBP lossless" if lossless else "WEBP lossy", lossless
+    return size, form, form not in _LOSSY and not compressed
+
+
+def _sizes(sizes: Sequence[tuple[int, int]]) -> str:
+    """`32x32`, or the range of widths and heights."""
+    if not sizes:
+        return "-"
+    widths, heights = zip(*sizes, strict=True)
+    if len(set(sizes)) == 1:
+        return f"{widths[0]}x{heights[0]}"
+    return f"{min(widths)}-{max(widths)} x {min(heights)}-{max(heights)}"

@@ -1,0 +1,55 @@
+"""Near duplicates are found across formats and scales, and flat or different pictures are not."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data.conftest import picture
+from foldtune.data import load_data
+from foldtune.data.duplicates import difference_hash, near_duplicates
+
+
+def prints_of(pixels):
+    return np.array([difference_hash(image) for image in pixels], np.uint64)
+
+
+def change(image, how):
+    if how == "jpeg":
+        file = io.BytesIO()
+        image.save(file, "JPEG", quality=40)
+        return Image.open(file).convert("RGB")
+    if how == "scale":
+        return image.resize((20, 20)).resize(image.size)
+    return image.point(lambda v: min(255, v + 6))
+
+
+@pytest.mark.parametrize("how", ["jpeg", "scale", "brighter"])
+def test_changed_copies_are_found_and_others_are_not(how):
+    originals = [picture(seed, (48, 48)) for seed in range(20)]
+    copies = [change(image, how) for image in originals[:5]]
+    strangers = [picture(100 + seed, (48, 48)) for seed in range(15)]
+    pixels = np.stack([np.asarray(image) for image in [*originals, *copies, *strangers]])
+    pairs = near_duplicates(pixels, prints_of(pixels), range(20), range(20, 40))
+    assert pairs == [(20 + n, n) for n in range(5)]
+
+
+def test_flat_images_of_other_colours_are_no_duplicates():
+    pixels = np.stack([np.full((16, 16, 3), grey, np.uint8) for grey in (0, 100, 200)])
+    assert near_duplicates(pixels, prints_of(pixels), [0, 1], [2]) == []
+
+
+@pytest.mark.parametrize("side", [1, 7, 8, 9, 40])
+def test_every_size_has_a_hash(side):
+    pixels = np.asarray(picture(3, (side, side)))
+    assert 0 <= difference_hash(pixels) < 2**64
+
+
+def test_loading_warns_of_test_images_that_are_nearly_in_train(make_folder, tmp_path):
+    folder = make_folder({"train/a": 12, "train/b": 12, "test/a": 2, "test/b": 2})
+    Image.open(folder / "train/a/000.png").save(folder / "test/a/copy.jpg", quality=95)
+    data = load_data(folder, size=32, cache=tmp_path / "cache")
+    assert data.facts["near_duplicates"]["test"] == 1
+    assert any("test/a/copy.jpg (train/a/000.png)" in said for said in data.facts["warnings"])
+    assert data.facts["shared_with_train"]["test"] == 0
