@@ -47,6 +47,20 @@ def test_a_second_call_computes_only_what_is_new(study):
     assert len(found.rows) == 2 * (2 + 3)
 
 
+def test_a_better_trial_of_a_call_cut_short_is_tested_too(study, tmp_path, recipe):
+    # Its trial stood on the leaderboard without a test accuracy, and hid the tested one.
+    study("LinearProbe", trials=1, seeds=1, recipe=replace(recipe, epochs=2, warmup_epochs=0.1))
+    path = tmp_path / "rows.jsonl"
+    lines = [line for line in path.read_text().splitlines() if '"stage":"final"' not in line]
+    assert len(lines) == 1
+    path.write_text("\n".join(lines) + "\n")
+    weak = replace(recipe, epochs=1, warmup_epochs=0.1, batch_size=512)
+    found, _ = study("LinearProbe", trials=1, seeds=1, recipe=weak)
+    (entry,) = found.leaderboard
+    assert entry["test_accuracy"] is not None
+    assert found.winner["seeds"] == 1
+
+
 def test_the_winner_is_chosen_on_validation_and_merged(study):
     found, _ = study("LinearProbe", "SSF")
     best = max(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -110,18 +110,17 @@ def compare(
         ledger = Ledger(store, executor(bench, folder), say)
         record = Record(place, _title(bench))
         _tune(contests, bench, ledger, record, terms)
-        ledger.rows(_finals(contests, bench, terms, say))
+        ledger.rows(_finals(contests, store.rows(), bench, terms, say))
     return _conclude(folder, bench, terms.plan.ties)
 
 
 @dataclass
 class _Contest:
-    """One method's search, and the rows of its trials as they come."""
+    """One method's search."""
 
     entrant: Entrant
     base: Recipe
     search: Search
-    tried: list[Row] = field(default_factory=list)
 
 
 def _tune(
@@ -146,21 +145,27 @@ def _tune(
             if trials:
                 contest.search.tell(own)
                 record.add(contest.entrant, contest.base, trials, own)
-                contest.tried += [row for row in own if row["stage"] == "trial"]
 
 
-def _finals(contests: Sequence[_Contest], bench: Bench, terms: Terms, say: Say) -> list[Run]:
-    """The chosen configuration of each method, with every seed."""
+def _finals(
+    contests: Sequence[_Contest], rows: Sequence[Row], bench: Bench, terms: Terms, say: Say
+) -> list[Run]:
+    """The chosen configuration of each method, with every seed.
+
+    Chosen among all trials that the study has of it, those of earlier calls too, as the leaderboard
+    does: else a better trial of a call that was cut short would stand there untested.
+    """
     finals: list[Run] = []
     for contest in contests:
         label = contest.entrant.label
-        best = chosen_trial(contest.tried, terms.plan.ties)
+        tried = [row for row in rows if row["label"] == label and row["stage"] == "trial"]
+        best = chosen_trial(tried, terms.plan.ties)
         if best is None:
             say(f"{label}: every trial diverged, nothing to test")
             continue
         method, settled = parse(best["method"]), Recipe(**best["recipe"])
         finals += [
-            bench.describe("final", method, settled, s, label=label, head=terms.head)
+            bench.describe("final", method, settled, s, label=label, head=best["head_start"])
             for s in range(terms.plan.seed, terms.plan.seed + terms.seeds)
         ]
     return finals
