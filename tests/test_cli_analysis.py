@@ -59,3 +59,15 @@ def test_advise_says_how_sure_it_is(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "Try first" in done.stdout
     assert "not of micro" in done.stdout
+
+
+def test_report_takes_results_put_beside_the_study(study, tmp_path):
+    (tmp_path / "BitFit.json").write_text(
+        '{"shifts": [{"shift": "sketch", "images": 9, "top1": 0.5, "home": 0.75, "drop": 0.25}]}'
+    )
+    page = tmp_path / "page.html"
+    made = told("report", study, "--out", page, "--shift", tmp_path / "BitFit.json")
+    assert made["bytes"] == page.stat().st_size
+    assert "25.0 points: BitFit on sketch" in page.read_text()
+    assert "data:image/jpeg" in page.read_text()
+    assert "foldtune wise" in refused("report", study, "--wise", page)

@@ -6,6 +6,9 @@ import pytest
 from foldtune.analysis.ranking import chosen_trial, leaderboard
 from foldtune.report import charts
 from foldtune.report.labels import place_labels
+from foldtune.report.sections.accuracy import accuracy_chart
+from foldtune.report.sections.training import training_chart
+from foldtune.report.sections.tuning import tuning_chart
 
 
 @pytest.fixture(scope="module")
@@ -26,9 +29,9 @@ def test_a_new_method_moves_no_colour(rows):
 def test_every_chart_gives_a_method_the_same_colour(rows):
     palette = charts.colours(rows)
     drawn = [
-        charts.accuracy_chart(leaderboard(rows), palette),
-        charts.training_chart(rows, palette),
-        charts.tuning_chart(rows, palette),
+        accuracy_chart(leaderboard(rows), palette),
+        training_chart(rows, palette),
+        tuning_chart(rows, palette),
     ]
     for chart in drawn:
         scale = chart.to_dict()["layer"][0]["encoding"]["color"]["scale"]
@@ -37,13 +40,13 @@ def test_every_chart_gives_a_method_the_same_colour(rows):
 
 def test_accuracy_shows_the_board(rows):
     board = leaderboard(rows)
-    values = _values(charts.accuracy_chart(board, charts.colours(rows)))
+    values = _values(accuracy_chart(board, charts.colours(rows)))
     assert [v["test_accuracy"] for v in values] == [e["test_accuracy"] for e in board]
     assert sum(v["winner"] for v in values) == 1
 
 
 def test_training_curves_end_at_the_figure_of_the_chosen_trial(rows):
-    values = _values(charts.training_chart(rows, charts.colours(rows)))
+    values = _values(training_chart(rows, charts.colours(rows)))
     for label in charts.colours(rows):
         trials = [row for row in rows if row["label"] == label and row["stage"] == "trial"]
         (end,) = [v["accuracy"] for v in values if v["label"] == label and v["last"]]
@@ -51,12 +54,12 @@ def test_training_curves_end_at_the_figure_of_the_chosen_trial(rows):
 
 
 def test_a_diverged_trial_counts_as_spent(rows):
-    values = _values(charts.tuning_chart(rows, charts.colours(rows)))
+    values = _values(tuning_chart(rows, charts.colours(rows)))
     assert [v["trials"] for v in values if v["label"] == "Full"] == [1, 2, 3, 4]
 
 
 def test_tuning_never_falls(rows):
-    values = _values(charts.tuning_chart(rows, charts.colours(rows)))
+    values = _values(tuning_chart(rows, charts.colours(rows)))
     for label in charts.colours(rows):
         reached = [v["accuracy"] for v in values if v["label"] == label]
         assert reached == sorted(reached)
@@ -64,17 +67,17 @@ def test_tuning_never_falls(rows):
 
 def test_zero_parameters_have_a_place_on_the_axis(rows):
     board = leaderboard(rows)
-    encoding = charts.accuracy_chart(board, charts.colours(rows)).to_dict()["layer"][0]["encoding"]
+    encoding = accuracy_chart(board, charts.colours(rows)).to_dict()["layer"][0]["encoding"]
     assert encoding["x"]["scale"]["type"] == "symlog"
     some = [entry for entry in board if entry["trainable"]]
-    encoding = charts.accuracy_chart(some, charts.colours(rows)).to_dict()["layer"][0]["encoding"]
+    encoding = accuracy_chart(some, charts.colours(rows)).to_dict()["layer"][0]["encoding"]
     assert encoding["x"]["scale"]["type"] == "log"
 
 
 def test_without_rows_there_is_no_chart():
-    assert charts.accuracy_chart([], {}) is None
-    assert charts.training_chart([], {}) is None
-    assert charts.tuning_chart([], {}) is None
+    assert accuracy_chart([], {}) is None
+    assert training_chart([], {}) is None
+    assert tuning_chart([], {}) is None
 
 
 def test_methods_in_one_spot_do_not_all_show_a_name():

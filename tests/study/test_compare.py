@@ -14,6 +14,7 @@ from foldtune.errors import InputError
 from foldtune.study.compare import compare
 from foldtune.study.execute import InProcess
 from foldtune.study.fit import fit
+from foldtune.study.pictures import find_pictures
 from foldtune.study.protocols import protocol
 from foldtune.study.record import JOURNAL
 from foldtune.study.store import Store
@@ -219,3 +220,14 @@ def test_contradictions_are_refused_before_anything_is_trained(study, tmp_path, 
     with pytest.raises(InputError, match=said):
         study("SSF", **options)
     assert not list((tmp_path / "runs").glob("*"))
+
+
+def test_a_study_says_where_its_images_are(study, digits, tmp_path):
+    study("LinearProbe", trials=1, seeds=1)
+    about = Store(tmp_path).description()
+    found = find_pictures(tmp_path, about, digits.identity, cache=tmp_path / "nowhere")
+    assert found.classes == digits.classes
+    test = digits.split("test")
+    assert (found.pixels[test] == digits.pixels[test]).all()
+    assert [found.names[row] for row in test.tolist()] == [digits.names[row] for row in test]
+    assert find_pictures(tmp_path, {}, "0" * 32, cache=tmp_path / "nowhere").pixels is None

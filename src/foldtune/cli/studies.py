@@ -133,11 +133,29 @@ def demo(*, out: Path = Path("foldtune-demo"), data: str = "digits", json: JSON 
 
 
 @app.command
-def report(study: Path) -> None:
-    """Write the report of a STUDY folder again, from its rows."""
+def report(
+    study: Path,
+    *,
+    out: Path | None = None,
+    charts: Path | None = None,
+    wise: Annotated[tuple[Path, ...], Parameter(consume_multiple=True)] = (),
+    shifts: Annotated[tuple[Path, ...], Parameter(name="--shift", consume_multiple=True)] = (),
+    cache: Path | None = None,
+    json: JSON = False,
+) -> None:
+    """Write the report of a STUDY folder again, from its rows and logits.
+
+    charts: a folder for every chart as SVG, PNG, PDF and CSV. wise, shift: files with what wise and
+    eval --shift printed with --json; those in STUDY/wise and STUDY/shift are found without. cache:
+    the folder of decoded images, where it is not the user's.
+    """
     from foldtune.report.page import write_report
 
-    print(write_report(study))
+    path = write_report(study, out=out, charts=charts, wise=wise, shifts=shifts, cache=cache)
+    if not json:
+        print(path)
+        return
+    emit({"report": str(path), "bytes": path.stat().st_size, "charts": charts and str(charts)})
 
 
 @app.command

@@ -46,10 +46,30 @@ def risk_coverage(logits: Tensor, labels: Tensor) -> Tensor:
     """
     check_logits(logits, labels)
     logits = logits.double()
-    wrong = (logits.argmax(1) != labels).double()
     # Summation order differs between rows of equal logits, in the last digits only.
-    confidence = logits.softmax(1).amax(1).float()
+    return risk_by_confidence(logits.softmax(1).amax(1).float(), logits.argmax(1) != labels)
+
+
+def risk_by_confidence(confidence: Tensor, wrong: Tensor) -> Tensor:
+    """As `risk_coverage`, of confidences (images,) and whether each image's class is wrong."""
+    wrong = wrong.double()
     _, tied, sizes = confidence.unique(return_inverse=True, return_counts=True)
     shared = (torch.zeros(len(sizes)).double().index_add_(0, tied, wrong) / sizes)[tied]
     ordered = shared[confidence.argsort(descending=True)]
     return ordered.cumsum(0) / torch.arange(1, len(ordered) + 1)
+
+
+def reliability(confidence: Tensor, wrong: Tensor) -> list[dict[str, float]]:
+    """Of each of 15 bins of equal width of confidence, as `ece` has them: how many images, their
+    mean confidence and accuracy (0 of an empty one)."""
+    # Bins are open to the left, (0, 1/15] first, as in the paper.
+    edges = torch.linspace(0, 1, BINS + 1)
+    which = (torch.bucketize(confidence, edges) - 1).clamp(0, BINS - 1)
+    images = torch.bincount(which, minlength=BINS).double()
+    held = images.clamp_min(1)
+    sure = torch.bincount(which, confidence.double(), minlength=BINS) / held
+    right = torch.bincount(which, (~wrong).double(), minlength=BINS) / held
+    columns = (images.tolist(), sure.tolist(), right.tolist())
+    return [
+        {"images": int(n), "confidence": c, "accuracy": a} for n, c, a in zip(*columns, strict=True)
+    ]

@@ -15,6 +15,7 @@ from foldtune.study.bench import TUNING, Bench
 from foldtune.study.execute import InProcess, Ledger, MakeExecutor, Say
 from foldtune.study.halving import Halving
 from foldtune.study.inputs import Data, Model, as_backbone, as_data
+from foldtune.study.pictures import keep_names, whereabouts
 from foldtune.study.protocols import Protocol
 from foldtune.study.record import JOURNAL, Record, shown
 from foldtune.study.run import Run
@@ -107,6 +108,7 @@ def compare(
         say(note)
     with Store(folder) as store:
         store.write_description(about)
+        keep_names(folder, images)
         ledger = Ledger(store, executor(bench, folder), say)
         record = Record(place, _title(bench))
         _tune(contests, bench, ledger, record, terms)
@@ -201,6 +203,7 @@ def _about(bench: Bench) -> Row:
         "data": bench.data.name,
         "data_identity": bench.data.identity,
         "images": {name: len(rows) for name, rows in bench.data.splits.items()},
+        **whereabouts(bench.data),
         "version": foldtune.__version__,
     }
 

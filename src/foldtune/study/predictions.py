@@ -33,17 +33,18 @@ class Predictions:
 
 def read_predictions(folder: Path) -> Predictions:
     """Read a study. Raises InputError where it has no tested run, or runs on different images."""
-    rows = Store(folder).rows()
+    store = Store(folder)
+    rows, ties = store.rows(), store.description().get("ties") or "small"
     by_label: dict[str, list[Row]] = {}
     for row in rows:
         by_label.setdefault(row["label"], []).append(row)
-    found = {label: chosen_runs(group) for label, group in by_label.items()}
+    found = {label: chosen_runs(group, ties) for label, group in by_label.items()}
     tested = {label: finals for label, (_, finals) in found.items() if finals}
     if not tested:
         raise InputError(
             f"{folder} has no final run with test logits; run foldtune compare ... --out {folder}"
         )
-    board = leaderboard(rows)
+    board = leaderboard(rows, ties)
     trials = [found[label][0] for label in tested]
     validation, labels = _validation(folder, trials)
     return Predictions(_panel(folder, tested), board, _order(board, tested), validation, labels)

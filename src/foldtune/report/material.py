@@ -1,0 +1,136 @@
+"""Everything a report is computed from: a study's rows, its stored logits, results put beside it.
+
+Read lazily and once, so that a section asks for what it needs and pays for nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from foldtune.analysis.bootstrap import resamples
+from foldtune.analysis.panel import Panel
+from foldtune.analysis.ranking import leaderboard
+from foldtune.errors import InputError
+from foldtune.report.charts import colours
+from foldtune.study.logits import LOGITS, read_logits
+from foldtune.study.predictions import Predictions, read_predictions
+from foldtune.study.store import Store
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Material:
+    """rows: of the study, at least one; asked: its description; wise, shifts: files with the JSON
+    of `foldtune wise` and of `foldtune eval --shift`, beside those in the study's folders of these
+    names; cache: where decoded images are looked for."""
+
+    folder: Path
+    rows: Sequence[Row]
+    asked: Row
+    wise: tuple[Path, ...] = ()
+    shifts: tuple[Path, ...] = ()
+    cache: Path | None = None
+
+    @classmethod
+    def read(cls, folder: Path, **more: Any) -> Material:
+        """Raises InputError where nothing has finished."""
+        store = Store(folder)
+        rows = readable(store.rows())
+        if not rows:
+            raise InputError(
+                f"{folder} has no finished run to report (no rows.jsonl, or an empty one)"
+            )
+        return cls(Path(folder), rows, readable(store.description()), **more)
+
+    @cached_property
+    def board(self) -> list[Row]:
+        return leaderboard(self.rows, self.ties)
+
+    @property
+    def ties(self) -> str:
+        """The rule by which the study's search separates trials of equal accuracy."""
+        return self.asked.get("ties") or "small"
+
+    @cached_property
+    def palette(self) -> dict[str, str]:
+        return colours(self.rows)
+
+    @cached_property
+    def best(self) -> Row | None:
+        return next((entry for entry in self.board if entry["winner"]), None)
+
+    @property
+    def predictions(self) -> Predictions | None:
+        """The stored logits; None where there are none that can be read together (`missing`)."""
+        return self._predictions if isinstance(self._predictions, Predictions) else None
+
+    @property
+    def missing(self) -> str:
+        """Why there are no predictions, in words."""
+        return "" if isinstance(self._predictions, Predictions) else self._predictions
+
+    @cached_property
+    def panel(self) -> Panel | None:
+        return None if self.predictions is None else self.predictions.panel
+
+    @cached_property
+    def counts(self) -> np.ndarray:
+        """The resamples of the test images behind every interval of the page."""
+        assert self.panel is not None
+        return resamples(len(self.panel.labels))
+
+    @cached_property
+    def images(self) -> np.ndarray:
+        """Of each test image its row in the data."""
+        assert self.panel is not None
+        path = self.folder / "runs" / self.panel.members[0].run / LOGITS
+        return read_logits(path).rows
+
+    def results(self, kind: str) -> list[tuple[str, Row]]:
+        """The JSON results of a kind, "wise" or "shift", each with its file's name as label.
+
+        Raises InputError for a file that is no JSON object.
+        """
+        given = self.wise if kind == "wise" else self.shifts
+        paths = [*sorted((self.folder / kind).glob("*.json")), *map(Path, given)]
+        return [(readable(path.stem), _json(path, kind)) for path in paths]
+
+    @cached_property
+    def _predictions(self) -> Predictions | str:
+        try:
+            found = read_predictions(self.folder)
+        except InputError as error:
+            return readable(str(error))
+        named = {readable(name): group for name, group in found.panel.runs.items()}
+        return replace(
+            found,
+            panel=Panel(found.panel.labels, named),
+            order=tuple(map(readable, found.order)),
+            validation={readable(name): one for name, one in found.validation.items()},
+        )
+
+
+def readable(value: Any) -> Any:
+    """The value without lone surrogates (a file name that is no text), which UTF-8 cannot write."""
+    return json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
+
+
+def _json(path: Path, kind: str) -> Row:
+    verb = "foldtune wise" if kind == "wise" else "foldtune eval --shift"
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} is no JSON ({error}); write it by {verb} ... --json") from None
+    rows = found.get("rows" if kind == "wise" else "shifts") if isinstance(found, dict) else None
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise InputError(f"{path} is not what {verb} ... --json prints; write it again")
+    cleaned: Row = readable(found)
+    return cleaned

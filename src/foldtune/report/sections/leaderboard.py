@@ -1,0 +1,38 @@
+"""The leaderboard, with its intervals drawn on one scale."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import quote
+
+from foldtune.report.cells import as_csv
+from foldtune.report.material import Material
+from foldtune.report.section import Section
+
+Row = dict[str, Any]
+_COLUMNS = (
+    *("label", "method", "winner", "val_accuracy", "val_best_accuracy", "val_best_epoch"),
+    *("test_accuracy", "low", "high", "interval", "seeds", "test_images", "indistinguishable"),
+    *("trainable", "head", "total", "mergeable", "trials", "diverged", "seconds"),
+)
+
+
+def section(study: Material) -> Section:
+    board = study.board
+    cells = [[entry.get(column) for column in _COLUMNS] for entry in board]
+    context = {
+        "board": board,
+        "best": study.best,
+        "palette": study.palette,
+        "strip": _strip(board),
+        "csv": "data:text/csv;charset=utf-8," + quote(as_csv(_COLUMNS, cells)),
+    }
+    return Section("leaderboard", "Leaderboard", template="leaderboard.html", context=context)
+
+
+def _strip(board: Sequence[Row]) -> Row:
+    """The common scale of the intervals drawn in the table: from `start` over `width`."""
+    ends = [entry[key] for entry in board for key in ("low", "high") if entry[key] is not None]
+    start, end = (min(ends), max(ends)) if ends else (0.0, 1.0)
+    return {"start": start, "width": max(end - start, 1e-9), "drawn": bool(ends)}

@@ -1,0 +1,25 @@
+"""Every run of the study, as it was stored."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from foldtune.analysis.ranking import finished
+from foldtune.report.material import Material
+from foldtune.report.section import Section
+
+Row = dict[str, Any]
+_LISTED = 2000  # runs in the page's table; rows.jsonl has all
+_RUN = ("seed", "val_accuracy", "val_best_accuracy", "val_best_epoch", "test_accuracy", "seconds")
+
+
+def section(study: Material) -> Section:
+    context = {"runs": [_run(row) for row in study.rows[:_LISTED]], "total": len(study.rows)}
+    return Section("runs", "All runs", template="runs.html", context=context)
+
+
+def _run(row: Row) -> Row:
+    recipe = row.get("recipe") or {}
+    values = {key: f"{v:.3g}" if isinstance(v, float) else str(v) for key, v in recipe.items()}
+    settings = ", ".join(f"{key} {value}" for key, value in values.items())
+    return {**dict.fromkeys(_RUN), **row, "settings": settings, "finished": finished(row)}

@@ -1,0 +1,67 @@
+"""Where a study's images are, so that a report can show some of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from foldtune.data import ImageData
+from foldtune.data.entries import open_entry
+from foldtune.data.store import default_cache
+from foldtune.study.rowfile import replace
+
+NAMES = "names.json"
+
+
+@dataclass(frozen=True, eq=False)
+class Pictures:
+    """pixels: (images, size, size, 3) uint8, None where they are not found; classes: names of the
+    classes, names: of images by row; both empty where they are not known."""
+
+    pixels: np.ndarray | None
+    classes: tuple[str, ...]
+    names: Mapping[int, str]
+
+
+def keep_names(folder: Path, data: ImageData) -> None:
+    """Write the names of the test images, which logits know by row alone."""
+    names = {int(row): data.names[row] for row in data.splits.get("test", ())}
+    replace(folder / NAMES, json.dumps(names).encode())
+
+
+def whereabouts(data: ImageData) -> dict[str, Any]:
+    """What a study's description says of its images."""
+    file = getattr(data.pixels, "filename", None)
+    return {"classes": list(data.classes), "pixels": file and str(Path(file).parent)}
+
+
+def find_pictures(
+    folder: Path, asked: Mapping[str, Any], identity: str | None, cache: Path | None = None
+) -> Pictures:
+    """The images of this identity, from where the study left them or from the cache."""
+    classes = asked.get("classes")
+    classes = classes if isinstance(classes, list) else []
+    pixels = None
+    places = [p for p in (asked.get("pixels"),) if isinstance(p, str)]
+    if identity:
+        places += [str(root / identity) for root in (cache or default_cache(), default_cache())]
+    for place in places:
+        found = open_entry(Path(place)) if Path(place).name == identity else None
+        if found is not None:
+            pixels, entry = found
+            classes = entry["classes"]
+            break
+    return Pictures(pixels, tuple(map(str, classes)), _names(folder / NAMES))
+
+
+def _names(path: Path) -> dict[int, str]:
+    """Names are a convenience: a damaged file costs the names and nothing else."""
+    try:
+        return {int(row): str(name) for row, name in json.loads(path.read_bytes()).items()}
+    except (OSError, ValueError, AttributeError):
+        return {}
