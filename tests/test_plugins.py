@@ -124,5 +124,6 @@ def test_each_method_of_the_package_has_one_line_in_its_list():
     own = {n: c for n, c in catalogue().items() if c.__module__.startswith("foldtune.")}
     assert sorted(listed) == sorted((c.__module__.rpartition(".")[2], n) for n, c in own.items())
     files = {p.stem for p in (PACKAGE / "methods").glob("*.py")}
-    # `bottleneck` is no method but the module that the adapters share.
-    assert files - {module for module, _ in listed} == {"__init__", "bottleneck", "catalogue"}
+    # No methods: `bottleneck` is what the adapters share, `refusal` how all of them refuse.
+    shared = {"__init__", "bottleneck", "catalogue", "refusal"}
+    assert files - {module for module, _ in listed} == shared

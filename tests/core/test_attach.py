@@ -533,7 +533,8 @@ def test_functional_call_replaces_base_and_tuning_alike(method):
     model, x = vit()
     attachment = attach(model, method, example=x, seed=0)
     start = {n: p.detach().clone() for n, p in model.named_parameters()}
-    before = model(x)
+    with torch.no_grad():  # as below: where a gradient is wanted SSF rounds otherwise
+        before = model(x)
     shift(attachment)
     with torch.no_grad():
         model.blocks[0].mlp.fc1._parameters["weight"].add_(0.1)

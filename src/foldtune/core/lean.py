@@ -74,7 +74,7 @@ def _traced() -> bool:
 
 def _keeps_result(scale: Tensor, shift: Tensor | None) -> bool:
     """Whether the lean gradient may be used: eager, and every channel can be divided by."""
-    if _traced() or not (torch.is_grad_enabled() and scale.requires_grad):
+    if _traced() or scale.is_meta or not (torch.is_grad_enabled() and scale.requires_grad):
         return False
     return bool(_divisible(scale, shift))
 
