@@ -41,7 +41,13 @@ class LowRank(Delta):
         return weight + self.scale * (self.lora_B @ self.lora_A).view_as(weight), bias
 
     def call(self, x: Tensor, layer: Callable[[Tensor], Tensor]) -> Tensor:
-        return layer(x) + self.added(x)
+        y = layer(x)
+        if self.pointwise or x.ndim == 1:
+            return y + self.added(x)
+        # One product that adds to y: B A x by itself would be one more tensor of the size of y.
+        low = F.linear(F.dropout(x, self.dropout, self.training), self.lora_A)
+        rows = torch.addmm(y.flatten(0, -2), low.flatten(0, -2), self.lora_B.T, alpha=self.scale)
+        return rows.view_as(y)
 
     def added(self, x: Tensor) -> Tensor:
         """scale * B A Drop(x)."""
