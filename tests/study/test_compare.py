@@ -206,7 +206,6 @@ def test_a_protocol_decides_what_is_not_said(digits, backbone, tmp_path):
     ("options", "said"),
     [
         ({"protocol": "ssf-cifar100"}, "a recipe and protocol ssf-cifar100 both say how to train"),
-        ({"protocol": "ssf-fgvc", "task": "cub", "recipe": None}, "--approximate runs without it"),
         ({"task": "dtd"}, "add --protocol NAME"),
         ({"start_from": "published"}, "unknown task of the published values"),
         ({"start_from": "memory", "task": "dtd"}, "unknown start 'memory'"),
@@ -220,6 +219,15 @@ def test_contradictions_are_refused_before_anything_is_trained(study, tmp_path, 
     with pytest.raises(InputError, match=said):
         study("SSF", **options)
     assert not list((tmp_path / "runs").glob("*"))
+
+
+def test_what_a_protocol_asks_in_vain_is_refused(study):
+    found = protocol("ours")
+    asking = replace(
+        found, facts={**found.facts, "recipe": {**found.facts["recipe"], "patience": 9}}
+    )
+    with pytest.raises(InputError, match="patience 9; --approximate runs without it"):
+        study("SSF", protocol=asking, recipe=None)
 
 
 def test_a_study_says_where_its_images_are(study, digits, tmp_path):

@@ -154,7 +154,8 @@ def load_data(
         identity=stored.identity,
         facts=facts,
     )
-    _warn_of_twins(data, stored.prints)
+    if not _embedded(spec):  # digits of 8 x 8 pixels look alike, and are as they are
+        _warn_of_twins(data, stored.prints)
     return data
 
 
@@ -177,15 +178,18 @@ def _warn_of_twins(data: ImageData, prints: np.ndarray) -> None:
 
 def find_listing(spec: str | Path) -> Listing:
     """The listing of a path, a set or embedded data; a path that exists wins."""
-    text = Path(spec).as_posix()
-    if is_embedded(text) and not Path(spec).exists():
-        return embedded_listing(text)
+    if _embedded(spec):
+        return embedded_listing(Path(spec).as_posix())
     try:
         return read_source(spec)
     except InputError as error:
         if Path(spec).expanduser().exists():
             raise
         raise InputError(f"{error}; embedded data: {', '.join(embedded_names())}") from error
+
+
+def _embedded(spec: str | Path) -> bool:
+    return is_embedded(Path(spec).as_posix()) and not Path(spec).exists()
 
 
 def _refuse_lost_classes(listing: Listing, stored: Stored) -> None:
