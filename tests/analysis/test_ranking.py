@@ -1,10 +1,12 @@
 """Intervals that cover what they say, and a winner that never saw the test split."""
 
 import random
+from dataclasses import asdict
 
 import pytest
 
 from foldtune.analysis.ranking import (
+    configuration,
     image_and_seed_interval,
     leaderboard,
     mean_interval,
@@ -12,6 +14,7 @@ from foldtune.analysis.ranking import (
     winner,
 )
 from foldtune.errors import InputError
+from foldtune.training.recipe import Recipe
 
 
 def _trial(label, val, **more):
@@ -181,3 +184,15 @@ def test_a_study_without_trials_has_test_figures_and_no_winner():
 def test_no_rows_make_an_empty_board():
     assert leaderboard([]) == []
     assert winner([]) is None
+
+
+def test_a_row_from_before_a_field_of_the_recipe_has_its_default():
+    # Such rows stood on the leaderboard without the test accuracy of their configuration.
+    now = asdict(Recipe())
+    before = {name: value for name, value in now.items() if name not in ("ema", "phases")}
+    assert configuration({"method": "SSF()", "recipe": before}) == configuration(
+        {"method": "SSF()", "recipe": now}
+    )
+    assert configuration({"method": "SSF()", "recipe": now | {"ema": 0.9}}) != configuration(
+        {"method": "SSF()", "recipe": now}
+    )

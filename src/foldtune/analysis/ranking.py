@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from statistics import NormalDist, fmean, stdev
 from typing import Any
 
@@ -20,6 +21,7 @@ from foldtune.analysis.selection import (
     spent_epochs,
 )
 from foldtune.errors import InputError
+from foldtune.training.recipe import Recipe
 
 Row = dict[str, Any]
 
@@ -135,7 +137,7 @@ def chosen_runs(rows: list[Row], ties: str = "small") -> tuple[Row, list[Row]]:
     return chosen, [
         row
         for row in finals
-        if _configuration(row) == _configuration(chosen)
+        if configuration(row) == configuration(chosen)
         and finished(row)
         and row.get("test_accuracy") is not None
     ]
@@ -189,8 +191,13 @@ def _tested(finals: list[Row]) -> Row:
     }
 
 
-def _configuration(row: Row) -> tuple[str, str]:
-    return row["method"], json.dumps(row.get("recipe"), sort_keys=True)
+def configuration(row: Row) -> tuple[str, str]:
+    """What was tried: method and recipe. A row written before a field of the recipe existed was
+    run with that field's default."""
+    return row["method"], json.dumps(_DEFAULTS | (row.get("recipe") or {}), sort_keys=True)
+
+
+_DEFAULTS = asdict(Recipe())
 
 
 def _best(entries: list[Row]) -> Row | None:

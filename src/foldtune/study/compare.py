@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from foldtune.analysis.ranking import chosen_trial, leaderboard, winner
+from foldtune.analysis.ranking import chosen_trial, configuration, leaderboard, winner
 from foldtune.data import ImageData
 from foldtune.methods.catalogue import parse
 from foldtune.study.bench import TUNING, Bench
@@ -183,8 +183,8 @@ def _conclude(folder: Path, bench: Bench, ties: str) -> Comparison:
     if merging:
         final = next(
             r for r in rows
-            if r["stage"] == "final" and r["method"] == merging[0]["method"]
-            and r["recipe"] == merging[0]["recipe"] and r["verdict"] == "finished"
+            if r["stage"] == "final" and r["verdict"] == "finished"
+            and configuration(r) == configuration(merging[0])
         )  # fmt: skip
         merged = folder / MERGED
         tuning = folder / "runs" / final["run"] / TUNING
