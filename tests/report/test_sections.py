@@ -126,6 +126,15 @@ def test_a_file_of_something_else_is_refused(folder, tmp_path, text):
         Material.read(folder, wise=(tmp_path / "x.json",)).results("wise")
 
 
+def test_an_unfinished_file_in_the_study_is_left_out(tmp_path, capsys):
+    # `wise --json > STUDY/wise/x.json` is empty until it ends, and the page was refused until then.
+    bare = judged.write_judged(tmp_path / "bare", judged.METHODS[:1], seeds=1)
+    (bare / "wise").mkdir(exist_ok=True)
+    (bare / "wise" / "x.json").write_text("")
+    assert "x" not in dict(Material.read(bare).results("wise"))
+    assert "left out of the page" in capsys.readouterr().err
+
+
 def test_the_gallery_shows_the_images_of_the_logits(study, found, folder):
     shown = found["disagreement"].context["shown"]
     pixels = find_pictures(folder, study.asked, study.rows[0]["data_identity"]).pixels

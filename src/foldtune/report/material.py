@@ -17,6 +17,7 @@ import numpy as np
 from foldtune.analysis.bootstrap import resamples
 from foldtune.analysis.panel import Panel
 from foldtune.analysis.ranking import leaderboard
+from foldtune.console import say
 from foldtune.errors import InputError
 from foldtune.report.charts import colours
 from foldtune.study.logits import LOGITS, read_logits
@@ -97,11 +98,18 @@ class Material:
     def results(self, kind: str) -> list[tuple[str, Row]]:
         """The JSON results of a kind, "wise" or "shift", each with its file's name as label.
 
-        Raises InputError for a file that is no JSON object.
+        A file found in the study that holds none is said and left out: it may be about to be
+        written. Raises InputError for one that was named.
         """
         given = self.wise if kind == "wise" else self.shifts
-        paths = [*sorted((self.folder / kind).glob("*.json")), *map(Path, given)]
-        return [(readable(path.stem), _json(path, kind)) for path in paths]
+        found = []
+        for path in sorted((self.folder / kind).glob("*.json")):
+            try:
+                found.append((path, _json(path, kind)))
+            except InputError as error:
+                say(f"left out of the page: {error}")
+        found += [(path, _json(path, kind)) for path in map(Path, given)]
+        return [(readable(path.stem), result) for path, result in found]
 
     @cached_property
     def _predictions(self) -> Predictions | str:
