@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
 import torch
+from cyclopts import App
 from PIL import Image
 
 from foldtune.backbones import Backbone
+from foldtune.console import say
 from foldtune.data import ImageData
 from foldtune.data.augment import to_float
 from foldtune.data.decode import Fit
+from foldtune.errors import InputError
 from foldtune.evaluate.predict import predict_logits
 
 CHECKPOINT, WEIGHTS, RESULT = "checkpoint.safetensors", "weights.safetensors", "result.json"
@@ -53,3 +57,12 @@ def write_text(path: Path, text: str) -> None:
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     part.write_text(text, encoding="utf-8")
     os.replace(part, path)
+
+
+def run(app: App) -> None:
+    """Run a recipe's command line; bad input is one line and exit code 2, as foldtune's own."""
+    try:
+        app(result_action="return_value")
+    except InputError as error:
+        say(f"error: {error}")
+        sys.exit(2)

@@ -10,14 +10,13 @@ which `docs/micro.md` is written. `--card-only` writes the card again from `micr
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from cyclopts import App
-from micro_files import RESULT, SIDES, WEIGHTS, accuracies, hash_of, write_text
+from micro_files import RESULT, SIDES, WEIGHTS, accuracies, hash_of, run, write_text
 from safetensors.torch import load_file
 
 from foldtune.backbones import load_backbone, micro
@@ -149,13 +148,5 @@ whole recipe and curve.
 """
 
 
-def main() -> None:
-    try:
-        app(result_action="return_value")
-    except InputError as error:
-        say(f"error: {error}")
-        sys.exit(2)
-
-
 if __name__ == "__main__":
-    main()
+    run(app)

@@ -14,7 +14,6 @@ over the images), `run/weights.safetensors` and `run/result.json` at the end. Th
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,7 +21,17 @@ from typing import Annotated, Any
 
 import torch
 from cyclopts import App, Parameter
-from micro_files import ASKED, CHECKPOINT, LICENCE, RESULT, WEIGHTS, accuracies, hash_of, write_text
+from micro_files import (
+    ASKED,
+    CHECKPOINT,
+    LICENCE,
+    RESULT,
+    WEIGHTS,
+    accuracies,
+    hash_of,
+    run,
+    write_text,
+)
 
 import foldtune
 from foldtune.backbones import load_backbone
@@ -210,13 +219,5 @@ def _fast_precision(device: str | None) -> str:
     return "bf16" if torch.cpu.get_capabilities().get("amx_bf16") else "fp32"
 
 
-def main() -> None:
-    try:
-        app(result_action="return_value")
-    except InputError as error:
-        say(f"error: {error}")
-        sys.exit(2)
-
-
 if __name__ == "__main__":
-    main()
+    run(app)

@@ -12,7 +12,6 @@ needed to recompute `table.md`. Tasks: digits and the shapes, in the package; fl
 from __future__ import annotations
 
 import json
-import sys
 import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from statistics import fmean, stdev
 from typing import Annotated, Any
 
 from cyclopts import App, Parameter
-from micro_files import write_text
+from micro_files import run, write_text
 
 from foldtune.backbones import load_backbone
 from foldtune.console import say
@@ -171,13 +170,5 @@ def _source(task: Task, data: Path | None, out: Path) -> str | Path | None:
     return folder / task.inside
 
 
-def main() -> None:
-    try:
-        app(result_action="return_value")
-    except InputError as error:
-        say(f"error: {error}")
-        sys.exit(2)
-
-
 if __name__ == "__main__":
-    main()
+    run(app)
