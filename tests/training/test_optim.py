@@ -51,3 +51,8 @@ def test_recipe_chooses_the_optimizer():
     sgd = build_optimizer(vit(), Recipe(optimizer="sgd", momentum=0.5))
     assert type(sgd) is torch.optim.SGD
     assert sgd.defaults["momentum"] == 0.5
+
+
+@pytest.mark.parametrize("name", ["adamw", "sgd"])
+def test_many_small_tensors_are_updated_in_one_call(name):
+    assert build_optimizer(vit(), Recipe(optimizer=name)).defaults["fused"]

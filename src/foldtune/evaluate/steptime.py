@@ -16,6 +16,8 @@ from foldtune.core.attachment import Attachment
 from foldtune.errors import InputError
 from foldtune.evaluate.cost import wait
 from foldtune.training.host import host_logits
+from foldtune.training.optim import build_optimizer
+from foldtune.training.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ def step_over_forward(attachment: Attachment, images: Tensor, rounds: int) -> St
         plain = copy.deepcopy(model).eval()
     tuned = copy.deepcopy(attachment.model).train()
     labels = (torch.arange(len(images)) % attachment.num_classes).to(images.device)
-    optimizer = torch.optim.AdamW([p for p in tuned.parameters() if p.requires_grad], lr=1e-5)
+    optimizer = build_optimizer(tuned, Recipe(lr=1e-5))
 
     def forward() -> None:
         with torch.no_grad():
