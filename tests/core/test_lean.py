@@ -28,14 +28,15 @@ def _drawn(*shape):
 @pytest.mark.parametrize("weak", [None, 1e-9, 0.0])
 @pytest.mark.parametrize("with_bias", [True, False])
 @pytest.mark.parametrize("with_shift", [True, False])
-def test_linear_gradients_are_those_of_the_formula(with_shift, with_bias, weak):
+@pytest.mark.parametrize("images", [3, 8])  # few: the weight is folded twice; many: kept
+def test_linear_gradients_are_those_of_the_formula(images, with_shift, with_bias, weak):
     scale, shift = _pair(6, weak)
     weight, bias = _drawn(6, 4), _drawn(6) if with_bias else None
 
     def changed(x, scale, shift):
         return scale_shift_linear(x, weight, bias, scale, shift if with_shift else None)
 
-    x = _drawn(3, 5, 4).requires_grad_()
+    x = _drawn(images, 5, 4).requires_grad_()
     assert torch.autograd.gradcheck(changed, (x, scale, shift))
     plain = scale * F.linear(x, weight, bias) + (shift if with_shift else 0)
     torch.testing.assert_close(changed(x, scale, shift), plain, rtol=1e-12, atol=1e-12)

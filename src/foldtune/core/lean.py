@@ -53,7 +53,9 @@ def scale_shift_linear(
         device = x.device.type
         if torch.is_autocast_enabled(device):
             x = x.to(torch.get_autocast_dtype(device))
-        return _ScaleShiftLinear.apply(x, weight, bias, scale, shift)
+        with torch.no_grad():
+            folded = (weight * scale[:, None]).to(x.dtype)
+        return _ScaleShiftLinear.apply(x, folded, weight, bias, scale, shift)
     return scale_shift(F.linear(x, weight, bias), scale, shift, -1, lean)
 
 
@@ -133,24 +135,31 @@ class _ScaleShift(torch.autograd.Function):
 class _ScaleShiftLinear(torch.autograd.Function):
     @staticmethod
     def forward(
-        x: Tensor, weight: Tensor, bias: Tensor | None, scale: Tensor, shift: Tensor | None
+        x: Tensor,
+        folded: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        scale: Tensor,
+        shift: Tensor | None,
     ) -> Tensor:
-        folded = None if bias is None else bias * scale
+        offset = None if bias is None else bias * scale
         if shift is not None:
-            folded = shift if folded is None else folded + shift
-        kind = x.dtype
-        folded = None if folded is None else folded.to(kind)
-        return F.linear(x, (weight * scale[:, None]).to(kind), folded)
+            offset = shift if offset is None else offset + shift
+        return F.linear(x, folded, None if offset is None else offset.to(x.dtype))
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        _, weight, _, scale, shift = inputs
-        ctx.save_for_backward(output, weight, scale, shift)
+        _, folded, weight, _, scale, shift = inputs
+        # Where the batch is large the folded weight is small beside the features: kept. Where it
+        # is not, it is folded again from the weight, which is there anyway.
+        kept = folded if 4 * folded.numel() <= output.numel() else None
+        ctx.save_for_backward(output, kept, weight, scale, shift)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dz: Tensor) -> tuple[Tensor | None, ...]:
-        z, weight, scale, shift = ctx.saved_tensors
-        # Folded again, not kept: it is as small as the weight, and the weight is kept anyway.
-        dx = dz @ (weight * scale[:, None]).to(dz.dtype) if ctx.needs_input_grad[0] else None
-        return dx, None, None, *_pair(z, dz, scale, shift, -1)
+        z, folded, weight, scale, shift = ctx.saved_tensors
+        dx = None
+        if ctx.needs_input_grad[0]:
+            dx = dz @ ((weight * scale[:, None]).to(dz.dtype) if folded is None else folded)
+        return dx, None, None, None, *_pair(z, dz, scale, shift, -1)
