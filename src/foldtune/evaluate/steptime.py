@@ -16,6 +16,7 @@ from foldtune.core.attachment import Attachment
 from foldtune.errors import InputError
 from foldtune.evaluate.cost import wait
 from foldtune.training.host import host_logits
+from foldtune.training.memory import freed_memory_kept
 from foldtune.training.optim import build_optimizer
 from foldtune.training.recipe import Recipe
 
@@ -57,9 +58,10 @@ def step_over_forward(attachment: Attachment, images: Tensor, rounds: int) -> St
         F.cross_entropy(host_logits(tuned(images)), labels).backward()
         optimizer.step()
 
-    for warm_up in (forward, step):
-        warm_up()
-    pairs = [(_timed(forward, images), _timed(step, images)) for _ in range(rounds)]
+    with freed_memory_kept():  # as in `train`
+        for warm_up in (forward, step):
+            warm_up()
+        pairs = [(_timed(forward, images), _timed(step, images)) for _ in range(rounds)]
     return StepTime(
         tuple(s / f for f, s in pairs),
         statistics.median(f for f, _ in pairs),

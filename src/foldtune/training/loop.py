@@ -30,6 +30,7 @@ from foldtune.training.checkpoint import (
 from foldtune.training.device import Prepared, prepared
 from foldtune.training.host import host_logits, loaned, train_mode
 from foldtune.training.losses import Diverged, Losses, check_finite
+from foldtune.training.memory import freed_memory_kept
 from foldtune.training.optim import build_optimizer, trainable
 from foldtune.training.progress import Advance, progress_line
 from foldtune.training.recipe import Recipe
@@ -102,7 +103,11 @@ def train(
     if checkpoint_every < 1:
         raise InputError(f"checkpoint_every={checkpoint_every} is not allowed; at least 1")
     trainable(model)
-    with prepared(model, recipe.precision, device) as at, loaned(model, recipe, at.device):
+    with (
+        prepared(model, recipe.precision, device) as at,
+        loaned(model, recipe, at.device),
+        freed_memory_kept(),
+    ):
         run = _Run(model, at, data, recipe, prepare=prepare, seed=seed)
         return run.all_epochs(evaluate, checkpoint, checkpoint_every, progress, watch)
 
