@@ -1,11 +1,16 @@
 """Images per second: decoding into the store, beside torchvision's ImageFolder and DataLoader.
 
-    python benchmarks/decode.py [--images 2400] [--size 224] [--source FOLDER] [--rounds 5]
+    python benchmarks/decode.py [--images 2400] [--size 224] [--source FOLDER] [--rounds 3]
 
 Without --source, JPEGs of 500 x 375 pixels are made in ten class folders. The same files are
-squashed to --size by both, into uint8. Prints one JSON line a figure:
-- store_1, store_N: foldtune with one process and with one a core; `cores_gain` is their ratio;
+squashed to --size by both, into uint8, in turn, and in the opposite order in every other round.
+Prints one JSON line a figure:
+- store_1, store_N: foldtune with one process and with one a core;
 - loader_0, loader_N: DataLoader with no worker and with one a core, one epoch in file order;
+- ..._cpu: processor time an image of each, of all processes, which other programs hardly change;
+- cores_gain: store_N by store_1, the median of the rounds' ratios; cores_gain_by_cpu: what the
+  processor times allow on idle cores, time here + time in the processes / cores;
+- to_loader: store_N by loader_N, the median of the rounds' ratios;
 - store_again: batches of 64 out of the store, shuffled, as every later epoch and run reads them;
 - stream_first_batch: seconds until a stream gives its first batch of 64;
 - train_store_to_memory: CPU time of an epoch from the store by one from tensors in memory, a small
@@ -17,10 +22,12 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import resource
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +55,7 @@ def main() -> None:
     options.add_argument("--images", type=int, default=2400)
     options.add_argument("--size", type=int, default=224)
     options.add_argument("--source", type=Path)
-    options.add_argument("--rounds", type=int, default=5)
+    options.add_argument("--rounds", type=int, default=3)
     asked = options.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         source = asked.source or make_photos(Path(folder) / "photos", asked.images)
@@ -82,28 +89,51 @@ def photo(random: np.random.Generator) -> bytes:
 
 def measure(source: Path, size: int, rounds: int, folder: Path) -> None:
     """Print every figure."""
-    many = cores()
-    speeds = {}
-    for workers in (1, many):
-        cache = folder / f"store{workers}"
-        data, seconds = timed(
-            lambda c=cache, w=workers: load_data(source, size=size, cache=c, workers=w)
-        )
-        speeds[workers] = len(data.labels) / seconds
-        tell(f"store_{workers}", speeds[workers], "images/s")
-    tell("cores_gain", speeds[many] / speeds[1], f"with {many} cores")
-    for workers in (0, many):
-        _, seconds = timed(lambda w=workers: loader_epoch(source, size, w))
-        tell(f"loader_{workers}", len(data.labels) / seconds, "images/s")
+    data = load_data(source, size=size, cache=folder / "store")
+    decoding(source, size, len(data.labels), rounds, folder)
     order = np.random.default_rng(0).permutation(len(data.labels))
     chunks = [order[at : at + BATCH] for at in range(0, len(order), BATCH)]
-    _, seconds = timed(lambda: [data.pixels[rows].sum() for rows in chunks])
-    tell("store_again", len(order) / seconds, "images/s, each byte read once")
+    spent = timed(lambda: [data.pixels[rows].sum() for rows in chunks])
+    tell("store_again", len(order) / spent.wall, "images/s, each byte read once")
     streamed = stream_data(source, size=size, cache=folder / "stream")
-    _, seconds = timed(lambda: streamed.pixels[order[:BATCH]])
-    tell("stream_first_batch", seconds, f"s, {streamed.pixels.decoded()} images decoded then")
+    spent = timed(lambda: streamed.pixels[order[:BATCH]])
+    tell("stream_first_batch", spent.wall, f"s, {streamed.pixels.decoded()} images decoded then")
     streamed.pixels.close()
     tell("train_store_to_memory", training_ratio(data, rounds), f"median of {rounds} rounds")
+
+
+def decoding(source: Path, size: int, images: int, rounds: int, folder: Path) -> None:
+    """Decode all images by each way in turn, and tell the medians and the ratios."""
+    many = cores()
+
+    def store(workers: int) -> None:
+        with tempfile.TemporaryDirectory(dir=folder) as cache:
+            load_data(source, size=size, cache=Path(cache), workers=workers)
+
+    ways: dict[str, Callable[[], object]] = {
+        "store_1": lambda: store(1),
+        f"store_{many}": lambda: store(many),
+        "loader_0": lambda: loader_epoch(source, size, 0),
+        f"loader_{many}": lambda: loader_epoch(source, size, many),
+    }
+    spent: dict[str, list[Spent]] = {way: [] for way in ways}
+    for number in range(rounds):
+        for way in sorted(ways, key=list(ways).index, reverse=bool(number % 2)):
+            spent[way].append(timed(ways[way]))
+    for way, each in spent.items():
+        tell(way, images / statistics.median(one.wall for one in each), "images/s")
+        busy = statistics.median(one.here + one.elsewhere for one in each)
+        tell(f"{way}_cpu", 1000 * busy / images, "ms of processor time an image")
+    one, all_of_them, loader = (spent[w] for w in ("store_1", f"store_{many}", f"loader_{many}"))
+    tell("cores_gain", middle(one, all_of_them, lambda s: s.wall), f"with {many} cores")
+    ideal = middle(one, all_of_them, lambda s: s.here + s.elsewhere / many)
+    tell("cores_gain_by_cpu", ideal, f"what {many} idle cores would give")
+    tell("to_loader", middle(loader, all_of_them, lambda s: s.wall), "times the loader's speed")
+
+
+def middle(slow: list[Spent], fast: list[Spent], time_of: Callable[[Spent], float]) -> float:
+    """The median of the rounds' ratios of two times."""
+    return statistics.median(time_of(a) / time_of(b) for a, b in zip(slow, fast, strict=True))
 
 
 def loader_epoch(source: Path, size: int, workers: int) -> None:
@@ -147,10 +177,24 @@ def training_ratio(data: Any, rounds: int) -> float:
     return statistics.median(ratios[1:])  # the first round warms up
 
 
-def timed(call: Callable[[], Any]) -> tuple[Any, float]:
-    begun = time.perf_counter()
-    result = call()
-    return result, time.perf_counter() - begun
+@dataclass(frozen=True)
+class Spent:
+    """Seconds: on the clock, of processor time in this process, and in those it started."""
+
+    wall: float
+    here: float
+    elsewhere: float
+
+
+def timed(call: Callable[[], object]) -> Spent:
+    def clocks() -> np.ndarray:
+        spent = resource.getrusage(resource.RUSAGE_CHILDREN)
+        children = spent.ru_utime + spent.ru_stime
+        return np.array([time.perf_counter(), time.process_time(), children])
+
+    begun = clocks()
+    call()
+    return Spent(*(clocks() - begun).tolist())
 
 
 def tell(figure: str, value: float, unit: str) -> None:

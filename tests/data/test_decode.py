@@ -30,6 +30,19 @@ def test_every_format_and_shape_is_fitted(form, resize, shape):
     assert pixels.dtype == np.uint8
 
 
+@pytest.mark.parametrize("form", ["PNG", "WEBP", "BMP", "TIFF", "GIF", "JPEG", "MPO"])
+def test_the_named_decoder_gives_what_pillow_finds_by_itself(form):
+    data = file_of(picture(1, (9, 9)), form)
+    with Image.open(io.BytesIO(data)) as image:
+        assert np.array_equal(decode(data, Fit(9)), np.asarray(image.convert("RGB")))
+
+
+def test_a_file_that_only_begins_like_a_format_is_no_image():
+    for start in (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF\0\0\0\0WEBP"):
+        told = read_image(lambda name, data=start: data + b"rubbish" * 9, "a", Fit(4))
+        assert isinstance(told, str)
+
+
 def test_squash_is_pillows_resize():
     expected = np.asarray(picture(1).resize((7, 7), Image.Resampling.BICUBIC))
     assert np.array_equal(decode(encoded(1), Fit(7)), expected)

@@ -8,11 +8,11 @@ from PIL import Image
 
 from data.conftest import picture
 from foldtune.data import load_data
-from foldtune.data.duplicates import difference_hash, near_duplicates
+from foldtune.data.duplicates import difference_hashes, near_duplicates
 
 
 def prints_of(pixels):
-    return np.array([difference_hash(image) for image in pixels], np.uint64)
+    return np.array(difference_hashes(pixels), np.uint64)
 
 
 def change(image, how):
@@ -42,8 +42,10 @@ def test_flat_images_of_other_colours_are_no_duplicates():
 
 @pytest.mark.parametrize("side", [1, 7, 8, 9, 40])
 def test_every_size_has_a_hash(side):
-    pixels = np.asarray(picture(3, (side, side)))
-    assert 0 <= difference_hash(pixels) < 2**64
+    pixels = np.stack([np.asarray(picture(seed, (side, side))) for seed in (3, 4)])
+    prints = difference_hashes(pixels)
+    assert all(0 <= found < 2**64 for found in prints)
+    assert prints[1:] == difference_hashes(pixels[1:])  # no image's hash depends on the others
 
 
 def test_loading_warns_of_test_images_that_are_nearly_in_train(make_folder, tmp_path):

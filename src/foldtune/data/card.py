@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from foldtune.data.duplicates import difference_hash, near_duplicates
+from foldtune.data.duplicates import difference_hashes, near_duplicates
 from foldtune.data.pixels import ImageData
 from foldtune.data.splits import SPLITS
 
@@ -69,7 +69,7 @@ def _balance(data: ImageData, rows: np.ndarray) -> dict[str, Any]:
 
 
 def _twins(data: ImageData) -> dict[str, Any]:
-    prints = np.array([difference_hash(image) for image in data.pixels], np.uint64)
+    prints = np.array(difference_hashes(data.pixels), np.uint64)
     found = {}
     for name in ("val", "test"):
         pairs = near_duplicates(data.pixels, prints, data.splits["train"], data.splits[name])

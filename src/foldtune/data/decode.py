@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from foldtune.errors import InputError, unknown
 
@@ -21,6 +21,11 @@ INTERPOLATIONS = {
     _PLAIN: Image.Resampling.BILINEAR,
 }
 RESIZES = ("squash", "crop")
+_SIGNS = (  # what a file begins with, at which byte, and the format that alone begins so
+    (b"\xff\xd8\xff", 0, "JPEG"),
+    (b"\x89PNG\r\n\x1a\n", 0, "PNG"),
+    (b"WEBP", 8, "WEBP"),
+)
 _LARGEST = 4096  # pixels a side; beyond it a size is a slip of the pen
 
 
@@ -71,7 +76,7 @@ class Fit:
     def _resized(self, image: Image.Image, size: tuple[int, int]) -> Image.Image:
         method = INTERPOLATIONS[self.interpolation]
         if self.interpolation != _PLAIN:
-            return image.resize(size, method)
+            return image if image.size == size else image.resize(size, method)
         scale = (image.width / size[0], 0, 0, 0, image.height / size[1], 0)
         return image.transform(size, Image.Transform.AFFINE, scale, method)
 
@@ -83,13 +88,27 @@ def decode(data: bytes, fit: Fit) -> np.ndarray:
 
 def upright_rgb(data: bytes) -> Image.Image:
     """The image in `data` at its own size, turned as its EXIF says, as 8-bit RGB."""
-    with Image.open(io.BytesIO(data)) as image:
+    with _opened(data) as image:
         image.load()
         upright: Image.Image = image
         # A camera's broken EXIF block is no reason to lose a sound picture.
         with contextlib.suppress(Exception):
-            upright = ImageOps.exif_transpose(image)
+            if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:  # else it would be copied
+                upright = ImageOps.exif_transpose(image)
         return to_rgb(upright)
+
+
+def _opened(data: bytes) -> Image.Image:
+    """The image in `data`, by the decoder that its first bytes name, or by the one that takes it.
+
+    Pillow tries one decoder after the other, and WebP's is among the last: three quarters of the
+    time to decode a WebP of 64 pixels (Pillow 13).
+    """
+    named = [form for sign, at, form in _SIGNS if data.startswith(sign, at)]
+    with contextlib.suppress(UnidentifiedImageError):
+        if named:
+            return Image.open(io.BytesIO(data), formats=named)
+    return Image.open(io.BytesIO(data))
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -112,7 +131,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
         full = image.convert("RGBA")
         white = Image.new("RGBA", full.size, (255, 255, 255, 255))
         return Image.alpha_composite(white, full).convert("RGB")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def read_image(read: Callable[[str], bytes], name: str, fit: Fit) -> np.ndarray | str:

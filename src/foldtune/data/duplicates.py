@@ -12,27 +12,35 @@ _BITS = 3  # of 64 that may differ
 _CHUNK = 256  # judged images whose distances are held at a time
 _APART = 8.0  # mean difference of thumbnails, of 255, up to which two pictures are the same
 _THUMB = 16
+_BLOCK = 1 << 18  # pixels whose greys are summed at a time: they fit a core's cache
 
 
-def difference_hash(pixels: np.ndarray) -> int:
-    """64 bits: of 8 rows of 9 mean greys, which is darker than its right neighbour (dHash).
+def difference_hashes(pixels: np.ndarray) -> list[int]:
+    """Of each image 64 bits: of 8 rows of 9 mean greys, which is darker than its right one (dHash).
 
-    pixels: (height, width, 3) uint8. Means of blocks, so scale and compression hardly change it.
+    pixels: (images, height, width, 3) uint8. Means of blocks, so scale and compression hardly
+    change it.
     """
-    small = _means(pixels[:, :, 1].astype(np.float32), _ROWS, _COLUMNS)
-    # The green channel stands for the grey: it is 59 % of it, and needs no sum over channels.
-    bits = small[:, 1:] > small[:, :-1]
-    return int.from_bytes(np.packbits(bits).tobytes(), "big")
+    count, height, width = pixels.shape[:3]
+    step = max(1, _BLOCK // (height * width))
+    found: list[int] = []
+    for at in range(0, count, step):
+        # The green channel stands for the grey: it is 59 % of it, and needs no sum over channels.
+        small = _means(pixels[at : at + step, :, :, 1].astype(np.float32), _ROWS, _COLUMNS)
+        bits = (small[:, :, 1:] > small[:, :, :-1]).reshape(len(small), -1)
+        found += np.packbits(bits, axis=1).view(">u8")[:, 0].tolist()
+    return found
 
 
 def _means(grey: np.ndarray, rows: int, columns: int) -> np.ndarray:
-    """Means of rows x columns blocks; an image smaller than that is repeated first."""
-    height, width = grey.shape
-    grey = grey.repeat(-(-rows // height), axis=0).repeat(-(-columns // width), axis=1)
-    starts = [np.arange(n) * side // n for n, side in zip((rows, columns), grey.shape, strict=True)]
-    sums = np.add.reduceat(np.add.reduceat(grey, starts[0], axis=0), starts[1], axis=1)
-    spans = [np.diff(s, append=side) for s, side in zip(starts, grey.shape, strict=True)]
-    return sums / (spans[0][:, None] * spans[1][None, :])
+    """Means of rows x columns blocks of each image; one smaller than that is repeated first."""
+    height, width = grey.shape[1:]
+    if height < rows or width < columns:
+        grey = grey.repeat(-(-rows // height), axis=1).repeat(-(-columns // width), axis=2)
+        height, width = grey.shape[1:]
+    tops, lefts = np.arange(rows) * height // rows, np.arange(columns) * width // columns
+    sums = np.add.reduceat(np.add.reduceat(grey, tops, axis=1), lefts, axis=2)
+    return sums / (np.diff(tops, append=height)[:, None] * np.diff(lefts, append=width))
 
 
 def near_duplicates(
@@ -61,9 +69,7 @@ def near_duplicates(
 
 def _same(pixels: np.ndarray, one: int, other: int) -> bool:
     thumbs = [
-        np.stack(
-            [_means(pixels[row, :, :, c].astype(np.float32), _THUMB, _THUMB) for c in range(3)]
-        )
+        _means(pixels[row].transpose(2, 0, 1).astype(np.float32), _THUMB, _THUMB)
         for row in (one, other)
     ]
     return float(np.abs(thumbs[0] - thumbs[1]).mean()) <= _APART

@@ -28,7 +28,7 @@ import numpy as np
 from PIL import ImageFile
 
 from foldtune.data.decode import Fit, read_image
-from foldtune.data.duplicates import difference_hash
+from foldtune.data.duplicates import difference_hashes
 from foldtune.data.identity import image_hash
 from foldtune.errors import InputError
 
@@ -70,11 +70,10 @@ class Job:
                 if isinstance(image, str):
                     done.broken[first + i] = image
                     done.hashes.append("")
-                    done.prints.append(0)
                 else:
                     pixels[i] = image
-                    done.hashes.append(image_hash(image))
-                    done.prints.append(difference_hash(image))
+                    done.hashes.append(image_hash(pixels[i]))
+        done.prints.extend(difference_hashes(pixels))
         # Written, not mapped: on a full disk a write raises, a mapping kills the process.
         with self.file.open("r+b") as file:
             file.seek(first * self.fit.row_bytes)
