@@ -34,7 +34,7 @@ from foldtune.errors import InputError
 
 Progress = Callable[[int, int], None]
 Chunk = tuple[int, Sequence[str]]  # the first row, and the names of the items
-_WORTH = 1.5  # seconds of work from which on processes, 0.3 s of work each to start, pay
+_WORTH = 1.0  # seconds of work from which on processes, 0.2 s of work each to start, pay
 _CHUNK_BYTES = 4 << 20
 _START = (
     "import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); "
