@@ -108,6 +108,15 @@ def test_a_picture_taken_sideways_is_turned_upright():
     assert (pixels[:, :4] == 0).all()
 
 
+@pytest.mark.parametrize("form", ["GIF", "WEBP", "PNG", "TIFF"])
+def test_the_first_frame_of_an_animation_is_taken(form):
+    frames = [plain((0, 0, 0)), plain((255, 255, 255))]
+    data = file_of(frames[0], form, save_all=True, append_images=frames[1:])
+    with Image.open(io.BytesIO(data)) as image:
+        assert image.n_frames == 2
+    assert decode(data, Fit(4)).max() == 0
+
+
 def test_a_damaged_exif_block_loses_no_picture():
     pixels = decode(file_of(picture(1), "JPEG", exif=b"Exif\0\0MM\0*\xff\xff\xff"), Fit(4))
     assert pixels.shape == (4, 4, 3)

@@ -159,3 +159,28 @@ def test_real_flowers_load(cache):
     data = load_data(FLOWERS, size=32, cache=cache)
     assert data.facts["counts"] == {"train": 576, "val": 144, "test": 240}
     assert len(data.classes) == 12
+
+
+def test_a_class_without_a_test_image_is_kept_and_scored_by_the_others(make_folder, tmp_path):
+    folder = make_folder({"train/a": 5, "train/b": 5, "train/c": 5, "test/a": 2, "test/c": 1})
+    (folder / "test" / "b").mkdir()  # empty, as an export leaves it
+    data = load_data(folder, size=8, cache=tmp_path / "cache")
+    assert data.classes == ("a", "b", "c")
+    assert data.labels[data.split("test")].tolist() == [0, 0, 2]
+
+
+def test_a_class_without_a_training_image_is_refused_by_name(make_folder, tmp_path):
+    folder = make_folder({"train/a": 5, "train/b": 5, "test/a": 1, "test/c": 1})
+    with pytest.raises(InputError, match="no training image of class c, which test holds"):
+        load_data(folder, size=8, cache=tmp_path / "cache")
+
+
+def test_names_beyond_ascii_are_read_from_a_folder_and_a_zip(make_folder, make_zip, tmp_path):
+    folder = make_folder({"Äpfel & Birnen": 3, "猫 \U0001f431": 3}, name="früchte")
+    (folder / "猫 \U0001f431" / "000.png").rename(folder / "猫 \U0001f431" / "naïve ß.png")
+    one, other = (
+        load_data(path, size=8, cache=tmp_path / path.suffix / "cache")
+        for path in (folder, make_zip(folder))
+    )
+    assert one.classes == other.classes == ("Äpfel & Birnen", "猫 \U0001f431")
+    assert one.identity == other.identity
