@@ -63,7 +63,7 @@ def test_the_published_claim_is_told(cache):
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (("eval", "TUNING", "digits", "--corrupt", "fog"), "unknown corruption"),
+        (("eval", "TUNING", "digits", "--corrupt", "mist"), "unknown corruption"),
         (("eval", "TUNING", "digits", "--shift", "x=absent"), "absent"),
         (("wise", "TUNING", "digits", "--part", "tail"), "unknown part"),
         (("fit", "digits", "--size", 16, "--head", "zero-shot", "--out", "x"), "no text tower"),

@@ -3,10 +3,12 @@ import pytest
 import torch
 
 from foldtune.data.corruptions import CORRUPTIONS, corrupt, parse_corruptions
+from foldtune.data.corruptions.fields import plasma, smooth
 from foldtune.errors import InputError
 
 NOISES = ("gaussian_noise", "shot_noise", "impulse_noise", "speckle_noise")
-BLURS = ("gaussian_blur", "defocus_blur", "motion_blur", "zoom_blur")
+BLURS = ("gaussian_blur", "defocus_blur", "glass_blur", "motion_blur", "zoom_blur")
+WEATHER = ("snow", "frost", "fog", "spatter")
 
 
 @pytest.fixture(scope="module")
@@ -29,11 +31,45 @@ def test_shape_and_type_stay_and_the_image_changes(name, pictures):
     assert error(out, pictures) > 0
 
 
-@pytest.mark.parametrize("name", sorted({*CORRUPTIONS} - {"saturate", "pixelate"}))
+# Saturation first falls, then rises; blocks of pixelate that fall on an edge do no harm; glass has
+# now more rounds, now farther pixels; ice gets darker, too, see below; warps change their kind.
+UNEVEN = {"saturate", "pixelate", "glass_blur", "frost", "elastic_transform"}
+
+
+@pytest.mark.parametrize("name", sorted({*CORRUPTIONS} - UNEVEN))
 def test_each_severity_is_worse_than_the_one_before(name, pictures):
-    # Saturation first falls, then rises; blocks of pixelate that fall on an edge do no harm.
     errors = [error(corrupt(pictures, name, s), pictures) for s in (1, 2, 3, 4, 5)]
     assert errors == sorted(errors)
+
+
+@pytest.mark.parametrize(
+    ("name", "levels"), [("glass_blur", (1, 3, 5)), ("elastic_transform", (3, 4, 5))]
+)
+def test_severities_of_one_kind_are_each_worse(name, levels, pictures):
+    errors = [error(corrupt(pictures, name, s), pictures) for s in levels]
+    assert errors == sorted(errors)
+    assert errors[0] > 0
+
+
+def test_frost_hides_more_of_the_image_at_each_severity(pictures):
+    def likeness(severity):
+        both = torch.stack([pictures.flatten(), corrupt(pictures, "frost", severity).flatten()])
+        return float(torch.corrcoef(both.float())[0, 1])
+
+    found = [likeness(s) for s in (1, 2, 3, 4, 5)]
+    assert found == sorted(found, reverse=True)
+
+
+@pytest.mark.parametrize("name", CORRUPTIONS)
+@pytest.mark.parametrize("shape", [(32, 32), (24, 40)])
+def test_small_and_oblong_images_stay_recognisable(name, shape):
+    y, x = np.mgrid[: shape[0], : shape[1]] / max(shape)
+    grey = (60 + 120 * (np.hypot(y - 0.3, x - 0.4) < 0.2)).astype(np.uint8)
+    images = torch.from_numpy(np.repeat(grey[None, :, :, None], 3, 3))
+    out = corrupt(images, name, 3)
+    assert out.shape == images.shape
+    both = torch.stack([images.flatten(), out.flatten()]).float()
+    assert float(torch.corrcoef(both)[0, 1]) > 0.3
 
 
 @pytest.mark.parametrize("name", CORRUPTIONS)
@@ -43,7 +79,10 @@ def test_a_picture_comes_out_the_same_in_every_batch_and_order(name, pictures):
     assert torch.equal(corrupt(pictures, name, 4)[1:2], alone)
 
 
-@pytest.mark.parametrize("name", [*NOISES, "motion_blur"])
+RANDOM = (*NOISES, "glass_blur", "motion_blur", *WEATHER, "elastic_transform")
+
+
+@pytest.mark.parametrize("name", RANDOM)
 def test_another_seed_draws_anew(name, pictures):
     assert not torch.equal(corrupt(pictures, name, 2), corrupt(pictures, name, 2, seed=1))
 
@@ -93,6 +132,59 @@ def test_lengths_scale_with_the_side():
     assert width(56) == pytest.approx(width(224), abs=0.02)
 
 
+@pytest.mark.parametrize("name", WEATHER)
+def test_a_random_layer_looks_the_same_at_every_size(name):
+    # The same layer on grey at 224 and at 112 pixels: shrunk, the one is nearly the other.
+    def layer(side):
+        grey = torch.full((1, 3, side, side), 0.4)
+        draws = [torch.Generator().manual_seed(1)]
+        return CORRUPTIONS[name](grey, 4, draws).clamp(0, 1)
+
+    small, large = layer(112), torch.nn.functional.avg_pool2d(layer(224), 2)
+    assert float((small - large).abs().mean()) < 0.03  # a triangle against a box, of thin lines
+    assert float(large.std()) > 0.03
+
+
+def test_fog_keeps_the_brightest_value_within_reach():
+    grey = torch.full((2, 64, 64, 3), 200, dtype=torch.uint8)
+    out = corrupt(grey, "fog", 1)
+    assert out.max() <= 200  # (x + c m) max / (max + c), with m in 0..1
+    assert out.min() >= int(200 * 200 / (200 + 1.5 * 255)) - 1
+
+
+def test_plasma_spans_zero_to_one_and_is_rougher_where_displacement_falls_slowly():
+    def roughness(decay):
+        clouds = plasma(64, 48, decay, torch.Generator().manual_seed(0))
+        assert clouds.shape == (64, 48)
+        assert clouds.min() >= 0
+        assert clouds.max() <= 1
+        return float(clouds.diff(dim=0).abs().mean())
+
+    assert roughness(1.4) > roughness(2.0)
+
+
+def test_smoothing_is_scipys_gaussian():
+    from scipy.ndimage import gaussian_filter
+
+    field = torch.rand(2, 20, 30, generator=torch.Generator().manual_seed(0))
+    expected = [gaussian_filter(f.numpy(), 2.5, mode="reflect", truncate=8) for f in field]
+    assert np.allclose(smooth(field, 2.5), expected, atol=1e-5)
+
+
+def test_mud_is_brown_and_water_is_pale(pictures):
+    black = torch.zeros(1, 64, 64, 3, dtype=torch.uint8)
+    water, mud = (corrupt(black, "spatter", s)[0].float() for s in (3, 5))
+    assert water.mean((0, 1))[2] > water.mean((0, 1))[0] > 0  # more blue than red
+    assert mud.amax((0, 1)).tolist() == pytest.approx([63, 42, 20], abs=1)
+
+
+def test_an_elastic_transform_moves_pixels_and_makes_no_colours(pictures):
+    for severity in (1, 5):
+        out = corrupt(pictures, "elastic_transform", severity)
+        assert out.amin() >= pictures.amin()
+        assert out.amax() <= pictures.amax()
+
+
 def test_brightness_raises_the_value_and_keeps_the_hue():
     colour = torch.tensor([100, 50, 0], dtype=torch.uint8).expand(1, 4, 4, 3)
     out = corrupt(colour, "brightness", 2)[0, 0, 0].tolist()
@@ -120,7 +212,7 @@ def test_pixelate_leaves_blocks(pictures):
 
 
 @pytest.mark.parametrize(
-    ("asked", "count"), [(["all"], 65), (["jpeg"], 5), (["jpeg:2", "jpeg"], 5), (["all:3"], 13)]
+    ("asked", "count"), [(["all"], 95), (["jpeg"], 5), (["jpeg:2", "jpeg"], 5), (["all:3"], 19)]
 )
 def test_names_and_severities_are_read(asked, count):
     assert len(parse_corruptions(asked)) == count
@@ -137,6 +229,6 @@ def test_unknown_names_and_severities_are_refused(asked, words):
 
 def test_unknown_corruptions_of_a_batch_are_refused(pictures):
     with pytest.raises(InputError, match="unknown corruption"):
-        corrupt(pictures, "fog", 1)
+        corrupt(pictures, "mist", 1)
     with pytest.raises(InputError, match="none of 1 to 5"):
         corrupt(pictures, "jpeg", 0)
