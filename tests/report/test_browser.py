@@ -107,6 +107,28 @@ def test_every_chart_is_drawn_without_complaint(page, read):
     assert complaints == []
 
 
+_PRINTER = """<script>
+window.requestIdleCallback = () => {};
+window.IntersectionObserver = class { observe() {} };
+window.addEventListener("load", () => {
+  window.dispatchEvent(new Event("beforeprint"));
+  setTimeout(() => {
+    document.body.dataset.drawn = document.querySelectorAll(".marks").length;
+  }, 0);
+});
+</script><main>"""
+
+
+def test_what_was_never_in_sight_is_drawn_before_printing(page, tmp_path):
+    # With nothing drawn by sight or in idle time, and no task between the event and the count.
+    unseen = tmp_path / "unseen.html"
+    unseen.write_text(page.read_text().replace("<main>", _PRINTER, 1))
+    dom, _ = _dump(unseen, tmp_path)
+    drawn = re.search(r'data-drawn="(\d+)"', dom)
+    assert drawn
+    assert int(drawn[1]) == page.read_text().count('class="chart"')
+
+
 def test_filters_show_what_was_asked(read):
     told = read[1]
     assert told["all"]

@@ -5,6 +5,7 @@ import csv
 import io
 import json
 
+import altair as alt
 import fake
 import judged
 import numpy as np
@@ -51,6 +52,12 @@ def test_sections_without_data_are_left_out(tmp_path):
     bare = sections(Material.read(fake.write_study(tmp_path)))
     keys = {section.key for section in bare}
     assert keys == {"leaderboard", "accuracy", "tuning", "training", "costs", "runs"}
+
+
+def test_every_chart_follows_vega_lites_schema(found):
+    # `Figure.specification` does not check it, since a page of many methods would wait for it.
+    for figure in (figure for section in found.values() for figure in section.figures):
+        alt.LayerChart.from_dict(figure.specification, validate=True)
 
 
 def test_every_chart_has_a_text_alternative_a_name_of_its_own_and_data(found):

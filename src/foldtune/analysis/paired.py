@@ -44,11 +44,11 @@ def differences(panel: Panel, counts: np.ndarray) -> list[Row]:
 def image_ranks(panel: Panel, counts: np.ndarray) -> list[Row]:
     """Best mean rank first: `rank` with its interval, and `first`, the share of resamples in which
     the method has the highest accuracy (ties shared out)."""
-    from scipy.stats import rankdata
-
     draws = with_whole(counts)
     accuracy = np.round((panel.share_right @ draws.T) / draws.sum(1), 9)
-    ranks = rankdata(-accuracy, axis=0)
+    # Equal methods share their mean rank; scipy.stats does the same, and takes 1.3 s to import.
+    better = (accuracy[None] > accuracy[:, None]).sum(1)
+    ranks = better + ((accuracy[None] == accuracy[:, None]).sum(1) + 1) / 2
     top = accuracy[:, 1:] == accuracy[:, 1:].max(0)
     first = (top / top.sum(0)).mean(1)
     rows = [

@@ -28,7 +28,8 @@ class Figure:
     @cached_property
     def specification(self) -> dict[str, Any]:
         """The chart as data; its `$schema` is an address, and the page holds none."""
-        told: dict[str, Any] = self.chart.to_dict()
+        # Our charts are checked against the schema by the tests, which takes seconds a page.
+        told: dict[str, Any] = self.chart.to_dict(validate=False)
         told.pop("$schema", None)
         return told
 
