@@ -119,9 +119,8 @@ def load_data(
     )
     _refuse_lost_classes(listing, stored)
     items = [listing.items[row] for row in stored.rows]
-    given = [item.split for item in items]
     splits, rule = complete_splits(
-        given,
+        [item.split for item in items],
         stored.labels,
         stored.hashes,
         listing.classes,
@@ -130,19 +129,9 @@ def load_data(
         published=listing.published,
     )
     facts = {
-        "source": str(spec),
-        "size": size,
-        "resize": resize,
-        "interpolation": interpolation,
-        "counts": {name: len(splits[name]) for name in SPLITS},
-        "split_rule": rule,
-        "seed": seed,
-        "split_hash": split_hash(splits),
+        **data_facts(spec, fit, listing, splits, rule, seed),
         "shared_with_train": _shared_with_train(stored, splits),
-        "near_duplicates": {},  # of val and test in train; absent where there are too many pairs
         "skipped": dict(stored.skipped),
-        "ignored": dict(listing.ignored),
-        "warnings": list(listing.warnings),
     }
     data = ImageData(
         name=short_name(spec),
@@ -157,6 +146,32 @@ def load_data(
     if not _embedded(spec):  # digits of 8 x 8 pixels look alike, and are as they are
         _warn_of_twins(data, stored.prints)
     return data
+
+
+def data_facts(
+    spec: str | Path,
+    fit: Fit,
+    listing: Listing,
+    splits: Mapping[str, np.ndarray],
+    rule: str,
+    seed: int,
+) -> dict[str, Any]:
+    """What is told of data whether or not its pixels have been seen."""
+    return {
+        "source": str(spec),
+        "size": fit.size,
+        "resize": fit.resize,
+        "interpolation": fit.interpolation,
+        "counts": {name: len(splits[name]) for name in SPLITS},
+        "split_rule": rule,
+        "seed": seed,
+        "split_hash": split_hash(splits),
+        "shared_with_train": {},
+        "near_duplicates": {},  # of val and test in train; absent where there are too many pairs
+        "skipped": {},
+        "ignored": dict(listing.ignored),
+        "warnings": list(listing.warnings),
+    }
 
 
 def _warn_of_twins(data: ImageData, prints: np.ndarray) -> None:

@@ -7,9 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from foldtune.data.decode import Fit
-from foldtune.data.identity import split_hash
-from foldtune.data.pixels import ImageData, find_listing, short_name
-from foldtune.data.splits import SPLITS, complete_splits
+from foldtune.data.pixels import ImageData, data_facts, find_listing, short_name
+from foldtune.data.splits import complete_splits
 from foldtune.data.store import default_cache, request_key
 from foldtune.data.stream import StreamedPixels, forget_broken, stream_folder
 from foldtune.errors import InputError
@@ -46,21 +45,7 @@ def stream_data(
         [item.split for item in listing.items], labels, names, listing.classes, seed,
         groups=listing.groups, published=listing.published,
     )  # fmt: skip
-    facts = {
-        "source": str(spec),
-        "size": size,
-        "resize": resize,
-        "interpolation": interpolation,
-        "counts": {name: len(splits[name]) for name in SPLITS},
-        "split_rule": rule,
-        "seed": seed,
-        "split_hash": split_hash(splits),
-        "shared_with_train": {},
-        "near_duplicates": {},
-        "skipped": {},
-        "ignored": dict(listing.ignored),
-        "warnings": list(listing.warnings),
-    }
+    facts = data_facts(spec, fit, listing, splits, rule, seed)
     pixels = StreamedPixels(listing, fit, folder, workers)
     return ImageData(
         name=short_name(spec),
