@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections import namedtuple
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -205,6 +206,59 @@ def test_a_kill_while_processes_decode_leaves_none_and_a_store_that_works(make_f
     assert killed.returncode == -signal.SIGKILL
     assert list(cache.glob("tmp-*"))
     assert len(fetch(read_source(folder), FIT, cache).pixels) == 250
+    assert not list(cache.glob("tmp-*"))
+
+
+def counted(listing):
+    """The listing, and the names that are read of it."""
+    read = []
+    return replace(listing, open=lambda name: read.append(name) or listing.open(name)), read
+
+
+@pytest.fixture
+def killed(make_folder, cache):
+    """A folder, of whose 250 images a killed build decoded some chunks."""
+    folder = make_folder({"a": 130, "b": 120})
+    arguments = [sys.executable, "-c", KILLED_BUSY, folder, cache]
+    subprocess.run(arguments, env={"PYTHONPATH": SOURCE}, timeout=60)
+    return folder
+
+
+def test_a_killed_build_is_taken_up_where_it_was(killed, cache, tmp_path):
+    listing, read = counted(read_source(killed))
+    found = fetch(listing, FIT, cache, workers=1)
+    assert 0 < len(read) < 250
+    whole = fetch(read_source(killed), FIT, tmp_path / "fresh", workers=1)
+    assert found.identity == whole.identity
+    assert (found.pixels == whole.pixels).all()
+    assert sorted(p.name for p in (cache / found.identity).iterdir()) == [
+        "entry.json", "pixels.raw",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("damage", ["pixels", "journal"])
+def test_what_a_journal_tells_is_believed_only_where_the_pixels_agree(
+    killed, cache, tmp_path, damage
+):
+    entry = next(cache.glob("tmp-*")) / "entry"
+    if damage == "pixels":
+        with (entry / "pixels.raw").open("r+b") as file:
+            file.write(bytes(64))
+    else:
+        text = (entry / "journal.jsonl").read_text()
+        (entry / "journal.jsonl").write_text(text[: len(text) // 2])
+    listing, read = counted(read_source(killed))
+    whole = fetch(read_source(killed), FIT, tmp_path / "fresh", workers=1)
+    found = fetch(listing, FIT, cache, workers=1)
+    assert read
+    assert (found.pixels == whole.pixels).all()
+
+
+def test_a_changed_source_takes_up_nothing(killed, cache):
+    (killed / "a" / "000.png").write_bytes(encoded(7777))
+    listing, read = counted(read_source(killed))
+    fetch(listing, FIT, cache, workers=1)
+    assert len(read) == 250
     assert not list(cache.glob("tmp-*"))
 
 

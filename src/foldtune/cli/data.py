@@ -99,7 +99,7 @@ def decode(
     """List, decode and identify SOURCE, so that later runs read no image file.
 
     Prints the time and the peak memory. Images go to disk as they are decoded, so memory does not
-    grow with their number; a call that was stopped begins anew.
+    grow with their number; a call that was killed is taken up where it was by the next one.
     """
     import resource
     import sys

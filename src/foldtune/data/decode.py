@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from foldtune.errors import InputError, unknown
 
@@ -148,3 +149,15 @@ def read_image(read: Callable[[str], bytes], name: str, fit: Fit) -> np.ndarray 
             return "truncated"
         text = " ".join(str(error).split())[:80]
         return text or type(error).__name__
+
+
+@contextlib.contextmanager
+def strict() -> Iterator[None]:
+    """Refuse files that are cut off, even if the caller told Pillow to pass them; no warnings."""
+    lenient, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, False
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        ImageFile.LOAD_TRUNCATED_IMAGES = lenient

@@ -15,7 +15,7 @@ import shutil
 import socket
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -100,18 +100,20 @@ def permute(file: Path, order: Sequence[int], kept: int, row_bytes: int) -> None
 
 
 @contextlib.contextmanager
-def temporary_folder(cache: Path) -> Iterator[Path]:
-    """A folder inside the cache to build in; what killed builds left there is removed first."""
-    for folder in cache.glob("tmp-*"):
-        with contextlib.suppress(OSError):
-            if _abandoned(folder):
-                shutil.rmtree(folder, ignore_errors=True)
+def temporary_folder(cache: Path, rescue: Callable[[Path, Path], None]) -> Iterator[Path]:
+    """A folder inside the cache to build in; what killed builds left there is removed first, after
+    rescue(our folder, theirs)."""
     prefix = f"tmp-{socket.gethostname()}-{os.getpid()}-"
-    folder = Path(tempfile.mkdtemp(prefix=prefix, dir=cache))
+    ours = Path(tempfile.mkdtemp(prefix=prefix, dir=cache))
     try:
-        yield folder
+        for folder in cache.glob("tmp-*"):
+            with contextlib.suppress(OSError):
+                if _abandoned(folder):
+                    rescue(ours, folder)
+                    shutil.rmtree(folder, ignore_errors=True)
+        yield ours
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(ours, ignore_errors=True)
 
 
 def _abandoned(folder: Path) -> bool:

@@ -22,9 +22,10 @@ def digest(parts: Iterable[str | bytes | int]) -> str:
     return hashlib.blake2b(total, digest_size=_BYTES).hexdigest()
 
 
-def image_hash(pixels: np.ndarray) -> str:
-    """The hex hash of one image's decoded pixels, (height, width, 3) uint8."""
-    return hashlib.blake2b(np.ascontiguousarray(pixels).data, digest_size=_BYTES).hexdigest()
+def image_hash(pixels: np.ndarray | bytes) -> str:
+    """The hex hash of one image's decoded pixels, (height, width, 3) uint8, or their bytes."""
+    data = pixels if isinstance(pixels, bytes) else np.ascontiguousarray(pixels).data
+    return hashlib.blake2b(data, digest_size=_BYTES).hexdigest()
 
 
 def data_identity(

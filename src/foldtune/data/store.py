@@ -6,8 +6,9 @@
 The key of a request is made of what is known without reading an image, so a second run reads none.
 Rows are ordered by (label, pixel hash): one identity means one array, byte for byte, whatever
 folder, zip or table it came from. Nothing is ever changed in place: an entry is built in a
-temporary folder and renamed when complete, so a kill leaves only rubbish that the next build
-clears, and of two processes that build the same entry one throws its own away.
+temporary folder and renamed when complete, so a kill leaves only what the next build of the same
+request goes on with (journal.py), or else clears, and of two processes that build the same entry
+one throws its own away.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from foldtune.data.entries import (
     write_json,
 )
 from foldtune.data.identity import data_identity, digest
+from foldtune.data.journal import Journal, adopt
 from foldtune.data.listing import Listing
 from foldtune.data.workers import Job, Progress, decode_all
 from foldtune.errors import InputError
@@ -130,15 +132,24 @@ def _build(
     request.parent.mkdir(parents=True, exist_ok=True)
     names = [item.name for item in listing.items]
     labels = [item.label for item in listing.items]
-    with temporary_folder(cache) as temporary:
+    key = request.stem
+
+    def rescue(ours: Path, theirs: Path) -> None:
+        if listing.stamps:  # else nothing tells whether the images are still the same
+            adopt(ours / "entry", theirs, key)
+
+    with temporary_folder(cache, rescue) as temporary:
         if shutil.disk_usage(cache).free < len(names) * fit.row_bytes + _SPARE:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         entry = temporary / "entry"
-        entry.mkdir()
+        entry.mkdir(exist_ok=True)
         file = entry / "pixels.raw"
         file.touch()
         os.truncate(file, len(names) * fit.row_bytes)
-        decoded = decode_all(Job(listing.open, fit, file), names, workers, progress)
+        job, journal = Job(listing.open, fit, file), Journal(entry, key)
+        decoded = decode_all(
+            job, names, workers, progress, done=journal.done(job), note=journal.add
+        )
         hashes, broken = decoded.hashes, decoded.broken
         skipped = {names[row]: why for row, why in broken.items()}
         if skipped and (not skip_broken or len(broken) == len(names)):
@@ -149,6 +160,7 @@ def _build(
         about = _describe([hashes[r] for r in rows], [labels[r] for r in rows], listing, fit)
         about["prints"] = [decoded.prints[r] for r in rows]
         write_json(entry / "entry.json", about)
+        journal.remove()
         publish(entry, cache / about["identity"], temporary)
         found = {"identity": about["identity"], "rows": rows, "skipped": skipped}
         write_json(temporary / "request.json", found)

@@ -21,9 +21,9 @@ from pathlib import Path
 
 import numpy as np
 
-from foldtune.data.decode import Fit, read_image
+from foldtune.data.decode import Fit, read_image, strict
 from foldtune.data.listing import Listing
-from foldtune.data.workers import Worker, cores, strict
+from foldtune.data.workers import Worker, cores
 from foldtune.errors import InputError
 
 DECODED, BROKEN = 1, 2

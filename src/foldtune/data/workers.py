@@ -10,6 +10,7 @@ these end by themselves when their parent is killed.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import pickle
 import queue
@@ -18,16 +19,14 @@ import subprocess
 import sys
 import threading
 import time
-import warnings
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import ImageFile
 
-from foldtune.data.decode import Fit, read_image
+from foldtune.data.decode import Fit, read_image, strict
 from foldtune.data.duplicates import difference_hashes
 from foldtune.data.identity import image_hash
 from foldtune.errors import InputError
@@ -82,25 +81,32 @@ class Job:
 
 
 def decode_all(
-    job: Job, names: Sequence[str], workers: int | None, progress: Progress | None
+    job: Job,
+    names: Sequence[str],
+    workers: int | None,
+    progress: Progress | None,
+    *,
+    done: Mapping[int, Rows] | None = None,
+    note: Callable[[Rows], None] = lambda rows: None,
 ) -> Rows:
     """Decode every image into its row; return the rows' hashes, and why rows are broken.
 
-    workers: processes, where 1 means none but this; None means one a core where that pays.
+    workers: processes, where 1 means none but this; None means one a core where that pays. done:
+    by their first row, chunks that a killed call decoded; note: told each chunk that is decoded.
     """
     step = max(1, min(32, _CHUNK_BYTES // job.fit.row_bytes))
     chunks = [(at, names[at : at + step]) for at in range(0, len(names), step)]
-    if workers is None:
-        results = _as_it_pays(job, chunks)
-    elif workers == 1:
-        results = _in_process(job, chunks)
-    else:
-        results = _in_processes(job, chunks, workers)
+    kept = [done[at] for at, some in chunks if done and at in done
+            and len(done[at].hashes) == len(some)]  # fmt: skip
+    known = {rows.first for rows in kept}
+    results = _decoded(job, [chunk for chunk in chunks if chunk[0] not in known], workers)
     hashes, prints = [""] * len(names), [0] * len(names)
     broken: dict[int, str] = {}
     count = 0
     with contextlib.closing(results):  # an interrupted run must not leave processes at work
-        for rows in results:
+        for rows in itertools.chain(kept, results):
+            if rows.first not in known:
+                note(rows)
             span = slice(rows.first, rows.first + len(rows.hashes))
             hashes[span], prints[span] = rows.hashes, rows.prints
             broken |= rows.broken
@@ -110,16 +116,10 @@ def decode_all(
     return Rows(0, hashes, prints, dict(sorted(broken.items())))
 
 
-@contextlib.contextmanager
-def strict() -> Iterator[None]:
-    """Refuse files that are cut off, even if the caller told Pillow to pass them; no warnings."""
-    lenient, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, False
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        ImageFile.LOAD_TRUNCATED_IMAGES = lenient
+def _decoded(job: Job, chunks: Sequence[Chunk], workers: int | None) -> Generator[Rows]:
+    if workers == 1 or not chunks:
+        return _in_process(job, chunks)
+    return _as_it_pays(job, chunks) if workers is None else _in_processes(job, chunks, workers)
 
 
 def cores() -> int:
