@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.func import functional_call, vmap
-from torch.overrides import TorchFunctionMode
 
 from foldtune.backbones.backbone import Backbone
 from foldtune.backbones.tuning import load
 from foldtune.core.attachment import Attachment
+from foldtune.core.mapped import MappedAttention
 from foldtune.errors import InputError
 from foldtune.training.host import host_logits
 
@@ -71,7 +70,7 @@ class Mixed:
             raise InputError(f"{len(images)} images and {len(tasks)} tasks; give one for each")
         rows = torch.tensor([self.tasks[t] for t in tasks], device=images.device)
         own = {name: stack.index_select(0, rows) for name, stack in self._stacks.items()}
-        with torch.no_grad(), _BatchedAttention():
+        with torch.no_grad(), MappedAttention():
             logits = vmap(self._one)(own, images)
         return [logits[i, : self.classes[t]] for i, t in enumerate(tasks)]
 
@@ -118,41 +117,3 @@ def _stacked(tensors: Sequence[Tensor]) -> Tensor:
     return torch.stack(
         [F.pad(t, (0, 0) * (t.ndim - 1) + (0, longest - t.shape[0])) for t in tensors]
     )
-
-
-class _Attention(torch.autograd.Function):
-    """The fused attention with a rule for vmap: the mapped axis joins the batch.
-
-    torch 2.13 has no such rule for the CPU's kernel and falls back on one image at a time.
-    """
-
-    @staticmethod
-    def forward(q: Tensor, k: Tensor, v: Tensor, options: dict[str, Any]) -> Tensor:
-        return F.scaled_dot_product_attention(q, k, v, **options)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        pass
-
-    @staticmethod
-    def vmap(
-        info: Any, axes: tuple[Any, ...], q: Tensor, k: Tensor, v: Tensor, options: dict[str, Any]
-    ) -> tuple[Tensor, int]:
-        size = info.batch_size
-
-        def flat(x: Tensor, axis: int | None) -> Tensor:
-            whole = x.expand(size, *x.shape) if axis is None else x.movedim(axis, 0)
-            return whole.flatten(0, 1)
-
-        q, k, v = (flat(x, axis) for x, axis in zip((q, k, v), axes, strict=False))
-        out = F.scaled_dot_product_attention(q, k, v, **options)
-        return out.unflatten(0, (size, -1)), 0
-
-
-class _BatchedAttention(TorchFunctionMode):
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        options = kwargs or {}
-        plain = len(args) == 3 and options.get("attn_mask") is None
-        if func is F.scaled_dot_product_attention and plain:
-            return _Attention.apply(*args, options)
-        return func(*args, **options)
