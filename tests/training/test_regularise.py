@@ -78,5 +78,6 @@ def test_shares_of_fewer_classes_than_the_head_has():
     assert torch.equal(loss_of(logits, labels, 0.1), expected)
 
 
-def test_the_loss_is_float32():
+def test_the_loss_is_float32_or_wider():
+    assert loss_of(torch.randn(2, 3).double(), torch.tensor([0, 1]), 0.0).dtype == torch.float64
     assert loss_of(torch.randn(2, 3).bfloat16(), torch.tensor([0, 1]), 0.0).dtype == torch.float32

@@ -40,7 +40,7 @@ from foldtune.training.schedule import learning_rate, warmup_steps
 Evaluate = Callable[[int], dict]
 Watch = Callable[[dict], None]
 
-_FINISHED = "finished"
+FINISHED = "finished"
 _LOOK_EVERY = 50  # steps between two looks at the losses where looking makes the host wait
 
 
@@ -61,7 +61,7 @@ class Outcome:
     @property
     def finished(self) -> bool:
         """Whether all epochs ran."""
-        return self.verdict == _FINISHED
+        return self.verdict == FINISHED
 
 
 def train(
@@ -162,11 +162,11 @@ class _Run:
                 try:
                     entry = self.epoch(epoch, advance)
                 except Diverged as stop:
-                    verdict = self.verdict(stop, epoch)
+                    verdict = stop.verdict(self.recipe, epoch, self.steps)
                     return Outcome(tuple(curve), verdict, time.perf_counter() - started)
                 self.model.eval()
                 with self.average.on_model() if self.average else nullcontext():
-                    curve.append(_joined(entry, evaluate(epoch) if evaluate else {}))
+                    curve.append(joined_entry(entry, evaluate(epoch) if evaluate else {}))
                 due = epoch % every == 0 or epoch == epochs
                 if path is not None and due and self.at.accelerator.is_main_process:
                     seconds = time.perf_counter() - started
@@ -175,7 +175,7 @@ class _Run:
                     watch(curve[-1])
         if self.average:
             self.average.keep()
-        return Outcome(tuple(curve), _FINISHED, time.perf_counter() - started)
+        return Outcome(tuple(curve), FINISHED, time.perf_counter() - started)
 
     def epoch(self, epoch: int, advance: Advance) -> dict:
         """Train one epoch; its entry of the curve. Raises Diverged."""
@@ -234,18 +234,8 @@ class _Run:
         if self.average is not None:
             self.average.update()
 
-    def verdict(self, stop: Diverged, epoch: int) -> str:
-        step = (epoch - 1) * self.steps + stop.step - 1
-        lr = learning_rate(step, self.recipe.epochs * self.steps, self.warmup, self.recipe)
-        advice = "try a lower lr"
-        if self.recipe.clip_norm is None:
-            advice += ", or clip_norm=1.0"
-        if self.recipe.precision == "fp16":
-            advice += ", or bf16 or fp32"
-        return f"diverged: {stop} at epoch {epoch}, step {stop.step}, lr {lr:.3g}; {advice}"
 
-
-def _joined(entry: dict, evaluated: dict) -> dict:
+def joined_entry(entry: dict, evaluated: dict) -> dict:
     """The entry with what `evaluate` returned, as plain numbers that JSON keeps exactly."""
     if taken := entry.keys() & evaluated.keys():
         raise InputError(f"evaluate returned {sorted(taken)}, names that the curve itself uses")

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from foldtune.training.optim import trainable
+from foldtune.training.recipe import Recipe
+from foldtune.training.schedule import learning_rate, warmup_steps
 
 
 class Diverged(Exception):
@@ -16,7 +18,18 @@ class Diverged(Exception):
 
     def __init__(self, what: str, step: int) -> None:
         super().__init__(what)
-        self.step = step
+        self.step = step  # of its epoch, from 1
+
+    def verdict(self, recipe: Recipe, epoch: int, steps_per_epoch: int) -> str:
+        """What an outcome says: where it was, and what to try."""
+        total, warmup = recipe.epochs * steps_per_epoch, warmup_steps(recipe, steps_per_epoch)
+        lr = learning_rate((epoch - 1) * steps_per_epoch + self.step - 1, total, warmup, recipe)
+        advice = "try a lower lr"
+        if recipe.clip_norm is None:
+            advice += ", or clip_norm=1.0"
+        if recipe.precision == "fp16":
+            advice += ", or bf16 or fp32"
+        return f"diverged: {self} at epoch {epoch}, step {self.step}, lr {lr:.3g}; {advice}"
 
 
 class Losses:

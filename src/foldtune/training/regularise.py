@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -81,10 +82,11 @@ def mixer(recipe: Recipe, classes: int) -> Mixer | None:
 
 
 def loss_of(logits: Tensor, targets: Tensor, smoothing: float) -> Tensor:
-    """The mean cross entropy, in float32, of logits (batch, classes).
+    """The mean cross entropy of logits (batch, classes), in float32, or float64 if they are.
 
     targets: labels (batch,), or shares (batch, classes or fewer): missing classes have share 0.
     """
     if targets.ndim == 2:
         targets = F.pad(targets, (0, logits.shape[1] - targets.shape[1]))
-    return F.cross_entropy(logits.float(), targets, label_smoothing=smoothing)
+    wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    return F.cross_entropy(wide, targets, label_smoothing=smoothing)

@@ -1,0 +1,179 @@
+"""Several trials of one model as rows of one tensor: their logits in one pass, their steps in one.
+
+What the trials share is computed once: all that stands before the first tensor that trains.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+
+from foldtune.core.mapped import MappedAttention
+from foldtune.errors import InputError
+from foldtune.training.host import host_logits
+from foldtune.training.optim import build_optimizer, parameter_groups, trainable
+from foldtune.training.recipe import Recipe
+
+_EPSILON = 1e-8  # torch.optim.AdamW's default
+_CLIP_EPSILON = 1e-6  # torch.nn.utils.clip_grad_norm_'s
+
+
+class Stack(nn.Module):
+    """A model with several values of its trainable tensors, which start as the model's own.
+
+    values: (trials, numbers), all tensors of a trial one behind the other. Called with images
+    (batch, ...), it gives the logits (batch, trials * classes), the trials beside each other. The
+    model's own tensors are not used, nor changed but by `put`. Raises InputError where the tensors
+    are of several dtypes, and in a call where vmap cannot map the model: it draws random numbers
+    (dropout), moves statistics, or branches on a value.
+    """
+
+    def __init__(self, model: nn.Module, trials: int) -> None:
+        super().__init__()
+        self.model = model
+        found = trainable(model)
+        if len({p.dtype for p in found.values()}) > 1:
+            raise InputError(f"{type(model).__name__} trains tensors of several dtypes; none stack")
+        self.shapes = {name: p.shape for name, p in found.items()}
+        row = joined([p.detach() for p in found.values()])
+        self.values = row.repeat(trials, 1).requires_grad_()
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def forward(self, images: Tensor) -> Tensor:
+        own = self.parts(self.values)
+        try:
+            with MappedAttention():
+                logits = vmap(self._one, in_dims=(0, None), out_dims=1)(own, images)
+        except RuntimeError as error:
+            if "vmap" not in str(error):
+                raise
+            raise InputError(
+                f"{type(self.model).__name__} cannot be stacked ({str(error).partition('.')[0]}); "
+                "train its trials one after the other"
+            ) from None
+        return logits.flatten(1)
+
+    def parts(self, rows: Tensor) -> dict[str, Tensor]:
+        """The tensors by name that lie in `rows` (..., numbers), as views."""
+        sizes = [shape.numel() for shape in self.shapes.values()]
+        pieces = rows.split(sizes, -1)
+        return {
+            name: piece.view(*rows.shape[:-1], *shape)
+            for (name, shape), piece in zip(self.shapes.items(), pieces, strict=True)
+        }
+
+    @torch.no_grad()
+    def put(self, row: Tensor) -> None:
+        """Copy one row (numbers,) into the model's own tensors."""
+        live = trainable(self.model)
+        for name, part in self.parts(row).items():
+            live[name].copy_(part)
+
+    @torch.no_grad()
+    def take(self, row: int) -> None:
+        """The reverse of `put`: the model's own tensors into a row."""
+        self.values[row] = joined(list(trainable(self.model).values()))
+
+    def keep(self, which: Sequence[int]) -> None:
+        """Go on with these rows alone."""
+        self.values = self.values.detach()[list(which)].requires_grad_()
+
+    def _one(self, own: dict[str, Tensor], images: Tensor) -> Tensor:
+        return host_logits(functional_call(self.model, own, (images,)))
+
+
+class RowOptimizer:
+    """AdamW or SGD as torch has them, on the rows of a stack, each with its own rate and decay.
+
+    recipes: one for each row, which differ in rates and decay alone.
+    """
+
+    def __init__(self, stack: Stack, recipes: Sequence[Recipe]) -> None:
+        self.stack, self.recipe = stack, recipes[0]
+        groups = parameter_groups(stack.model, 1.0, self.recipe.decay_1d)
+        decays = {name for g in groups if g["weight_decay"] for name, _ in g["params"]}
+        values = stack.values.detach()
+        parts = [values.new_full(s, n in decays) for n, s in stack.shapes.items()]
+        self._decayed = joined(parts)
+        self._decay = values.new_tensor([[r.weight_decay] for r in recipes])
+        self.names = ("exp_avg", "exp_avg_sq") if self._adam else ("momentum_buffer",)
+        self.state = {name: torch.zeros_like(values) for name in self.names}
+        self.steps = 0
+
+    @property
+    def _adam(self) -> bool:
+        return self.recipe.optimizer == "adamw"
+
+    @torch.no_grad()
+    def step(self, gradient: Tensor, rates: Sequence[float]) -> None:
+        """One step of every row. gradient: (trials, numbers); rates: one for each row."""
+        values = self.stack.values
+        if self.recipe.clip_norm is not None:
+            norm = torch.linalg.vector_norm(gradient, dim=1, keepdim=True)
+            gradient = gradient * (self.recipe.clip_norm / (norm + _CLIP_EPSILON)).clamp(max=1.0)
+        lr = values.new_tensor(rates)[:, None]
+        self.steps += 1
+        if not self._adam:
+            gradient = gradient + self._decay * self._decayed * values
+            buffer = self.state["momentum_buffer"]
+            values.sub_(lr * buffer.mul_(self.recipe.momentum).add_(gradient))
+            return
+        first, second = self.recipe.betas
+        mean, square = self.state["exp_avg"], self.state["exp_avg_sq"]
+        mean.lerp_(gradient, 1 - first)
+        square.mul_(second).addcmul_(gradient, gradient, value=1 - second)
+        spread = (square.sqrt() / (1 - second**self.steps) ** 0.5).add_(_EPSILON)
+        values.mul_(1 - lr * self._decay * self._decayed)
+        values.sub_(lr / (1 - first**self.steps) * mean / spread)
+
+    def keep(self, which: Sequence[int]) -> None:
+        """Go on with these rows alone."""
+        self._decay = self._decay[list(which)]
+        self.state = {name: state[list(which)] for name, state in self.state.items()}
+
+    def alone(self, row: int, recipe: Recipe) -> torch.optim.Optimizer:
+        """torch's own optimizer of the model, in the state of one row."""
+        made = build_optimizer(self.stack.model, recipe)
+        if self.steps == 0:
+            return made
+        parts = {name: self.stack.parts(state[row]) for name, state in self.state.items()}
+        for name, parameter in trainable(self.stack.model).items():
+            made.state[parameter] = {key: part[name] for key, part in parts.items()}
+            if self._adam:
+                made.state[parameter]["step"] = torch.tensor(float(self.steps))
+        return made
+
+    def take(self, row: int, optimizer: torch.optim.Optimizer, steps: int) -> None:
+        """The reverse of `alone`: the state of torch's optimizer, after `steps`, into one row."""
+        states = [optimizer.state[p] for p in trainable(self.stack.model).values()]
+        for name in self.names:
+            if states[0].get(name) is not None:  # SGD without momentum keeps none
+                self.state[name][row] = joined([state[name] for state in states])
+        self.steps = steps
+
+
+def common(recipe: Recipe) -> Recipe:
+    """The recipe without what trials of one stack may differ in: equal for those that stack.
+
+    Raises InputError, saying why, for a recipe that no stack trains.
+    """
+    for field_, why in (
+        ("ema", "the average of the weights is one model's"),
+        ("drop_path", "it draws random numbers inside the model"),
+    ):
+        if getattr(recipe, field_) > 0:
+            raise InputError(f"recipe: {field_}={getattr(recipe, field_)} cannot be stacked: {why}")
+    if recipe.precision != "fp32":
+        raise InputError(f"recipe: precision={recipe.precision!r} cannot be stacked; fp32 can")
+    return replace(recipe, lr=1.0, warmup_lr=0.0, min_lr=0.0, weight_decay=0.0)
+
+
+def joined(tensors: Sequence[Tensor]) -> Tensor:
+    """All numbers of the tensors, one tensor behind the other."""
+    return torch.cat([tensor.flatten() for tensor in tensors])

@@ -1,0 +1,249 @@
+"""Many trainings of one model at once, which differ in learning rate and weight decay."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.func import vmap
+
+from foldtune.errors import InputError
+from foldtune.training import seeds
+from foldtune.training.batches import Data, Prepare, epoch_batches, prepare_at, steps_per_epoch
+from foldtune.training.checkpoint import Training, identity_of, read_checkpoint, write_checkpoint
+from foldtune.training.device import prepared
+from foldtune.training.host import loaned, train_mode
+from foldtune.training.loop import FINISHED, Outcome, joined_entry
+from foldtune.training.losses import Diverged
+from foldtune.training.optim import trainable
+from foldtune.training.recipe import Recipe
+from foldtune.training.regularise import loss_of, mixer
+from foldtune.training.schedule import learning_rate, warmup_steps
+from foldtune.training.stack import RowOptimizer, Stack, common, joined
+
+# Given an epoch, the stack in eval mode and its trials' numbers; gives what joins each one's curve.
+Judge = Callable[[int, Stack, Sequence[int]], Sequence[dict]]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What `train` gives for one recipe, and the tensors by name that it would leave in the model.
+
+    The seconds of outcome and curve are those of all trials, shared out evenly.
+    """
+
+    outcome: Outcome
+    tensors: dict[str, Tensor]
+
+
+def train_stacked(
+    model: nn.Module,
+    pixels: np.ndarray,
+    labels: np.ndarray,
+    indices: np.ndarray,
+    recipes: Sequence[Recipe],
+    *,
+    prepare: Prepare,
+    seed: int,
+    judge: Judge | None = None,
+    checkpoints: Sequence[Path] = (),
+    device: str | None = None,
+) -> list[Trained]:
+    """What `train` gives for each of the recipes, from one pass a step over shared batches.
+
+    The arguments are `train`'s. The recipes differ in lr, warmup_lr, min_lr and weight_decay only;
+    all trials start from the model's tensors and see the same batches. Equal to `train` within
+    rounding: sums are taken in another order. A trial that leaves the finite numbers is taken out;
+    the others go on. checkpoints: a file for each, as `train` writes and reads them, all of the
+    same epoch, else all start anew; written after each epoch. The model's tensors are left alone.
+    Raises InputError for recipes that do not go together and for a model that cannot be stacked.
+    """
+    data = Data(pixels, labels, indices)
+    if not recipes or len({common(recipe) for recipe in recipes}) > 1:
+        raise InputError(
+            "a stack takes recipes, at least one, that differ in rates and decay alone"
+        )
+    if checkpoints and len(checkpoints) != len(recipes):
+        raise InputError(f"{len(checkpoints)} checkpoints for {len(recipes)} recipes; one for each")
+    with prepared(model, "fp32", device) as at, loaned(model, recipes[0], at.device):
+        if at.accelerator.num_processes > 1:
+            raise InputError("a stack trains in one process; start it without torchrun")
+        before = joined([p.detach() for p in trainable(model).values()])
+        stack = Stack(model, len(recipes))
+        try:
+            run = _Run(stack, data, recipes, checkpoints, prepare, seed, at.device)
+            return run.all_epochs(judge)
+        finally:
+            stack.put(before)
+
+
+@dataclass
+class _Trial:
+    """One row's own: `number` among the recipes, and what it has come to."""
+
+    number: int
+    recipe: Recipe
+    checkpoint: Path | None
+    curve: list[dict] = field(default_factory=list)
+    seconds: float = 0.0
+    verdict: str = FINISHED
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    losses: list[float] = field(default_factory=list)  # of the epoch under way
+
+
+class _Run:
+    """The steps over a stack; `alive` are its rows in their order."""
+
+    def __init__(
+        self,
+        stack: Stack,
+        data: Data,
+        recipes: Sequence[Recipe],
+        checkpoints: Sequence[Path],
+        prepare: Prepare,
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        self.stack, self.data, self.recipe = stack, data, recipes[0]
+        self.prepare, self.seed, self.device = prepare, seed, device
+        self.optimizer = RowOptimizer(stack, recipes)
+        self.steps = steps_per_epoch(len(data.indices), self.recipe)
+        self.warmup = warmup_steps(self.recipe, self.steps)
+        self.mixer = mixer(self.recipe, data.classes)
+        paths: Sequence[Path | None] = checkpoints or [None] * len(recipes)
+        self.trials = [_Trial(i, r, p) for i, (r, p) in enumerate(zip(recipes, paths, strict=True))]
+        self.alive = list(self.trials)
+
+    def all_epochs(self, judge: Judge | None) -> list[Trained]:
+        for epoch in range(self._resumed() + 1, self.recipe.epochs + 1):
+            if not self.alive:
+                break
+            started, begun = time.perf_counter(), list(self.alive)
+            self._epoch(epoch)
+            self.stack.eval()
+            entries = judge(epoch, self.stack, [t.number for t in self.alive]) if judge else None
+            for trial in begun:
+                trial.seconds += (time.perf_counter() - started) / len(begun)
+            for row, trial in enumerate(self.alive):
+                if entries is not None:
+                    trial.curve[-1] = joined_entry(trial.curve[-1], entries[row])
+                self._write(row, trial)
+        for row, trial in enumerate(self.alive):
+            self._leave(row, trial)
+        return [
+            Trained(Outcome(tuple(t.curve), t.verdict, t.seconds), t.tensors) for t in self.trials
+        ]
+
+    def _epoch(self, epoch: int) -> None:
+        started, images = time.perf_counter(), []
+        generator = seeds.generator(self.seed, epoch, seeds.PREPARE)
+        prepare = prepare_at(self.prepare, self.recipe.side(epoch))
+        train_mode(self.stack)
+        for trial in self.trials:
+            trial.losses = []
+        with seeds.seeded_model(self.seed, epoch, self.device):
+            batches = epoch_batches(self.data.indices, self.recipe, self.seed, epoch)
+            for rows in self.data.ahead(batches):
+                batch, targets = self.data.load(rows, self.device)
+                images.append(len(rows))
+                self._step(prepare(batch, generator), targets, epoch)
+                if not self.alive:
+                    return
+        self._drop(torch.isfinite(self.stack.values).all(1).tolist(), epoch, self._not_finite)
+        seconds = (time.perf_counter() - started) / max(1, len(self.alive))
+        for trial in self.alive:
+            weighted = (x * n for x, n in zip(trial.losses, images, strict=True))
+            entry = {"epoch": epoch, "loss": math.fsum(weighted) / sum(images)}
+            entry |= {"lr": self._rate(trial, epoch * self.steps - 1), "seconds": seconds}
+            trial.curve.append(entry | {"images_per_second": sum(images) / seconds})
+
+    def _step(self, images: Tensor, targets: Tensor, epoch: int) -> None:
+        if self.mixer is not None:
+            images, targets = self.mixer(images, targets)
+        logits = self.stack(images).unflatten(1, (len(self.alive), -1))
+        classes = self.data.classes
+        if logits.shape[-1] < classes:
+            raise InputError(
+                f"the labels count {classes} classes, the model's head {logits.shape[-1]}"
+            )
+        losses = vmap(loss_of, (1, None, None))(logits, targets, self.recipe.label_smoothing)
+        for trial, value in zip(self.alive, losses.tolist(), strict=True):
+            trial.losses.append(value)
+        finite = [math.isfinite(trial.losses[-1]) for trial in self.alive]
+        if not any(finite):
+            self._drop(finite, epoch, _loss_not_finite)
+            return
+        # What is not finite stays in its own rows: no trial's loss touches another's.
+        (gradient,) = torch.autograd.grad(losses[finite].sum(), self.stack.values)
+        if not all(finite):
+            gradient = gradient[finite]
+            self._drop(finite, epoch, _loss_not_finite)
+        step = (epoch - 1) * self.steps + len(self.alive[0].losses) - 1
+        self.optimizer.step(gradient, [self._rate(trial, step) for trial in self.alive])
+
+    def _rate(self, trial: _Trial, step: int) -> float:
+        return learning_rate(step, self.recipe.epochs * self.steps, self.warmup, trial.recipe)
+
+    def _drop(
+        self, good: Sequence[bool], epoch: int, told: Callable[[int, _Trial], Diverged]
+    ) -> None:
+        """Take the rows that are not good out of the stack, each with its verdict."""
+        if all(good):
+            return
+        for row, trial in enumerate(self.alive):
+            if not good[row]:
+                self._leave(row, trial)
+                trial.verdict = told(row, trial).verdict(trial.recipe, epoch, self.steps)
+        kept = [row for row, is_good in enumerate(good) if is_good]
+        self.alive = [self.alive[row] for row in kept]
+        self.stack.keep(kept)
+        self.optimizer.keep(kept)
+
+    def _not_finite(self, row: int, trial: _Trial) -> Diverged:
+        parts = self.stack.parts(self.stack.values[row])
+        name = next(n for n, part in parts.items() if not torch.isfinite(part).all())
+        return Diverged(f"parameter {name} is not finite", len(trial.losses))
+
+    def _leave(self, row: int, trial: _Trial) -> None:
+        trial.tensors = self.stack.parts(self.stack.values[row].detach().clone())
+
+    def _write(self, row: int, trial: _Trial) -> None:
+        if trial.checkpoint is not None:
+            self.stack.put(self.stack.values[row])
+            training = self._training(row, trial)
+            write_checkpoint(trial.checkpoint, training, trial.curve, trial.seconds)
+
+    def _resumed(self) -> int:
+        """Take all checkpoints in; the epochs that they have, 0 where they differ in that."""
+        start = self.stack.values.detach().clone()
+        for row, trial in enumerate(self.trials):
+            training = self._training(row, trial)
+            read = trial.checkpoint and read_checkpoint(trial.checkpoint, training)
+            if read:
+                trial.curve, trial.seconds = read
+                self.stack.take(row)
+                self.optimizer.take(row, training.optimizer, len(trial.curve) * self.steps)
+        epochs = {len(trial.curve) for trial in self.trials}
+        if len(epochs) == 1:
+            return epochs.pop()
+        with torch.no_grad():
+            self.stack.values.copy_(start)
+        self.optimizer = RowOptimizer(self.stack, [trial.recipe for trial in self.trials])
+        for trial in self.trials:
+            trial.curve, trial.seconds = [], 0.0
+        return 0
+
+    def _training(self, row: int, trial: _Trial) -> Training:
+        model = self.stack.model
+        identity = identity_of(model, self.data, trial.recipe, self.seed)
+        return Training(model, self.optimizer.alone(row, trial.recipe), None, identity)
+
+
+def _loss_not_finite(_row: int, trial: _Trial) -> Diverged:
+    return Diverged(f"loss is {trial.losses[-1]}", len(trial.losses))

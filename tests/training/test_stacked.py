@@ -1,0 +1,170 @@
+"""Trials trained together are what they are alone, within rounding."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from foldtune.core.attach import attach
+from foldtune.errors import InputError
+from foldtune.methods import SSF, BitFit, LastBlocks, LoRA
+from foldtune.training.loop import train
+from foldtune.training.recipe import Recipe
+from foldtune.training.stack import Stack
+from foldtune.training.stacked import train_stacked
+
+from .tiny import CLASSES, equal, images, prepare, vit, weights
+
+BASE = Recipe(epochs=2, batch_size=12, warmup_epochs=0.5, lr=3e-2, weight_decay=0.1)
+TRIALS = [BASE, replace(BASE, lr=1e-2, weight_decay=0.0), replace(BASE, lr=3e-3, min_lr=1e-4)]
+RECIPES = {
+    "adamw": {},
+    "sgd": {"optimizer": "sgd", "decay_1d": True},
+    "plain sgd": {"optimizer": "sgd", "momentum": 0.0},
+    "mixed": {"mixup": 0.2, "cutmix": 1.0, "label_smoothing": 0.1, "clip_norm": 0.5},
+}
+METHODS = (BitFit(), SSF(), LoRA(rank=2), LastBlocks(1))
+
+
+def doubles(batch, generator):
+    return prepare(batch, generator).double()
+
+
+def host(method=None):
+    """A host in float64 without random draws, with a method."""
+    model = vit(proj_drop_rate=0.0).double()
+    example = torch.zeros(2, 3, 16, 16).double()
+    attached = attach(model, method or BitFit(), num_classes=CLASSES, seed=0, example=example)
+    attached.keep_plainly()
+    return model
+
+
+def alone(recipe, method=None, **options):
+    model = host(method)
+    outcome = train(model, *images(), recipe, prepare=doubles, seed=0, **options)
+    return outcome, {n: p.detach() for n, p in model.named_parameters() if p.requires_grad}
+
+
+def together(recipes, method=None, **options):
+    model = host(method)
+    return train_stacked(model, *images(), recipes, prepare=doubles, seed=0, **options)
+
+
+def check_equal(found, wanted, tolerance=1e-9):
+    outcome, tensors = wanted
+    assert found.outcome.verdict == outcome.verdict
+    assert len(found.outcome.curve) == len(outcome.curve)
+    for mine, theirs in zip(found.outcome.curve, outcome.curve, strict=True):
+        assert mine["loss"] == pytest.approx(theirs["loss"], rel=1e-6)  # read in float32 there
+        assert (mine["epoch"], mine["lr"]) == (theirs["epoch"], theirs["lr"])
+    assert found.tensors.keys() == tensors.keys()
+    for name, tensor in tensors.items():
+        torch.testing.assert_close(found.tensors[name], tensor, rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("method", METHODS, ids=repr)
+def test_a_stack_equals_separate_trainings(method):
+    for found, recipe in zip(together(TRIALS, method), TRIALS, strict=True):
+        check_equal(found, alone(recipe, method))
+
+
+@pytest.mark.parametrize("changed", RECIPES.values(), ids=RECIPES)
+def test_a_stack_steps_as_the_loop_does(changed):
+    recipes = [replace(recipe, **changed) for recipe in TRIALS[:2]]
+    for found, recipe in zip(together(recipes), recipes, strict=True):
+        check_equal(found, alone(recipe))
+
+
+def test_a_trial_that_diverges_leaves_the_others_alone():
+    recipes = [TRIALS[1], replace(BASE, lr=1e300), TRIALS[2]]
+    found = together(recipes)
+    assert found[1].outcome.verdict.startswith("diverged: ")
+    assert found[1].outcome.verdict == alone(recipes[1])[0].verdict
+    for number in (0, 2):
+        check_equal(found[number], alone(recipes[number]))
+
+
+def test_all_may_diverge():
+    found = together([replace(BASE, lr=1e300), replace(BASE, lr=1e301)])
+    assert [one.outcome.finished for one in found] == [False, False]
+
+
+def test_the_model_is_left_as_it_was():
+    model = host()
+    before, modes = weights(model), [p.requires_grad for p in model.parameters()]
+    train_stacked(model, *images(), TRIALS, prepare=doubles, seed=0)
+    assert equal(weights(model), before)
+    assert [p.requires_grad for p in model.parameters()] == modes
+
+
+def killer(epoch):
+    def judge(now, _stack, members):
+        if now == epoch:
+            raise KeyboardInterrupt
+        return [{} for _ in members]
+
+    return judge
+
+
+@pytest.mark.parametrize("changed", [{}, RECIPES["sgd"]], ids=["adamw", "sgd"])
+def test_a_killed_stack_goes_on_bit_for_bit(tmp_path, changed):
+    recipes = [replace(recipe, **changed) for recipe in TRIALS]
+    files = [tmp_path / str(i) for i in range(3)]
+    with pytest.raises(KeyboardInterrupt):
+        together(recipes, checkpoints=files, judge=killer(2))
+    resumed = together(recipes, checkpoints=files)
+    for one, other in zip(resumed, together(recipes), strict=True):
+        assert equal(one.tensors, other.tensors)
+
+
+def test_a_trial_of_a_killed_stack_goes_on_alone(tmp_path):
+    files = [tmp_path / str(i) for i in range(3)]
+    with pytest.raises(KeyboardInterrupt):
+        together(TRIALS, checkpoints=files, judge=killer(2))
+    outcome, tensors = alone(TRIALS[1], checkpoint=files[1])
+    assert outcome.seconds > sum(e["seconds"] for e in outcome.curve[1:])
+    check_equal(together(TRIALS)[1], (outcome, tensors))
+
+
+def test_checkpoints_of_different_epochs_start_anew(tmp_path):
+    files = [tmp_path / str(i) for i in range(2)]
+    with pytest.raises(KeyboardInterrupt):
+        together(TRIALS[:2], checkpoints=files, judge=killer(2))
+    files[1].unlink()
+    for one, other in zip(
+        together(TRIALS[:2], checkpoints=files), together(TRIALS[:2]), strict=True
+    ):
+        assert equal(one.tensors, other.tensors)
+
+
+def test_what_a_judge_returns_joins_the_curve_of_its_trial():
+    def judge(epoch, stack, members):
+        assert stack(torch.zeros(2, 3, 16, 16).double()).shape == (2, len(members) * CLASSES)
+        return [{"judged": np.float64(epoch * 10 + number)} for number in members]
+
+    found = together(TRIALS, judge=judge)
+    assert [[e["judged"] for e in one.outcome.curve] for one in found] == [
+        [10, 20], [11, 21], [12, 22],
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("recipes", "message"),
+    [
+        ([], "at least one"),
+        ([BASE, replace(BASE, batch_size=4)], "differ in rates and decay alone"),
+        ([replace(BASE, ema=0.9)], "ema=0.9 cannot be stacked"),
+        ([replace(BASE, drop_path=0.1)], "drop_path=0.1 cannot be stacked"),
+        ([replace(BASE, precision="bf16")], "fp32 can"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(recipes, message):
+    with pytest.raises(InputError, match=message):
+        together(recipes)
+
+
+def test_dropout_is_refused():
+    model = vit(proj_drop_rate=0.5)
+    with pytest.raises(InputError, match=r"VisionTransformer cannot be stacked .*random"):
+        Stack(model.train(), 2)(torch.zeros(2, 3, 16, 16))
