@@ -104,7 +104,7 @@ def test_linear_probe_on_cached_features_equals_the_full_forward_pass(bench, rec
     import foldtune.study.bench as module
 
     quick = bench.execute(run_of(bench, LinearProbe(), recipe, stage="fit"))
-    monkeypatch.setattr(module, "_only_a_classifier", lambda *_: False)
+    monkeypatch.setattr(module, "only_a_classifier", lambda *_: False)
     slow = bench.execute(run_of(bench, LinearProbe(), recipe, stage="fit"))
     assert quick["curve"][-1]["loss"] == pytest.approx(slow["curve"][-1]["loss"], rel=1e-4)
     assert quick["test_accuracy"] == slow["test_accuracy"]

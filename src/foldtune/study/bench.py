@@ -29,6 +29,7 @@ from foldtune.evaluate.calibration import calibration
 from foldtune.evaluate.predict import predict_logits
 from foldtune.methods.catalogue import parse
 from foldtune.ranks import first
+from foldtune.study.ground import Ground, as_they_are, judged, only_a_classifier, swept
 from foldtune.study.logits import LOGITS, keep_validation, write_logits
 from foldtune.study.run import Run
 from foldtune.training.loop import Outcome, Prepare, train
@@ -83,7 +84,7 @@ class Bench:
         attachment = self.attach(parse(run.method), run)
         try:
             outcome = self._train(attachment, run, folder, progress)
-            row = self._row(attachment, run, outcome)
+            row = self.row(attachment, run, outcome)
             if outcome.finished and run.tested:
                 row |= self._test(attachment, run, outcome, folder)
         except BaseException:
@@ -108,41 +109,21 @@ class Bench:
             attachment.start_head(torch.zeros(classes, width), torch.zeros(classes))
         return attachment
 
-    # -- private -------------------------------------------------------------------------------
+    def ground(self, attachment: Attachment, run: Run) -> Ground:
+        """What the run trains, and on what."""
+        data, recipe = self.data, run.recipe
+        indices, watched = data.split(*run.train_on), data.split("val")
+        if not only_a_classifier(attachment, recipe):
+            prepare = prepare_for(self.backbone, recipe.augment)
+            return Ground(attachment.model, data.pixels, prepare, indices, watched)
+        # Nothing below the classifier can change, so it is not computed again every epoch.
+        head = attachment.head[0]
+        features = self._all_features(head, indices, watched)
+        classifier = attachment.model.get_submodule(head)
+        return Ground(classifier, features, as_they_are, indices, watched)
 
-    def _train(
-        self, attachment: Attachment, run: Run, folder: Path | None, progress: str | None
-    ) -> Outcome:
-        model, data, recipe = attachment.model, self.data, run.recipe
-        indices, prepare = data.split(*run.train_on), prepare_for(self.backbone, recipe.augment)
-        inputs: np.ndarray = data.pixels
-        watched = data.split("val")
-        if _only_a_classifier(attachment, recipe):
-            # Nothing below the classifier can change, so it is not computed again every epoch.
-            inputs = self._all_features(attachment.head[0], indices, watched)
-            model, prepare = model.get_submodule(attachment.head[0]), _as_they_are
-
-        def validate(epoch: int) -> dict:
-            logits = predict_logits(model, inputs, watched, prepare, precision=recipe.precision)
-            if folder is not None and first() and epoch == recipe.epochs:
-                keep_validation(logits, data.labels[watched], watched, folder)
-            labels = torch.from_numpy(data.labels[watched])
-            right = (logits.argmax(1) == labels).double()
-            loss = torch.nn.functional.cross_entropy(logits.double(), labels)
-            return {"val_accuracy": right.mean().item(), "val_loss": loss.item()}
-
-        if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
-            for part in folder.glob(".*.part"):
-                part.unlink(missing_ok=True)  # of a process that was killed as it wrote
-        return train(
-            model, inputs, data.labels, indices, recipe, prepare=prepare, seed=run.seed,
-            evaluate=None if run.stage == "final" else validate,
-            checkpoint=None if folder is None else folder / CHECKPOINT,
-            device=self.device, progress=progress,
-        )  # fmt: skip
-
-    def _row(self, attachment: Attachment, run: Run, outcome: Outcome) -> dict[str, Any]:
+    def row(self, attachment: Attachment, run: Run, outcome: Outcome) -> dict[str, Any]:
+        """What is told of a run but for its test and its seconds."""
         watched = [point for point in outcome.curve if "val_accuracy" in point]
         row: dict[str, Any] = {
             "run": run.key, "stage": run.stage, "label": run.label, "trial": run.trial,
@@ -164,6 +145,31 @@ class Bench:
                 "val_loss": watched[-1]["val_loss"],
             }
         return row
+
+    # -- private -------------------------------------------------------------------------------
+
+    def _train(
+        self, attachment: Attachment, run: Run, folder: Path | None, progress: str | None
+    ) -> Outcome:
+        ground, recipe, labels = self.ground(attachment, run), run.recipe, self.data.labels
+        model, watched = ground.model, ground.watched
+
+        def validate(epoch: int) -> dict:
+            logits = predict_logits(
+                model, ground.inputs, watched, ground.prepare, precision=recipe.precision
+            )
+            if folder is not None and first() and epoch == recipe.epochs:
+                keep_validation(logits, labels[watched], watched, folder)
+            return judged(logits, labels[watched])
+
+        if folder is not None:
+            swept(folder)
+        return train(
+            model, ground.inputs, labels, ground.indices, recipe, prepare=ground.prepare,
+            seed=run.seed, evaluate=None if run.stage == "final" else validate,
+            checkpoint=None if folder is None else folder / CHECKPOINT,
+            device=self.device, progress=progress,
+        )  # fmt: skip
 
     def _test(
         self, attachment: Attachment, run: Run, outcome: Outcome, folder: Path | None
@@ -250,15 +256,6 @@ def prepare_for(backbone: Backbone, kinds: tuple[str, ...] = ()) -> Prepare:
         return Normalise(mean, std)(images).to(dtype)
 
     return prepared
-
-
-def _only_a_classifier(attachment: Attachment, recipe: Recipe) -> bool:
-    varied = recipe.augment or recipe.mixup or recipe.cutmix or recipe.precision != "fp32"
-    return not attachment.trainable and not varied and len(attachment.head) == 1
-
-
-def _as_they_are(batch: Tensor, _generator: torch.Generator | None) -> Tensor:
-    return batch
 
 
 def _hash(facts: Mapping[str, Any]) -> str:
