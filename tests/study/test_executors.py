@@ -255,6 +255,7 @@ def test_files_come_back_from_a_worker_that_does_not_see_the_folder(bench, runs,
         ({"workers": 0}, "--workers is 0"),
         ({"threads": 0}, "--threads is 0"),
         ({"name": "in-process", "workers": 2}, "in-process is one worker, not 2"),
+        ({"name": "stacked", "workers": 2}, "stacked is one worker, not 2"),
         ({"name": "processes", "address": "auto"}, "--address is of a Ray cluster"),
     ],
 )

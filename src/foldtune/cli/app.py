@@ -155,7 +155,7 @@ class ShiftOptions:
 class ExecutorOptions:
     """Who executes the runs."""
 
-    executor: str | None = None  #: in-process, processes or ray; by default as --workers says.
+    executor: str | None = None  #: in-process, stacked, processes or ray; default: see --workers.
     workers: int | None = (
         None  #: Runs at a time; by default one a GPU, or one a core, four at most.
     )

@@ -65,13 +65,13 @@ def _pass(model: nn.Module, images: Tensor) -> tuple[int, int, int]:
     was = [(m, m.training) for m in model.modules()]
     model.eval()
     try:
-        with _keeping(model) as kept, _counting() as forward:
+        with _keeping(model) as kept, counting() as forward:
             loss = F.cross_entropy(
                 host_logits(model(images)),
                 torch.zeros(len(images), dtype=torch.long).to(images.device),
             )
         saved = sum(kept.values())
-        with _counting() as backward:
+        with counting() as backward:
             torch.autograd.grad(loss, parameters, allow_unused=True)
     finally:
         for module, mode in was:
@@ -95,7 +95,7 @@ def _keeping(model: nn.Module) -> Iterator[dict[int, int]]:
         yield sizes
 
 
-def _counting() -> FlopCounterMode:
+def counting() -> FlopCounterMode:
     """A counter that knows the CPU's fused attention as well (torch 2.13 does not)."""
     aten = torch.ops.aten
     mapping: dict[Any, Any] = {

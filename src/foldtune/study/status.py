@@ -160,14 +160,14 @@ def status(folder: str | Path) -> Status:
 def _under_way(folder: Path, done: set[str]) -> Iterable[UnderWay]:
     """What checkpoints say of runs that are not stored."""
     for path in sorted((folder / "runs").glob(f"*/{_CHECKPOINT}")):
-        header = None if path.parent.name in done else _checkpoint(path)
+        header = None if path.parent.name in done else checkpoint_header(path)
         if header is not None:
             curve = header["curve"]
             epochs = header["identity"]["recipe"]["epochs"]
             yield UnderWay(path.parent.name, len(curve), epochs, header["seconds"], _pace(curve))
 
 
-def _checkpoint(path: Path) -> dict[str, Any] | None:
+def checkpoint_header(path: Path) -> dict[str, Any] | None:
     """The header of a checkpoint, read without torch; None where it is gone or not whole."""
     try:
         with path.open("rb") as file:

@@ -13,7 +13,7 @@ from foldtune.errors import InputError, unknown
 from foldtune.ranks import processes as together
 from foldtune.study.execute import InProcess, MakeExecutor
 
-EXECUTORS = ("in-process", "processes", "ray")
+EXECUTORS = ("in-process", "stacked", "processes", "ray")
 
 
 def chosen(
@@ -23,7 +23,7 @@ def chosen(
     threads: int | None = None,
     address: str | None = None,
 ) -> AbstractContextManager[MakeExecutor]:
-    """The executor called `name`: in-process, processes or ray.
+    """The executor called `name`: in-process, stacked, processes or ray.
 
     None is ray where there is an address, processes where there are several workers, else
     in-process. workers: runs at a time; by default one a GPU, or one a core, four at most.
@@ -50,21 +50,27 @@ def chosen(
         from foldtune.study.executors.on_ray import OnRay
 
         return OnRay(address, workers, threads)
-    if name != "in-process":
+    if name not in EXECUTORS:
         raise unknown("executor", name, EXECUTORS)
     if (workers or 1) > 1:
-        raise InputError(f"in-process is one worker, not {workers}; give --executor processes")
+        raise InputError(f"{name} is one worker, not {workers}; give --executor processes")
+    if name == "stacked":
+        from foldtune.study.executors.stacked import Stacked
+
+        return in_process(threads, Stacked)
     return in_process(threads)
 
 
 @contextmanager
-def in_process(threads: int | None = None) -> Iterator[MakeExecutor]:
-    """One run after the other in this process, with that many threads of torch."""
+def in_process(
+    threads: int | None = None, make: MakeExecutor = InProcess
+) -> Iterator[MakeExecutor]:
+    """What `make` makes, by default one run after the other, with that many threads of torch."""
     import torch
 
     before = torch.get_num_threads()
     torch.set_num_threads(threads or before)
     try:
-        yield InProcess
+        yield make
     finally:
         torch.set_num_threads(before)

@@ -1,0 +1,180 @@
+"""Trials of one method trained together where that is less work, in this process."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from foldtune.core.attachment import Attachment
+from foldtune.errors import InputError
+from foldtune.evaluate.counters import counting
+from foldtune.evaluate.predict import predict_logits
+from foldtune.methods.catalogue import parse
+from foldtune.study.bench import CHECKPOINT, Bench
+from foldtune.study.execute import Row
+from foldtune.study.ground import Ground, judged, only_a_classifier, swept
+from foldtune.study.logits import keep_validation
+from foldtune.study.run import Run
+from foldtune.study.status import checkpoint_header
+from foldtune.training.host import host_logits, loaned, train_mode
+from foldtune.training.recipe import Recipe
+from foldtune.training.stack import Stack, common
+from foldtune.training.stacked import Trained, train_stacked
+
+LARGEST = 8  # trials in a stack: what they do not share is kept for each
+LEAST_GAIN = 1.5  # operations of separate trials over the stack's; 1.6 was timed as 1.2 to 1.4
+_NUMBERS = 2**26  # of all trials' tensors: 1 GiB with their gradients and AdamW's state
+_BATCH = 256  # images in a pass of validation
+
+
+class Stacked:
+    """Executes trials that differ in rates and decay alone as stacks, where `pays` says so.
+
+    Everything else is executed as by `InProcess`. A stacked trial's row says of how many it was
+    one, in `stacked`; it equals the row of the trial by itself within rounding, not bit for bit.
+    """
+
+    workers = 1
+
+    def __init__(self, bench: Bench, study: Path) -> None:
+        self.bench, self.study = bench, study
+
+    def __call__(self, runs: Sequence[Run]) -> Iterator[Row]:
+        for group in self._groups(runs):
+            if len(group) > 1:
+                yield from self._together(group)
+            else:
+                yield self.bench.execute(group[0], self._folder(group[0]))
+
+    def _groups(self, runs: Sequence[Run]) -> list[Sequence[Run]]:
+        """Runs that may share a stack: as far trained, and equal but for rates and decay."""
+        groups: dict[object, list[Run]] = {}
+        for run in runs:
+            groups.setdefault(self._kind(run), []).append(run)
+        return [part for group in groups.values() for part in _evenly(group)]
+
+    def _kind(self, run: Run) -> object:
+        try:
+            shared = common(run.recipe)
+        except InputError:
+            return run.key
+        if run.tested:  # they differ in their seeds, and so in their batches
+            return run.key
+        header = checkpoint_header(self._folder(run) / CHECKPOINT)
+        epochs = len(header["curve"]) if header else 0
+        return replace(run, recipe=shared, label="", trial=None), epochs
+
+    def _together(self, runs: Sequence[Run]) -> Iterator[Row]:
+        if not self._pays(runs):
+            for run in runs:
+                yield self.bench.execute(run, self._folder(run))
+            return
+        attachment = self.bench.attach(parse(runs[0].method), runs[0])
+        try:
+            attachment.keep_plainly()
+            rows = self._stack(attachment, self.bench.ground(attachment, runs[0]), runs)
+        finally:
+            attachment.detach()
+        for run, row in zip(runs, rows, strict=True):
+            (self._folder(run) / CHECKPOINT).unlink(missing_ok=True)
+            yield row
+
+    def _pays(self, runs: Sequence[Run]) -> bool:
+        # How the classifier starts changes no count, and solving it takes long.
+        run, backbone = replace(runs[0], head="default"), self.bench.backbone
+        attachment = self.bench.attach(parse(run.method), run)
+        try:
+            return pays(attachment, run.recipe, backbone.example(2), len(runs))
+        finally:
+            attachment.detach()
+
+    def _stack(self, attachment: Attachment, ground: Ground, runs: Sequence[Run]) -> list[Row]:
+        labels, folders = self.bench.data.labels, [self._folder(run) for run in runs]
+        truth = labels[ground.watched]
+        for folder in folders:
+            swept(folder)
+
+        def judge(epoch: int, stack: Stack, members: Sequence[int]) -> list[dict[str, float]]:
+            beside = predict_logits(
+                stack, ground.inputs, ground.watched, ground.prepare, _BATCH // len(members)
+            )
+            stacked = beside.unflatten(1, (len(members), -1)).unbind(1)
+            each = [logits.contiguous() for logits in stacked]
+            if epoch == runs[0].recipe.epochs:
+                for number, logits in zip(members, each, strict=True):
+                    keep_validation(logits, truth, ground.watched, folders[number])
+            return [judged(logits, truth) for logits in each]
+
+        started = time.perf_counter()
+        found = train_stacked(
+            ground.model, ground.inputs, labels, ground.indices, [run.recipe for run in runs],
+            prepare=ground.prepare, seed=runs[0].seed, judge=judge,
+            checkpoints=[folder / CHECKPOINT for folder in folders], device=self.bench.device,
+        )  # fmt: skip
+        seconds = (time.perf_counter() - started) / len(runs)
+        return [
+            self._row(attachment, run, one, seconds, len(runs))
+            for run, one in zip(runs, found, strict=True)
+        ]
+
+    def _row(
+        self, attachment: Attachment, run: Run, found: Trained, seconds: float, trials: int
+    ) -> Row:
+        row = self.bench.row(attachment, run, found.outcome)
+        return row | {"stacked": trials, "seconds": seconds}
+
+    def _folder(self, run: Run) -> Path:
+        return self.study / "runs" / run.key
+
+
+def _evenly(group: Sequence[Run]) -> list[Sequence[Run]]:
+    """As few parts as LARGEST allows, none much smaller than the others."""
+    parts = math.ceil(len(group) / LARGEST)
+    size = math.ceil(len(group) / parts)
+    return [group[at : at + size] for at in range(0, len(group), size)]
+
+
+def pays(attachment: Attachment, recipe: Recipe, example: Tensor, trials: int) -> bool:
+    """Whether a stack of so many trials is to be expected faster than one after the other.
+
+    Counted, not timed, so that the same study takes the same way on every machine: the trials
+    share what stands before the first tensor that trains, and that must save a third of the
+    operations. A classifier by itself always pays: its inputs are computed once, not once a trial,
+    and its steps are too small to be anything but overhead. False as well where the tensors of all
+    take too much memory, or vmap cannot map the model.
+    """
+    numbers = sum(p.numel() for p in attachment.model.parameters() if p.requires_grad)
+    if trials * numbers > _NUMBERS:
+        return False
+    if only_a_classifier(attachment, recipe):
+        return True
+    try:
+        return gain(attachment, example, trials) >= LEAST_GAIN
+    except InputError:
+        return False
+
+
+def gain(attachment: Attachment, example: Tensor, trials: int) -> float:
+    """Operations of `trials` separate steps over those of a stacked one, counted on the example.
+
+    The attachment's gradients keep plainly after. Raises InputError where its model cannot be
+    stacked.
+    """
+    model = attachment.model
+    attachment.keep_plainly()
+    images = example.to(next(model.parameters()).device)
+    with loaned(model, Recipe(), images.device):
+        train_mode(model)
+        alone = _operations(model, images)
+        return trials * alone / _operations(Stack(model, trials), images)
+
+
+def _operations(model: nn.Module, images: Tensor) -> int:
+    with counting() as counter:
+        host_logits(model(images)).sum().backward()
+    return counter.get_total_flops()
