@@ -61,7 +61,7 @@ def _search(
     started = time.perf_counter()
     search = search_for(entrant, default_recipe(epochs), plan)
     rows, last = [], []
-    while trials := search.ask(1):
+    while trials := search.ask():
         last = ledger.rows([
             bench.describe(t.stage, t.method, t.recipe, 0, label=t.stage, head="probe")
             for t in trials

@@ -130,11 +130,15 @@ def _chosen(found):
 
 
 @pytest.mark.parametrize(("search", "trials"), [("sobol", 3), ("tpe", 7)])
-def test_nothing_depends_on_which_run_is_done_first(study, tmp_path, search, trials):
+def test_nothing_depends_on_which_run_is_done_first_nor_on_how_many_workers(
+    study, tmp_path, search, trials
+):
     options = {"search": search, "trials": trials, "seeds": 1}
     found, _ = study("LinearProbe", executor=Backwards, **options)
 
     class Forwards(Backwards):
+        workers = 1
+
         def __call__(self, runs):
             yield from super().__call__(list(runs)[::-1])
 

@@ -20,10 +20,10 @@ def accuracy(trial):
     return 1 - abs(math.log10(trial.recipe.lr / 1e-2))
 
 
-def finish(search, workers=1, order=None):
+def finish(search, order=None):
     """Run a search to its end; every batch of trials, and what was told."""
     batches = []
-    while trials := search.ask(workers):
+    while trials := search.ask():
         # Rows are made in another order than they are told, as a pool of workers would.
         made = {t.number: row(t) for t in (trials if order is None else order(trials))}
         search.tell([made[t.number] for t in trials])
@@ -70,8 +70,8 @@ def test_a_shortened_recipe_warms_up_in_proportion():
 def test_when_every_run_of_a_rung_diverges_the_search_ends():
     search = search_for(SSF, BASE, Plan(trials=3, halving=Halving(2, 3)))
     lost = {"verdict": "diverged: at once", "val_accuracy": None, "trainable": 1}
-    search.tell([lost] * len(search.ask(1)))
-    assert search.ask(1) == []
+    search.tell([lost] * len(search.ask()))
+    assert search.ask() == []
 
 
 @pytest.mark.parametrize(
@@ -98,19 +98,18 @@ def test_tpe_starts_as_the_sobol_search():
     assert [t.recipe for t in batches[0]] == [t.recipe for t in sobol]
 
 
-@pytest.mark.parametrize("workers", [1, 3])
-def test_tpe_keeps_its_budget_and_repeats_nothing(workers):
-    batches = finish(search_for(SSF, BASE, Plan("tpe", 14)), workers)
+def test_tpe_keeps_its_budget_and_repeats_nothing():
+    batches = finish(search_for(SSF, BASE, Plan("tpe", 14)))
     trials = [t for batch in batches for t in batch]
     assert [t.number for t in trials] == list(range(14))
     assert len({t.recipe for t in trials}) == 14
-    assert max(map(len, batches[1:])) == workers
+    assert [len(batch) for batch in batches] == [5, 4, 4, 1]
 
 
 def test_tpe_asks_the_same_whatever_the_order_of_completion():
     plan = Plan("tpe", 11, seed=3)
-    ordered = finish(search_for(SSF, BASE, plan), 3)
-    other = finish(search_for(SSF, BASE, plan), 3, order=lambda trials: trials[::-1])
+    ordered = finish(search_for(SSF, BASE, plan))
+    other = finish(search_for(SSF, BASE, plan), order=lambda trials: trials[::-1])
     assert ordered == other
 
 
@@ -124,7 +123,7 @@ def test_tpe_learns():
 @pytest.mark.parametrize(("rates", "points"), [((1e-3, 1e-2, 1e-1), 3), ((), 1)])
 def test_tpe_ends_where_a_space_is_used_up(rates, points):
     space = {"lr": rates} if rates else {}
-    batches = finish(search_for(Entrant("SSF", SSF.method, space), BASE, Plan("tpe", 50)), 2)
+    batches = finish(search_for(Entrant("SSF", SSF.method, space), BASE, Plan("tpe", 50)))
     assert 1 <= len({t.recipe.lr for batch in batches for t in batch}) <= points
     assert sum(map(len, batches)) < 50
 

@@ -74,6 +74,12 @@ def test_runs_under_way_are_told_by_their_checkpoints(study):
     assert "1 under way (epochs 3/8)" in summary(status(study))
 
 
+def test_time_left_is_shared_by_the_workers_though_no_run_has_a_checkpoint(study):
+    with Store(study) as store:
+        store.write_description(ASKED | {"workers": 2})
+        assert status(study).seconds_left == 20.0 / 2
+
+
 def test_a_damaged_checkpoint_is_passed_over(study):
     begun(study, "b2", 3)
     path = study / "runs/b2/checkpoint.safetensors"

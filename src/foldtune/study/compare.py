@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,9 +106,10 @@ def compare(
     for note in terms.notes():
         say(note)
     with Store(folder) as store:
-        store.write_description(about)
+        execute = executor(bench, folder)
+        store.write_description(about | {"workers": execute.workers})
         keep_names(folder, images)
-        ledger = Ledger(store, executor(bench, folder), say)
+        ledger = Ledger(store, execute, say)
         record = Record(place, _title(bench))
         _tune(contests, bench, ledger, record, terms)
         ledger.rows(_finals(contests, store.rows(), bench, terms, say))
@@ -129,9 +129,8 @@ def _tune(
     contests: Sequence[_Contest], bench: Bench, ledger: Ledger, record: Record, terms: Terms
 ) -> None:
     """Ask every search, run what all of them ask as one batch, tell them, until none asks."""
-    each = math.ceil(ledger.execute.workers / len(contests))
     while True:
-        asked = [(contest, contest.search.ask(each)) for contest in contests]
+        asked = [(contest, contest.search.ask()) for contest in contests]
         runs = [
             bench.describe(
                 trial.stage, trial.method, trial.recipe, terms.plan.seed,

@@ -57,9 +57,12 @@ class Plan:
 
 
 class Search(Protocol):
-    """Asked for trials until it has none; told the rows of all that it gave, in their order."""
+    """Asked for trials until it has none; told the rows of all that it gave, in their order.
 
-    def ask(self, count: int) -> list[Trial]: ...
+    What it asks depends on the rows told alone, never on who executes them, nor on how many at once.
+    """
+
+    def ask(self) -> list[Trial]: ...
 
     def tell(self, rows: Sequence[Row]) -> None: ...
 
@@ -81,7 +84,7 @@ class AllAtOnce:
     def __init__(self, trials: list[Trial]) -> None:
         self._left = trials
 
-    def ask(self, count: int) -> list[Trial]:
+    def ask(self) -> list[Trial]:
         given, self._left = self._left, []
         return given
 
@@ -101,7 +104,7 @@ class Halved:
         full = trials[0].recipe.epochs
         self._rungs = list(zip(halving.epochs(full), halving.kept(len(trials)), strict=True))
 
-    def ask(self, count: int) -> list[Trial]:
+    def ask(self) -> list[Trial]:
         if not self._rungs:
             return []
         epochs, kept = self._rungs.pop(0)

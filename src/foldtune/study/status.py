@@ -37,7 +37,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class UnderWay:
-    """A run that has begun and is not done: how many of its epochs are."""
+    """A run that has begun and is not done: how many of its epochs its checkpoint has."""
 
     run: str
     epoch: int
@@ -97,7 +97,8 @@ class Tally:
         planned, left = self._left()
         done = sum(p.trials_done + p.finals_done for p in self.progress.values())
         spent = sum(run.seconds for run in under_way) if owner else 0.0
-        at_once = max(1, len(under_way)) if owner else 1
+        # Short runs leave no checkpoint, so those under way may be more than are seen.
+        at_once = max(1, len(under_way), asked.get("workers") or 1) if owner else 1
         complete = planned is not None and done >= planned
         return Status(
             str(self.folder), owner, done, planned,
@@ -158,7 +159,7 @@ def status(folder: str | Path) -> Status:
 
 
 def _under_way(folder: Path, done: set[str]) -> Iterable[UnderWay]:
-    """What checkpoints say of runs that are not stored."""
+    """What checkpoints say of runs that are not stored; a run's first comes after ten seconds."""
     for path in sorted((folder / "runs").glob(f"*/{_CHECKPOINT}")):
         header = None if path.parent.name in done else checkpoint_header(path)
         if header is not None:

@@ -18,15 +18,18 @@ Row = dict[str, Any]
 
 _FIRST = 5  # trials of the Sobol sequence before the estimator proposes
 _DRAWS = 20  # proposals looked at for one that was not tried yet
+_TOGETHER = 4  # proposals of one batch
 
 
 class Proposed:
-    """Five trials of the Sobol search, then what TPE proposes from the accuracies so far.
+    """Five trials of the Sobol search, then what TPE proposes from the accuracies so far, four by
+    four.
 
     Source: Bergstra et al., NeurIPS 2011; Watanabe, 2023. The state is rebuilt from rows alone: the
-    same seed and the same rows, told in the same order, ask the same. Trials asked together do not
-    see each other's accuracy; a constant liar keeps them apart. A run that diverged counts as
-    accuracy 0.
+    same seed and the same rows, told in the same order, ask the same. The four of a batch do not
+    see each other's accuracy, a constant liar keeps them apart; the batch is as large whoever
+    executes it, so a study asks the same with one worker as with many. A run that diverged counts
+    as accuracy 0.
     """
 
     def __init__(self, entrant: Entrant, base: Recipe, trials: int | None, seed: int) -> None:
@@ -41,10 +44,10 @@ class Proposed:
         self._asked: list[Values] = []
         self._open: list[tuple[Values, optuna.trial.Trial | None]] = []
 
-    def ask(self, count: int) -> list[Trial]:
+    def ask(self) -> list[Trial]:
         # The first ones teach the estimator, so none of its own is asked in one batch with them.
         number = len(self._asked)
-        until = len(self._first) if number < len(self._first) else number + max(count, 1)
+        until = len(self._first) if number < len(self._first) else number + _TOGETHER
         for _ in range(number, min(until, self._trials)):
             proposed = self._next()
             if proposed is None:  # a space of few points is used up
