@@ -5,7 +5,8 @@
 Every process is forked from a parent that has imported everything and loaded backbone and data, so
 a start costs milliseconds. Half of the kills come at a random moment, SIGKILL from outside; half
 in the middle of a write: at a random one of the calls that write, sync or rename, after a random
-part of the bytes. When a study is complete the next begins in a new folder.
+part of the bytes. Every second start writes a checkpoint after each epoch, the others by the clock as
+studies do. When a study is complete the next begins in a new folder.
 
 Prints one JSON line. lost: runs whose row was stored and is not there; twice: runs begun although
 their row was stored; changed: stored rows whose bytes are others later; different: complete studies
@@ -122,12 +123,14 @@ class _Trial:
         return _ended(self.fork(folder, prepare))
 
     def fork(self, folder: Path, prepare: Callable[[], None]) -> int:
+        pace = self.draw.choice((0.0, Bench.checkpoint_seconds))
         child = os.fork()
         if child:
             return child
         code = 1
         try:
             _log(folder)
+            Bench.checkpoint_seconds = pace
             prepare()
             compare(
                 self.data, self.backbone, METHODS, out=folder, trials=2, seeds=1, recipe=RECIPE,

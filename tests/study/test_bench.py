@@ -39,6 +39,7 @@ def test_the_same_run_twice_gives_bit_equal_tunings(backbone, digits, recipe, tm
 
 def test_a_killed_run_resumes_to_the_same_bits(bench, recipe, tmp_path, monkeypatch):
     run = run_of(bench, SSF(), replace(recipe, epochs=3), stage="fit")
+    bench.checkpoint_seconds = 0.0
     whole = bench.execute(run, tmp_path / "whole")
     import foldtune.study.bench as module
 

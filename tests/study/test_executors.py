@@ -61,6 +61,7 @@ def test_processes_give_the_rows_and_files_of_one_process(bench, runs, tmp_path,
 
 def test_a_killed_worker_loses_nothing(bench, runs, recipe, tmp_path, pool):
     long = [replace(run, recipe=replace(recipe, epochs=3)) for run in runs[:1]]
+    bench.checkpoint_seconds = 0.0
     started, killed = pool(bench, tmp_path), []
 
     def kill():

@@ -233,6 +233,23 @@ def test_every_second_epoch_and_the_last_are_kept(tmp_path):
     assert kept == [False, False, False, True]
 
 
+def test_by_the_clock_short_runs_write_nothing_and_long_ones_not_their_end(tmp_path):
+    path, seen = tmp_path / "checkpoint", []
+
+    def evaluate(epoch):
+        seen.append(path.exists())
+        return {}
+
+    run(checkpoint=path, checkpoint_seconds=1000.0, evaluate=evaluate)
+    assert seen == [False] * 3
+    assert not path.exists()
+    run(checkpoint=path, checkpoint_seconds=1e-9, evaluate=evaluate)
+    assert seen[3:] == [False, True, True]
+    steps = []
+    run(checkpoint=path, prepare=counted(steps))
+    assert len(steps) == 5  # of the last epoch, which by the clock leaves none
+
+
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_a_loss_that_is_not_finite_ends_in_a_verdict_with_the_epochs_before(tmp_path, bad):
     path, model, steps = tmp_path / "checkpoint", vit(), []
@@ -268,6 +285,7 @@ def test_too_high_a_rate_is_told_even_where_only_the_last_step_breaks():
         ({"seed": -1}, "seed=-1"),
         ({"seed": 0.5}, r"seed=0\.5"),
         ({"checkpoint_every": 0}, "checkpoint_every=0"),
+        ({"checkpoint_seconds": -1.0}, r"checkpoint_seconds=-1\.0"),
         ({"model": vit(num_classes=3)}, "count 5 classes, the model's head 3"),
         ({"model": vit().requires_grad_(False)}, "no trainable parameter"),
         ({"model": vit(num_classes=0, global_pool="")}, r"shape \(8, 5, 16\)"),

@@ -12,18 +12,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from foldtune.backbones import Backbone
-from foldtune.backbones.clip_text import ZERO_SHOT, Prompts, zero_shot_head
 from foldtune.core.attach import attach
-from foldtune.core.attachment import CONTAINER, Attachment
-from foldtune.core.head import find_head
+from foldtune.core.attachment import Attachment
 from foldtune.core.method import Method, written_out
 from foldtune.core.tuningfile import save
 from foldtune.data import ImageData
-from foldtune.data.augment import Normalise, augment, parse_kind, to_float
-from foldtune.errors import InputError
 from foldtune.evaluate.accuracy import accuracy
 from foldtune.evaluate.calibration import calibration
 from foldtune.evaluate.predict import predict_logits
@@ -32,8 +27,9 @@ from foldtune.ranks import first
 from foldtune.study.ground import Ground, as_they_are, judged, only_a_classifier, swept
 from foldtune.study.logits import LOGITS, keep_validation, write_logits
 from foldtune.study.run import Run
-from foldtune.training.loop import Outcome, Prepare, train
-from foldtune.training.probe import classifier_inputs, solve_probe
+from foldtune.study.starts import Starts, prepare_for
+from foldtune.training.loop import Outcome, train
+from foldtune.training.probe import classifier_inputs
 from foldtune.training.recipe import Recipe
 
 TUNING, CHECKPOINT = "tuning.safetensors", "checkpoint.safetensors"
@@ -43,8 +39,11 @@ class Bench:
     """A backbone and data on which runs are executed one after the other.
 
     Every run attaches, trains and detaches, which leaves the backbone bitwise as it was, so it is
-    loaded once. Features of the plain backbone are computed once per split.
+    loaded and hashed once. Features of the plain backbone are computed once per split.
+    checkpoint_seconds: what a kill of a run may cost, see `Pace`; 0 is a checkpoint every epoch.
     """
+
+    checkpoint_seconds = 10.0
 
     def __init__(self, backbone: Backbone, data: ImageData, device: str | None = None) -> None:
         self.backbone, self.data, self.device = backbone, data, device
@@ -52,8 +51,8 @@ class Bench:
         self.backbone_hash = _hash(self.identity)
         if device is not None:
             backbone.model.to(device)
-        self._features: dict[str, np.ndarray] = {}
-        self._texts: dict[str, tuple[Tensor, Tensor]] = {}
+        self._starts = Starts(backbone, data)
+        self._tables: dict[tuple[str, ...], np.ndarray] = {}
 
     def describe(
         self, stage: str, method: Method, recipe: Recipe, seed: int, *, label: str = "",
@@ -78,7 +77,7 @@ class Bench:
         """Train and judge; the attachment, still on the backbone, and the row.
 
         With a folder, a run that is tested leaves its tuning and logits there, and a killed one
-        resumes from its last epoch.
+        resumes from its last checkpoint.
         """
         started = time.perf_counter()
         attachment = self.attach(parse(run.method), run)
@@ -96,17 +95,11 @@ class Bench:
 
     def attach(self, method: Method, run: Run) -> Attachment:
         """The method on the backbone, with the classifier started as the run says."""
-        model, classes = self.backbone.model, len(self.data.classes)
-        path = find_head(model)[0]
-        probe = self._probe(path, run.train_on) if run.head == "probe" else None
-        if run.head.startswith(ZERO_SHOT):
-            probe = self._zero_shot(run.head)
+        start = self._starts.of(run.head, run.train_on)
+        classes = len(self.data.classes)
         attachment = attach(self.backbone, method, num_classes=classes, seed=run.seed)
-        if probe is not None:
-            attachment.start_head(*probe)
-        elif run.head == "zero":
-            width = model.get_submodule(path).get_parameter("weight").shape[1]
-            attachment.start_head(torch.zeros(classes, width), torch.zeros(classes))
+        if start is not None:
+            attachment.start_head(*start)
         return attachment
 
     def ground(self, attachment: Attachment, run: Run) -> Ground:
@@ -118,7 +111,7 @@ class Bench:
             return Ground(attachment.model, data.pixels, prepare, indices, watched)
         # Nothing below the classifier can change, so it is not computed again every epoch.
         head = attachment.head[0]
-        features = self._all_features(head, indices, watched)
+        features = self._all_features(head, run.train_on)
         classifier = attachment.model.get_submodule(head)
         return Ground(classifier, features, as_they_are, indices, watched)
 
@@ -168,7 +161,7 @@ class Bench:
             model, ground.inputs, labels, ground.indices, recipe, prepare=ground.prepare,
             seed=run.seed, evaluate=None if run.stage == "final" else validate,
             checkpoint=None if folder is None else folder / CHECKPOINT,
-            device=self.device, progress=progress,
+            checkpoint_seconds=self.checkpoint_seconds, device=self.device, progress=progress,
         )  # fmt: skip
 
     def _test(
@@ -208,54 +201,17 @@ class Bench:
         }  # fmt: skip
         return save(attachment, path, facts)
 
-    def _probe(self, head: str, splits: tuple[str, ...]) -> tuple[Tensor, Tensor]:
-        features = np.concatenate([self._split_features(head, s) for s in splits])
-        labels = np.concatenate([self.data.labels[self.data.splits[s]] for s in splits])
-        return solve_probe(features, labels, len(self.data.classes))
-
-    def _zero_shot(self, head: str) -> tuple[Tensor, Tensor]:
-        """The classifier that the text tower makes of the class names, computed once."""
-        if head not in self._texts:
-            made = zero_shot_head(self.backbone, self.data.classes, Prompts.parse(head))
-            self._texts[head] = made
-        return self._texts[head]
-
-    def _split_features(self, head: str, split: str) -> np.ndarray:
-        """Classifier inputs of the plain backbone, computed once."""
-        if split not in self._features:
-            if hasattr(self.backbone.model, CONTAINER):
-                raise InputError("features of the plain backbone, asked for while one is attached")
-            rows = self.data.splits[split]
-            self._features[split] = classifier_inputs(
+    def _all_features(self, head: str, train_on: tuple[str, ...]) -> np.ndarray:
+        """Classifier inputs at their image's row, computed once; other splits' rows stay zero."""
+        if train_on not in self._tables:
+            rows = np.unique(np.concatenate([self.data.split(*train_on), self.data.split("val")]))
+            found = classifier_inputs(
                 self.backbone.model, head, self.data.pixels, rows, prepare_for(self.backbone)
             )
-        return self._features[split]
-
-    def _all_features(self, head: str, *groups: np.ndarray) -> np.ndarray:
-        """Classifier inputs at their image's row; rows of no group stay zero."""
-        rows = np.unique(np.concatenate(groups))
-        found = classifier_inputs(
-            self.backbone.model, head, self.data.pixels, rows, prepare_for(self.backbone)
-        )
-        table = np.zeros((len(self.data.pixels), found.shape[1]), np.float32)
-        table[rows] = found
-        return table
-
-
-def prepare_for(backbone: Backbone, kinds: tuple[str, ...] = ()) -> Prepare:
-    """From a uint8 batch to what the backbone takes; augmented where a generator is given."""
-    mean, std = backbone.transform.mean, backbone.transform.std
-    dtype = next(backbone.model.parameters()).dtype
-    for kind in kinds:  # so that a slip of the pen is told before the first step
-        parse_kind(kind)
-
-    def prepared(batch: Tensor, generator: torch.Generator | None) -> Tensor:
-        if generator is None or not kinds:
-            return to_float(batch, mean, std).to(dtype)
-        images = augment(to_float(batch, (0, 0, 0), (1, 1, 1)), kinds, generator)
-        return Normalise(mean, std)(images).to(dtype)
-
-    return prepared
+            table = np.zeros((len(self.data.pixels), found.shape[1]), np.float32)
+            table[rows] = found
+            self._tables[train_on] = table
+        return self._tables[train_on]
 
 
 def _hash(facts: Mapping[str, Any]) -> str:

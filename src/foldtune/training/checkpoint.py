@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import os
+import time
 import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -47,6 +48,33 @@ class Training:
     scaler: Any
     identity: dict[str, Any]
     average: Average | None = None
+
+
+class Pace:
+    """Says after which epochs a checkpoint is due: every so many, and after the last.
+
+    With seconds > 0 it is due once so many have passed since the last one or since the start, so
+    that a kill costs these and an epoch at most; and never after the last epoch, since then comes
+    the result itself. Short runs write none. Raises InputError for what is no pace.
+    """
+
+    def __init__(self, epochs: int, every: int = 1, seconds: float = 0.0) -> None:
+        if every < 1:
+            raise InputError(f"checkpoint_every={every} is not allowed; at least 1")
+        if not seconds >= 0:
+            raise InputError(f"checkpoint_seconds={seconds} is not allowed; 0 or more")
+        self._epochs, self._every, self._seconds = epochs, every, seconds
+        self.written()
+
+    def due(self, epoch: int) -> bool:
+        """Whether one is due after this epoch, from 1."""
+        if self._seconds > 0:
+            return epoch < self._epochs and time.monotonic() - self._last >= self._seconds
+        return epoch % self._every == 0 or epoch == self._epochs
+
+    def written(self) -> None:
+        """Count the seconds from now."""
+        self._last = time.monotonic()
 
 
 def identity_of(model: nn.Module, data: Data, recipe: Recipe, seed: int) -> dict[str, Any]:

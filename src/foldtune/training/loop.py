@@ -22,6 +22,7 @@ from foldtune.training.batches import (
     steps_per_epoch,
 )
 from foldtune.training.checkpoint import (
+    Pace,
     Training,
     identity_of,
     read_checkpoint,
@@ -76,6 +77,7 @@ def train(
     evaluate: Evaluate | None = None,
     checkpoint: Path | None = None,
     checkpoint_every: int = 1,
+    checkpoint_seconds: float = 0.0,
     device: str | None = None,
     progress: str | None = None,
     watch: Watch | None = None,
@@ -89,8 +91,9 @@ def train(
     evaluate: called after each epoch with its number from 1, the model in eval mode; its numbers
     join the curve; with recipe.ema the model holds the averaged weights for it, and after the
     last epoch it keeps them. checkpoint: a file to resume from where it exists, written every
-    `checkpoint_every` epochs and after the last; the caller deletes it. progress: a label for the
-    line on a terminal; None is quiet. watch: called with each new entry of the curve.
+    `checkpoint_every` epochs and after the last, or by the clock, see `Pace`; the caller deletes
+    it. progress: a label for the line on a terminal; None is quiet. watch: called with each new
+    entry of the curve.
 
     On a CPU the same call gives the same bits, killed and resumed or not, and the caller's random
     state is left alone. A loss that is not finite ends the run with a verdict, the weights as they
@@ -100,8 +103,7 @@ def train(
     data = Data(pixels, labels, indices)
     if type(seed) is not int or seed < 0:
         raise InputError(f"seed={seed!r} is not allowed; a whole number >= 0 is needed")
-    if checkpoint_every < 1:
-        raise InputError(f"checkpoint_every={checkpoint_every} is not allowed; at least 1")
+    pace = Pace(recipe.epochs, checkpoint_every, checkpoint_seconds)
     trainable(model)
     with (
         prepared(model, recipe.precision, device) as at,
@@ -109,7 +111,7 @@ def train(
         freed_memory_kept(),
     ):
         run = _Run(model, at, data, recipe, prepare=prepare, seed=seed)
-        return run.all_epochs(evaluate, checkpoint, checkpoint_every, progress, watch)
+        return run.all_epochs(evaluate, checkpoint, pace, progress, watch)
 
 
 class _Run:
@@ -145,7 +147,7 @@ class _Run:
         self,
         evaluate: Evaluate | None,
         path: Path | None,
-        every: int,
+        pace: Pace,
         label: str | None,
         watch: Watch | None,
     ) -> Outcome:
@@ -167,10 +169,9 @@ class _Run:
                 self.model.eval()
                 with self.average.on_model() if self.average else nullcontext():
                     curve.append(joined_entry(entry, evaluate(epoch) if evaluate else {}))
-                due = epoch % every == 0 or epoch == epochs
-                if path is not None and due and self.at.accelerator.is_main_process:
-                    seconds = time.perf_counter() - started
-                    write_checkpoint(path, self.training, curve, seconds)
+                if path is not None and self.at.accelerator.is_main_process and pace.due(epoch):
+                    write_checkpoint(path, self.training, curve, time.perf_counter() - started)
+                    pace.written()
                 if watch is not None:
                     watch(curve[-1])
         if self.average:

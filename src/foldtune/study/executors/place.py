@@ -39,6 +39,7 @@ class Place:
     source: str
     cache: Path | None
     device: str | None
+    checkpoint_seconds: float
     version: str = foldtune.__version__
 
     @classmethod
@@ -51,7 +52,8 @@ class Place:
         if cache is not None:
             data = replace(data, pixels=np.empty((0, *data.pixels.shape[1:]), np.uint8))
         source = _absolute(str(data.facts.get("source")))
-        return cls(backbone, bench.identity, data, source, cache, bench.device)
+        pace = bench.checkpoint_seconds
+        return cls(backbone, bench.identity, data, source, cache, bench.device, pace)
 
     def bench(self, device: str | None = None) -> Bench:
         """The bench, rebuilt here. Raises InputError naming the first difference."""
@@ -65,6 +67,7 @@ class Place:
         transform = Transform(**self.identity["transform"])
         backbone = replace(backbone, transform=transform)
         bench = Bench(backbone, self._with_pixels(), device or self.device)
+        bench.checkpoint_seconds = self.checkpoint_seconds
         for name, value in self.identity.items():
             if bench.identity.get(name) != value:
                 raise InputError(
