@@ -5,8 +5,8 @@
 Every process is forked from a parent that has imported everything and loaded backbone and data, so
 a start costs milliseconds. Half of the kills come at a random moment, SIGKILL from outside; half
 in the middle of a write: at a random one of the calls that write, sync or rename, after a random
-part of the bytes. Every second start writes a checkpoint after each epoch, the others by the clock as
-studies do. When a study is complete the next begins in a new folder.
+part of the bytes. Half of the starts write a checkpoint after each epoch, the others by the clock,
+as studies do. When a study is complete the next begins in a new folder.
 
 Prints one JSON line. lost: runs whose row was stored and is not there; twice: runs begun although
 their row was stored; changed: stored rows whose bytes are others later; different: complete studies

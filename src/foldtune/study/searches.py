@@ -59,7 +59,7 @@ class Plan:
 class Search(Protocol):
     """Asked for trials until it has none; told the rows of all that it gave, in their order.
 
-    What it asks depends on the rows told alone, never on who executes them, nor on how many at once.
+    What it asks depends on the rows told alone, not on who executes them, nor on how many at once.
     """
 
     def ask(self) -> list[Trial]: ...

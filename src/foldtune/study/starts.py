@@ -1,4 +1,4 @@
-"""Where classifiers start and what they are given, of the plain backbone, once a study."""
+"""Where classifiers start: found on the plain backbone, once a study."""
 
 from __future__ import annotations
 
