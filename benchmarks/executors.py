@@ -50,6 +50,7 @@ from foldtune.study.run import Run
 from foldtune.study.store import Store
 from foldtune.training.batches import epoch_batches
 from foldtune.training.recipe import Recipe
+from foldtune.training.regularise import drop_path_modules
 from foldtune.training.schedule import learning_rate
 
 METHODS = ("BitFit", "SSF", "LoRA(rank=4)", "LayerNorm")
@@ -214,6 +215,8 @@ def _bare(bench: Bench, run: Run, spent: dict[str, float]) -> torch.Tensor:
 
     attachment = _paid(spent, "attach", attached)
     model, weights = attachment.model, attachment.parameters()
+    for module in drop_path_modules(model):
+        module.drop_prob = recipe.drop_path
     optimizer = torch.optim.AdamW([
         {"params": [p for p in weights if p.ndim > 1], "weight_decay": recipe.weight_decay},
         {"params": [p for p in weights if p.ndim < 2], "weight_decay": 0.0},

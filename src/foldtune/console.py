@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from foldtune.ranks import first
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.console import RenderableType
 
 
 def emit(value: Any) -> None:
@@ -37,7 +37,7 @@ def table(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], title: str 
     show(drawn)
 
 
-def show(drawn: Table) -> None:
+def show(drawn: RenderableType) -> None:
     """A table on standard output."""
     from rich.console import Console
 

@@ -7,7 +7,7 @@ import pytest
 from foldtune.errors import InputError
 from foldtune.study.halving import Halving, shortened
 from foldtune.study.search import Entrant
-from foldtune.study.searches import Plan, search_for
+from foldtune.study.searches import Plan, promoted, search_for
 from foldtune.study.settings import default_recipe
 from foldtune.training.schedule import learning_rate, warmup_steps
 
@@ -44,6 +44,30 @@ def test_halving_keeps_the_best_of_each_rung_for_more_epochs():
     assert [rung[0].recipe.epochs for rung in rungs] == [2, 6, 18]
     assert [rung[0].stage for rung in rungs] == ["rung", "rung", "trial"]
     assert accuracy(rungs[2][0]) == max(map(accuracy, rungs[0]))
+
+
+def judged(accuracy, loss, verdict="finished"):
+    recipe = {"lr": 1e-3, "weight_decay": 0.0}
+    return {
+        "verdict": verdict, "val_accuracy": accuracy, "val_loss": loss, "trainable": 1,
+        "recipe": recipe,
+    }  # fmt: skip
+
+
+def test_twins_of_a_rung_do_not_take_the_places_of_others():
+    rows = [judged(0.9, 0.30001), judged(0.8, 0.4), judged(0.9, 0.30002), judged(0.7, 0.5)]
+    assert promoted(rows) == [0, 1, 3, 2]
+
+
+def test_a_rung_is_judged_by_accuracy_and_loss_alike():
+    rows = [judged(0.85, 0.46), judged(0.84, 0.44), judged(0.83, 0.47), judged(0.5, 2.0)]
+    assert promoted(rows) == [0, 1, 2, 3]
+    assert promoted([judged(0.85, 0.5), judged(0.84, 0.6), judged(0.83, 0.4)]) == [0, 2, 1]
+
+
+def test_what_diverged_or_has_no_loss_is_not_promoted_before_others():
+    lost = judged(None, None, "diverged: at once")
+    assert promoted([lost, judged(0.5, None), judged(0.6, 0.3)]) == [2, 1]
 
 
 def test_every_rung_has_a_complete_schedule():

@@ -140,6 +140,20 @@ def test_the_table_has_a_line_a_method(study):
     assert "4/6 runs, about 20 s left" in text
 
 
+@pytest.mark.parametrize("width", [80, 60, 44])
+def test_a_narrow_terminal_shows_every_number_whole(study, width):
+    long = "LoRA(rank=8, alpha=16, sites=('attn.in', 'attn.out'))"
+    with Store(study) as store:
+        store.write_description(ASKED | {"methods": ["SSF", "LoRA", long]})
+    console = Console(width=width, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    console.print(drawn(status(study)))
+    text = console.export_text()
+    assert "images/s" in text
+    assert "…" not in text
+    assert text.count("0/2") == 1  # the long one's
+    assert "75.0%" in text
+
+
 def test_beyond_a_terminal_nothing_is_drawn(study, capsys):
     with live(study):
         pass

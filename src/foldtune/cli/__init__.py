@@ -43,7 +43,7 @@ def main() -> None:
         sys.exit(2)
     except KeyboardInterrupt:
         again = shlex.join(["foldtune", *sys.argv[1:]])
-        say(f"stopped; to go on from the last finished epoch: {again}")
+        say(f"stopped; what is finished is kept; to go on: {again}")
         sys.exit(130)
     finally:
         leave()

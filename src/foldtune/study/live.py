@@ -15,7 +15,7 @@ from foldtune.errors import InputError
 from foldtune.study.status import Status, Tally
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.console import Group
 
 _EVERY = 1.0  # seconds between two looks
 _SHARE = 50  # looking takes at most one part in this many of the time
@@ -51,20 +51,24 @@ def live(folder: Path) -> Iterator[None]:
             watcher.join()
 
 
-def drawn(status: Status) -> Table:
+def drawn(status: Status) -> Group:
     """The study as a table: one line a method, and what is under way below."""
+    from rich.console import Group
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, caption=summary(status), caption_justify="left")
-    table.add_column("method")
+    table = Table(box=None, pad_edge=False)
+    # On a narrow terminal a long name is folded, so that every number is seen whole.
+    table.add_column("method", overflow="fold")
     for column in ("trials", "finals", "best", "images/s"):
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", no_wrap=True)
     for entry in status.methods:
         best = "-" if entry.best is None else f"{entry.best:.1%}"
         pace = "-" if entry.images_per_second is None else f"{entry.images_per_second:,.0f}"
         trials = _of(entry.trials_done, entry.trials)
-        table.add_row(entry.label, trials, _of(entry.finals_done, entry.finals), best, pace)
-    return table
+        table.add_row(Text(entry.label), trials, _of(entry.finals_done, entry.finals), best, pace)
+    # Not the table's caption, which would be broken at the table's own width.
+    return Group(table, Text(summary(status), style="dim"))
 
 
 def summary(status: Status) -> str:

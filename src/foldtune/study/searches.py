@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -93,11 +94,7 @@ class AllAtOnce:
 
 
 class Halved:
-    """One rung a batch: the best of a rung by validation accuracy go to the next.
-
-    On a rung ties go to the smaller validation loss, whatever rule chooses in the end: by fewer
-    parameters, the larger ranks would be lost before they had the epochs to show themselves.
-    """
+    """One rung a batch: the best of a rung go to the next, see `promoted`."""
 
     def __init__(self, trials: list[Trial], halving: Halving) -> None:
         self._alive = trials
@@ -116,6 +113,31 @@ class Halved:
         ]
 
     def tell(self, rows: Sequence[Row]) -> None:
-        self._alive = [self._alive[i] for i in ordered(rows, "loss")]
+        self._alive = [self._alive[i] for i in promoted(rows)]
         if not self._alive:
             self._rungs = []
+
+
+def promoted(rows: Sequence[Row]) -> list[int]:
+    """Places of a rung's finished runs, those first that go on.
+
+    By the sum of two places, that by validation accuracy and that by validation loss: accuracy is
+    what counts in the end, but after a few steps it hardly tells runs apart; equal sums by
+    accuracy, then loss, whatever rule chooses in the end. A run that gave the same as a better
+    placed one, accuracy and loss to three digits, goes behind all others: decays that change
+    nothing in so few steps would else take the places of what might become better.
+    """
+    seen: set[tuple[float, str]] = set()
+    first, twins = [], []
+    for place in ordered(rows, "loss"):
+        given = (rows[place]["val_accuracy"], f"{_loss(rows[place]):.2e}")
+        (twins if given in seen else first).append(place)
+        seen.add(given)
+    by_loss = {place: i for i, place in enumerate(sorted(first, key=lambda i: (_loss(rows[i]), i)))}
+    sums = {place: i + by_loss[place] for i, place in enumerate(first)}
+    return sorted(first, key=sums.__getitem__) + twins
+
+
+def _loss(row: Row) -> float:
+    loss = row.get("val_loss")
+    return math.inf if loss is None else float(loss)

@@ -34,8 +34,8 @@ class Crew(Protocol[Ticket]):
     def result(self, ticket: Ticket) -> Row:
         """The row; raises Lost, or what the run itself raised."""
 
-    def drop(self, ticket: Ticket) -> None:
-        """End the worker that is at it."""
+    def drop(self, tickets: Sequence[Ticket]) -> None:
+        """End the workers that are at them."""
 
 
 def dispatch(crew: Crew[Ticket], runs: Sequence[Run]) -> Iterator[Row]:
@@ -63,8 +63,7 @@ def dispatch(crew: Crew[Ticket], runs: Sequence[Run]) -> Iterator[Row]:
                 else:
                     yield row
     finally:
-        for ticket in busy:
-            crew.drop(ticket)
+        crew.drop(list(busy))
 
 
 def _given_up(run: Run, loss: Lost) -> InputError:

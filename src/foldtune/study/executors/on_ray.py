@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -113,11 +113,12 @@ class Crew:
         self.idle.append(actor)
         return keep(done, self.study)
 
-    def drop(self, ticket: Any) -> None:
-        self._end(self._busy.pop(ticket))
+    def drop(self, tickets: Sequence[Any]) -> None:
+        for ticket in tickets:
+            self._end(self._busy.pop(ticket))
 
     def close(self) -> None:
-        """End every actor; what they were at goes on from its last epoch next time, where they
+        """End every actor; what they were at goes on from its last checkpoint next time, where they
         saw the study's folder."""
         for actor in [*self.idle, *self._busy.values()]:
             self._end(actor)
@@ -163,18 +164,38 @@ def _connect(ray: Any, address: str | None, workers: int | None, threads: int | 
     variables = {"OMP_NUM_THREADS": str(threads or 1)}
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
     if address is None:
-        variables["PYTHONPATH"] = os.pathsep.join(sys.path)
+        # By the environment of all its processes: by a runtime_env Ray would start the workers that
+        # wait for work anew, each with an environment of its own.
+        variables["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, sys.path))
+        # Ray's workers are at nice 15: beside anything else they hardly get on (2.60).
+        variables["RAY_worker_niceness"] = "0"
         options |= {"num_cpus": max(cores(), (workers or 1) * (threads or 1))}
         options |= {"include_dashboard": False, "_node_ip_address": "127.0.0.1"}
     else:
-        options["address"] = address
-    options["runtime_env"] = {"env_vars": variables}
+        options |= {"address": address, "runtime_env": {"env_vars": variables}}
     try:
-        ray.init(**options)
+        with _environment({} if address else variables):
+            ray.init(**options)
     except (ConnectionError, ValueError, RuntimeError) as error:
         where = "on this machine" if address is None else f"at {address}"
         reason = str(error).strip().partition("\n")[0]
         raise InputError(
             f"no Ray cluster {where} ({reason}); start one with `ray start --head` and give "
-            "--address auto, or its address"
+            "--address auto, or its address; where it asks for a token, as Ray's clusters do by "
+            "themselves once there is one, an address needs RAY_AUTH_MODE=token too"
         ) from None
+
+
+@contextlib.contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """The variables in this process's environment inside, and so in what it starts."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

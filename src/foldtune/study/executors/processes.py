@@ -14,6 +14,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from multiprocessing import Pipe, connection
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -30,7 +31,6 @@ from foldtune.study.executors.work import Done, Task, Worker, share
 from foldtune.study.run import Run
 
 _START = (
-    "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); "  # the driver decides
     "import sys, multiprocessing.connection as c; link = c.Connection(int(sys.argv[1])); "
     "sys.path[:] = link.recv(); "
     "from foldtune.study.executors.processes import serve; serve(link)"
@@ -75,6 +75,9 @@ class Pool:
         self._free = devices  # one of them goes with each process
 
     def __call__(self, runs: Sequence[Run]) -> Iterator[Row]:
+        # All at once: each takes seconds to import what it needs before it listens.
+        while len(self.idle) < min(self.workers, len(runs)):
+            self.idle.append(self._started())
         return dispatch(self, runs)
 
     def begin(self, run: Run) -> Connection:
@@ -103,16 +106,19 @@ class Pool:
         assert isinstance(answer, Done)
         return answer.row
 
-    def drop(self, ticket: Connection) -> None:
-        """End the worker; what it is at goes on from its last epoch next time."""
-        process = self.busy.pop(ticket)
-        process.process.terminate()
-        process.stop()
-        self._release(process)
+    def drop(self, tickets: Sequence[Connection]) -> None:
+        """End the workers; what they are at goes on from its last checkpoint next time."""
+        processes = [self.busy.pop(ticket) for ticket in tickets]
+        for process in processes:
+            process.process.terminate()
+        for process in processes:
+            process.stop()
+            self._release(process)
 
     def _worker(self) -> Process:
-        if self.idle:
-            return self.idle.pop()
+        return self.idle.pop() if self.idle else self._started()
+
+    def _started(self) -> Process:
         return Process(self.task.threads, self._free.pop(0) if self._free else None)
 
     def _release(self, process: Process) -> None:
@@ -137,11 +143,12 @@ class Process:
         self.device = device
         self._task: Task | None = None
         shares = {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
-        self.process = subprocess.Popen(
-            [sys.executable, "-P", "-c", _START, str(other.fileno())],
-            pass_fds=[other.fileno()],
-            env={**os.environ, **shares},
-        )
+        with _without_interrupts():
+            self.process = subprocess.Popen(
+                [sys.executable, "-P", "-c", _START, str(other.fileno())],
+                pass_fds=[other.fileno()],
+                env={**os.environ, **shares},
+            )
         other.close()
         self._send(sys.path)
 
@@ -173,6 +180,19 @@ class Process:
             self.process.kill()
             self.process.wait()
         self.link.close()
+
+
+@contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """What is started inside never hears Ctrl-C, which a terminal sends to all: the driver decides.
+
+    Blocked and not ignored by the worker itself: it would die of one that comes as it starts.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def serve(link: Connection) -> None:
