@@ -24,6 +24,7 @@ app = App(
     version=__version__,
     help_format="plaintext",
     help="Fine-tune a frozen vision backbone, compare methods fairly, fold the winner back in.",
+    suppress_keyboard_interrupt=False,  # else it exits in silence (5.4); `main` says how to go on
 )
 
 

@@ -1,0 +1,82 @@
+"""A Ray cluster that somebody else started, elsewhere, executes a study by its address."""
+
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from foldtune.study.store import Store
+
+pytest.importorskip("ray")
+STUDY = (
+    *("digits", "--size", "16", "--shots", "4", "--methods", "BitFit", "--trials", "1"),
+    *("--seeds", "1", "--epochs", "1", "--head", "zero", "--threads", "1"),
+)
+_TIMES = ("seconds", "images_per_second")
+
+
+def timeless(value):
+    if isinstance(value, dict):
+        return {k: timeless(v) for k, v in value.items() if k not in _TIMES}
+    return [timeless(v) for v in value] if isinstance(value, list) else value
+
+
+@pytest.fixture
+def cluster(tmp_path):
+    """Address and environment of a cluster on this machine, its working directory its own."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    # A token of its own: without one anybody on the network could run code on it.
+    environment = {
+        **os.environ, "OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path)),
+    }  # fmt: skip
+    (tmp_path / "elsewhere").mkdir()
+    head = subprocess.Popen(
+        [
+            str(Path(sys.executable).with_name("ray")), "start", "--head", "--block",
+            "--port", str(port), "--node-ip-address", "127.0.0.1", "--num-cpus", "2",
+            "--include-dashboard=false",
+        ],
+        cwd=tmp_path / "elsewhere", env=environment,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    try:
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline and not listens(port):
+            assert head.poll() is None
+            time.sleep(0.2)
+        yield f"127.0.0.1:{port}", environment
+    finally:
+        head.send_signal(signal.SIGTERM)
+        head.wait(60)
+
+
+def listens(port):
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_a_cluster_at_an_address_gives_the_rows_of_one_process(cluster, tmp_path):
+    address, environment = cluster
+    rows = []
+    for name, options in (
+        ("here", []),
+        ("there", ["--executor", "ray", "--address", address, "--workers", "1"]),
+    ):
+        command = [sys.executable, "-m", "foldtune", "compare", *STUDY, "--out", name, *options]
+        done = subprocess.run(
+            command, capture_output=True, text=True, env=environment, cwd=tmp_path
+        )
+        assert done.returncode == 0, done.stderr
+        rows.append([timeless(row) for row in Store(tmp_path / name).rows()])
+    assert rows[0] == rows[1]
+    assert len(rows[0]) == 2
