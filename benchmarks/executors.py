@@ -29,29 +29,24 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
+from bare_loop import bare, paid
 
 from foldtune.backbones import load_backbone
-from foldtune.core.attach import attach
-from foldtune.core.attachment import Attachment
 from foldtune.data import load_data
 from foldtune.methods import parse
-from foldtune.study.bench import CHECKPOINT, Bench, prepare_for
+from foldtune.study.bench import CHECKPOINT, Bench
 from foldtune.study.execute import InProcess, Ledger, MakeExecutor, Row
 from foldtune.study.executors import chosen
 from foldtune.study.logits import LOGITS, read_logits
 from foldtune.study.run import Run
 from foldtune.study.store import Store
-from foldtune.training.batches import epoch_batches
 from foldtune.training.recipe import Recipe
-from foldtune.training.regularise import drop_path_modules
-from foldtune.training.schedule import learning_rate
 
 METHODS = ("BitFit", "SSF", "LoRA(rank=4)", "LayerNorm")
 
@@ -172,84 +167,24 @@ def _overhead(bench: Bench, root: Path, part: str, asked: argparse.Namespace) ->
     runs = _runs(bench, asked.short, asked.epochs, "fit", first=3000)
     bench.checkpoint_seconds = Bench.checkpoint_seconds
     spent: dict[str, float] = {}
-    _bare(bench, runs[0], {})  # what is imported and measured once is neither's
+    bare(bench, runs[0], {})  # what is imported and measured once is neither's
     equal = True
     with Store(root) as store:
         ledger = Ledger(store, InProcess(bench, root), lambda _line: None)
         for number, run in enumerate(runs):
             calls = [
-                ("bare", lambda run=run: _bare(bench, run, spent)),
+                ("bare", lambda run=run: bare(bench, run, spent)),
                 ("engine", lambda run=run: ledger.rows([run])),
             ]
-            done = {name: _paid(spent, name, call) for name, call in calls[:: 1 - 2 * (number % 2)]}
+            done = {name: paid(spent, name, call) for name, call in calls[:: 1 - 2 * (number % 2)]}
             kept = read_logits(root / "runs" / run.key / LOGITS)
             equal &= torch.equal(done["bare"], torch.from_numpy(kept.logits))
     told = {"runs": len(runs), "seconds_a_run": spent["bare"] / len(runs)}
     for clock in ("", "_processor"):
-        bare, engine = spent[f"bare{clock}"], spent[f"engine{clock}"]
-        told[f"ratio{clock}"] = engine / bare
-        told[f"ratio_to_loops{clock}"] = engine / (bare - spent[f"attach{clock}"])
+        by_hand, engine = spent[f"bare{clock}"], spent[f"engine{clock}"]
+        told[f"ratio{clock}"] = engine / by_hand
+        told[f"ratio_to_loops{clock}"] = engine / (by_hand - spent[f"attach{clock}"])
     return _rounded(told) | {"equal": equal}
-
-
-def _paid(spent: dict[str, float], name: str, call: Callable[[], Any]) -> Any:
-    clock, processor = time.perf_counter(), time.process_time()
-    found = call()
-    for key, seconds in (
-        (name, time.perf_counter() - clock),
-        (f"{name}_processor", time.process_time() - processor),
-    ):
-        spent[key] = spent.get(key, 0.0) + seconds
-    return found
-
-
-def _bare(bench: Bench, run: Run, spent: dict[str, float]) -> torch.Tensor:
-    """The run as one would write it for this one case; the test logits."""
-    recipe, data, prepare = run.recipe, bench.data, prepare_for(bench.backbone)
-    classes = len(data.classes)
-
-    def attached() -> Attachment:
-        made = attach(bench.backbone, parse(run.method), num_classes=classes, seed=run.seed)
-        torch.nn.init.zeros_(made.model.head.weight), torch.nn.init.zeros_(made.model.head.bias)
-        return made
-
-    attachment = _paid(spent, "attach", attached)
-    model, weights = attachment.model, attachment.parameters()
-    for module in drop_path_modules(model):
-        module.drop_prob = recipe.drop_path
-    optimizer = torch.optim.AdamW([
-        {"params": [p for p in weights if p.ndim > 1], "weight_decay": recipe.weight_decay},
-        {"params": [p for p in weights if p.ndim < 2], "weight_decay": 0.0},
-    ])  # fmt: skip
-    indices, labels = data.split(*run.train_on), torch.from_numpy(data.labels)
-    steps = -(-len(indices) // recipe.batch_size)
-    warmup, step = round(recipe.warmup_epochs * steps), 0
-
-    def logits(split: str) -> torch.Tensor:
-        rows, found = data.split(split), []
-        model.eval()
-        with torch.no_grad():
-            for start in range(0, len(rows), 256):
-                pixels = torch.from_numpy(data.pixels[rows[start : start + 256]])
-                found.append(model(prepare(pixels, None)))
-        return torch.cat(found)
-
-    for epoch in range(1, recipe.epochs + 1):
-        model.train()
-        for rows in epoch_batches(indices, recipe, run.seed, epoch):
-            loss = F.cross_entropy(
-                model(prepare(torch.from_numpy(data.pixels[rows]), None)), labels[rows]
-            )
-            optimizer.zero_grad()
-            loss.backward()
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate(step, steps * recipe.epochs, warmup, recipe)
-            optimizer.step()
-            step += 1
-        (logits("val").argmax(1) == labels[data.split("val")]).float().mean().item()
-    found = logits("test")
-    attachment.detach()
-    return found
 
 
 def _result(rows: Sequence[Row] | Iterator[Row], folder: Path) -> dict[str, Any]:
