@@ -78,8 +78,7 @@ def test_a_second_ctrl_c_stops_at_once(tmp_path):
     time.sleep(0.5)
     assert study.poll() is None
     os.killpg(study.pid, signal.SIGINT)
-    try:
-        assert study.wait(5) == 130
-    finally:
-        os.kill(worker, signal.SIGCONT)
+    assert study.wait(60) == 130
+    # A driver that had waited for its end would have killed it.
+    os.kill(worker, signal.SIGCONT)
     assert study.stderr.read().count("to go on: foldtune") == 1
