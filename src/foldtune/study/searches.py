@@ -128,7 +128,8 @@ def promoted(rows: Sequence[Row]) -> list[int]:
     nothing in so few steps would else take the places of what might become better.
     """
     seen: set[tuple[float, str]] = set()
-    first, twins = [], []
+    first: list[int] = []
+    twins: list[int] = []
     for place in ordered(rows, "loss"):
         given = (rows[place]["val_accuracy"], f"{_loss(rows[place]):.2e}")
         (twins if given in seen else first).append(place)

@@ -14,13 +14,7 @@ from torch import Tensor, nn
 from foldtune.errors import InputError
 from foldtune.training import seeds
 from foldtune.training.average import Average
-from foldtune.training.batches import (
-    Data,
-    Prepare,
-    epoch_batches,
-    prepare_at,
-    steps_per_epoch,
-)
+from foldtune.training.batches import Data, Prepare, epoch_batches, prepare_at, steps_per_epoch
 from foldtune.training.checkpoint import (
     Pace,
     Training,
