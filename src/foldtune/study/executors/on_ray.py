@@ -169,7 +169,8 @@ def _connect(ray: Any, address: str | None, workers: int | None, threads: int | 
         variables["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, sys.path))
         # Ray's workers are at nice 15: beside anything else they hardly get on (2.60).
         variables["RAY_worker_niceness"] = "0"
-        options |= {"num_cpus": max(cores(), (workers or 1) * (threads or 1))}
+        # "local", since without an address Ray takes a cluster that somebody else began here.
+        options |= {"address": "local", "num_cpus": max(cores(), (workers or 1) * (threads or 1))}
         options |= {"include_dashboard": False, "_node_ip_address": "127.0.0.1"}
     else:
         options |= {"address": address, "runtime_env": {"env_vars": variables}}
