@@ -34,7 +34,7 @@ def methods(*, json: JSON = False) -> None:
 def inspect(
     model: str,
     *,
-    method: str,
+    method: str = "SSF()",
     classes: int | None = None,
     options: ModelOptions = MODEL,
     json: JSON = False,
