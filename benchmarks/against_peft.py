@@ -2,7 +2,7 @@
 
     python benchmarks/against_peft.py [--model vit_small_patch16_224] [--batch 16] [--rounds 9]
 
-Prints one JSON line: the median over rounds of (our step / PEFT's step), both timed in the same
+Prints a JSON line a figure: the median over rounds of (our step / PEFT's step), timed in the same
 round and in turn, the bytes that autograd keeps per image on either side, and the largest
 difference of logits once both hold the same factors. PEFT 0.21.2 is a test dependency.
 """
@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import argparse
 import copy
-import json
 import statistics
 import time
 from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
+from _lines import Lines, add_results
 from torch import Tensor, nn
 
 from foldtune import attach, load_backbone
@@ -33,6 +33,7 @@ def main() -> None:
     options.add_argument("--model", default="vit_small_patch16_224")
     options.add_argument("--batch", type=int, default=16)
     options.add_argument("--rounds", type=int, default=9)
+    add_results(options)
     asked = options.parse_args()
     backbone = load_backbone(asked.model, pretrained=asked.model == "micro")
     from peft import LoraConfig, get_peft_model  # after torchvision was made importable
@@ -57,20 +58,18 @@ def main() -> None:
         step()
     pairs = [(_timed(steps[0]), _timed(steps[1])) for _ in range(asked.rounds)]
     ratios = [ours / peft for ours, peft in pairs]
-    line = {
-        "benchmark": "against_peft",
-        "model": asked.model,
-        "batch": asked.batch,
-        "threads": torch.get_num_threads(),
-        "method": f"LoRA(rank={RANK})",
-        "our_step_over_theirs": round(statistics.median(ratios), 3),
-        "lowest": round(min(ratios), 3),
-        "highest": round(max(ratios), 3),
-        "our_saved_mib": round(count(attachment.model, images[:2]).saved_bytes / 2**20, 2),
-        "their_saved_mib": round(count(theirs, images[:2]).saved_bytes / 2**20, 2),
-        "largest_difference": float(gap),
-    }
-    print(json.dumps(line))
+    lines, name = Lines("against_peft", asked), f"LoRA(rank={RANK})"
+    facts = {"model": asked.model, "batch": asked.batch}
+    lines.tell(
+        f"{name}: our step / PEFT's", statistics.median(ratios), "ratio", "<= 1.0",
+        lowest=min(ratios), highest=max(ratios), **facts,
+    )  # fmt: skip
+    saved = [count(m, images[:2]).saved_bytes / 2**20 for m in (attachment.model, theirs)]
+    lines.tell(
+        f"{name}: activations kept, ours / PEFT's", saved[0] / saved[1], "ratio", "<= 1.0",
+        our_mib=saved[0], their_mib=saved[1], **facts,
+    )  # fmt: skip
+    lines.tell(f"{name}: largest difference of logits", float(gap), "", "<= 1e-5", **facts)
 
 
 def _share(ours: nn.Module, theirs: nn.Module) -> None:

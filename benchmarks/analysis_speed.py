@@ -4,11 +4,11 @@ python benchmarks/analysis_speed.py --methods 20 --seeds 5 --images 10000 --clas
 """
 
 import argparse
-import json
 import resource
 import time
 
 import numpy as np
+from _lines import Lines, add_results
 
 from foldtune.analysis.agreement import agreement, oracle
 from foldtune.analysis.bootstrap import resamples
@@ -41,7 +41,9 @@ def main() -> None:
     for name, value in (("methods", 20), ("seeds", 5), ("images", 10_000), ("classes", 100)):
         parser.add_argument(f"--{name}", type=int, default=value)
     parser.add_argument("--draws", type=int, default=500)
+    add_results(parser)
     asked = parser.parse_args()
+    lines = Lines("analysis_speed", asked)
     panel = made(asked.methods, asked.seeds, asked.images, asked.classes)
     counts = resamples(asked.images, asked.draws)
     names = panel.names
@@ -62,13 +64,10 @@ def main() -> None:
         job()
         spent, used = time.perf_counter() - start, time.process_time() - busy
         total += used
-        print(
-            json.dumps(
-                {"figure": f"analysis {name}", "seconds": round(spent, 2), "cpu": round(used, 2)}
-            )
-        )
+        lines.tell(f"{name}: processor time", used, "s", clock_seconds=spent)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    print(json.dumps({"figure": "analysis in all", "cpu": round(total, 2), "peak bytes": peak}))
+    sizes = {k: getattr(asked, k) for k in ("methods", "seeds", "images", "classes", "draws")}
+    lines.tell("all: processor time", total, "s", peak_bytes=peak, **sizes)
 
 
 if __name__ == "__main__":

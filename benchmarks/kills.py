@@ -33,6 +33,7 @@ from typing import Any
 
 import optuna  # noqa: F401  (imported here once, not in every process)
 import torch
+from _lines import Lines, add_results
 
 from foldtune.analysis.ranking import leaderboard
 from foldtune.backbones import load_backbone
@@ -55,12 +56,14 @@ def main() -> None:
     options.add_argument("--kills", type=int, default=200)
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--folder", type=Path, default=None)
+    add_results(options)
     asked = options.parse_args()
     torch.set_num_threads(1)  # and so no thread pool that a fork would leave behind
     with tempfile.TemporaryDirectory() as name:
         told = _Trial(asked.folder or Path(name), random.Random(asked.seed)).run(asked.kills)
-    print(json.dumps({"benchmark": "kills", **told}))
-    if told["lost"] or told["twice"] or told["changed"] or told["different"]:
+    faults = sum(told[name] for name in ("lost", "twice", "changed", "different"))
+    Lines("kills", asked).tell("runs lost, repeated or changed", faults, "", "= 0", **told)
+    if faults:
         sys.exit(1)
 
 

@@ -9,7 +9,6 @@ timed in the same round, and the largest difference of logits from eight separat
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import tempfile
 import time
@@ -17,6 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
+from _lines import Lines, add_results
 from torch import Tensor
 
 from foldtune import attach, load, load_backbone, save
@@ -34,13 +34,20 @@ def main() -> None:
     options.add_argument("--batch", type=int, default=16)
     options.add_argument("--rounds", type=int, default=9)
     options.add_argument("--methods", nargs="+", default=("SSF", "BitFit", "LoRA(rank=8)"))
+    add_results(options)
     asked = options.parse_args()
+    lines = Lines("mixed", asked)
     backbone = load_backbone(asked.model, pretrained=asked.model == "micro")
     images = backbone.example(asked.batch)
     for text in asked.methods:
         with tempfile.TemporaryDirectory() as folder:
             files = {str(i): _tuned(backbone, text, Path(folder) / str(i), i) for i in range(TASKS)}
-            print(json.dumps(_measured(backbone, files, images, asked.rounds, text)), flush=True)
+            ratios, gap = _measured(backbone, files, images, asked.rounds)
+        facts = {"model": asked.model, "batch": asked.batch, "tasks": TASKS}
+        lines.tell(
+            f"{text}: images/s mixed / single", statistics.median(ratios), "ratio", ">= 0.9",
+            lowest=min(ratios), highest=max(ratios), largest_difference=gap, **facts,
+        )  # fmt: skip
 
 
 def _tuned(backbone: Backbone, text: str, path: Path, seed: int) -> Path:
@@ -54,8 +61,8 @@ def _tuned(backbone: Backbone, text: str, path: Path, seed: int) -> Path:
 
 
 def _measured(
-    backbone: Backbone, files: dict[str, Path], images: Tensor, rounds: int, text: str
-) -> dict:
+    backbone: Backbone, files: dict[str, Path], images: Tensor, rounds: int
+) -> tuple[list[float], float]:
     asked = [str(i % TASKS) for i in range(len(images))]
     alone = torch.stack(list(_alone(backbone, files, images, asked)))
     # The same model again: both stay attached, and are timed in turn.
@@ -69,15 +76,7 @@ def _measured(
         for _ in range(rounds)
     ]
     mixed.close()
-    return {
-        "benchmark": "mixed",
-        "model": backbone.name,
-        "batch": len(images),
-        "threads": torch.get_num_threads(),
-        "method": text,
-        "mixed_over_single_throughput": round(statistics.median(o / m for o, m in seconds), 3),
-        "largest_difference": float((together - alone).abs().max()),
-    }
+    return [one / all_ for one, all_ in seconds], float((together - alone).abs().max())
 
 
 def _alone(

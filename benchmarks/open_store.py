@@ -2,19 +2,20 @@
 
     python benchmarks/open_store.py [--rows 100000] [--epochs 20]
 
-Prints one JSON line: seconds on the clock and of the processor to open the rows for reading
+Prints a JSON line a figure: seconds (processor and clock) to open the rows for reading
 (every checksum is looked at), to claim the folder, and to add one row.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from _lines import Lines, add_results
 
 from foldtune.study.rowfile import encode, line_of
 from foldtune.study.store import Store
@@ -25,24 +26,26 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--rows", type=int, default=100_000)
     options.add_argument("--epochs", type=int, default=20)
+    add_results(options)
     asked = options.parse_args()
+    lines = Lines("open_store", asked)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         with (folder / "rows.jsonl").open("wb") as file:
             for number in range(asked.rows):
                 file.write(line_of(encode(_row(number, asked.epochs))))
         store = Store(folder)
-        line = {
-            "benchmark": "open_store",
-            "rows": asked.rows,
-            "epochs": asked.epochs,
-            "megabytes": round((folder / "rows.jsonl").stat().st_size / 1e6, 1),
-            **_timed("open", lambda: Store(folder)),
-            **_timed("claim", store.claim),
-            **_timed("add", lambda: store.add(_row(asked.rows, asked.epochs))),
+        facts = {"epochs": asked.epochs, "megabytes": (folder / "rows.jsonl").stat().st_size / 1e6}
+        jobs = {
+            "open": lambda: Store(folder),
+            "claim": store.claim,
+            "add a row": lambda: store.add(_row(asked.rows, asked.epochs)),
         }
+        for name, job in jobs.items():
+            clock, processor = _timed(job)
+            figure = f"{name}, {asked.rows} rows: processor time"
+            lines.tell(figure, processor, "s", clock_seconds=clock, **facts)
         store.close()
-    print(json.dumps(line))
 
 
 def _row(number: int, epochs: int) -> dict[str, Any]:
@@ -52,13 +55,10 @@ def _row(number: int, epochs: int) -> dict[str, Any]:
     return {"run": f"{number:016x}", "stage": "trial", "label": "LoRA", "seed": 0, "curve": curve}
 
 
-def _timed(name: str, call: Callable[[], object]) -> dict[str, float]:
+def _timed(call: Callable[[], object]) -> tuple[float, float]:
     clock, processor = time.perf_counter(), time.process_time()
     call()
-    return {
-        f"{name}_seconds": round(time.perf_counter() - clock, 3),
-        f"{name}_processor_seconds": round(time.process_time() - processor, 3),
-    }
+    return time.perf_counter() - clock, time.process_time() - processor
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ python benchmarks/page.py --methods 20 --seeds 5 --images 10000 --classes 100
 """
 
 import argparse
-import json
 import resource
 import shutil
 import subprocess
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from _lines import Lines, add_results
 
 from foldtune.data.entries import FORMAT, write_json
 from foldtune.data.identity import data_identity, image_hash
@@ -122,24 +122,26 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=int, default=value)
     parser.add_argument("--trials", type=int, default=8)
     parser.add_argument("--keep", type=Path, help="a folder for the study, kept")
+    add_results(parser)
     asked = parser.parse_args()
+    lines = Lines("page", asked)
     with tempfile.TemporaryDirectory() as temporary:
         folder = asked.keep or Path(temporary) / "study"
         if not (folder / "rows.jsonl").exists():
             made(folder, asked.methods, asked.seeds, asked.images, asked.classes, asked.trials)
         start, busy = time.perf_counter(), time.process_time()
         page = write_report(folder)
-        told = {
-            "page wall seconds": round(time.perf_counter() - start, 2),
-            "page cpu seconds": round(time.process_time() - busy, 2),
-            "page bytes": page.stat().st_size,
-            "peak bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        told: dict[str, tuple[float | None, str]] = {
+            "made, clock": (time.perf_counter() - start, "s"),
+            "made, processor": (time.process_time() - busy, "s"),
+            "size": (page.stat().st_size / 1e6, "MB"),
+            "peak memory": (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3, "MB"),
         }
-        for name, drawn in (("seconds to load", False), ("seconds to load and draw all", True)):
-            took = opened(page, drawn)
-            told[name] = None if took is None else round(took, 2)
-        for figure, value in told.items():
-            print(json.dumps({"figure": figure, "value": value}))
+        for name, drawn in (("loaded", False), ("loaded and all drawn", True)):
+            told[name] = (opened(page, drawn), "s")
+        sizes = {k: getattr(asked, k) for k in ("methods", "seeds", "images", "classes", "trials")}
+        for figure, (value, unit) in told.items():
+            lines.tell(figure, value, unit, **sizes)
 
 
 if __name__ == "__main__":

@@ -10,9 +10,8 @@ layer. A step is zero_grad, forward in train mode, loss, backward and AdamW.
 from __future__ import annotations
 
 import argparse
-import json
 
-import torch
+from _lines import Lines, add_results
 
 from foldtune import attach, load_backbone
 from foldtune.evaluate.steptime import step_over_forward
@@ -27,6 +26,8 @@ METHODS = (
     "AdaptFormer(rank=8)",
     "Full",
 )
+# The floor is 2; these three merge and train in every block.
+AIMS = dict.fromkeys(("BitFit", "SSF", "LoRA(rank=8)"), "<= 2.3")
 
 
 def main() -> None:
@@ -36,24 +37,21 @@ def main() -> None:
     options.add_argument("--batch", type=int, default=16)
     options.add_argument("--rounds", type=int, default=7)
     options.add_argument("--methods", nargs="+", default=METHODS)
+    options.add_argument("--device", default="cpu")
+    add_results(options)
     asked = options.parse_args()
+    lines = Lines("step_time", asked, asked.device)
     backbone = load_backbone(asked.model, pretrained=asked.model == "micro")
+    backbone.model.to(asked.device)
     for text in asked.methods:
         attachment = attach(backbone, parse(text), num_classes=10, seed=0)
         found = step_over_forward(attachment, backbone.example(asked.batch), asked.rounds)
         attachment.detach()
-        line = {
-            "benchmark": "step_time",
-            "model": asked.model,
-            "batch": asked.batch,
-            "threads": torch.get_num_threads(),
-            "method": text,
-            "step_over_forward": round(found.median, 3),
-            "lowest": round(min(found.ratios), 3),
-            "highest": round(max(found.ratios), 3),
-            "forward_seconds": round(found.forward_seconds, 4),
-        }
-        print(json.dumps(line), flush=True)
+        lines.tell(
+            f"{text}: step / forward", found.median, "ratio", AIMS.get(text),
+            lowest=min(found.ratios), highest=max(found.ratios), model=asked.model,
+            batch=asked.batch, forward_seconds=found.forward_seconds,
+        )  # fmt: skip
 
 
 if __name__ == "__main__":
