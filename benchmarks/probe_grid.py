@@ -106,10 +106,9 @@ def main() -> None:
 
 
 def _judged(watched: Tensor, labels: np.ndarray, weight: Tensor, bias: Tensor) -> Sequence[dict]:
-    count = len(weight)
-    logits = torch.baddbmm(bias[:, None], watched.expand(count, -1, -1), weight.transpose(1, 2))
+    logits = torch.baddbmm(bias[..., None], weight, watched.T.expand(len(weight), -1, -1))
     truth = torch.from_numpy(labels[: len(watched)]).to(watched.device)
-    right = (logits.argmax(2) == truth).double().mean(1).tolist()
+    right = (logits.argmax(1) == truth).double().mean(1).tolist()
     return [{"val_accuracy": one} for one in right]
 
 
