@@ -85,7 +85,7 @@ def train_probes(
 
 
 class _Grid:
-    """All classifiers in one tensor (recipes, classes, channels + 1), the bias in the last column."""
+    """All classifiers in one tensor (recipes, classes, channels + 1), the bias last."""
 
     def __init__(
         self, data: Data, recipes: Sequence[Recipe], start: tuple[Tensor, Tensor], seed: int
