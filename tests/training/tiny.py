@@ -23,9 +23,14 @@ RANDOM = Recipe(
 
 def vit(seed=0, **options):
     torch.manual_seed(seed)
-    options = {"proj_drop_rate": 0.1, "drop_path_rate": 0.2, "num_classes": CLASSES, **options}
+    options = {
+        "proj_drop_rate": 0.1,
+        "drop_path_rate": 0.2,
+        "num_classes": CLASSES,
+        "depth": 2,
+    } | options
     return timm.models.VisionTransformer(
-        img_size=16, patch_size=8, embed_dim=16, depth=2, num_heads=2, **options
+        img_size=16, patch_size=8, embed_dim=16, num_heads=2, **options
     )
 
 

@@ -6,7 +6,8 @@ import hashlib
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
+from contextlib import nullcontext
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from foldtune.study.logits import LOGITS, keep_validation, write_logits
 from foldtune.study.run import Run
 from foldtune.study.starts import Starts, prepare_for
 from foldtune.training.loop import Outcome, train
+from foldtune.training.prefix import LIMIT, Prefix, prefix_of
 from foldtune.training.probe import classifier_inputs
 from foldtune.training.recipe import Recipe
 
@@ -41,9 +43,12 @@ class Bench:
     Every run attaches, trains and detaches, which leaves the backbone bitwise as it was, so it is
     loaded and hashed once. Features of the plain backbone are computed once per split.
     checkpoint_seconds: what a kill of a run may cost, see `Pace`; 0 is a checkpoint every epoch.
+    prefix_bytes: memory that the features below the first trained block may take, see
+    training/prefix.py; 0 is none.
     """
 
     checkpoint_seconds = 10.0
+    prefix_bytes = LIMIT
 
     def __init__(self, backbone: Backbone, data: ImageData, device: str | None = None) -> None:
         self.backbone, self.data, self.device = backbone, data, device
@@ -145,6 +150,11 @@ class Bench:
         self, attachment: Attachment, run: Run, folder: Path | None, progress: str | None
     ) -> Outcome:
         ground, recipe, labels = self.ground(attachment, run), run.recipe, self.data.labels
+        prefix = self._prefix(attachment, run) if ground.model is attachment.model else None
+        if prefix:
+            rows = np.union1d(ground.indices, ground.watched)
+            inputs = prefix.table(ground.inputs, rows, ground.prepare)
+            ground = replace(ground, inputs=inputs, prepare=prefix.prepare)
         model, watched = ground.model, ground.watched
 
         def validate(epoch: int) -> dict:
@@ -157,12 +167,20 @@ class Bench:
 
         if folder is not None:
             swept(folder)
-        return train(
-            model, ground.inputs, labels, ground.indices, recipe, prepare=ground.prepare,
-            seed=run.seed, evaluate=None if run.stage == "final" else validate,
-            checkpoint=None if folder is None else folder / CHECKPOINT,
-            checkpoint_seconds=self.checkpoint_seconds, device=self.device, progress=progress,
-        )  # fmt: skip
+        with prefix.installed() if prefix else nullcontext():
+            return train(
+                model, ground.inputs, labels, ground.indices, recipe, prepare=ground.prepare,
+                seed=run.seed, evaluate=None if run.stage == "final" else validate,
+                checkpoint=None if folder is None else folder / CHECKPOINT,
+                checkpoint_seconds=self.checkpoint_seconds, device=self.device, progress=progress,
+            )  # fmt: skip
+
+    def _prefix(self, attachment: Attachment, run: Run) -> Prefix | None:
+        """The backbone cut below its first block that trains, where that gives the same."""
+        blocks = [site.path for site in attachment.sites if site.role == "block"]
+        images = sum(len(self.data.splits[name]) for name in ("train", "val"))
+        example = self.backbone.example()
+        return prefix_of(attachment.model, blocks, run.recipe, example, images, self.prefix_bytes)
 
     def _test(
         self, attachment: Attachment, run: Run, outcome: Outcome, folder: Path | None

@@ -20,7 +20,8 @@ Prepare = Callable[[Tensor, torch.Generator | None], Tensor]
 class Data:
     """The images to train on. Raises InputError where the arrays do not belong together.
 
-    pixels: (images, height, width, 3) uint8, or cached features (images, channels) float32;
+    pixels: (images, height, width, 3) uint8, or cached features, float32, (images, channels) or
+    (images, tokens, channels);
     labels: (images,); indices: the rows to train on.
     """
 
@@ -31,7 +32,7 @@ class Data:
     def __post_init__(self) -> None:
         pixels, labels, indices = self.pixels, self.labels, self.indices
         images = pixels.ndim == 4 and pixels.shape[-1] == 3 and pixels.dtype == np.uint8
-        if not images and not (pixels.ndim == 2 and pixels.dtype == np.float32):
+        if not images and not (pixels.ndim in (2, 3) and pixels.dtype == np.float32):
             raise InputError(
                 f"pixels are {pixels.dtype} of shape {pixels.shape}; "
                 "uint8 of shape (images, height, width, 3) is needed, or cached features, float32 "
