@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
 import resource
 import statistics
 import tempfile
@@ -35,6 +34,7 @@ import foldtune  # noqa: F401  isort: skip  (torchvision needs its operators dec
 
 import numpy as np
 import torch
+from _lines import Lines, add_results
 from PIL import Image
 
 from foldtune.data import load_data
@@ -46,6 +46,8 @@ from foldtune.training.loop import train
 from foldtune.training.recipe import Recipe
 
 BATCH = 64
+AIMS = {"cores_gain": ">= 1.8", "train_store_to_memory": ">= 0.95"}
+LINES: Lines  # made by main
 _DISTINCT = 100  # photographs; the time to decode does not know that they come again
 
 
@@ -55,8 +57,11 @@ def main() -> None:
     options.add_argument("--images", type=int, default=2400)
     options.add_argument("--size", type=int, default=224)
     options.add_argument("--source", type=Path)
-    options.add_argument("--rounds", type=int, default=3)
+    options.add_argument("--rounds", type=int, default=5)
+    add_results(options)
     asked = options.parse_args()
+    global LINES
+    LINES = Lines("decode", asked)
     with tempfile.TemporaryDirectory() as folder:
         source = asked.source or make_photos(Path(folder) / "photos", asked.images)
         measure(source, asked.size, asked.rounds, Path(folder))
@@ -198,7 +203,7 @@ def timed(call: Callable[[], object]) -> Spent:
 
 
 def tell(figure: str, value: float, unit: str) -> None:
-    print(json.dumps({"figure": figure, "value": round(value, 3), "unit": unit}), flush=True)
+    LINES.tell(figure, value, unit, AIMS.get(figure))
 
 
 if __name__ == "__main__":

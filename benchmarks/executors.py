@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 import os
 import signal
 import sys
@@ -35,6 +34,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from _lines import Lines, add_results
 from bare_loop import bare, paid
 
 from foldtune.backbones import load_backbone
@@ -49,6 +49,7 @@ from foldtune.study.store import Store
 from foldtune.training.recipe import Recipe
 
 METHODS = ("BitFit", "SSF", "LoRA(rank=4)", "LayerNorm")
+AIMS = {"processes": "<= 0.6", "ray": "<= 0.6", "overhead": "<= 1.05"}
 
 
 def main() -> None:
@@ -59,6 +60,7 @@ def main() -> None:
     options.add_argument("--shots", type=int, default=16)
     options.add_argument("--short", type=int, default=50)
     options.add_argument("--only", choices=("processes", "ray", "killed", "overhead"))
+    add_results(options)
     asked = options.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:
@@ -73,9 +75,12 @@ def _parts(bench: Bench, root: Path, asked: argparse.Namespace) -> Iterator[dict
         if asked.only not in (None, part):
             continue
         measure = {"killed": _killed, "overhead": _overhead}.get(part, _workers)
-        line = {"benchmark": "executors", "part": part, **measure(bench, root / part, part, asked)}
-        print(json.dumps(line), flush=True)
-        yield line
+        found = measure(bench, root / part, part, asked)
+        lines = Lines("executors", asked)
+        if "ratio" in found:
+            lines.tell(f"{part}: ratio", found["ratio"], "", AIMS[part], **found)
+        lines.tell(f"{part}: rows that differ", float(not found["equal"]), "", "= 0")
+        yield found
 
 
 def _runs(bench: Bench, count: int, epochs: int, stage: str = "final", first: int = 0) -> list[Run]:

@@ -12,12 +12,13 @@ have lost on the same first rung. Killed and called again it goes on: every row 
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+from _lines import Lines, add_results
 
 import foldtune  # noqa: F401  (declares torchvision's operators)
 from foldtune.analysis.ranking import chosen_trial
@@ -40,13 +41,17 @@ LOSS, SHARE = 0.5, 1 / 3  # points of accuracy; of the grid's epochs
 def main() -> None:
     asked = _arguments()
     backbone = load_backbone(asked.model, size=asked.size)
+    lines = Lines("halving", asked)
     with chosen(workers=asked.workers, threads=asked.threads) as executor:
         for task in asked.data:
             data = load_data(task, size=backbone.transform.size)
             bench = Bench(backbone, _few(data, asked.shots) if asked.shots else data)
             for method in asked.methods:
                 found = _both(bench, executor, Entrant.named(method), asked, _folder(task))
-                print(json.dumps({"task": task, "method": method, **found}), flush=True)
+                name = f"{method} on {task}"
+                lost, share = found["points_lost"], found["share_of_epochs"]
+                lines.tell(f"{name}: accuracy lost", lost, "points", f"<= {LOSS}", **found)
+                lines.tell(f"{name}: share of the epochs", share, "", f"<= {SHARE:.4f}")
 
 
 def _few(data: ImageData, shots: int) -> ImageData:
@@ -150,6 +155,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, required=True)
+    add_results(parser)
     return parser.parse_args()
 
 

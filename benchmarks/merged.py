@@ -23,10 +23,10 @@ from foldtune import attach, load_backbone
 from foldtune.methods import parse
 
 METHODS = ("SSF", "LoRA(rank=8)", "DoRA", "RepAdapter", "BitFit")
-# The last has no bias in its linear layers.
+# The last has no bias at qkv.
 HOSTS = (
     "vit_small_patch16_224", "swin_tiny_patch4_window7_224", "convnext_tiny",
-    "eva02_tiny_patch14_224",
+    "vit_small_patch16_dinov3",
 )  # fmt: skip
 
 
@@ -43,6 +43,8 @@ def main() -> None:
     lines = Lines("merged", asked, asked.device)
     for host in asked.hosts:
         backbone = load_backbone(host, pretrained=host == "micro")
+        if not any(p.numel() for p in backbone.model.get_classifier().parameters()):
+            backbone.model.reset_classifier(10)  # published without one
         backbone.model.to(asked.device).eval()
         plain = copy.deepcopy(backbone.model)
         images = backbone.example(asked.batch)

@@ -1,0 +1,194 @@
+"""Write docs/performance.md from benchmarks/results: the latest of each figure, model and device.
+
+    python benchmarks/performance_page.py [--check]
+
+--check: write nothing, and fail where the page is not what the results give.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+RESULTS, PAGE = ROOT / "benchmarks/results", ROOT / "docs/performance.md"
+
+Line = dict[str, Any]
+
+# What each benchmark measures, how, and against whom, in the order of the page.
+ABOUT = {
+    "end_to_end": "A whole tuning of image files with LoRA, from decoding to the saved tuning: "
+    "beside its bare training steps on batches that lie in memory, and beside a script by hand "
+    "(timm's VisionTransformer, HF PEFT, torchvision's transforms, a DataLoader with two workers "
+    "that decodes in every epoch) with the same weights, rank, rates and epochs.",
+    "step_time": "A training step (zero_grad, forward, loss, backward, AdamW) over a forward pass "
+    "without gradients of the plain model on the same batch, timed in the same round. The floor "
+    "is 2: a forward pass, and a backward pass to the inputs of every layer.",
+    "against_peft": "A LoRA step of ours over HF PEFT's on the same timm model with the same "
+    "factors, timed in turn; the activations that autograd keeps on either side, counted.",
+    "merged": "The forward pass of a merged model over the plain backbone's, timed in turn, plain "
+    "first in every other round.",
+    "mixed": "A batch of eight tasks over one backbone beside a batch of one task: images a "
+    "second, timed in the same round.",
+    "probe_grid": "64 linear probes (eight rates, eight decays) trained together on cached "
+    "features, with the pass that makes the features, over that pass alone; and the same probes "
+    "one after the other.",
+    "prefix": "Tuning of the last blocks from features of the frozen blocks below, computed once, "
+    "over the same tuning of the whole model.",
+    "startup": "From the start of the process to its end, the files in the disk's cache.",
+    "decode": "Decoding into the store and reading from it, beside torchvision's ImageFolder and "
+    "DataLoader on the same files.",
+    "executors": "Runs by other processes and by Ray beside the same runs here, and what the "
+    "engine adds to the training it runs.",
+    "halving": "Successive halving beside the full grid.",
+    "open_store": "A study of many rows: opening it (every checksum is looked at), claiming it, "
+    "adding a row.",
+    "kills": "Studies killed by SIGKILL at random moments, half of them within a write, and run "
+    "again until they end.",
+    "page": "The report of a large made-up study: made, and opened in Chromium started anew, "
+    "beyond what an empty page takes.",
+    "analysis_speed": "The analyses of a large made-up study.",
+}
+# Why an aim was missed, by benchmark and the start of the figure's name.
+WHY = {
+    ("step_time", "SSF"): "the matrix products alone are 2.1 times the forward pass and "
+    "attention's backward is twice its forward; the gradient of the scale reads each result once "
+    "more (docs/findings.md).",
+}
+_SHOWN = ("lowest", "highest")
+_HIDDEN = {
+    "benchmark", "figure", "value", "unit", "aim", "met", "device", "threads", "cores",
+    "load_before", "versions", "command", "date", *_SHOWN,
+}  # fmt: skip
+
+
+def latest(folder: Path) -> dict[str, list[Line]]:
+    """The last line of each figure and device, by benchmark, in the order in which they came."""
+    found: dict[str, list[Line]] = {}
+    for file in sorted(folder.glob("*.jsonl")):
+        lines: dict[tuple[str, ...], Line] = {}
+        for text in file.read_text(encoding="utf-8").splitlines():
+            line = json.loads(text)
+            lines[line["figure"], line["device"], line.get("model", "")] = line
+        if lines:
+            found[file.stem] = list(lines.values())
+    return found
+
+
+def page(found: dict[str, list[Line]]) -> str:
+    """The page as text."""
+    everything = [line for lines in found.values() for line in lines]
+    parts = [
+        "# Performance",
+        "Written by `python benchmarks/performance_page.py` from `benchmarks/results`, the latest "
+        "line of each figure; no number is typed. `python benchmarks/all.py` measures again what "
+        "is here. A ratio has the median over rounds, with the lowest and the highest where there "
+        "were several.",
+        _machines(everything),
+        _missed(found),
+    ]
+    parts += [_section(name, found[name]) for name in ABOUT if name in found]
+    absent = [f"`benchmarks/{name}.py`" for name in ABOUT if name not in found]
+    if absent:
+        parts.append(f"## Not measured yet\n\n{', '.join(absent)}.")
+    return "\n\n".join(parts) + "\n"
+
+
+def _machines(lines: list[Line]) -> str:
+    devices = sorted({line["device"] for line in lines})
+    if not devices:
+        return "Nothing has been measured yet."
+    cores = sorted({line["cores"] for line in lines})
+    loads = [line["load_before"] for line in lines]
+    text = (
+        f"Measured on: {'; '.join(devices)}, with {' or '.join(map(str, cores))} cores. The "
+        f"machine's load before a measurement was {min(loads)} to {max(loads)} (idle is 0); above "
+        "1 others were at work, and a clock's figure is worth little."
+    )
+    if not any(device.startswith("cuda") for device in devices):
+        text += (
+            " No GPU has been used so far: every figure is of a CPU. `step_time.py`, `merged.py` "
+            "and `probe_grid.py` take `--device cuda`, which has not been tried."
+        )
+    return text
+
+
+def _missed(found: dict[str, list[Line]]) -> str:
+    judged = [line for lines in found.values() for line in lines if line["met"] is not None]
+    missed = [line for line in judged if not line["met"]]
+    text = f"## Aims\n\n{len(judged) - len(missed)} of {len(judged)} figures with an aim reach it."
+    if missed:
+        text += " Missed:\n\n" + "\n".join(
+            f"- {_name(line)}: {_number(line['value'])}, the aim {line['aim']}; {_reason(line)}"
+            for line in missed
+        )
+    return text
+
+
+def _reason(line: Line) -> str:
+    for (benchmark, start), reason in WHY.items():
+        if line["benchmark"] == benchmark and line["figure"].startswith(start):
+            return reason
+    if line["load_before"] > 1:
+        return f"measured at a load of {line['load_before']}, so it may be the machine's."
+    return "why is not known yet."
+
+
+def _name(line: Line) -> str:
+    return f"{line['benchmark']}, {line['figure']}"
+
+
+def _section(name: str, lines: list[Line]) -> str:
+    rows = [
+        "| figure | value | range | aim | what else | threads, load | date |",
+        "|---|---|---|---|---|---|---|",
+        *map(_row, lines),
+    ]
+    commands = dict.fromkeys(line["command"] for line in lines)
+    versions = dict.fromkeys(_versions(line) for line in lines)
+    told = "\n".join(f"`{command}`" for command in commands)
+    body = "\n".join(rows)
+    return f"## {name}\n\n{ABOUT[name]}\n\n{body}\n\n{told}  \n{'; '.join(versions)}"
+
+
+def _row(line: Line) -> str:
+    spread = " to ".join(_number(line[k]) for k in _SHOWN if line.get(k) is not None)
+    more = ", ".join(
+        f"{key.replace('_', ' ')} {_number(value)}"
+        for key, value in line.items()
+        if key not in _HIDDEN and not isinstance(value, (dict, list))
+    )
+    aim = "" if line["aim"] is None else f"{line['aim']} {'✓' if line['met'] else '✗'}"
+    unit = "" if line["unit"] == "ratio" else f" {line['unit']}"
+    where = f"{line['threads']}, {line['load_before']}"
+    if line["device"].startswith("cuda"):
+        where = line["device"]
+    cells = (line["figure"], f"{_number(line['value'])}{unit}", spread, aim, more, where)
+    return "| " + " | ".join([*cells, line["date"][:10]]) + " |"
+
+
+def _versions(line: Line) -> str:
+    return ", ".join(f"{name} {number}" for name, number in line["versions"].items())
+
+
+def _number(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) and abs(value) < 1000 else str(value)
+
+
+def main() -> None:
+    """Write the page, or compare it."""
+    options = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    options.add_argument("--check", action="store_true")
+    asked = options.parse_args()
+    text = page(latest(RESULTS))
+    if not asked.check:
+        PAGE.write_text(text, encoding="utf-8")
+    elif not PAGE.exists() or PAGE.read_text(encoding="utf-8") != text:
+        sys.exit("docs/performance.md is old; python benchmarks/performance_page.py")
+
+
+if __name__ == "__main__":
+    main()
