@@ -30,7 +30,7 @@ ALL = (
         "--model vit_small_patch16_224 --images 4 --epochs 2 --rounds 1", 8, 2,
     ),
     ("prefix", "--images 1000 --epochs 20", "--images 64 --epochs 2", 3, 2),
-    ("end_to_end", "--rounds 1", "--images 64 --epochs 1 --side 100", 25, 2),
+    ("end_to_end", "--rounds 1", "--images 256 --epochs 1 --side 100", 25, 2),
     ("decode", "", "--images 60 --size 32 --rounds 1", 4, 2),
     ("executors", "", "--runs 2 --epochs 1 --shots 2 --short 2 --only overhead", 6, 1),
     ("open_store", "", "--rows 100", 1, 1),

@@ -3,7 +3,7 @@
     python benchmarks/end_to_end.py [--images 1000] [--epochs 100] [--side 500] [--rounds 1]
 
 Drawn scenes of 16 classes are written as files of --side pixels, every second one JPEG, the others
-PNG: --images to train, a fifth as many to validate, half as many to test. `micro` at 64 pixels is
+PNG: --images (256 or more) to train, a fifth as many to validate, half as many to test. `micro` at 64 pixels is
 tuned with LoRA of rank 8 on qkv, AdamW, warm-up and cosine, no augmentation. Three ways, in turn:
 - ours: decode into an empty store, attach, train, validate at the end, test once, save;
 - bare: as many steps (forward, loss, backward, optimizer) on batches that lie ready in memory;
