@@ -24,6 +24,11 @@ def trials(bench, recipe, method, rates=(3e-3, 1e-3, 3e-4), stage="trial"):
     ]
 
 
+def varied(recipe):
+    """Without augmentation a run by itself computes the frozen blocks only once."""
+    return replace(recipe, augment=("flip",))
+
+
 def check_alike(found, wanted):
     """Every number within float32's rounding over a few steps; everything else equal."""
     assert found.keys() | {"stacked"} == wanted.keys() | {"stacked"}
@@ -38,7 +43,7 @@ def check_alike(found, wanted):
 
 @pytest.mark.parametrize("method", [LinearProbe(), LastBlocks(1)], ids=repr)
 def test_stacked_rows_are_those_of_separate_runs(bench, recipe, tmp_path, method):
-    runs = trials(bench, recipe, method)
+    runs = trials(bench, varied(recipe), method)
     wanted = {row["run"]: row for row in InProcess(bench, tmp_path / "one")(runs)}
     before = bench.backbone.identity()
     for row in Stacked(bench, tmp_path / "two")(runs):
@@ -59,7 +64,7 @@ def test_where_it_does_not_pay_rows_are_bit_for_bit_those_of_separate_runs(bench
 
 
 def test_a_killed_stack_goes_on_with_what_is_left(bench, recipe, tmp_path, monkeypatch):
-    runs = trials(bench, recipe, LastBlocks(1))
+    runs = trials(bench, varied(recipe), LastBlocks(1))
     wanted = {row["run"]: row for row in Stacked(bench, tmp_path / "one")(runs)}
     written = []
 
@@ -78,6 +83,11 @@ def test_a_killed_stack_goes_on_with_what_is_left(bench, recipe, tmp_path, monke
     assert sorted(row.get("stacked", 1) for row in rows) == [1, 2, 2]
     for row in rows:
         check_alike(row, wanted[row["run"]])
+
+
+def test_frozen_blocks_that_are_computed_once_are_not_stacked(bench, recipe, tmp_path):
+    runs = trials(bench, recipe, LastBlocks(1))
+    assert all("stacked" not in row for row in Stacked(bench, tmp_path)(runs))
 
 
 def test_a_trial_that_diverges_is_told_as_such(bench, recipe, tmp_path):

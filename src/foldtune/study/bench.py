@@ -120,6 +120,13 @@ class Bench:
         classifier = attachment.model.get_submodule(head)
         return Ground(classifier, features, as_they_are, indices, watched)
 
+    def prefix(self, attachment: Attachment, run: Run) -> Prefix | None:
+        """The backbone cut below its first block that trains, where that gives the same."""
+        blocks = [site.path for site in attachment.sites if site.role == "block"]
+        images = sum(len(self.data.splits[name]) for name in ("train", "val"))
+        example = self.backbone.example()
+        return prefix_of(attachment.model, blocks, run.recipe, example, images, self.prefix_bytes)
+
     def row(self, attachment: Attachment, run: Run, outcome: Outcome) -> dict[str, Any]:
         """What is told of a run but for its test and its seconds."""
         watched = [point for point in outcome.curve if "val_accuracy" in point]
@@ -150,7 +157,7 @@ class Bench:
         self, attachment: Attachment, run: Run, folder: Path | None, progress: str | None
     ) -> Outcome:
         ground, recipe, labels = self.ground(attachment, run), run.recipe, self.data.labels
-        prefix = self._prefix(attachment, run) if ground.model is attachment.model else None
+        prefix = self.prefix(attachment, run) if ground.model is attachment.model else None
         if prefix:
             rows = np.union1d(ground.indices, ground.watched)
             inputs = prefix.table(ground.inputs, rows, ground.prepare)
@@ -174,13 +181,6 @@ class Bench:
                 checkpoint=None if folder is None else folder / CHECKPOINT,
                 checkpoint_seconds=self.checkpoint_seconds, device=self.device, progress=progress,
             )  # fmt: skip
-
-    def _prefix(self, attachment: Attachment, run: Run) -> Prefix | None:
-        """The backbone cut below its first block that trains, where that gives the same."""
-        blocks = [site.path for site in attachment.sites if site.role == "block"]
-        images = sum(len(self.data.splits[name]) for name in ("train", "val"))
-        example = self.backbone.example()
-        return prefix_of(attachment.model, blocks, run.recipe, example, images, self.prefix_bytes)
 
     def _test(
         self, attachment: Attachment, run: Run, outcome: Outcome, folder: Path | None

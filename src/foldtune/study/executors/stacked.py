@@ -89,6 +89,11 @@ class Stacked:
         run, backbone = replace(runs[0], head="default"), self.bench.backbone
         attachment = self.bench.attach(parse(run.method), run)
         try:
+            if only_a_classifier(attachment, run.recipe):
+                return True
+            # A run by itself computes the frozen blocks once; once an epoch for all is more.
+            if self.bench.prefix(attachment, run) is not None:
+                return False
             return pays(attachment, run.recipe, backbone.example(2), len(runs))
         finally:
             attachment.detach()
