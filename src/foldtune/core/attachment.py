@@ -122,6 +122,15 @@ class Attachment:
         """Whether there are models between the start and the tuned one (not with prompts)."""
         return all(e.adapter.keeps_shape for e in self.edits if isinstance(e, Rewire))
 
+    def touches(self, path: str) -> bool:
+        """Whether any edit stands at the module `path` or inside it."""
+        inside = f"{path}."
+        for edit in self.edits:
+            names = edit.names if isinstance(edit, Train) else (edit.site.path,)
+            if any(f"{name}.".startswith(inside) for name in names):
+                return True
+        return False
+
     def base_state(self) -> dict[str, Tensor]:
         """The base's own tensors before training, without classifier and added ones."""
         self._check_alive()

@@ -123,6 +123,8 @@ class Bench:
     def prefix(self, attachment: Attachment, run: Run) -> Prefix | None:
         """The backbone cut below its first block that trains, where that gives the same."""
         blocks = [site.path for site in attachment.sites if site.role == "block"]
+        if not blocks or attachment.touches(blocks[0]):  # most methods: nothing lies below
+            return None
         images = sum(len(self.data.splits[name]) for name in ("train", "val"))
         example = self.backbone.example()
         return prefix_of(attachment.model, blocks, run.recipe, example, images, self.prefix_bytes)
