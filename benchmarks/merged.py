@@ -20,6 +20,7 @@ from _lines import Lines, add_results
 from torch import Tensor, nn
 
 from foldtune import attach, load_backbone
+from foldtune.errors import InputError
 from foldtune.methods import parse
 
 METHODS = ("SSF", "LoRA(rank=8)", "DoRA", "RepAdapter", "BitFit")
@@ -50,9 +51,9 @@ def main() -> None:
         images = backbone.example(asked.batch)
         for text in asked.methods:
             own = copy.deepcopy(plain)
-            attachment = attach(own, parse(text), example=backbone.example(2), seed=0)
-            if not attachment.mergeable:
-                attachment.detach()
+            try:
+                attachment = attach(own, parse(text), example=backbone.example(2), seed=0)
+            except InputError:  # the method has no place in this host
                 continue
             merged = attachment.merge().eval()
             ratios = measured(plain, merged, images, asked.rounds)
