@@ -65,6 +65,13 @@ def test_a_rung_is_judged_by_accuracy_and_loss_alike():
     assert promoted([judged(0.85, 0.5), judged(0.84, 0.6), judged(0.83, 0.4)]) == [0, 2, 1]
 
 
+def test_the_best_of_every_decade_of_rates_goes_on_first():
+    rows = [judged(0.92 - 0.01 * i, 0.3 + 0.01 * i) for i in range(4)]
+    for place, lr in enumerate((3e-4, 5e-4, 3e-2, 3e-3)):
+        rows[place]["recipe"] = {"lr": lr, "weight_decay": 0.0}
+    assert promoted(rows) == [0, 2, 3, 1]
+
+
 def test_what_diverged_or_has_no_loss_is_not_promoted_before_others():
     lost = judged(None, None, "diverged: at once")
     assert promoted([lost, judged(0.5, None), judged(0.6, 0.3)]) == [2, 1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -121,11 +122,14 @@ class Halved:
 def promoted(rows: Sequence[Row]) -> list[int]:
     """Places of a rung's finished runs, those first that go on.
 
-    By the sum of two places, that by validation accuracy and that by validation loss: accuracy is
-    what counts in the end, but after a few steps it hardly tells runs apart; equal sums by
-    accuracy, then loss, whatever rule chooses in the end. A run that gave the same as a better
-    placed one, accuracy and loss to three digits, goes behind all others: decays that change
-    nothing in so few steps would else take the places of what might become better.
+    The best of each decade of learning rates, then the second of each, and so on: which rate is
+    best depends on how long one trains, and a short schedule favours small ones, the more so from
+    a classifier that is solved already. Within a decade and between bests by the sum of two places,
+    that by validation accuracy and that by validation loss: accuracy is what counts in the end, but
+    after a few steps it hardly tells runs apart; equal sums by accuracy, then loss, whatever rule
+    chooses in the end. A run that gave the same as a better placed one, accuracy and loss to three
+    digits, goes behind all others: decays that change nothing in so few steps would else take the
+    places of what might become better.
     """
     seen: set[tuple[float, str]] = set()
     first: list[int] = []
@@ -136,7 +140,14 @@ def promoted(rows: Sequence[Row]) -> list[int]:
         seen.add(given)
     by_loss = {place: i for i, place in enumerate(sorted(first, key=lambda i: (_loss(rows[i]), i)))}
     sums = {place: i + by_loss[place] for i, place in enumerate(first)}
-    return sorted(first, key=sums.__getitem__) + twins
+    decades: Counter[int] = Counter()
+    rank: dict[int, int] = {}  # in its decade
+    best_first = sorted(first, key=sums.__getitem__)
+    for place in best_first:
+        decade = math.floor(math.log10(rows[place]["recipe"]["lr"]))
+        rank[place] = decades[decade]
+        decades[decade] += 1
+    return sorted(best_first, key=rank.__getitem__) + twins
 
 
 def _loss(row: Row) -> float:
