@@ -268,7 +268,7 @@ def test_method_that_does_not_merge_says_so(photos, tmp_path, cache):
 @pytest.mark.parametrize(
     ("words", "named"),
     [
-        (("inspect", "micro"), "--method"),
+        (("merge", "tuning.safetensors"), "--out"),
         (("fit", "digits", "--out", "o", "--epochs", "many"), "many"),
         (("fit", "digits", "--out", "o", "--epoch", "3"), "--epoch"),
         (("compair", "digits"), "compair"),

@@ -17,11 +17,16 @@ STUDY = (
 )
 
 
+def _heeds_interrupts():
+    # A shell starts what runs in its background deaf to SIGINT, and that is inherited.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def begun(folder, *options):
     """A study in a session of its own, as a terminal makes one."""
     return subprocess.Popen(
         [sys.executable, "-m", "foldtune", "compare", *STUDY, "--out", str(folder), *options],
-        stderr=subprocess.PIPE, text=True, start_new_session=True,
+        stderr=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=_heeds_interrupts,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
 
