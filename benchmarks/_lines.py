@@ -112,8 +112,8 @@ def _versions() -> dict[str, str]:
 
 
 def _command() -> str:
-    """The call, without --results, which changes no figure."""
-    kept, words = [], iter(sys.argv[1:])
+    """The call, without --results, which changes no figure, and with names in place of paths."""
+    kept, words = [], iter(Path(w).name if w.startswith("/") else w for w in sys.argv[1:])
     for word in words:
         if word == "--results":
             following = next(words, None)

@@ -59,12 +59,9 @@ WHY = {
     "and shift read each result and its gradient once, in one kernel.",
     ("step_time", "LoRA"): "the same base of 2.2, and the input and result of qkv are read and "
     "written once more in either direction.",
-    (
-        "halving",
-        "LoRA on shapes/count",
-    ): "two runs of the best configuration that differ in a weight "
-    "decay of no effect give 42.6 and 40.7: at the rate 0.03 the noise of a run is larger than the "
-    "aim, and the grid's best is the luckier of the two.",
+    ("halving", "LoRA on shapes"): "two runs of the best configuration that differ in a weight "
+    "decay of no effect give 42.6 and 40.7: at the rate 0.03 the noise of a run is larger than "
+    "the aim, and the grid's best is the luckier of the two.",
     ("merged", ""): "the merged model is the plain one with other numbers; the range of the "
     "rounds is far wider than what is missed.",
     ("startup", "foldtune inspect"): "`import torch` alone takes 2.3 s of processor time here.",
