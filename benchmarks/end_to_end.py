@@ -36,7 +36,7 @@ from foldtune.backbones.micro import build
 from foldtune.data.embedded import draw, scene
 from foldtune.evaluate.predict import predict_logits
 from foldtune.methods import parse
-from foldtune.study.bench import prepare_for
+from foldtune.study.ground import prepare_for
 from foldtune.training.loop import train
 from foldtune.training.optim import build_optimizer
 from foldtune.training.recipe import Recipe

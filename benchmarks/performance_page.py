@@ -54,17 +54,17 @@ ABOUT = {
 }
 # Why an aim was missed, by benchmark and the start of the figure's name.
 WHY = {
-    ("step_time", "SSF"): "LayerNorm, which adds next to nothing to the backward pass, is at 2.2 "
-    "already: attention, norms and GELU cost more backward than forward. The gradients of scale "
-    "and shift read each result and its gradient once, in one kernel.",
-    ("step_time", "LoRA"): "the same base of 2.2, and the input and result of qkv are read and "
+    ("step_time", "SSF"): "LayerNorm, which adds next to nothing to the backward pass, is well "
+    "above 2 already: attention, norms and GELU cost more backward than forward. The gradients "
+    "of scale and shift read each result and its gradient once, in one kernel.",
+    ("step_time", "LoRA"): "the same base, and the input and result of qkv are read and "
     "written once more in either direction.",
     ("halving", "LoRA on shapes"): "two runs of the best configuration that differ in a weight "
-    "decay of no effect give 42.6 and 40.7: at the rate 0.03 the noise of a run is larger than "
-    "the aim, and the grid's best is the luckier of the two.",
+    "decay of no effect differ by more than the aim: at the largest rate the noise of a run is "
+    "that large, and the grid's best is the luckier of the two.",
     ("merged", ""): "the merged model is the plain one with other numbers; the range of the "
     "rounds is far wider than what is missed.",
-    ("startup", "foldtune inspect"): "`import torch` alone takes 2.3 s of processor time here.",
+    ("startup", "foldtune inspect"): "`import torch` alone takes most of it.",
 }
 _SHOWN = ("lowest", "highest")
 _HIDDEN = {
@@ -92,9 +92,9 @@ def page(found: dict[str, list[Line]]) -> str:
     parts = [
         "# Performance",
         "Written by `python benchmarks/performance_page.py` from `benchmarks/results`, the latest "
-        "line of each figure; no number is typed. `python benchmarks/all.py` measures again what "
-        "is here. A ratio has the median over rounds, with the lowest and the highest where there "
-        "were several.",
+        "line of each figure; only the reasons for misses are written by hand. "
+        "`python benchmarks/all.py` measures again what is here. A ratio has the median over "
+        "rounds, with the lowest and the highest where there were several.",
         _machines(everything),
         _missed(found),
     ]

@@ -26,7 +26,7 @@ from torch import Tensor
 from foldtune import attach, load_backbone
 from foldtune.core.head import find_head
 from foldtune.methods import parse
-from foldtune.study.bench import prepare_for
+from foldtune.study.ground import prepare_for
 from foldtune.training.batches import Data
 from foldtune.training.loop import train
 from foldtune.training.probe import classifier_inputs

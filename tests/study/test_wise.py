@@ -14,8 +14,8 @@ from foldtune.backbones.weights import load_into, read_state
 from foldtune.core.tuningfile import read
 from foldtune.errors import InputError
 from foldtune.evaluate.shift import target_of, top1
-from foldtune.study.bench import prepare_for
 from foldtune.study.fit import fit
+from foldtune.study.ground import prepare_for
 from foldtune.study.shifts import corruption_means, judge_shifts, read_mapping, shifted
 from foldtune.study.soup import soup
 from foldtune.study.tunings import merge_tuning

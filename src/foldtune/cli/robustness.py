@@ -32,7 +32,7 @@ def wise(
     from dataclasses import asdict
 
     from foldtune.evaluate.shift import target_of
-    from foldtune.study.bench import prepare_for
+    from foldtune.study.ground import prepare_for
     from foldtune.study.tunings import opened
     from foldtune.study.wise import ALPHAS, seen, sweep
 

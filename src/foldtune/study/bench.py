@@ -25,13 +25,12 @@ from foldtune.evaluate.calibration import calibration
 from foldtune.evaluate.predict import predict_logits
 from foldtune.methods.catalogue import parse
 from foldtune.ranks import first
-from foldtune.study.ground import Ground, as_they_are, judged, only_a_classifier, swept
+from foldtune.study.ground import Ground, as_they_are, judged, only_a_classifier, prepare_for, swept
 from foldtune.study.logits import LOGITS, keep_validation, write_logits
 from foldtune.study.run import Run
-from foldtune.study.starts import Starts, prepare_for
+from foldtune.study.starts import Starts
 from foldtune.training.loop import Outcome, train
 from foldtune.training.prefix import LIMIT, Prefix, prefix_of
-from foldtune.training.probe import classifier_inputs
 from foldtune.training.recipe import Recipe
 
 TUNING, CHECKPOINT = "tuning.safetensors", "checkpoint.safetensors"
@@ -57,7 +56,6 @@ class Bench:
         if device is not None:
             backbone.model.to(device)
         self._starts = Starts(backbone, data)
-        self._tables: dict[tuple[str, ...], np.ndarray] = {}
 
     def describe(
         self, stage: str, method: Method, recipe: Recipe, seed: int, *, label: str = "",
@@ -116,7 +114,8 @@ class Bench:
             return Ground(attachment.model, data.pixels, prepare, indices, watched)
         # Nothing below the classifier can change, so it is not computed again every epoch.
         head = attachment.head[0]
-        features = self._all_features(head, run.train_on)
+        splits = tuple(dict.fromkeys((*run.train_on, "val")))
+        features = self._starts.table(splits)
         classifier = attachment.model.get_submodule(head)
         return Ground(classifier, features, as_they_are, indices, watched)
 
@@ -220,18 +219,6 @@ class Bench:
             },
         }  # fmt: skip
         return save(attachment, path, facts)
-
-    def _all_features(self, head: str, train_on: tuple[str, ...]) -> np.ndarray:
-        """Classifier inputs at their image's row, computed once; other splits' rows stay zero."""
-        if train_on not in self._tables:
-            rows = np.unique(np.concatenate([self.data.split(*train_on), self.data.split("val")]))
-            found = classifier_inputs(
-                self.backbone.model, head, self.data.pixels, rows, prepare_for(self.backbone)
-            )
-            table = np.zeros((len(self.data.pixels), found.shape[1]), np.float32)
-            table[rows] = found
-            self._tables[train_on] = table
-        return self._tables[train_on]
 
 
 def _hash(facts: Mapping[str, Any]) -> str:

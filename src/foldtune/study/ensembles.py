@@ -29,7 +29,8 @@ from foldtune.data import ImageData
 from foldtune.errors import InputError, unknown
 from foldtune.evaluate.predict import predict_logits
 from foldtune.study.analyses import choices
-from foldtune.study.bench import TUNING, prepare_for
+from foldtune.study.bench import TUNING
+from foldtune.study.ground import prepare_for
 from foldtune.study.predictions import Predictions, read_predictions
 from foldtune.study.rowfile import replace
 from foldtune.study.tunings import (

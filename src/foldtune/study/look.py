@@ -11,7 +11,7 @@ from foldtune.backbones import Backbone
 from foldtune.core.head import find_head
 from foldtune.data import ImageData
 from foldtune.errors import InputError
-from foldtune.study.bench import prepare_for
+from foldtune.study.ground import prepare_for
 from foldtune.training.probe import classifier_inputs, solve_probe
 
 # As many images as the published tasks have for training, so that the probes compare.

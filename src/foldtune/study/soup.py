@@ -19,7 +19,7 @@ from foldtune.data import ImageData
 from foldtune.errors import InputError, unknown
 from foldtune.evaluate.shift import target_of, top1
 from foldtune.methods.full import Full
-from foldtune.study.bench import prepare_for
+from foldtune.study.ground import prepare_for
 from foldtune.study.wise import seen
 
 KINDS = ("greedy", "uniform")

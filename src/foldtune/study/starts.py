@@ -11,9 +11,8 @@ from foldtune.backbones.clip_text import ZERO_SHOT, Prompts, zero_shot_head
 from foldtune.core.attachment import CONTAINER
 from foldtune.core.head import find_head
 from foldtune.data import ImageData
-from foldtune.data.augment import Normalise, augment, parse_kind, to_float
 from foldtune.errors import InputError
-from foldtune.training.loop import Prepare
+from foldtune.study.ground import prepare_for
 from foldtune.training.probe import classifier_inputs, solve_probe
 
 Start = tuple[Tensor, Tensor]  # weight (classes, channels) and bias (classes,)
@@ -25,6 +24,7 @@ class Starts:
     def __init__(self, backbone: Backbone, data: ImageData) -> None:
         self._backbone, self._data = backbone, data
         self._features: dict[str, np.ndarray] = {}
+        self._tables: dict[tuple[str, ...], np.ndarray] = {}
         self._known: dict[tuple[str, tuple[str, ...]], Start] = {}
 
     def of(self, head: str, train_on: tuple[str, ...]) -> Start | None:
@@ -39,6 +39,20 @@ class Starts:
                 return None
             self._known[key] = found
         return self._known[key]
+
+    def table(self, splits: tuple[str, ...]) -> np.ndarray:
+        """What reaches the plain classifier, at its image's row; rows of other splits are zero.
+
+        Asked for while the backbone is plain, or nothing but its classifier was replaced.
+        """
+        if splits not in self._tables:
+            path = find_head(self._backbone.model)[0]
+            found = [self._split_features(path, split) for split in splits]
+            table = np.zeros((len(self._data.pixels), found[0].shape[1]), np.float32)
+            for split, features in zip(splits, found, strict=True):
+                table[self._data.splits[split]] = features
+            self._tables[splits] = table
+        return self._tables[splits]
 
     def _made(self, head: str, train_on: tuple[str, ...]) -> Start | None:
         classes = self._data.classes
@@ -58,26 +72,11 @@ class Starts:
     def _split_features(self, head: str, split: str) -> np.ndarray:
         """Classifier inputs of the plain backbone, computed once."""
         if split not in self._features:
-            if hasattr(self._backbone.model, CONTAINER):
+            added = getattr(self._backbone.model, CONTAINER, None)
+            if added is not None and any(True for _ in added.parameters()):
                 raise InputError("features of the plain backbone, asked for while one is attached")
             rows = self._data.splits[split]
             self._features[split] = classifier_inputs(
                 self._backbone.model, head, self._data.pixels, rows, prepare_for(self._backbone)
             )
         return self._features[split]
-
-
-def prepare_for(backbone: Backbone, kinds: tuple[str, ...] = ()) -> Prepare:
-    """From a uint8 batch to what the backbone takes; augmented where a generator is given."""
-    mean, std = backbone.transform.mean, backbone.transform.std
-    dtype = next(backbone.model.parameters()).dtype
-    for kind in kinds:  # so that a slip of the pen is told before the first step
-        parse_kind(kind)
-
-    def prepared(batch: Tensor, generator: torch.Generator | None) -> Tensor:
-        if generator is None or not kinds:
-            return to_float(batch, mean, std).to(dtype)
-        images = augment(to_float(batch, (0, 0, 0), (1, 1, 1)), kinds, generator)
-        return Normalise(mean, std)(images).to(dtype)
-
-    return prepared

@@ -23,7 +23,7 @@ from foldtune.evaluate.accuracy import accuracy
 from foldtune.evaluate.calibration import calibration
 from foldtune.evaluate.predict import predict_logits
 from foldtune.evaluate.shift import Target, target_of
-from foldtune.study.bench import prepare_for
+from foldtune.study.ground import prepare_for
 from foldtune.study.shifts import corruption_means, judge_shifts
 
 # A certificate needs real images, not all of them.

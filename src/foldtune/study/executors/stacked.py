@@ -89,10 +89,9 @@ class Stacked:
         run, backbone = replace(runs[0], head="default"), self.bench.backbone
         attachment = self.bench.attach(parse(run.method), run)
         try:
-            if only_a_classifier(attachment, run.recipe):
-                return True
+            whole = not only_a_classifier(attachment, run.recipe)
             # A run by itself computes the frozen blocks once; once an epoch for all is more.
-            if self.bench.prefix(attachment, run) is not None:
+            if whole and self.bench.prefix(attachment, run) is not None:
                 return False
             return pays(attachment, run.recipe, backbone.example(2), len(runs))
         finally:
@@ -149,8 +148,8 @@ def pays(attachment: Attachment, recipe: Recipe, example: Tensor, trials: int) -
 
     Counted, not timed, so that the same study takes the same way on every machine: the trials
     share what stands before the first tensor that trains, and that must save a third of the
-    operations. A classifier by itself always pays: its inputs are computed once, not once a trial,
-    and its steps are too small to be anything but overhead. False as well where the tensors of all
+    operations. A classifier by itself always pays: its steps are too small to be anything but
+    overhead. False as well where the tensors of all
     take too much memory, or vmap cannot map the model.
     """
     numbers = sum(p.numel() for p in attachment.model.parameters() if p.requires_grad)
