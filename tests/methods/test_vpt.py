@@ -8,6 +8,7 @@ from foldtune.core.attach import attach
 from foldtune.core.probe import probe
 from foldtune.errors import InputError
 from foldtune.methods import VPTDeep, VPTShallow
+from foldtune.methods.vpt import Prompted
 from foldtune.testing import build_host
 
 
@@ -28,6 +29,30 @@ def test_shallow_prompts_are_carried_not_replaced():
     with torch.no_grad():
         attachment.named_tensors()["VPTShallow.blocks.0.prompts"].mul_(2)
     assert not torch.allclose(probe(model, x)["blocks.1.norm1"].inputs[:, 1:4], before)
+
+
+@pytest.mark.parametrize("method", [VPTShallow(count=3), VPTDeep(count=3)])
+@pytest.mark.parametrize("family", ["hf vit", "hf dinov2"])
+def test_a_mask_made_for_the_image_alone_is_widened(method, family):
+    """As transformers makes it where it is traced, and in eager mode does not."""
+    model, x = build_host(family)
+    attach(model, method, example=x)
+    with torch.no_grad():
+        eager = model(x).logits
+        exported = torch.export.export(model, (x,), strict=False).module()(x).logits
+    assert (exported - eager).abs().max() < 1e-10
+
+
+@pytest.mark.parametrize("dtype", [torch.bool, torch.float64])
+@pytest.mark.parametrize("rows", [1, 5])
+def test_prompts_are_seen_whatever_the_mask(dtype, rows):
+    hidden = torch.zeros(2, 1, rows, 5, dtype=torch.bool)
+    mask = hidden if dtype == torch.bool else hidden.double() - 9
+    found = Prompted(3, at=1)._widened(mask, 5)
+    seen = found if dtype == torch.bool else found == 0
+    assert found.shape == (2, 1, 1 if rows == 1 else 8, 8)
+    assert seen[..., 1:4].all()
+    assert not seen[..., 0, [0, 4, 7]].any()
 
 
 def test_unknown_fixed_length_is_refused_without_a_trace():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -17,34 +17,60 @@ from foldtune.core.sites import Site, select
 from foldtune.methods.refusal import NoPlace
 
 
-class Prompts(Adapter):
+class Prompted(Adapter):
+    """Around a block in which `count` prompts stand at `at`: a mask that it is given is widened.
+
+    transformers makes a mask of attention for the image's own tokens where it is traced, and none
+    otherwise; the prompts are seen by all, and see all.
+    """
+
+    keeps_shape = False
+
+    def __init__(self, count: int, at: int) -> None:
+        super().__init__()
+        self.count, self.at = count, at
+
+    def on_enter(
+        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+        args, kwargs = super().on_enter(module, args, kwargs) or (args, kwargs)
+        x = next(a for a in (*args, *kwargs.values()) if isinstance(a, Tensor))
+        tokens = x.shape[1] - self.count
+        wide = {k: self._widened(a, tokens) for k, a in kwargs.items()}
+        return tuple(self._widened(a, tokens) for a in args), wide
+
+    def _widened(self, mask: Any, tokens: int) -> Any:
+        """A mask (batch, heads, rows or 1, tokens) with the prompts in it; all else as it is."""
+        if not isinstance(mask, Tensor) or mask.ndim != 4 or mask.shape[-1] != tokens:
+            return mask
+        for axis in (-1, -2):
+            if mask.shape[axis] > 1:  # 1: the same for all, by broadcasting
+                sizes = list(mask.shape)
+                sizes[axis] = self.count
+                seen = mask.new_full(sizes, mask.dtype == torch.bool)
+                before, behind = mask.tensor_split((self.at,), axis)
+                mask = torch.cat([before, seen, behind], axis)
+        return mask
+
+
+class Prompts(Prompted):
     """[prefix, patches] -> [prefix, prompts, patches] on entering.
 
     prompts: (count, channels), uniform in +-bound, shared by all images of the batch.
     """
 
-    keeps_shape = False
-
     def __init__(self, count: int, channels: int, bound: float, dropout: float, at: int) -> None:
-        super().__init__()
+        super().__init__(count, at)
         self.prompts = nn.Parameter(torch.empty(count, channels).uniform_(-bound, bound))
         self.dropout = dropout
-        self.at = at
 
     def enter(self, x: Tensor) -> Tensor:
         prompts = F.dropout(self.prompts.expand(len(x), -1, -1), self.dropout, self.training)
         return torch.cat([x[:, : self.at], prompts, x[:, self.at :]], 1)
 
 
-class PromptsEnd(Adapter):
+class PromptsEnd(Prompted):
     """[prefix, prompts, patches] -> [prefix, patches] on leaving."""
-
-    keeps_shape = False
-
-    def __init__(self, count: int, at: int) -> None:
-        super().__init__()
-        self.count = count
-        self.at = at
 
     def leave(self, x: Tensor, y: Tensor) -> Tensor:
         return _without(y, self.at, self.count)
@@ -54,7 +80,7 @@ class PassingPrompts(Prompts):
     """Prompts of one block alone: in on entering, out on leaving."""
 
     def leave(self, x: Tensor, y: Tensor) -> Tensor:
-        return _without(y, self.at, len(self.prompts))
+        return _without(y, self.at, self.count)
 
 
 def _without(y: Tensor, at: int, count: int) -> Tensor:
@@ -88,6 +114,7 @@ class VPTShallow(Method):
             return [Rewire(first, PassingPrompts(self.count, width, bound, self.dropout, at))]
         return [
             Rewire(first, Prompts(self.count, width, bound, self.dropout, at)),
+            *(Rewire(s, Prompted(self.count, at)) for s in blocks[1:-1]),
             Rewire(last, PromptsEnd(self.count, at)),
         ]
 
