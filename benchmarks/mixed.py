@@ -1,6 +1,6 @@
 """A mixed batch of eight tasks over one backbone beside one task of the same batch size.
 
-    python benchmarks/mixed.py [--model vit_small_patch16_224] [--batch 16] [--rounds 9]
+    python benchmarks/mixed.py [--model vit_small_patch16_224] [--batch 32] [--rounds 9]
 
 Prints one JSON line per method: the median over rounds of (images/s mixed / images/s single), both
 timed in the same round, and the largest difference of logits from eight separate models.
@@ -31,7 +31,7 @@ def main() -> None:
     """Measure and print."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--model", default="vit_small_patch16_224")
-    options.add_argument("--batch", type=int, default=16)
+    options.add_argument("--batch", type=int, default=32)
     options.add_argument("--rounds", type=int, default=9)
     options.add_argument("--methods", nargs="+", default=("SSF", "BitFit", "LoRA(rank=8)"))
     add_results(options)

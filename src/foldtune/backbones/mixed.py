@@ -13,7 +13,7 @@ from torch.func import functional_call, vmap
 from foldtune.backbones.backbone import Backbone
 from foldtune.backbones.tuning import load
 from foldtune.core.attachment import Attachment
-from foldtune.core.mapped import MappedAttention
+from foldtune.core.mapped import Mapped
 from foldtune.errors import InputError
 from foldtune.training.host import host_logits
 
@@ -70,7 +70,7 @@ class Mixed:
             raise InputError(f"{len(images)} images and {len(tasks)} tasks; give one for each")
         rows = torch.tensor([self.tasks[t] for t in tasks], device=images.device)
         own = {name: stack.index_select(0, rows) for name, stack in self._stacks.items()}
-        with torch.no_grad(), MappedAttention():
+        with torch.no_grad(), Mapped():
             logits = vmap(self._one)(own, images)
         return [logits[i, : self.classes[t]] for i, t in enumerate(tasks)]
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from foldtune.core.mapped import MappedAttention
+from foldtune.core.mapped import Mapped
 from foldtune.errors import InputError
 from foldtune.training.host import host_logits
 from foldtune.training.optim import build_optimizer, parameter_groups, trainable
@@ -48,7 +48,7 @@ class Stack(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         own = self.parts(self.values)
         try:
-            with MappedAttention():
+            with Mapped():
                 logits = vmap(self._one, in_dims=(0, None), out_dims=1)(own, images)
         except RuntimeError as error:
             if "vmap" not in str(error):
