@@ -101,8 +101,7 @@ def page(table: dict[str, Any]) -> str:
         "",
         "● merges exactly into the plain keys, no cost left. ◉ merges exactly and adds keys that "
         "the plain model lacks",
-        "(a bias where there was none; one affine before a pooling). ○ stays beside the model. "
-        "– refused, for the reason below.",
+        "(one affine before a pooling). ○ stays beside the model. – refused, for the reason below.",
         "",
         *(f"- **{letter}**: {', '.join(families)}" for letter, families in letters.items()),
         "",

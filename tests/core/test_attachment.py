@@ -14,7 +14,17 @@ from foldtune.core.method import Method
 from foldtune.core.sites import select
 from foldtune.core.tuningfile import check_base, read, save
 from foldtune.errors import InputError
-from foldtune.methods import SSF, AdaptFormer, BitFit, Full, LayerNorm, LinearProbe, LoRA
+from foldtune.methods import (
+    ARC,
+    SSF,
+    AdaptFormer,
+    BitFit,
+    Full,
+    LayerNorm,
+    LinearProbe,
+    LoRA,
+    RepAdapter,
+)
 from foldtune.testing import build_host
 
 from .test_edits import Doubling
@@ -76,10 +86,33 @@ def test_merge_is_within_one_rounding_of_the_exact_weight(method, dtype):
         assert torch.equal(model.state_dict()[name], value.to(dtype)), name
 
 
-def test_merge_creates_the_bias_that_ssf_shifts():
+@pytest.mark.parametrize("method", [SSF(), ARC(rank=2), RepAdapter(rank=2)], ids=repr)
+def test_merging_into_a_host_without_biases_keeps_its_keys(method):
+    model, x = vit(qkv_bias=False)
+    before = list(model.state_dict())
+    attachment = attach(model, method, example=x, seed=0)
+    shift(attachment)
+    tuned = model(x)
+    attachment.merge()
+    assert distance(model(x), tuned) < 1e-12
+    assert list(model.state_dict()) == before
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        SSF(add_bias=True),
+        ARC(rank=2, add_bias=True),
+        RepAdapter(rank=2, add_bias=True),
+        LoRA(rank=2) + SSF(add_bias=True),
+        BitFit() + SSF(add_bias=True),
+    ],
+    ids=repr,
+)
+def test_merge_creates_the_bias_that_was_asked_for(method):
     model, x = vit(qkv_bias=False)
     assert model.blocks[0].attn.qkv.bias is None
-    attachment = attach(model, SSF(), example=x, seed=0)
+    attachment = attach(model, method, example=x, seed=0)
     shift(attachment)
     before = model(x)
     attachment.merge()
@@ -94,7 +127,7 @@ def test_merge_creates_the_bias_that_ssf_shifts():
 def test_detach_takes_the_created_bias_away():
     model, x = vit(qkv_bias=False)
     before = snapshot(model)
-    attachment = attach(model, SSF(), example=x, seed=0)
+    attachment = attach(model, SSF(add_bias=True), example=x, seed=0)
     shift(attachment)
     attachment.detach()
     assert_untouched(model, before)

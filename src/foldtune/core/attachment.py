@@ -246,8 +246,8 @@ class Attachment:
     def merge(self) -> nn.Module:
         """Fold the method into the stored tensors, in place; the model is a plain one again.
 
-        The folding is done in float64 and rounded once. Where SSF shifts a called layer that has
-        no bias, one is created. The trained classifier stays. Raises InputError for a method with
+        The folding is done in float64 and rounded once. The trained classifier stays. A bias is
+        created only where the method was asked to (`add_bias`). Raises InputError for a method with
         a side network, which no stored tensor can absorb. What is small enough to stay (SSF on
         ConvNeXt: one scale and shift) stays, under the names of `retained`.
         """

@@ -44,8 +44,9 @@ class Site:
     depth: index of the block; -1 before the first, the number of blocks after the last.
     channels: size of the output's channel axis (for a stored weight, its rows).
     called: False where the host reads the stored tensors itself and never calls the module.
-    weight, bias: names of the stored tensors; None where there is none. `bias` is a name although
-        no bias is stored yet where the module is called, so that one may be created.
+    weight, bias: names of the stored tensors; None where there is none.
+    new_bias: the name under which a bias could be created: none is stored, and the module is
+        called, so that one would be read.
     layout: where the channels are: tokens (B, N, C), grid (B, H, W, C), maps (B, C, H, W),
         windows (B windows, N, C) in an attention that sees one window at a time, and turned
         (B, C, N) in a token mixer of Linear layers, which fixes the number of tokens.
@@ -63,6 +64,11 @@ class Site:
     layout: str = "tokens"
     feeder: str | None = None
     pooled: bool = False
+    new_bias: str | None = None
+
+    def with_bias(self) -> Site:
+        """The site with a bias, one to be created where none is stored and one would be read."""
+        return self if self.bias is not None else replace(self, bias=self.new_bias)
 
 
 def find_sites(model: nn.Module, example: Tensor, head: Sequence[str] = ()) -> tuple[Site, ...]:
@@ -223,16 +229,17 @@ def _stored_site(
     assert weight is not None
     called = path in calls and weight == "weight"
     bias: str | None = weight.replace("weight", "bias")
+    new_bias: str | None = None
     if module._parameters.get(str(bias)) is None:
         # A new bias has no use in a layer that is only read or whose output a norm alone takes (a
         # ResNet's convolutions), and an odd place in a norm that was built without one.
         readers = [c for c in calls.values() if called and c.inputs is calls[path].output]
         feeds_norm = bool(readers) and all(c.norm for c in readers)
-        if not called or feeds_norm or is_norm(module):
-            bias = None
+        new_bias = None if not called or feeds_norm or is_norm(module) else bias
+        bias = None
     rows = module.get_parameter(weight).shape[0]
     layout = leaf_layout(module, calls[path].inputs.ndim) if path in calls else "tokens"
-    return Site(path, role, depth, rows, called, weight, bias, layout)
+    return Site(path, role, depth, rows, called, weight, bias, layout, new_bias=new_bias)
 
 
 def _channels(call: Call, layout: str) -> int:

@@ -59,12 +59,14 @@ class ARC(Method):
     W' = W (I + P^T diag(c) P), bias' = bias + W b. Source: Dong et al., NeurIPS 2023. When to use
     it: many tasks to store and a rank too high for an adapter in each block. Differs from the
     paper's code: c starts at zero in front of the MLP as well, where it draws it at random; b is
-    left out where the host reads the weights itself and has no bias to take it (EVA-02's, BEiT's
-    and SwinV2's qkv).
+    left out where the layer behind has no bias to take it, so that the merged model has the plain
+    one's keys (the qkv of EVA-02, BEiT, SwinV2, DINOv3); `add_bias=True` keeps it where a bias can
+    be created (DINOv3).
     """
 
     rank: int = 50
     dropout: float = 0.1
+    add_bias: bool = False
 
     def edits(self, model: nn.Module, sites: Sequence[Site]) -> Iterable[Edit]:
         chosen = select(sites, "attn.in", "mlp.up")
@@ -72,7 +74,7 @@ class ARC(Method):
             host = type(model).__name__
             raise NoPlace(f"ARC needs attention or an MLP; {host} has neither", model, sites)
         together: dict[tuple[str, int, int], list[tuple[Site, Tensor]]] = {}
-        for site in chosen:
+        for site in (s.with_bias() for s in chosen) if self.add_bias else chosen:
             weight = stored_matrix(model, site, "ARC")
             key = (site.role, weight.shape[1], site.depth)
             together.setdefault(key, []).append((site, weight))

@@ -77,8 +77,9 @@ class RepAdapter(Method):
     W' = W (I + s B A), bias' = bias + s W (B a + b). Layers that read the same h (q, k and v as
     three layers, both halves of SwiGLU) share one bottleneck. Source: Luo et al., 2023 (Towards
     Efficient Visual Adaption via Structural Re-parameterization). When to use it: an adapter's
-    shape at no inference cost. Differs from the paper: a and b are left out where the host reads
-    the weights itself and has no bias to take them (EVA-02's, BEiT's and SwinV2's qkv). A
+    shape at no inference cost. Differs from the paper: a and b are left out where the layer behind
+    has no bias to take them, so that the merged model has the plain one's keys (the qkv of EVA-02,
+    BEiT, SwinV2, DINOv3); `add_bias=True` keeps them where a bias can be created (DINOv3). A
     depth-wise convolution cannot absorb it, so on ConvNeXt it stands before the MLP only.
     """
 
@@ -87,6 +88,7 @@ class RepAdapter(Method):
     scale: float = 1.0
     dropout: float = 0.1
     targets: tuple[str, ...] = ("attn.in", "mlp.up")
+    add_bias: bool = False
 
     space: ClassVar = {**Method.space, "scale": (0.1, 0.5, 1.0, 5.0, 10.0)}
 
@@ -97,7 +99,7 @@ class RepAdapter(Method):
             reason = f"RepAdapter finds none of its targets {wanted} in {host}"
             raise NoPlace(reason, model, sites)
         together: dict[tuple[int, str, int], list[tuple[Site, Tensor]]] = {}
-        for site in chosen:
+        for site in (s.with_bias() for s in chosen) if self.add_bias else chosen:
             weight = stored_matrix(model, site, "RepAdapter")
             key = (site.depth, site.role, weight.shape[1])
             together.setdefault(key, []).append((site, weight))

@@ -22,8 +22,7 @@ _PLACES = ("norm", "attn.in", "attn.out", "mlp.up", "mlp.down", "conv", "stem")
 class ScaleShift(Delta):
     """y = scale * f(x) + shift per output channel: W' = diag(scale) W, b' = scale b + shift.
 
-    scale, shift: (out,). `shift` is absent where the host adds a bias of its own beside this
-    weight (EVA-02's and SwinV2's qkv): a shift stored here would never be read. On a norm, whose
+    scale, shift: (out,). `shift` is absent where no stored bias can take it. On a norm, whose
     affine is one product per channel, folding costs nothing and keeps no activation.
     """
 
@@ -86,8 +85,10 @@ class SSF(Method):
     a norm follow, which cannot take it: merging is exact but for this one affine, which stays in
     the model. `absorb=True` puts the pair behind that norm instead, and nothing stays.
     Source: Lian et al., NeurIPS 2022, eq. 2 and 4. When to use it: a strong default from a few
-    hundred images on. Differs from the paper: where the host assembles the bias of qkv itself
-    (EVA-02, BEiT, SwinV2) only the scale is learnt; on AS-MLP the authors' code leaves the patch
+    hundred images on. Differs from the paper: only the scale is learnt where the host assembles the
+    bias of qkv itself (EVA-02, BEiT, SwinV2) and where it has none (CLIP's patch embedding, the
+    qkv of DINOv3), so that the merged model has the plain one's keys; `add_bias=True` learns the
+    shift of the latter, and merging creates the bias. On AS-MLP the authors' code leaves the patch
     embedding and the norms inside the axial shift alone, which `skip` (roles or paths) can do.
     """
 
@@ -95,6 +96,7 @@ class SSF(Method):
     downsample: bool = False
     skip: tuple[str, ...] = ()
     absorb: bool = False
+    add_bias: bool = False
 
     starts_as_identity: ClassVar[bool] = False
 
@@ -117,6 +119,8 @@ class SSF(Method):
         return edits
 
     def _edit(self, site: Site) -> Edit:
+        if self.add_bias:
+            site = site.with_bias()
         shift = site.bias is not None
         if site.role == "norm" or not site.called:
             return Reweight(site, ScaleShift(site.channels, shift, self.std))

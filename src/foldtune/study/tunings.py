@@ -36,7 +36,7 @@ class Certificate:
 
     largest: largest absolute difference of any logit; scale: largest absolute logit; changed:
     images whose predicted class differs; images: how many were looked at; added: keys that the
-    plain network lacks (a bias where a layer had none, SSF's retained affine on ConvNeXt).
+    plain network lacks (SSF's retained affine on ConvNeXt, a bias asked for by `add_bias`).
     """
 
     images: int
