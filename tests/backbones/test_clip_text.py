@@ -37,7 +37,7 @@ def tower(**settings):
 def zero_shot(backbone, prompts=None):
     """The tower with its zero-shot classifier in the head's place."""
     attachment = attach(backbone, LoRA(rank=2), num_classes=len(CLASSES), seed=0)
-    attachment.start_head(*zero_shot_head(backbone, CLASSES, prompts))
+    attachment.classifier.start_from(*zero_shot_head(backbone, CLASSES, prompts))
     return attachment
 
 

@@ -235,7 +235,7 @@ def test_alpha_outside_is_refused(alpha):
 @pytest.mark.parametrize("method", METHODS)
 def test_head_moves_at_an_alpha_of_its_own(method):
     attachment, model, _ = tuned(method, num_classes=7)
-    start, end = attachment._head_start["head.weight"], model.head.weight.detach().clone()
+    start, end = attachment.classifier.start["head.weight"], model.head.weight.detach().clone()
     for alpha, head_alpha in ((0.0, 1.0), (1.0, 0.0), (0.2, 0.5)):
         with attachment.interpolated(alpha, head_alpha):
             wanted = torch.lerp(start, end, head_alpha)
@@ -292,7 +292,7 @@ def test_old_classifier_comes_back_in_the_mode_of_the_model():
 
 def test_detach_while_paused_leaves_the_old_head():
     attachment, model, x = tuned(SSF(), num_classes=7)
-    head = attachment._old_head["head"]
+    head = attachment.classifier.old["head"]
     with attachment.paused():
         attachment.detach()
     assert model.head is head

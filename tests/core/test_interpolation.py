@@ -31,7 +31,7 @@ def started(method, classes=7):
     attachment = attach(model, method, example=x, num_classes=classes, seed=0)
     generator = torch.Generator().manual_seed(5)
     weight = torch.randn(classes, 24, generator=generator)
-    attachment.start_head(weight, torch.randn(classes, generator=generator))
+    attachment.classifier.start_from(weight, torch.randn(classes, generator=generator))
     start = model(x)
     shift(attachment)
     return attachment, model, x, start

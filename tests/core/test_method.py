@@ -15,7 +15,10 @@ from .tiny import distance, shift, vit
 def test_repr_leaves_out_defaults_and_the_long_form_writes_them():
     assert repr(LoRA()) == "LoRA()"
     assert repr(LoRA(rank=4, alpha=8.0)) == "LoRA(rank=4, alpha=8.0)"
-    assert written_out(SSF()) == "SSF(std=0.02, downsample=False, skip=(), absorb=False, add_bias=False)"
+    assert (
+        written_out(SSF())
+        == "SSF(std=0.02, downsample=False, skip=(), absorb=False, add_bias=False)"
+    )
     assert written_out(SSF() + BitFit()).endswith("absorb=False, add_bias=False) + BitFit()")
 
 

@@ -42,7 +42,7 @@ def load(path: str | Path, model: nn.Module | Backbone | None = None) -> Attachm
     try:
         check_base(header, attachment)
         attachment.load_tensors(tensors)
-        attachment.recall_start(read_start(path))
+        attachment.classifier.recall(read_start(path))
     except InputError:
         attachment.detach()
         raise

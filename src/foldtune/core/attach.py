@@ -93,7 +93,7 @@ def attach(
         attachment = Attachment(model, method, paths)
         try:
             if num_classes is not None:
-                attachment.replace_head(new_classifiers(model, paths, num_classes, example))
+                attachment.classifier.replace(new_classifiers(model, paths, num_classes, example))
             attachment.sites = find_sites(model, example, paths)
             _install(attachment)
             _dry_run(attachment, example)

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from foldtune.core.classifier import Classifier
 from foldtune.core.computed import Delta, compute, folded_in_double, release
 from foldtune.core.edits import Adapter, Edit, Reweight, Rewire, Train
-from foldtune.core.head import set_module
 from foldtune.core.interpolation import Interpolation
 from foldtune.core.method import Method
 from foldtune.core.names import first_names, named_state
@@ -30,7 +30,6 @@ class Attachment:
     def __init__(self, model: nn.Module, method: Method, head: Sequence[str]) -> None:
         self.model = model
         self.method = method
-        self.head = tuple(head)
         self.sites: tuple[Site, ...] = ()
         self.edits: tuple[Edit, ...] = ()
         self.handles: dict[Adapter, list[Any]] = {}
@@ -41,16 +40,13 @@ class Attachment:
         # tensors: `load_state_dict(assign=True)` puts others in their place.
         self._owned: dict[str, str] = {}
         self._originals: dict[str, Tensor] = {}  # base tensors that train, as they were
-        self._old_head: dict[str, nn.Module] = {}
-        self._head_start: dict[str, Tensor] = {}
-        self._start_known = True
         self._interpolation = Interpolation(self)
         self._grads = {n: p.requires_grad for n, p in model.named_parameters()}
         self._alive = True
         model.requires_grad_(False)
         self._container = nn.Module().train(model.training)
         model.add_module(CONTAINER, self._container)
-        self._start_head()
+        self.classifier = Classifier(model, head)
 
     def __repr__(self) -> str:
         state = "" if self._alive else ", no longer on its model"
@@ -64,16 +60,21 @@ class Attachment:
         return tuple(self._originals)
 
     @property
+    def head(self) -> tuple[str, ...]:
+        """Paths of the classifiers: one, two where the host was distilled."""
+        return self.classifier.paths
+
+    @property
     def head_names(self) -> tuple[str, ...]:
         """Full names of the classifier's parameters."""
-        return tuple(self._head_start)
+        return self.classifier.names
 
     def named_tensors(self) -> dict[str, Tensor]:
         """Everything the tuning consists of: own tensors, trained base tensors, classifier."""
         self._check_alive()
         state = named_state(self.model) | (self._interpolation.tuned or {})
         owned = {name: state[full] for name, full in self._owned.items()}
-        return owned | {n: state[n] for n in (*self._originals, *self._head_start)}
+        return owned | {n: state[n] for n in (*self._originals, *self.head_names)}
 
     def parameters(self) -> list[nn.Parameter]:
         """The trainable parameters, for the optimiser."""
@@ -90,18 +91,17 @@ class Attachment:
     @property
     def head_start(self) -> dict[str, Tensor] | None:
         """The classifier's tensors as training found them; None where a file does not tell."""
-        return dict(self._head_start) if self._start_known else None
+        return dict(self.classifier.start) if self.classifier.start_known else None
 
     @property
     def head_size(self) -> int:
         """Number of parameters of the classifier."""
-        return sum(t.numel() for t in self._head_start.values())
+        return self.classifier.size
 
     @property
     def num_classes(self) -> int:
         """Number of classes of the trained classifier."""
-        # The last tensor: a classifier may open with a norm.
-        return int(self._head_start[self.head_names[-1]].shape[0])
+        return self.classifier.classes
 
     @property
     def mergeable(self) -> bool:
@@ -143,29 +143,6 @@ class Attachment:
         }
 
     # -- building, called by `attach` ------------------------------------------------------------
-
-    def replace_head(self, made: Mapping[str, nn.Module]) -> None:
-        """Put new classifiers in the place of the host's; detach puts the old ones back."""
-        for path, module in made.items():
-            old = self._old_head[path] = self.model.get_submodule(path)
-            set_module(self.model, path, module.train(old.training))
-        self._start_head()
-
-    def _start_head(self) -> None:
-        self._head_start = {}
-        for path in self.head:
-            for name, p in self.model.get_submodule(path).named_parameters():
-                p.requires_grad_(True)
-                self._head_start[f"{path}.{name}"] = p.detach().clone()
-
-    def start_head(self, weight: Tensor, bias: Tensor) -> None:
-        """Start every classifier from weight (classes, channels) and bias (classes,)."""
-        for path in self.head:
-            classifier = self.model.get_submodule(path)
-            with torch.no_grad():
-                classifier.get_parameter("weight").copy_(weight)
-                classifier.get_parameter("bias").copy_(bias)
-        self._start_head()
 
     def own(self, edit: Edit, label: str) -> None:
         """Take in an edit's tensors: new ones into the host's container, base ones as trainable."""
@@ -236,10 +213,10 @@ class Attachment:
         with torch.no_grad():
             for name, value in self._originals.items():
                 state[name].copy_(value)
-            if not self._old_head:
-                for name, value in self._head_start.items():
+            if not self.classifier.old:
+                for name, value in self.classifier.start.items():
                     state[name].copy_(value)
-        self._put_old_head()
+        self.classifier.put_back()
         self._leave()
         return self.model
 
@@ -318,24 +295,7 @@ class Attachment:
             for name, tensor in mine.items():
                 tensor.copy_(tensors[name])
 
-    def recall_start(self, start: Mapping[str, Tensor]) -> None:
-        """Take in where the classifier started, as a file tells it; empty: it is not known."""
-        self._start_known = bool(start)
-        for name, tensor in start.items():
-            mine = self._head_start.get(name)
-            if mine is None or mine.shape != tensor.shape:
-                raise InputError(f"the tuning's start of the classifier does not fit: {name}")
-            self._head_start[name] = tensor.to(mine)
-
     # -- private -------------------------------------------------------------------------------
-
-    def _put_old_head(self) -> None:
-        for path, module in self._old_head.items():
-            new = self.model.get_submodule(path)
-            for p in new.parameters():  # `model.to()` could not reach the old one
-                module.to(p.device, p.dtype)
-            module.train(new.training)
-            set_module(self.model, path, module)
 
     def _leave(self) -> None:
         for handle in (*self.guards, *(h for handles in self.handles.values() for h in handles)):

@@ -53,7 +53,7 @@ class Interpolation:
                 f"{attachment.method!r} cannot be interpolated: it adds tokens, and there is no "
                 "model between two numbers of tokens. Ensemble the logits of the two models instead"
             )
-        if point[1] != 1.0 and not attachment._start_known and not pausing:
+        if point[1] != 1.0 and not attachment.classifier.start_known and not pausing:
             raise InputError(
                 "the tuning's file is of format 1 and does not tell where its classifier started; "
                 "interpolate the body alone (head_alpha=1), or train it again"
@@ -76,9 +76,9 @@ class Interpolation:
     def paused(self) -> Iterator[nn.Module]:
         """Inside, the model computes exactly what it did before `attach`, old head included."""
         attachment = self.attachment
-        new_head = {p: attachment.model.get_submodule(p) for p in attachment._old_head}
+        new_head = {p: attachment.model.get_submodule(p) for p in attachment.classifier.old}
         with self.at(0.0, pausing=True):
-            attachment._put_old_head()
+            attachment.classifier.put_back()
             try:
                 yield attachment.model
             finally:
@@ -91,8 +91,8 @@ class Interpolation:
         attachment, model = self.attachment, self.attachment.model
         assert self.tuned is not None
         state, starts = named_state(model), dict(attachment._originals)
-        if not any(model.get_submodule(p) is m for p, m in attachment._old_head.items()):
-            starts |= attachment._head_start  # else paused: the old head stays as it is
+        if not any(model.get_submodule(p) is m for p, m in attachment.classifier.old.items()):
+            starts |= attachment.classifier.start  # else paused: the old head stays as it is
         blended = set()
         for module, site in attachment._computed:
             # A stored tensor that trains itself stays: its start is blended after the folding.
@@ -102,7 +102,7 @@ class Interpolation:
             set_strength(module, head_alpha if site.path in attachment.head else alpha, start)
         with torch.no_grad():
             for name in starts.keys() - blended:
-                at = head_alpha if name in attachment._head_start else alpha
+                at = head_alpha if name in attachment.classifier.start else alpha
                 state[name].copy_(_between(starts[name].to(self.tuned[name]), self.tuned[name], at))
         for edit in attachment.edits:
             if isinstance(edit, Rewire):

@@ -156,7 +156,7 @@ def from_peft(
             check_base(adapter.header, attachment)
         _load(attachment, adapter, layers, of_head)
         if classes is not None:
-            attachment.recall_start({})  # PEFT does not keep where a new classifier started
+            attachment.classifier.recall({})  # PEFT does not keep where a new classifier started
     except BaseException:
         attachment.detach()
         raise

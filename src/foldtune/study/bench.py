@@ -102,7 +102,7 @@ class Bench:
         classes = len(self.data.classes)
         attachment = attach(self.backbone, method, num_classes=classes, seed=run.seed)
         if start is not None:
-            attachment.start_head(*start)
+            attachment.classifier.start_from(*start)
         return attachment
 
     def ground(self, attachment: Attachment, run: Run) -> Ground:

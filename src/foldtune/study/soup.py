@@ -80,7 +80,7 @@ def soup(
     chosen = list(range(len(paths))) if kind == "uniform" else _greedy(alone, tasted)
     reached = tasted(chosen)
     starts = [read_start(paths[i]) for i in chosen]
-    pot.recall_start(_mean(starts) if all(starts) else {})
+    pot.classifier.recall(_mean(starts) if all(starts) else {})
     members = tuple(
         {"tuning": str(p), "validation": a, "used": i in chosen}
         for i, (p, a) in enumerate(zip(paths, alone, strict=True))

@@ -1,0 +1,84 @@
+"""The classifiers of a host while a method is attached: the old ones, and where the new started."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from foldtune.core.head import set_module
+from foldtune.errors import InputError
+
+
+class Classifier:
+    """The modules at `paths`, whose parameters always train.
+
+    start: their tensors by full name as training found them. start_known: False where a file did
+    not tell them. old: the host's own modules where `replace` put others in their place.
+    """
+
+    def __init__(self, model: nn.Module, paths: Sequence[str]) -> None:
+        self.model = model
+        self.paths = tuple(paths)
+        self.old: dict[str, nn.Module] = {}
+        self.start: dict[str, Tensor] = {}
+        self.start_known = True
+        self._begin()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Full names of the parameters."""
+        return tuple(self.start)
+
+    @property
+    def size(self) -> int:
+        """Number of parameters."""
+        return sum(t.numel() for t in self.start.values())
+
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+        # The last tensor: a classifier may open with a norm.
+        return int(self.start[self.names[-1]].shape[0])
+
+    def replace(self, made: Mapping[str, nn.Module]) -> None:
+        """Put new modules in the place of the host's, which `put_back` puts back."""
+        for path, module in made.items():
+            old = self.old[path] = self.model.get_submodule(path)
+            set_module(self.model, path, module.train(old.training))
+        self._begin()
+
+    def start_from(self, weight: Tensor, bias: Tensor) -> None:
+        """Start every one from weight (classes, channels) and bias (classes,)."""
+        for path in self.paths:
+            module = self.model.get_submodule(path)
+            with torch.no_grad():
+                module.get_parameter("weight").copy_(weight)
+                module.get_parameter("bias").copy_(bias)
+        self._begin()
+
+    def recall(self, start: Mapping[str, Tensor]) -> None:
+        """Take in where they started, as a file tells it; empty: it is not known."""
+        self.start_known = bool(start)
+        for name, tensor in start.items():
+            mine = self.start.get(name)
+            if mine is None or mine.shape != tensor.shape:
+                raise InputError(f"the tuning's start of the classifier does not fit: {name}")
+            self.start[name] = tensor.to(mine)
+
+    def put_back(self) -> None:
+        """The host's own modules, in their place again."""
+        for path, module in self.old.items():
+            new = self.model.get_submodule(path)
+            for p in new.parameters():  # `model.to()` could not reach the old one
+                module.to(p.device, p.dtype)
+            module.train(new.training)
+            set_module(self.model, path, module)
+
+    def _begin(self) -> None:
+        self.start = {}
+        for path in self.paths:
+            for name, p in self.model.get_submodule(path).named_parameters():
+                p.requires_grad_(True)
+                self.start[f"{path}.{name}"] = p.detach().clone()
