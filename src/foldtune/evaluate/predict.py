@@ -8,10 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from foldtune.errors import InputError
+from foldtune.errors import InputError, unknown
 from foldtune.training.batches import load_pixels
-from foldtune.training.device import check_precision, parse_device
+from foldtune.training.device import check_precision, parse_device, tensor_float
 from foldtune.training.host import eval_mode, host_logits
+from foldtune.training.recipe import PRECISIONS
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -31,8 +32,8 @@ def predict_logits(
     the model is moved, and stays; None leaves it where it is. Every module's train or eval mode
     comes back. Raises InputError for an unknown precision or device, and for no rows.
     """
-    if precision not in ("fp32", *_DTYPES):
-        raise InputError(f"precision {precision!r}; choose from: fp32, bf16, fp16")
+    if precision not in PRECISIONS:
+        raise unknown("precision", precision, PRECISIONS)
     if len(indices) == 0:
         raise InputError("there are no images to predict: indices is empty")
     where = parse_device(device) or next(model.parameters()).device
@@ -42,7 +43,10 @@ def predict_logits(
     gathered = []
     # no_grad, not inference_mode: a host that caches a tensor in its forward (position grids do)
     # could not train any more with one made in inference mode.
-    with torch.no_grad(), eval_mode(model), torch.autocast(where.type, dtype, dtype is not None):
+    with (
+        torch.no_grad(), eval_mode(model), tensor_float(precision == "tf32"),
+        torch.autocast(where.type, dtype, dtype is not None),
+    ):  # fmt: skip
         for start in range(0, len(indices), batch_size):
             batch = load_pixels(pixels, indices[start : start + batch_size], where)
             gathered.append(host_logits(model(prepare(batch, None))).float())

@@ -13,6 +13,8 @@ from foldtune.training.recipe import Recipe
 
 # Raised whenever the same description would give another row: finished runs are then run again.
 REVISION = 2
+# Fields of the recipe that came later and at their default change nothing: runs from before count.
+_LATER = {"compile"}
 HEAD_STARTS = ("probe", "default", "zero", ZERO_SHOT)
 
 
@@ -52,5 +54,8 @@ class Run:
     def key(self) -> str:
         """Content hash of the description; label and trial are names and do not count."""
         told = {k: v for k, v in asdict(self).items() if k not in ("label", "trial")}
+        for name in _LATER & told["recipe"].keys():
+            if told["recipe"][name] == getattr(Recipe, name):
+                del told["recipe"][name]
         told["revision"] = REVISION
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]

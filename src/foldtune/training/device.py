@@ -1,10 +1,14 @@
-"""Device and precision through Accelerate, leaving no trace on the model or the process."""
+"""Device, precision and compiler, leaving no trace on the model or the process."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import importlib.util
+import os
+import shutil
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -13,27 +17,33 @@ from torch import nn
 
 from foldtune.errors import InputError
 
-_ACCELERATE = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
+_ACCELERATE = {"fp32": "no", "tf32": "no", "bf16": "bf16", "fp16": "fp16"}
 # The attributes that Accelerate's prepare_model sets on a model (1.15).
 _WRITTEN = ("forward", "_original_forward", "_is_accelerate_prepared")
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A model on its device. `forward` is the model, or what Accelerate wraps around it (DDP)."""
+    """A model on its device. `forward` is the model, what Accelerate wraps around it (DDP), or
+    either one compiled."""
 
     accelerator: Accelerator
     device: torch.device
-    forward: nn.Module
+    forward: Callable[[torch.Tensor], Any]
 
 
 @contextmanager
-def prepared(model: nn.Module, precision: str, device: str | None) -> Iterator[Prepared]:
+def prepared(
+    model: nn.Module, precision: str, device: str | None, compiled: bool = False
+) -> Iterator[Prepared]:
     """The model on a device at a precision, for the time of one training.
 
     device: "cpu", "cuda", "cuda:1", ...; None takes Accelerate's choice, the GPU where there is
     one. In a distributed run every process has its own device and only None or a type is taken.
-    The model stays on the device. Raises InputError for a device or precision that cannot be had.
+    compiled: `forward` goes through torch.compile with static shapes, one graph for each size of
+    batch: a minute or two at first, and values that differ from the plain ones by rounding.
+    The model stays on the device. Raises InputError for a device, precision or compiler that cannot
+    be had.
     """
     wanted = parse_device(device)
     with _own_state(wanted):
@@ -47,7 +57,9 @@ def prepared(model: nn.Module, precision: str, device: str | None) -> Iterator[P
         if accelerator.device.type != where.type:
             raise InputError(f"device {device!r}: Accelerate gives {accelerator.device} here")
         model.to(where)
-        yield Prepared(accelerator, where, _wrap(accelerator, model))
+        wrapped = _wrap(accelerator, model)
+        with tensor_float(precision == "tf32"), _compiler(compiled, where) as compile_:
+            yield Prepared(accelerator, where, compile_(wrapped))
 
 
 def parse_device(device: str | None) -> torch.device | None:
@@ -71,6 +83,8 @@ def parse_device(device: str | None) -> torch.device | None:
 
 def check_precision(precision: str, device: torch.device) -> None:
     """Refuse a half precision that a CPU would emulate; InputError names the reason."""
+    if precision == "tf32" and device.type != "cuda":
+        raise InputError(f"precision tf32 needs an NVIDIA GPU, not {device.type}; use fp32")
     if device.type != "cpu" or precision == "fp32":
         return
     if precision == "fp16":
@@ -81,6 +95,45 @@ def check_precision(precision: str, device: torch.device) -> None:
             "precision bf16 is refused on this CPU: it has neither avx512_bf16 nor amx_bf16, and "
             "emulating them was measured 12 to 280 times slower than fp32; use fp32"
         )
+
+
+@contextmanager
+def tensor_float(wanted: bool) -> Iterator[None]:
+    """Inside, float32 products may round their factors to ten bits, if wanted; as it was after."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high" if wanted else before)
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+@contextmanager
+def _compiler(wanted: bool, device: torch.device) -> Iterator[Callable[[nn.Module], Any]]:
+    """What to put a model through: torch.compile, or nothing."""
+    if not wanted:
+        yield lambda model: model
+        return
+    check_compiler(device)
+    # Graphs are kept for the class of a model, eight at most: those of trainings before are others.
+    torch.compiler.reset()
+    try:
+        yield lambda model: torch.compile(model, dynamic=False)
+    finally:
+        torch.compiler.reset()
+
+
+def check_compiler(device: torch.device) -> None:
+    """Refuse to compile where torch.compile lacks what it needs; InputError names it."""
+    if device.type == "cpu":
+        name = os.environ.get("CXX", "g++")
+        if shutil.which(name) is None:
+            raise InputError(
+                f"compile needs a C++ compiler, and {name} is not here; install one, name it in "
+                "CXX, or train without"
+            )
+    elif device.type == "cuda" and importlib.util.find_spec("triton") is None:
+        raise InputError("compile needs the package triton on a GPU; install it, or train without")
 
 
 def _wrap(accelerator: Accelerator, model: nn.Module) -> nn.Module:

@@ -100,7 +100,7 @@ def train(
     pace = Pace(recipe.epochs, checkpoint_every, checkpoint_seconds)
     trainable(model)
     with (
-        prepared(model, recipe.precision, device) as at,
+        prepared(model, recipe.precision, device, recipe.compile) as at,
         loaned(model, recipe, at.device),
         freed_memory_kept(),
     ):

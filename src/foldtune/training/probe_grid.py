@@ -38,7 +38,7 @@ def trains_together(recipe: Recipe) -> Recipe | None:
     """What recipes must share to be trained together; None where one must be trained alone."""
     alone = (
         recipe.mixup or recipe.cutmix or recipe.augment or recipe.phases or recipe.ema
-        or recipe.clip_norm or recipe.drop_path or recipe.precision != "fp32"
+        or recipe.clip_norm or recipe.drop_path or recipe.precision != "fp32" or recipe.compile
     )  # fmt: skip
     if alone:
         return None
@@ -73,7 +73,7 @@ def train_probes(
         raise InputError(
             "these recipes cannot be trained together: they may differ in lr, weight_decay, "
             "min_lr and warmup_lr alone, with no mixup, cutmix, augment, phases, ema, clip_norm, "
-            "drop_path or half precision; train them one by one"
+            "drop_path, compile or half precision; train them one by one"
         )
     if data.pixels.ndim != 2:
         raise InputError("probes are trained on cached features, not on images")

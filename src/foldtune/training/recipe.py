@@ -10,7 +10,7 @@ from foldtune.errors import InputError, unknown
 
 OPTIMIZERS = ("adamw", "sgd")
 SCHEDULES = ("step", "study-epoch")
-PRECISIONS = ("fp32", "bf16", "fp16")
+PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
 
 # field: (lowest, is the lowest itself allowed, the bound above that is never reached)
 _RANGES: dict[str, tuple[float, bool, float]] = {
@@ -55,7 +55,8 @@ class Recipe:
     cutmix: float = 0.0  # likewise; with both on, each batch takes one of them at even odds
     drop_path: float = 0.0  # rate of the deepest block, see regularise.py
     augment: tuple[str, ...] = ()  # for whoever makes `prepare`; the loop does not read it
-    precision: str = "fp32"  # fp32 | bf16 | fp16
+    precision: str = "fp32"  # fp32 | tf32 | bf16 | fp16
+    compile: bool = False  # through torch.compile, see device.py
     drop_last: bool = False  # leave out the epoch's last batch where it is not full
     ema: float = 0.0  # decay a step of the average that is judged and kept; 0 is off, average.py
     phases: tuple[tuple[int, int], ...] = ()  # (first epoch, side in pixels), rising from epoch 1
@@ -84,7 +85,7 @@ class Recipe:
         ):
             if getattr(self, field) not in choices:
                 raise unknown(f"recipe {field}", str(getattr(self, field)), choices)
-        for field in ("decay_1d", "drop_last"):
+        for field in ("decay_1d", "drop_last", "compile"):
             if type(getattr(self, field)) is not bool:
                 raise _refused(field, getattr(self, field), "True or False")
         if not all(isinstance(name, str) for name in self.augment):
