@@ -62,10 +62,13 @@ WHY = {
     ("halving", "LoRA on shapes"): "two runs of the best configuration that differ in a weight "
     "decay of no effect differ by more than the aim: at the largest rate the noise of a run is "
     "that large, and the grid's best is the luckier of the two.",
+    ("mixed", ""): "vmap's own calls, in Python, take as long for few images as for many.",
     ("merged", ""): "the merged model is the plain one with other numbers; the range of the "
     "rounds is far wider than what is missed.",
     ("startup", "foldtune inspect"): "`import torch` alone takes most of it.",
 }
+# Lines that differ in these are different figures.
+_APART = ("figure", "device", "model", "batch", "epochs", "threads")
 _SHOWN = ("lowest", "highest")
 _HIDDEN = {
     "benchmark", "figure", "value", "unit", "aim", "met", "device", "threads", "cores",
@@ -74,13 +77,13 @@ _HIDDEN = {
 
 
 def latest(folder: Path) -> dict[str, list[Line]]:
-    """The last line of each figure and device, by benchmark, in the order in which they came."""
+    """The last line of each figure, device and size, by benchmark, in the order of coming."""
     found: dict[str, list[Line]] = {}
     for file in sorted(folder.glob("*.jsonl")):
-        lines: dict[tuple[str, ...], Line] = {}
+        lines: dict[tuple[Any, ...], Line] = {}
         for text in file.read_text(encoding="utf-8").splitlines():
             line = json.loads(text)
-            lines[line["figure"], line["device"], line.get("model", "")] = line
+            lines[tuple(line.get(fact) for fact in _APART)] = line
         if lines:
             found[file.stem] = list(lines.values())
     return found
@@ -146,7 +149,9 @@ def _reason(line: Line) -> str:
 
 
 def _name(line: Line) -> str:
-    return f"{line['benchmark']}, {line['figure']}"
+    size = f" with {line['batch']} images" if "batch" in line else ""
+    threads = f" on {line['threads']} thread{'s' * (line['threads'] > 1)}"
+    return f"{line['benchmark']}, {line['figure']}{size}{threads}"
 
 
 def _section(name: str, lines: list[Line]) -> str:
