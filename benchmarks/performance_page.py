@@ -57,11 +57,16 @@ WHY = {
     ("step_time", "SSF"): "LayerNorm, which adds next to nothing to the backward pass, is well "
     "above 2 already: attention, norms and GELU cost more backward than forward. The gradients "
     "of scale and shift read each result and its gradient once, in one kernel.",
+    ("step_time", "BitFit"): "the same base, and the sums of the biases' gradients; on one thread "
+    "the aim is reached, and on two from one measurement to the next or not.",
     ("step_time", "LoRA"): "the same base, and the input and result of qkv are read and "
     "written once more in either direction.",
     ("halving", "LoRA on shapes"): "two runs of the best configuration that differ in a weight "
     "decay of no effect differ by more than the aim: at the largest rate the noise of a run is "
     "that large, and the grid's best is the luckier of the two.",
+    ("end_to_end", "ours / bare"): "the aim is of 100 epochs. There all of ours ran before all "
+    "bare steps, on a machine whose speed changes as much within ten minutes; with fewer epochs "
+    "they take turns, and what is paid once (decoding, validation, test) weighs more.",
     ("mixed", ""): "vmap's own calls, in Python, take as long for few images as for many.",
     ("merged", ""): "the merged model is the plain one with other numbers; the range of the "
     "rounds is far wider than what is missed.",
@@ -150,6 +155,7 @@ def _reason(line: Line) -> str:
 
 def _name(line: Line) -> str:
     size = f" with {line['batch']} images" if "batch" in line else ""
+    size += f", {line['epochs']} epochs" if "epochs" in line else ""
     threads = f" on {line['threads']} thread{'s' * (line['threads'] > 1)}"
     return f"{line['benchmark']}, {line['figure']}{size}{threads}"
 
