@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 from foldtune.backbones import load_backbone
 from foldtune.core.tuningfile import hash_tensors, read
 from foldtune.methods import SSF, Full, LinearProbe, LoRA
+from foldtune.study import starts
 from foldtune.study.bench import CHECKPOINT, TUNING, Bench
 from foldtune.study.logits import LOGITS, VALIDATION, read_logits
 
@@ -157,3 +158,18 @@ def test_probe_weights_solve_two_classes_and_absent_ones():
     logits = torch.from_numpy(features) @ weight.T + bias
     assert weight.shape == (3, 3)
     assert (logits.argmax(1).numpy() == labels).all()
+
+
+def test_features_of_the_plain_backbone_are_computed_once(bench, recipe, monkeypatch):
+    seen = []
+    real = starts.classifier_inputs
+
+    def counted(model, head, pixels, rows, prepare):
+        seen.append(len(rows))
+        return real(model, head, pixels, rows, prepare)
+
+    monkeypatch.setattr(starts, "classifier_inputs", counted)
+    probes = [run_of(bench, LinearProbe(), replace(recipe, lr=lr), "trial") for lr in (1e-2, 1e-3)]
+    for run in (*probes, run_of(bench, SSF(), recipe, "trial")):
+        bench.execute(run)
+    assert seen == [len(bench.data.split("train")), len(bench.data.split("val"))]

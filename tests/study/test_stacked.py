@@ -10,6 +10,7 @@ from foldtune.study.bench import CHECKPOINT
 from foldtune.study.compare import compare
 from foldtune.study.execute import InProcess
 from foldtune.study.executors import chosen
+from foldtune.study.executors import stacked as executor_module
 from foldtune.study.executors.stacked import Stacked, gain, pays
 from foldtune.study.logits import VALIDATION
 from foldtune.training import stacked
@@ -128,6 +129,15 @@ def test_what_pays_is_counted(backbone, recipe, method, saves, worth):
     example = backbone.example(2)
     assert gain(attachment, example, 4) == pytest.approx(saves, rel=0.1)
     assert pays(attachment, recipe, example, 4) is worth
+    attachment.detach()
+
+
+def test_what_does_not_fit_does_not_pay_be_it_a_classifier(backbone, recipe, monkeypatch):
+    attachment = attach(backbone, LinearProbe(), num_classes=10, seed=0)
+    numbers = sum(p.numel() for p in attachment.parameters())
+    monkeypatch.setattr(executor_module, "_NUMBERS", 4 * numbers)
+    assert pays(attachment, recipe, backbone.example(2), 4)
+    assert not pays(attachment, recipe, backbone.example(2), 5)
     attachment.detach()
 
 

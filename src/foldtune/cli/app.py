@@ -90,7 +90,7 @@ class TrainOptions:
     cutmix: float = 0.0
     clip_norm: float | None = None  #: Largest norm of the whole gradient.
     precision: str = "fp32"  #: fp32, tf32, bf16 or fp16.
-    compile: bool = False  #: Through torch.compile: a minute or two first, then faster steps.
+    compile: bool = False  #: Through torch.compile: over a minute first; no faster on a CPU.
 
     def changes(self) -> dict[str, Any]:
         from dataclasses import asdict

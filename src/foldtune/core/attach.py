@@ -127,6 +127,7 @@ def _install(attachment: Attachment) -> None:
     trained = {n for e in edits if isinstance(e, Train) for n in e.names}
     uses = Counter(id(p) for m in model.modules() for p in m._parameters.values())
     for group in by_site.values():
+        # A method that adds a bias where the host has none names it in its own copy of the site.
         site = next((e.site for e in group if e.site.bias is not None), group[0].site)
         _refuse_parted_projection(attachment, site)
         if uses[id(model.get_submodule(site.path)._parameters[str(site.weight)])] > 1:

@@ -33,6 +33,8 @@ class Prompted(Adapter):
     def on_enter(
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+        if self._strength == 0.0:
+            return None
         args, kwargs = super().on_enter(module, args, kwargs) or (args, kwargs)
         x = next(a for a in (*args, *kwargs.values()) if isinstance(a, Tensor))
         tokens = x.shape[1] - self.count

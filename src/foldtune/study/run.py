@@ -12,9 +12,7 @@ from foldtune.errors import unknown
 from foldtune.training.recipe import Recipe
 
 # Raised whenever the same description would give another row: finished runs are then run again.
-REVISION = 2
-# Fields of the recipe that came later and at their default change nothing: runs from before count.
-_LATER = {"compile"}
+REVISION = 3
 HEAD_STARTS = ("probe", "default", "zero", ZERO_SHOT)
 
 
@@ -23,10 +21,10 @@ class Run:
     """Everything that decides a run's numbers; equal runs have equal keys.
 
     stage: "trial" (watch validation), "rung" (the same, a short run that decides which trials are
-    run), "final" (train on train and validation, then read the test
-    split once) or "fit" (watch validation, then read the test split once). head: where the
-    classifier starts: "probe" (solved on the plain backbone's features, then tuned), "default"
-    (nn.Linear's draw), "zero", or "zero-shot", followed by what prompts say (clip_text.py).
+    run), "final" (train on train and validation, then read the test split once) or "fit" (watch
+    validation, then read the test split once). head: where the classifier starts: "probe" (solved
+    on the plain backbone's features, then tuned), "default" (nn.Linear's draw), "zero", or
+    "zero-shot", followed by what prompts say (clip_text.py).
     """
 
     stage: str
@@ -54,8 +52,5 @@ class Run:
     def key(self) -> str:
         """Content hash of the description; label and trial are names and do not count."""
         told = {k: v for k, v in asdict(self).items() if k not in ("label", "trial")}
-        for name in _LATER & told["recipe"].keys():
-            if told["recipe"][name] == getattr(Recipe, name):
-                del told["recipe"][name]
         told["revision"] = REVISION
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -100,8 +101,11 @@ def check_precision(precision: str, device: torch.device) -> None:
 @contextmanager
 def tensor_float(wanted: bool) -> Iterator[None]:
     """Inside, float32 products may round their factors to ten bits, if wanted; as it was after."""
+    if not wanted:  # torch's setting is one of a process, and may be the caller's by another name
+        yield
+        return
     before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("high" if wanted else before)
+    torch.set_float32_matmul_precision("high")
     try:
         yield
     finally:
@@ -126,7 +130,7 @@ def _compiler(wanted: bool, device: torch.device) -> Iterator[Callable[[nn.Modul
 def check_compiler(device: torch.device) -> None:
     """Refuse to compile where torch.compile lacks what it needs; InputError names it."""
     if device.type == "cpu":
-        name = os.environ.get("CXX", "g++")
+        name = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
         if shutil.which(name) is None:
             raise InputError(
                 f"compile needs a C++ compiler, and {name} is not here; install one, name it in "

@@ -149,8 +149,8 @@ def pays(attachment: Attachment, recipe: Recipe, example: Tensor, trials: int) -
     Counted, not timed, so that the same study takes the same way on every machine: the trials
     share what stands before the first tensor that trains, and that must save a third of the
     operations. A classifier by itself always pays: its steps are too small to be anything but
-    overhead. False as well where the tensors of all
-    take too much memory, or vmap cannot map the model.
+    overhead. False as well where the tensors of all take too much memory, or vmap cannot map the
+    model.
     """
     numbers = sum(p.numel() for p in attachment.model.parameters() if p.requires_grad)
     if trials * numbers > _NUMBERS:
