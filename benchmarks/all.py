@@ -29,6 +29,7 @@ ALL = (
         "probe_grid", "--model vit_small_patch16_224 --images 500",
         "--model vit_small_patch16_224 --images 4 --epochs 2 --rounds 1", 8, 2,
     ),
+    ("stacked", "--whole", "--trials 2 --batches 4 --rounds 1 --methods LinearProbe", 3, 1),
     ("prefix", "--images 1000 --epochs 20", "--images 64 --epochs 2", 3, 2),
     ("end_to_end", "--rounds 1", "--images 256 --epochs 1 --side 100", 25, 2),
     ("decode", "", "--images 60 --size 32 --rounds 1", 4, 2),

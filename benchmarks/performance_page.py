@@ -33,9 +33,12 @@ ABOUT = {
     "first in every other round.",
     "mixed": "A batch of eight tasks over one backbone beside a batch of one task: images a "
     "second, timed in the same round.",
-    "probe_grid": "64 linear probes (eight rates, eight decays) trained together on cached "
+    "probe_grid": "64 linear probes (eight rates, eight decays) trained as one stack on cached "
     "features, with the pass that makes the features, over that pass alone; and the same probes "
     "one after the other.",
+    "stacked": "Trials of one method that differ in rates and decay, one after the other, over the "
+    "same trials as one stack; `counted` is the same in operations, by which a study decides "
+    "(`stacked`). A study's rows follow one another, not in turn.",
     "prefix": "Tuning of the last blocks from features of the frozen blocks below, computed once, "
     "over the same tuning of the whole model.",
     "startup": "From the start of the process to its end, the files in the disk's cache.",

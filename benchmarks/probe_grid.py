@@ -2,10 +2,10 @@
 
     python benchmarks/probe_grid.py [--images 1000] [--model micro] [--epochs 20] [--rounds 3]
 
-Eight learning rates times eight weight decays, trained on cached features for --epochs with a
-judgement on a quarter as many images after each epoch. Prints the processor time of features and
-grid together over that of the features alone (the clock's beside it), and what training 64 probes
-one after the other takes of the time of the grid.
+Eight learning rates times eight weight decays, trained as one stack on cached features for --epochs
+with a judgement on a quarter as many images after each epoch, as `--executor stacked` does. Prints
+the processor time of features and grid together over that of the features alone (the clock's beside
+it), and what training 64 probes one after the other takes of the time of the grid.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from typing import Any
 import numpy as np
 import torch
 from _lines import Lines, add_results
-from torch import Tensor
 
 from foldtune import attach, load_backbone
 from foldtune.core.head import find_head
+from foldtune.evaluate.predict import predict_logits
 from foldtune.methods import parse
-from foldtune.study.ground import prepare_for
-from foldtune.training.batches import Data
+from foldtune.study.ground import as_they_are, prepare_for
 from foldtune.training.loop import train
 from foldtune.training.probe import classifier_inputs
-from foldtune.training.probe_grid import train_probes
 from foldtune.training.recipe import Recipe
+from foldtune.training.stack import Stack
+from foldtune.training.stacked import train_stacked
 
 CLASSES = 10
 RATES = np.geomspace(3e-4, 3e-2, 8).tolist()
@@ -53,7 +53,7 @@ def main() -> None:
     backbone.model.to(asked.device)
     draw, side = np.random.default_rng(0), backbone.transform.size
     pixels = draw.integers(0, 256, (asked.images, side, side, 3), dtype=np.uint8)
-    labels = draw.integers(0, CLASSES, len(pixels))
+    labels, rows = draw.integers(0, CLASSES, len(pixels)), np.arange(asked.images)
     base = Recipe(epochs=asked.epochs, warmup_epochs=0.1 * asked.epochs, min_lr=0.0, warmup_lr=0.0)
     recipes = [
         Recipe(**{**vars(base), "lr": lr, "weight_decay": decay})
@@ -64,24 +64,22 @@ def main() -> None:
     head = backbone.model.get_submodule(path)
 
     def features() -> np.ndarray:
-        rows = np.arange(asked.images)
         return classifier_inputs(backbone.model, path, pixels, rows, prepare_for(backbone))
 
-    def grid(found: np.ndarray) -> Any:
-        data = Data(found, labels, np.arange(asked.images))
-        watched = torch.from_numpy(found[: asked.images // 4]).to(asked.device)
-        return train_probes(
-            data, recipes, (head.weight, head.bias), seed=0,
-            evaluate=lambda _epoch, weight, bias: _judged(watched, labels, weight, bias),
-        )  # fmt: skip
+    options: dict[str, Any] = {"prepare": as_they_are, "seed": 0, "device": asked.device}
+
+    def grid(found: np.ndarray) -> None:
+        def judge(_epoch: int, stack: Stack, members: Sequence[int]) -> list[dict]:
+            logits = predict_logits(stack, found, rows[: asked.images // 4], as_they_are)
+            right = logits.unflatten(1, (len(members), -1)).argmax(2) == truth[:, None]
+            return [{"val_accuracy": one} for one in right.double().mean(0).tolist()]
+
+        truth = torch.from_numpy(labels[: asked.images // 4])
+        train_stacked(copy.deepcopy(head), found, labels, rows, recipes, judge=judge, **options)
 
     def alone(found: np.ndarray, count: int) -> None:
-        rows, own = np.arange(asked.images), labels
         for recipe in recipes[:count]:
-            train(
-                copy.deepcopy(head), found, own, rows, recipe, prepare=lambda x, _: x, seed=0,
-                device=asked.device,
-            )  # fmt: skip
+            train(copy.deepcopy(head), found, labels, rows, recipe, **options)
 
     table = features()
     grid(table)
@@ -102,13 +100,6 @@ def main() -> None:
         f"{len(recipes)} probes one by one / together, {asked.model}",
         statistics.median(singles), "ratio", **facts,
     )  # fmt: skip
-
-
-def _judged(watched: Tensor, labels: np.ndarray, weight: Tensor, bias: Tensor) -> Sequence[dict]:
-    logits = torch.baddbmm(bias[..., None], weight, watched.T.expand(len(weight), -1, -1))
-    truth = torch.from_numpy(labels[: len(watched)]).to(watched.device)
-    right = (logits.argmax(1) == truth).double().mean(1).tolist()
-    return [{"val_accuracy": one} for one in right]
 
 
 def _paid(call: Callable[[], object], device: str) -> tuple[float, float]:

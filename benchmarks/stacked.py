@@ -2,30 +2,30 @@
 
     OMP_NUM_THREADS=1 python benchmarks/stacked.py [--trials 4] [--batches 16 64] [--rounds 5]
 
-Prints one JSON line for each method and batch size: `step_gain`, the median over rounds of the
-processor seconds of a step of each trial by itself over those of one step of the stack, both taken
-in the same round (with the lean gradients where a trial by itself has them); `counted_gain`, the
-same in operations, by which trials are stacked or not (`stacked`). With --whole also `whole_gain`:
-all trials of a small study, attach, probe and validation included, by the executor "stacked" and
-by "in-process", and the largest difference of their validation losses. A classifier alone
-(LinearProbe) is stacked whatever is counted; its steps are counted here as with augmentation.
+Prints one JSON line for each method and batch size: the median over rounds of the processor seconds
+of a step of each trial by itself over those of one step of the stack, both taken in the same round
+(with the lean gradients where a trial by itself has them); `counted`, the same in operations, by
+which trials are stacked or not (`stacked`). With --whole also a line for each method of all trials
+of a small study, attach, probe and validation included, by executor "in-process" over "stacked",
+with the largest difference of their validation losses. A classifier alone (LinearProbe) is stacked
+whatever is counted; its steps are timed here as with augmentation.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
+from _lines import Lines, add_results
 from torch import Tensor
-from torch.func import vmap
 
 from foldtune import attach, load_backbone
 from foldtune.backbones import Backbone
@@ -38,6 +38,7 @@ from foldtune.study.executors.stacked import Stacked, gain, pays
 from foldtune.training.host import loaned, train_mode
 from foldtune.training.optim import build_optimizer
 from foldtune.training.recipe import Recipe
+from foldtune.training.regularise import losses_of
 from foldtune.training.stack import RowOptimizer, Stack
 
 METHODS = ("LinearProbe", "LastBlocks(count=1)", "LastBlocks(count=2)", "BitFit", "LoRA", "SSF")
@@ -53,20 +54,27 @@ def main() -> None:
     options.add_argument("--rounds", type=int, default=5)
     options.add_argument("--methods", nargs="+", default=METHODS)
     options.add_argument("--whole", action="store_true")
+    add_results(options)
     asked = options.parse_args()
+    lines = Lines("stacked", asked)
     backbone = load_backbone(asked.model, pretrained=asked.model == "micro", size=asked.size)
+    facts = {"model": asked.model, "size": asked.size, "trials": asked.trials}
     for text in asked.methods:
-        whole = _whole(backbone, text, asked.trials) if asked.whole else {}
         for batch in asked.batches:
-            line = {
-                "benchmark": "stacked", "model": asked.model, "size": asked.size, "method": text,
-                "trials": asked.trials, "batch": batch, "threads": torch.get_num_threads(),
-            }  # fmt: skip
-            found = _measured(backbone, text, batch, asked.trials, asked.rounds)
-            print(json.dumps(line | found | whole), flush=True)
+            ratios, more = _measured(backbone, text, batch, asked.trials, asked.rounds)
+            lines.tell(
+                f"{text}: steps alone / stacked", statistics.median(ratios), "ratio",
+                lowest=min(ratios), highest=max(ratios), **more, batch=batch, **facts,
+            )  # fmt: skip
+        if asked.whole:
+            whole, more = _whole(backbone, text, asked.trials)
+            lines.tell(f"{text}: study in-process / stacked", whole, "ratio", **more, **facts)
 
 
-def _measured(backbone: Backbone, text: str, batch: int, trials: int, rounds: int) -> dict:
+def _measured(
+    backbone: Backbone, text: str, batch: int, trials: int, rounds: int
+) -> tuple[list[float], dict[str, Any]]:
+    """Gains of the rounds, and what is counted."""
     images, labels = backbone.example(batch), torch.arange(batch) % 10
     lean = _attached(backbone, text)
     # A model of its own: the stack's gradients keep plainly, and both are timed in turn.
@@ -81,17 +89,9 @@ def _measured(backbone: Backbone, text: str, batch: int, trials: int, rounds: in
         together = _steps_together(plain, images, labels, trials)
         next(alone), next(together)
         turns = [(_seconds(alone), _seconds(together)) for _ in range(rounds)]
-    ratios = [one / stacked for one, stacked in turns]
     chosen = pays(plain, recipe, other.example(2), trials)
     lean.detach()
-    return {
-        "stacked": chosen,
-        "counted_gain": round(counted, 2),
-        "step_gain": round(statistics.median(ratios), 2),
-        "lowest": round(min(ratios), 2),
-        "highest": round(max(ratios), 2),
-        "step_seconds_alone": round(statistics.median(one for one, _ in turns) / trials, 4),
-    }
+    return [one / stacked for one, stacked in turns], {"counted": counted, "stacked": chosen}
 
 
 def _attached(backbone: Backbone, text: str) -> Attachment:
@@ -120,7 +120,7 @@ def _steps_together(
     optimizer = RowOptimizer(stack, [Recipe()] * trials)
     while True:
         logits = stack(images).unflatten(1, (trials, -1))
-        losses = vmap(F.cross_entropy, (1, None))(logits, labels)
+        losses = losses_of(logits, labels, 0.0)
         (gradient,) = torch.autograd.grad(losses.sum(), stack.values)
         optimizer.step(gradient, [1e-3] * trials)
         yield
@@ -136,8 +136,9 @@ def _timed(call: Callable[[], object]) -> tuple[float, object]:
     return time.process_time() - started, done
 
 
-def _whole(backbone: Backbone, text: str, trials: int) -> dict:
-    """A study's trials of one method by both executors: 20 images a class, three epochs."""
+def _whole(backbone: Backbone, text: str, trials: int) -> tuple[float, dict[str, Any]]:
+    """A study's trials of one method by both executors: 20 images a class, three epochs, with what
+    a study does by default: no augmentation."""
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         data = load_data("digits", size=backbone.transform.size, cache=home / "cache").few_shot(20)
@@ -154,7 +155,8 @@ def _whole(backbone: Backbone, text: str, trials: int) -> dict:
         both, together = _timed(lambda: list(Stacked(bench, home / "together")(runs)))
         losses = [{r["run"]: r["val_loss"] for r in rows} for rows in (alone, together)]  # type: ignore[attr-defined]
     differences = [abs(losses[0][run] - losses[1][run]) for run in losses[0]]
-    return {"whole_gain": round(one / both, 2), "largest_difference": max(differences)}
+    stacked = "stacked" in together[0]  # type: ignore[index]
+    return one / both, {"largest_difference": max(differences), "stacked": stacked}
 
 
 if __name__ == "__main__":

@@ -66,6 +66,7 @@ def test_where_it_does_not_pay_rows_are_bit_for_bit_those_of_separate_runs(bench
 
 def test_a_killed_stack_goes_on_with_what_is_left(bench, recipe, tmp_path, monkeypatch):
     runs = trials(bench, varied(recipe), LastBlocks(1))
+    bench.checkpoint_seconds = 0.0  # one after every epoch
     wanted = {row["run"]: row for row in Stacked(bench, tmp_path / "one")(runs)}
     written = []
 
@@ -108,8 +109,20 @@ def test_only_what_differs_in_rates_and_decay_is_stacked(bench, recipe, tmp_path
         *trials(bench, replace(recipe, ema=0.5), SSF(), rates=(1e-3, 2e-3)),
         *trials(bench, recipe, SSF(), rates=(1e-3, 2e-3), stage="final"),
     ]
-    found = [len(group) for group in executor._groups([*alike, *others])]
-    assert found == [5, 4, 1, 1, 1, 1, 1, 1]
+    assert [len(g) for g in executor._groups([*alike, *others])] == [9, 1, 1, 1, 1, 1, 1]
+    assert [len(part) for part in executor_module._evenly(alike, 8)] == [5, 4]
+
+
+@pytest.mark.parametrize(
+    ("method", "trials_", "largest"),
+    [(LastBlocks(1), 9, 8), (LastBlocks(1), 3, 3), (LinearProbe(), 9, 9), (SSF(), 9, 1)],
+)
+def test_a_stack_is_as_large_as_pays(bench, recipe, tmp_path, method, trials_, largest):
+    rates = [1e-3 + i * 1e-4 for i in range(trials_)]
+    # Without augmentation a classifier's steps see features that lie ready.
+    recipe = recipe if method == LinearProbe() else varied(recipe)
+    executor = Stacked(bench, tmp_path)
+    assert executor._largest(trials(bench, recipe, method, rates)) == largest
 
 
 @pytest.mark.parametrize(

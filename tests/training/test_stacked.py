@@ -1,5 +1,6 @@
 """Trials trained together are what they are alone, within rounding."""
 
+import copy
 from dataclasses import replace
 
 import numpy as np
@@ -76,6 +77,36 @@ def test_a_stack_steps_as_the_loop_does(changed):
         check_equal(found, alone(recipe))
 
 
+@pytest.mark.parametrize("bias", [True, False])
+def test_many_classifiers_are_one_wide_layer(bias):
+    head = torch.nn.Linear(7, CLASSES, bias=bias, dtype=torch.float64)
+    features = torch.randn(9, 7, dtype=torch.float64)
+    stack = Stack(head, 4)
+    with torch.no_grad():
+        stack.values += torch.randn_like(stack.values)
+    each = [torch.func.functional_call(head, stack.parts(row), features) for row in stack.values]
+    found = stack(features)
+    torch.testing.assert_close(found, torch.stack(each, 1).flatten(1), rtol=0, atol=1e-12)
+    with torch.autograd.profiler.profile() as profile:
+        stack(features)
+    assert sum(event.name == "aten::linear" for event in profile.function_events) == 1
+    assert not any(event.name == "aten::bmm" for event in profile.function_events)
+
+
+def test_classifiers_on_features_equal_separate_trainings():
+    draw = np.random.default_rng(0)
+    features, labels = draw.normal(size=(45, 13)).astype(np.float32), draw.integers(0, CLASSES, 45)
+    rows, head = np.arange(3, 45), torch.nn.Linear(13, CLASSES)
+    recipes = [replace(BASE, lr=lr, weight_decay=d) for lr, d in [(1e-3, 0.0), (3e-2, 0.3)]]
+    options = {"prepare": lambda batch, _: batch, "seed": 5}
+    for found, recipe in zip(
+        train_stacked(head, features, labels, rows, recipes, **options), recipes, strict=True
+    ):
+        other = copy.deepcopy(head)
+        outcome = train(other, features, labels, rows, recipe, **options)
+        check_equal(found, (outcome, {n: p.detach() for n, p in other.named_parameters()}), 2e-5)
+
+
 def test_a_trial_that_diverges_leaves_the_others_alone():
     recipes = [TRIALS[1], replace(BASE, lr=1e300), TRIALS[2]]
     found = together(recipes)
@@ -105,6 +136,14 @@ def killer(epoch):
         return [{} for _ in members]
 
     return judge
+
+
+def test_checkpoints_are_written_by_the_clock_where_asked(tmp_path):
+    files = [tmp_path / str(i) for i in range(3)]
+    together(TRIALS, checkpoints=files, checkpoint_seconds=1000.0)
+    assert not any(file.exists() for file in files)
+    with pytest.raises(InputError, match=r"checkpoint_seconds=-1\.0"):
+        together(TRIALS, checkpoints=files, checkpoint_seconds=-1.0)
 
 
 @pytest.mark.parametrize("changed", [{}, RECIPES["sgd"]], ids=["adamw", "sgd"])

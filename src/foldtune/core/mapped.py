@@ -45,6 +45,10 @@ class _Linear:
         self, size: int, axes: Axes, x: Tensor, weight: Tensor, bias: Tensor | None
     ) -> Tensor:
         at, at_weight, at_bias = axes
+        if at is None and at_weight is not None:  # several layers on one input are one wide layer
+            biases = None if bias is None else _leading(bias, at_bias, size).flatten()
+            wide = F.linear(x, weight.movedim(at_weight, 0).flatten(0, 1), biases)
+            return wide.unflatten(-1, (size, -1)).movedim(-2, 0)
         if at_weight is not None or at is None:
             return torch.vmap(F.linear, tuple(axes))(x, weight, bias)
         x = x.movedim(at, 0)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
@@ -47,6 +48,10 @@ class Stack(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         own = self.parts(self.values)
+        if type(self.model) is nn.Linear and all(p.requires_grad for p in self.model.parameters()):
+            # vmap's own work would take longer than the layers, which are one wide layer.
+            bias = own["bias"].flatten() if "bias" in own else None
+            return F.linear(images, own["weight"].flatten(0, 1), bias)
         try:
             with Mapped():
                 logits = vmap(self._one, in_dims=(0, None), out_dims=1)(own, images)
@@ -128,9 +133,10 @@ class RowOptimizer:
         mean, square = self.state["exp_avg"], self.state["exp_avg_sq"]
         mean.lerp_(gradient, 1 - first)
         square.mul_(second).addcmul_(gradient, gradient, value=1 - second)
-        spread = (square.sqrt() / (1 - second**self.steps) ** 0.5).add_(_EPSILON)
-        values.mul_(1 - lr * self._decay * self._decayed)
-        values.sub_(lr / (1 - first**self.steps) * mean / spread)
+        # As few passes over all rows as there are: for classifiers they are most of a step.
+        spread = square.sqrt().div_((1 - second**self.steps) ** 0.5).add_(_EPSILON)
+        values.addcmul_(values, lr * self._decay * self._decayed, value=-1)
+        values.sub_(mean.div(spread).mul_(lr / (1 - first**self.steps)))
 
     def keep(self, which: Sequence[int]) -> None:
         """Go on with these rows alone."""

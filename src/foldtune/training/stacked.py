@@ -11,19 +11,24 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.func import vmap
 
 from foldtune.errors import InputError
 from foldtune.training import seeds
 from foldtune.training.batches import Data, Prepare, epoch_batches, prepare_at, steps_per_epoch
-from foldtune.training.checkpoint import Training, identity_of, read_checkpoint, write_checkpoint
+from foldtune.training.checkpoint import (
+    Pace,
+    Training,
+    identity_of,
+    read_checkpoint,
+    write_checkpoint,
+)
 from foldtune.training.device import prepared
 from foldtune.training.host import loaned, train_mode
 from foldtune.training.loop import FINISHED, Outcome, joined_entry
 from foldtune.training.losses import Diverged
 from foldtune.training.optim import trainable
 from foldtune.training.recipe import Recipe
-from foldtune.training.regularise import loss_of, mixer
+from foldtune.training.regularise import losses_of, mixer
 from foldtune.training.schedule import learning_rate, warmup_steps
 from foldtune.training.stack import RowOptimizer, Stack, common, joined
 
@@ -53,6 +58,7 @@ def train_stacked(
     seed: int,
     judge: Judge | None = None,
     checkpoints: Sequence[Path] = (),
+    checkpoint_seconds: float = 0.0,
     device: str | None = None,
 ) -> list[Trained]:
     """What `train` gives for each of the recipes, from one pass a step over shared batches.
@@ -61,7 +67,8 @@ def train_stacked(
     all trials start from the model's tensors and see the same batches. Equal to `train` within
     rounding: sums are taken in another order. A trial that leaves the finite numbers is taken out;
     the others go on. checkpoints: a file for each, as `train` writes and reads them, all of the
-    same epoch, else all start anew; written after each epoch. The model's tensors are left alone.
+    same epoch, else all start anew; written after each epoch, or by the clock. The model's tensors
+    are left alone.
     Raises InputError for recipes that do not go together and for a model that cannot be stacked.
     """
     data = Data(pixels, labels, indices)
@@ -78,7 +85,7 @@ def train_stacked(
         stack = Stack(model, len(recipes))
         try:
             run = _Run(stack, data, recipes, checkpoints, prepare, seed, at.device)
-            return run.all_epochs(judge)
+            return run.all_epochs(judge, Pace(recipes[0].epochs, 1, checkpoint_seconds))
         finally:
             stack.put(before)
 
@@ -120,7 +127,7 @@ class _Run:
         self.trials = [_Trial(i, r, p) for i, (r, p) in enumerate(zip(recipes, paths, strict=True))]
         self.alive = list(self.trials)
 
-    def all_epochs(self, judge: Judge | None) -> list[Trained]:
+    def all_epochs(self, judge: Judge | None, pace: Pace) -> list[Trained]:
         for epoch in range(self._resumed() + 1, self.recipe.epochs + 1):
             if not self.alive:
                 break
@@ -133,7 +140,10 @@ class _Run:
             for row, trial in enumerate(self.alive):
                 if entries is not None:
                     trial.curve[-1] = joined_entry(trial.curve[-1], entries[row])
-                self._write(row, trial)
+            if pace.due(epoch):
+                for row, trial in enumerate(self.alive):
+                    self._write(row, trial)
+                pace.written()
         for row, trial in enumerate(self.alive):
             self._leave(row, trial)
         return [
@@ -157,11 +167,11 @@ class _Run:
                     return
         self._drop(torch.isfinite(self.stack.values).all(1).tolist(), epoch, self._not_finite)
         seconds = (time.perf_counter() - started) / max(1, len(self.alive))
-        for trial in self.alive:
+        for trial, lr in zip(self.alive, self._rates(epoch * self.steps - 1), strict=True):
             weighted = (x * n for x, n in zip(trial.losses, images, strict=True))
-            entry = {"epoch": epoch, "loss": math.fsum(weighted) / sum(images)}
-            entry |= {"lr": self._rate(trial, epoch * self.steps - 1), "seconds": seconds}
-            trial.curve.append(entry | {"images_per_second": sum(images) / seconds})
+            entry = {"epoch": epoch, "loss": math.fsum(weighted) / sum(images), "lr": lr}
+            entry |= {"seconds": seconds, "images_per_second": sum(images) / seconds}
+            trial.curve.append(entry)
 
     def _step(self, images: Tensor, targets: Tensor, epoch: int) -> None:
         if self.mixer is not None:
@@ -172,7 +182,7 @@ class _Run:
             raise InputError(
                 f"the labels count {classes} classes, the model's head {logits.shape[-1]}"
             )
-        losses = vmap(loss_of, (1, None, None))(logits, targets, self.recipe.label_smoothing)
+        losses = losses_of(logits, targets, self.recipe.label_smoothing)
         for trial, value in zip(self.alive, losses.tolist(), strict=True):
             trial.losses.append(value)
         finite = [math.isfinite(trial.losses[-1]) for trial in self.alive]
@@ -185,10 +195,16 @@ class _Run:
             gradient = gradient[finite]
             self._drop(finite, epoch, _loss_not_finite)
         step = (epoch - 1) * self.steps + len(self.alive[0].losses) - 1
-        self.optimizer.step(gradient, [self._rate(trial, step) for trial in self.alive])
+        self.optimizer.step(gradient, self._rates(step))
 
-    def _rate(self, trial: _Trial, step: int) -> float:
-        return learning_rate(step, self.recipe.epochs * self.steps, self.warmup, trial.recipe)
+    def _rates(self, step: int) -> list[float]:
+        """The rate of each trial that is alive; a grid has many of the same."""
+        total, known = self.recipe.epochs * self.steps, {}
+        for recipe in (trial.recipe for trial in self.alive):
+            kind = (recipe.lr, recipe.warmup_lr, recipe.min_lr)
+            if kind not in known:
+                known[kind] = learning_rate(step, total, self.warmup, recipe)
+        return [known[t.recipe.lr, t.recipe.warmup_lr, t.recipe.min_lr] for t in self.alive]
 
     def _drop(
         self, good: Sequence[bool], epoch: int, told: Callable[[int, _Trial], Diverged]
@@ -223,9 +239,10 @@ class _Run:
         """Take all checkpoints in; the epochs that they have, 0 where they differ in that."""
         start = self.stack.values.detach().clone()
         for row, trial in enumerate(self.trials):
+            if trial.checkpoint is None or not trial.checkpoint.exists():
+                continue
             training = self._training(row, trial)
-            read = trial.checkpoint and read_checkpoint(trial.checkpoint, training)
-            if read:
+            if read := read_checkpoint(trial.checkpoint, training):
                 trial.curve, trial.seconds = read
                 self.stack.take(row)
                 self.optimizer.take(row, training.optimizer, len(trial.curve) * self.steps)

@@ -27,6 +27,7 @@ from foldtune.training.stack import Stack, common
 from foldtune.training.stacked import Trained, train_stacked
 
 LARGEST = 8  # trials in a stack: what they do not share is kept for each
+LARGEST_PROBES = 64  # of a classifier alone, whose steps are small
 LEAST_GAIN = 1.5  # operations of separate trials over the stack's; 1.6 was timed as 1.2 to 1.4
 _NUMBERS = 2**26  # of all trials' tensors: 1 GiB with their gradients and AdamW's state
 _BATCH = 256  # images in a pass of validation
@@ -46,17 +47,18 @@ class Stacked:
 
     def __call__(self, runs: Sequence[Run]) -> Iterator[Row]:
         for group in self._groups(runs):
-            if len(group) > 1:
-                yield from self._together(group)
-            else:
-                yield self.bench.execute(group[0], self._folder(group[0]))
+            for part in _evenly(group, self._largest(group)):
+                if len(part) > 1:
+                    yield from self._together(part)
+                else:
+                    yield self.bench.execute(part[0], self._folder(part[0]))
 
-    def _groups(self, runs: Sequence[Run]) -> list[Sequence[Run]]:
+    def _groups(self, runs: Sequence[Run]) -> list[list[Run]]:
         """Runs that may share a stack: as far trained, and equal but for rates and decay."""
         groups: dict[object, list[Run]] = {}
         for run in runs:
             groups.setdefault(self._kind(run), []).append(run)
-        return [part for group in groups.values() for part in _evenly(group)]
+        return list(groups.values())
 
     def _kind(self, run: Run) -> object:
         try:
@@ -70,10 +72,6 @@ class Stacked:
         return replace(run, recipe=shared, label="", trial=None), epochs
 
     def _together(self, runs: Sequence[Run]) -> Iterator[Row]:
-        if not self._pays(runs):
-            for run in runs:
-                yield self.bench.execute(run, self._folder(run))
-            return
         attachment = self.bench.attach(parse(runs[0].method), runs[0])
         try:
             attachment.keep_plainly()
@@ -84,16 +82,20 @@ class Stacked:
             (self._folder(run) / CHECKPOINT).unlink(missing_ok=True)
             yield row
 
-    def _pays(self, runs: Sequence[Run]) -> bool:
+    def _largest(self, runs: Sequence[Run]) -> int:
+        """How many of these runs a stack is to have; 1 where they are better trained alone."""
+        if len(runs) == 1:
+            return 1
         # How the classifier starts changes no count, and solving it takes long.
-        run, backbone = replace(runs[0], head="default"), self.bench.backbone
+        run, example = replace(runs[0], head="default"), self.bench.backbone.example(2)
         attachment = self.bench.attach(parse(run.method), run)
         try:
-            whole = not only_a_classifier(attachment, run.recipe)
+            probes = only_a_classifier(attachment, run.recipe)
             # A run by itself computes the frozen blocks once; once an epoch for all is more.
-            if whole and self.bench.prefix(attachment, run) is not None:
-                return False
-            return pays(attachment, run.recipe, backbone.example(2), len(runs))
+            if not probes and self.bench.prefix(attachment, run) is not None:
+                return 1
+            largest = min(LARGEST_PROBES if probes else LARGEST, len(runs))
+            return largest if pays(attachment, run.recipe, example, largest) else 1
         finally:
             attachment.detach()
 
@@ -104,9 +106,8 @@ class Stacked:
             swept(folder)
 
         def judge(epoch: int, stack: Stack, members: Sequence[int]) -> list[dict[str, float]]:
-            beside = predict_logits(
-                stack, ground.inputs, ground.watched, ground.prepare, _BATCH // len(members)
-            )
+            batch = _BATCH if ground.inputs.ndim == 2 else _BATCH // len(members)
+            beside = predict_logits(stack, ground.inputs, ground.watched, ground.prepare, batch)
             stacked = beside.unflatten(1, (len(members), -1)).unbind(1)
             each = [logits.contiguous() for logits in stacked]
             if epoch == runs[0].recipe.epochs:
@@ -118,7 +119,8 @@ class Stacked:
         found = train_stacked(
             ground.model, ground.inputs, labels, ground.indices, [run.recipe for run in runs],
             prepare=ground.prepare, seed=runs[0].seed, judge=judge,
-            checkpoints=[folder / CHECKPOINT for folder in folders], device=self.bench.device,
+            checkpoints=[folder / CHECKPOINT for folder in folders],
+            checkpoint_seconds=self.bench.checkpoint_seconds, device=self.bench.device,
         )  # fmt: skip
         seconds = (time.perf_counter() - started) / len(runs)
         return [
@@ -136,9 +138,9 @@ class Stacked:
         return self.study / "runs" / run.key
 
 
-def _evenly(group: Sequence[Run]) -> list[Sequence[Run]]:
-    """As few parts as LARGEST allows, none much smaller than the others."""
-    parts = math.ceil(len(group) / LARGEST)
+def _evenly(group: Sequence[Run], largest: int) -> list[Sequence[Run]]:
+    """As few parts as `largest` allows, none much smaller than the others."""
+    parts = math.ceil(len(group) / largest)
     size = math.ceil(len(group) / parts)
     return [group[at : at + size] for at in range(0, len(group), size)]
 
