@@ -22,6 +22,14 @@ ALL = (
     ("startup", "", "--rounds 1", 1, 2),
     ("step_time", "--batch 16 --rounds 9", "--model micro --batch 4 --rounds 2", 4, 2),
     ("against_peft", "--rounds 9", "--model micro --batch 4 --rounds 2", 2, 2),
+    (
+        "throughput", "--compile",
+        "--batch 4 --rounds 1 --steps 1 --methods BitFit", 5, 1,
+    ),
+    (
+        "throughput", "--model resnet18 --batch 8 --steps 2 --methods SSF --channels-last",
+        "--model resnet18 --batch 2 --rounds 1 --steps 1 --methods SSF --channels-last", 2, 1,
+    ),
     ("mixed", "--rounds 9", "--model micro --batch 8 --rounds 2", 2, 2),
     ("merged", "--rounds 31", "--hosts micro --batch 2 --rounds 3", 6, 2),
     ("probe_grid", "", "--images 128 --epochs 3 --rounds 1", 2, 2),

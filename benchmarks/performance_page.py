@@ -29,6 +29,10 @@ ABOUT = {
     "is 2: a forward pass, and a backward pass to the inputs of every layer.",
     "against_peft": "A LoRA step of ours over HF PEFT's on the same timm model with the same "
     "factors, timed in turn; the activations that autograd keeps on either side, counted.",
+    "throughput": "Training with a batch that lies on the device, cropped, flipped and normalised "
+    "in the step: images a second over those of full fine-tuning written by hand with timm and "
+    "torch; `over peft` is over HF PEFT's LoRA, `over plain` over the same way neither compiled "
+    "nor channels last. All ways take turns.",
     "merged": "The forward pass of a merged model over the plain backbone's, timed in turn, plain "
     "first in every other round.",
     "mixed": "A batch of eight tasks over one backbone beside a batch of one task: images a "
@@ -76,7 +80,7 @@ WHY = {
     ("startup", "foldtune inspect"): "`import torch` alone takes most of it.",
 }
 # Lines that differ in these are different figures.
-_APART = ("figure", "device", "model", "batch", "epochs", "threads")
+_APART = ("figure", "device", "model", "batch", "epochs", "threads", "precision")
 _SHOWN = ("lowest", "highest")
 _HIDDEN = {
     "benchmark", "figure", "value", "unit", "aim", "met", "device", "threads", "cores",
@@ -129,8 +133,9 @@ def _machines(lines: list[Line]) -> str:
     )
     if not any(device.startswith("cuda") for device in devices):
         text += (
-            " No GPU has been used so far: every figure is of a CPU. `step_time.py`, `merged.py` "
-            "and `probe_grid.py` take `--device cuda`, which has not been tried."
+            " No GPU has been used so far: every figure is of a CPU. `throughput.py`, "
+            "`step_time.py`, `merged.py` and `probe_grid.py` take `--device cuda`, which has not "
+            "been tried."
         )
     return text
 

@@ -1,8 +1,9 @@
-"""Training through torch.compile, and float32 products in TF32."""
+"""Training through torch.compile, in TF32, and in the memory format of convolutions."""
 
 from dataclasses import replace
 
 import pytest
+import timm
 import torch
 
 from foldtune.core.attach import attach
@@ -87,9 +88,36 @@ def test_a_compiled_run_is_another_run():
     assert run.key != replace(run, recipe=replace(run.recipe, compile=True)).key
 
 
-def test_stacked_trials_are_not_compiled():
-    with pytest.raises(InputError, match="compile=True cannot be stacked"):
-        common(replace(RECIPE, compile=True))
+@pytest.mark.parametrize("name", ["compile", "channels_last"])
+def test_stacked_trials_have_none_of_it(name):
+    with pytest.raises(InputError, match=f"{name}=True cannot be stacked"):
+        common(replace(RECIPE, **{name: True}))
+
+
+def ordinary(batch, generator):
+    return prepare(batch, generator).contiguous()
+
+
+def test_channels_last_is_for_the_time_of_a_training():
+    found = []
+    for channels_last in (False, True):
+        torch.manual_seed(0)
+        model = timm.create_model("resnet10t", num_classes=5).eval()
+        attach(model, SSF(), example=torch.zeros(2, 3, 32, 32), num_classes=5, seed=0)
+        seen = []
+
+        def look(conv, args, seen=seen):
+            kept = (conv.weight, *args)
+            seen.append([t.is_contiguous(memory_format=torch.channels_last) for t in kept])
+
+        model.layer1[0].conv2.register_forward_pre_hook(look)
+        recipe = replace(RECIPE, epochs=1, warmup_epochs=0, channels_last=channels_last)
+        train(model, *images(), recipe, prepare=ordinary, seed=0, device="cpu")
+        assert seen
+        assert all(flags == [channels_last] * 2 for flags in seen)
+        assert all(p.is_contiguous() for p in model.parameters())
+        found.append(weights(model))
+    assert all(torch.allclose(found[0][name], found[1][name], atol=1e-4) for name in found[0])
 
 
 def test_tf32_is_for_nvidia_and_only_inside():

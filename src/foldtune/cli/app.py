@@ -91,6 +91,7 @@ class TrainOptions:
     clip_norm: float | None = None  #: Largest norm of the whole gradient.
     precision: str = "fp32"  #: fp32, tf32, bf16 or fp16.
     compile: bool = False  #: Through torch.compile: over a minute first; no faster on a CPU.
+    channels_last: bool = False  #: Memory format of images; gains for some convolutional networks.
 
     def changes(self) -> dict[str, Any]:
         from dataclasses import asdict

@@ -35,7 +35,11 @@ class Prepared:
 
 @contextmanager
 def prepared(
-    model: nn.Module, precision: str, device: str | None, compiled: bool = False
+    model: nn.Module,
+    precision: str,
+    device: str | None,
+    compiled: bool = False,
+    channels_last: bool = False,
 ) -> Iterator[Prepared]:
     """The model on a device at a precision, for the time of one training.
 
@@ -43,6 +47,7 @@ def prepared(
     one. In a distributed run every process has its own device and only None or a type is taken.
     compiled: `forward` goes through torch.compile with static shapes, one graph for each size of
     batch: a minute or two at first, and values that differ from the plain ones by rounding.
+    channels_last: the weights of convolutions in that memory format inside, contiguous after.
     The model stays on the device. Raises InputError for a device, precision or compiler that cannot
     be had.
     """
@@ -58,9 +63,12 @@ def prepared(
         if accelerator.device.type != where.type:
             raise InputError(f"device {device!r}: Accelerate gives {accelerator.device} here")
         model.to(where)
-        wrapped = _wrap(accelerator, model)
-        with tensor_float(precision == "tf32"), _compiler(compiled, where) as compile_:
-            yield Prepared(accelerator, where, compile_(wrapped))
+        with (
+            _memory_format(model, channels_last),
+            tensor_float(precision == "tf32"),
+            _compiler(compiled, where) as compile_,
+        ):
+            yield Prepared(accelerator, where, compile_(_wrap(accelerator, model)))
 
 
 def parse_device(device: str | None) -> torch.device | None:
@@ -96,6 +104,18 @@ def check_precision(precision: str, device: torch.device) -> None:
             "precision bf16 is refused on this CPU: it has neither avx512_bf16 nor amx_bf16, and "
             "emulating them was measured 12 to 280 times slower than fp32; use fp32"
         )
+
+
+@contextmanager
+def _memory_format(model: nn.Module, channels_last: bool) -> Iterator[None]:
+    if not channels_last:
+        yield
+        return
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    try:
+        yield
+    finally:
+        model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
 
 
 @contextmanager

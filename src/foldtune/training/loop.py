@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from foldtune.errors import InputError
@@ -100,7 +101,7 @@ def train(
     pace = Pace(recipe.epochs, checkpoint_every, checkpoint_seconds)
     trainable(model)
     with (
-        prepared(model, recipe.precision, device, recipe.compile) as at,
+        prepared(model, recipe.precision, device, recipe.compile, recipe.channels_last) as at,
         loaned(model, recipe, at.device),
         freed_memory_kept(),
     ):
@@ -211,6 +212,8 @@ class _Run:
         images = ready(batch)
         if self.mixer is not None:
             images, targets = self.mixer(images, targets)
+        if self.recipe.channels_last and images.ndim == 4:
+            images = images.contiguous(memory_format=torch.channels_last)
         with self.at.accelerator.autocast():
             logits = host_logits(self.at.forward(images))
         if logits.shape[1] < self.classes:

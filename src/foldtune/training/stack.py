@@ -177,8 +177,9 @@ def common(recipe: Recipe) -> Recipe:
             raise InputError(f"recipe: {field_}={getattr(recipe, field_)} cannot be stacked: {why}")
     if recipe.precision != "fp32":
         raise InputError(f"recipe: precision={recipe.precision!r} cannot be stacked; fp32 can")
-    if recipe.compile:
-        raise InputError("recipe: compile=True cannot be stacked; train its trials one by one")
+    for name in ("compile", "channels_last"):
+        if getattr(recipe, name):
+            raise InputError(f"recipe: {name}=True cannot be stacked; train its trials one by one")
     return replace(recipe, lr=1.0, warmup_lr=0.0, min_lr=0.0, weight_decay=0.0)
 
 
