@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from foldtune.core.classifier import Classifier
-from foldtune.core.computed import Delta, compute, folded_in_double, release
+from foldtune.core.computed import Delta, compute, release
 from foldtune.core.edits import Adapter, Edit, Reweight, Rewire, Train
 from foldtune.core.interpolation import Interpolation
+from foldtune.core.merging import RETAINED, Merging
 from foldtune.core.method import Method
 from foldtune.core.names import first_names, named_state
 from foldtune.core.sites import Site
@@ -20,8 +21,6 @@ from foldtune.errors import InputError
 
 # The one attribute, and prefix of keys, that an attachment adds to its host.
 CONTAINER = "foldtune"
-# Where a merged model keeps an adapter that survives merging, if it has one.
-RETAINED = "foldtune_retained"
 
 
 class Attachment:
@@ -46,6 +45,7 @@ class Attachment:
         model.requires_grad_(False)
         self._container = nn.Module().train(model.training)
         model.add_module(CONTAINER, self._container)
+        self._merging = Merging(self, self._container)
         self.classifier = Classifier(model, head)
 
     def __repr__(self) -> str:
@@ -106,16 +106,12 @@ class Attachment:
     @property
     def mergeable(self) -> bool:
         """Whether the method folds into the stored tensors without loss, but for `retained`."""
-        return all(e.adapter.survives_merge for e in self.edits if isinstance(e, Rewire))
+        return self._merging.obstacle is None
 
     @property
     def retained(self) -> tuple[str, ...]:
         """Names, in a merged model, of the tensors that no stored one could absorb; mostly none."""
-        return tuple(
-            f"{RETAINED}.{name}.{n}"
-            for name, adapter in self._surviving().items()
-            for n, _ in adapter.named_parameters()
-        )
+        return self._merging.retained
 
     @property
     def interpolates(self) -> bool:
@@ -229,42 +225,9 @@ class Attachment:
         ConvNeXt: one scale and shift) stays, under the names of `retained`.
         """
         self._check_alive()
-        if not self.mergeable:
-            first = next(
-                e for e in self.edits if isinstance(e, Rewire) and not e.adapter.survives_merge
-            )
-            raise InputError(
-                f"{self.method!r} cannot be merged: {type(first.adapter).__name__} at "
-                f"{first.site.path} is a side network that no stored tensor can absorb. Save it as "
-                "a tuning, or use a method that merges (SSF, LoRA, BitFit, LayerNorm, Full)"
-            )
-        for module, site in self._computed:
-            assert site.weight is not None
-            weight, bias = folded_in_double(module, site.weight, site.bias)
-            with torch.no_grad():
-                module._parameters[site.weight].copy_(weight)  # type: ignore[union-attr]
-                if bias is not None and site.bias is not None:
-                    old = module._parameters[site.bias]
-                    if old is None:
-                        module._parameters[site.bias] = nn.Parameter(bias)
-                    else:
-                        old.copy_(bias)
-        self._retain(self._surviving())
+        self._merging.fold(self._computed)
         self._leave()
         return self.model
-
-    def _surviving(self) -> dict[str, Adapter]:
-        names = {m: n for n, m in self._container.named_children()}
-        adapters = [e.adapter for e in self.edits if isinstance(e, Rewire)]
-        return {names[a]: a for a in adapters if a.survives_merge}
-
-    def _retain(self, adapters: Mapping[str, Adapter]) -> None:
-        """Move adapters and their hooks out of the attachment's reach, into the model."""
-        if adapters and not hasattr(self.model, RETAINED):
-            self.model.add_module(RETAINED, nn.Module())
-        for name, adapter in adapters.items():
-            self.model.get_submodule(RETAINED).add_module(name, adapter)
-            self.handles.pop(adapter)
 
     def interpolated(
         self, alpha: float, head_alpha: float | None = None
