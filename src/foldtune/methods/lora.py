@@ -111,6 +111,7 @@ class LoRA(Method):
 
     space: ClassVar[Mapping[str, LogRange | tuple[Any, ...]]] = {
         **Method.space,
+        "lr": LogRange(3e-4, 1e-2),  # at 3e-2 it collapses on long schedules, see docs/findings.md
         "rank": (4, 8, 16),
     }
 
