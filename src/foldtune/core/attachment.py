@@ -13,7 +13,15 @@ from foldtune.core.classifier import Classifier
 from foldtune.core.computed import Delta, compute, release
 from foldtune.core.edits import Adapter, Edit, Reweight, Rewire, Train
 from foldtune.core.interpolation import Interpolation
-from foldtune.core.merging import RETAINED, Merging
+from foldtune.core.merging import (
+    RETAINED,
+    check_mergeable,
+    fold,
+    obstacle,
+    retain,
+    retained_names,
+    surviving,
+)
 from foldtune.core.method import Method
 from foldtune.core.names import first_names, named_state
 from foldtune.core.sites import Site
@@ -45,7 +53,6 @@ class Attachment:
         model.requires_grad_(False)
         self._container = nn.Module().train(model.training)
         model.add_module(CONTAINER, self._container)
-        self._merging = Merging(self, self._container)
         self.classifier = Classifier(model, head)
 
     def __repr__(self) -> str:
@@ -106,12 +113,12 @@ class Attachment:
     @property
     def mergeable(self) -> bool:
         """Whether the method folds into the stored tensors without loss, but for `retained`."""
-        return self._merging.obstacle is None
+        return obstacle(self.edits) is None
 
     @property
     def retained(self) -> tuple[str, ...]:
         """Names, in a merged model, of the tensors that no stored one could absorb; mostly none."""
-        return self._merging.retained
+        return retained_names(surviving(self.edits, self._container))
 
     @property
     def interpolates(self) -> bool:
@@ -225,7 +232,13 @@ class Attachment:
         ConvNeXt: one scale and shift) stays, under the names of `retained`.
         """
         self._check_alive()
-        self._merging.fold(self._computed)
+        check_mergeable(self.method, self.edits)
+        for module, site in self._computed:
+            fold(module, site)
+        staying = surviving(self.edits, self._container)
+        retain(self.model, staying)
+        for adapter in staying.values():
+            self.handles.pop(adapter)  # its hooks stay with it
         self._leave()
         return self.model
 

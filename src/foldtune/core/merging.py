@@ -2,79 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import nn
 
 from foldtune.core.computed import folded_in_double
-from foldtune.core.edits import Adapter, Rewire
+from foldtune.core.edits import Adapter, Edit, Rewire
+from foldtune.core.method import Method
 from foldtune.core.sites import Site
 from foldtune.errors import InputError
-
-if TYPE_CHECKING:
-    from foldtune.core.attachment import Attachment
 
 # Where a merged model keeps an adapter that survives merging, if it has one.
 RETAINED = "foldtune_retained"
 
 
-class Merging:
-    """The merge of one attachment, whose own modules are in `container`."""
+def obstacle(edits: Iterable[Edit]) -> Rewire | None:
+    """The first edit that no stored tensor can absorb, and that does not stay either."""
+    return next((e for e in _rewired(edits) if not e.adapter.survives_merge), None)
 
-    def __init__(self, attachment: Attachment, container: nn.Module) -> None:
-        self._attachment, self._container = attachment, container
 
-    @property
-    def obstacle(self) -> Rewire | None:
-        """The first edit that no stored tensor can absorb and that does not stay either."""
-        return next((e for e in self._rewired() if not e.adapter.survives_merge), None)
-
-    @property
-    def retained(self) -> tuple[str, ...]:
-        """Names, in the merged model, of the tensors of adapters that stay."""
-        return tuple(
-            f"{RETAINED}.{name}.{n}"
-            for name, adapter in self._surviving().items()
-            for n, _ in adapter.named_parameters()
+def check_mergeable(method: Method, edits: Iterable[Edit]) -> None:
+    """Raise InputError, naming the edit in the way, for a method that does not merge."""
+    if (first := obstacle(edits)) is not None:
+        raise InputError(
+            f"{method!r} cannot be merged: {type(first.adapter).__name__} at {first.site.path} is "
+            "a side network that no stored tensor can absorb. Save it as a tuning, or use a method "
+            "that merges (SSF, LoRA, BitFit, LayerNorm, Full)"
         )
 
-    def fold(self, computed: Iterable[tuple[nn.Module, Site]]) -> None:
-        """Write the computed tensors over the stored ones, and move what stays into the model.
 
-        Raises InputError, with nothing changed, where there is an obstacle.
-        """
-        if (first := self.obstacle) is not None:
-            raise InputError(
-                f"{self._attachment.method!r} cannot be merged: {type(first.adapter).__name__} at "
-                f"{first.site.path} is a side network that no stored tensor can absorb. Save it as "
-                "a tuning, or use a method that merges (SSF, LoRA, BitFit, LayerNorm, Full)"
-            )
-        for module, site in computed:
-            _write(module, site)
-        self._retain()
+def surviving(edits: Iterable[Edit], container: nn.Module) -> dict[str, Adapter]:
+    """The adapters that stay in a merged model, by their names in the attachment's container."""
+    names = {m: n for n, m in container.named_children()}
+    return {names[e.adapter]: e.adapter for e in _rewired(edits) if e.adapter.survives_merge}
 
-    def _rewired(self) -> Iterable[Rewire]:
-        return (e for e in self._attachment.edits if isinstance(e, Rewire))
 
-    def _surviving(self) -> dict[str, Adapter]:
-        names = {m: n for n, m in self._container.named_children()}
-        adapters = [e.adapter for e in self._rewired()]
-        return {names[a]: a for a in adapters if a.survives_merge}
+def retained_names(adapters: Mapping[str, Adapter]) -> tuple[str, ...]:
+    """Full names, in the merged model, of the tensors of adapters that stay."""
+    return tuple(
+        f"{RETAINED}.{name}.{n}"
+        for name, adapter in adapters.items()
+        for n, _ in adapter.named_parameters()
+    )
 
-    def _retain(self) -> None:
-        """Move adapters and their hooks out of the attachment's reach, into the model."""
-        model, adapters = self._attachment.model, self._surviving()
-        if adapters and not hasattr(model, RETAINED):
-            model.add_module(RETAINED, nn.Module())
-        for name, adapter in adapters.items():
-            model.get_submodule(RETAINED).add_module(name, adapter)
-            self._attachment.handles.pop(adapter)
+
+def retain(model: nn.Module, adapters: Mapping[str, Adapter]) -> None:
+    """Make adapters the model's own modules."""
+    if adapters and not hasattr(model, RETAINED):
+        model.add_module(RETAINED, nn.Module())
+    for name, adapter in adapters.items():
+        model.get_submodule(RETAINED).add_module(name, adapter)
 
 
 @torch.no_grad()
-def _write(module: nn.Module, site: Site) -> None:
+def fold(module: nn.Module, site: Site) -> None:
+    """Write a module's computed tensors over its stored ones, computed in float64, rounded once."""
     assert site.weight is not None
     weight, bias = folded_in_double(module, site.weight, site.bias)
     module._parameters[site.weight].copy_(weight)  # type: ignore[union-attr]
@@ -85,3 +68,7 @@ def _write(module: nn.Module, site: Site) -> None:
         module._parameters[site.bias] = nn.Parameter(bias)
     else:
         old.copy_(bias)
+
+
+def _rewired(edits: Iterable[Edit]) -> Iterable[Rewire]:
+    return (edit for edit in edits if isinstance(edit, Rewire))
