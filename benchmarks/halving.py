@@ -4,9 +4,10 @@
 
 The aim: within 0.5 points of the grid's best validation accuracy, with a third of its epochs at
 most. Both figures are of runs of all epochs on the same, whole validation split, of which one image
-is `points_an_image`; `by_chance` is what the best of as many configurations, drawn blindly, loses
-on average to the grid's best: halving must do better. `loses`: what each rule of promotion would
-have lost on the same first rung. Killed and called again it goes on: every row is kept under --out.
+is `points_an_image`; `by_chance` is what the best of as many configurations as the last rung has,
+drawn blindly, loses on average to the grid's best: halving must do better. `loses`: what each rule
+of promotion loses on the first rung alone. Killed and called again it goes on: every row is kept
+under --out.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -48,10 +50,10 @@ def main() -> None:
             bench = Bench(backbone, _few(data, asked.shots) if asked.shots else data)
             for method in asked.methods:
                 found = _both(bench, executor, Entrant.named(method), asked, _folder(task))
-                name = f"{method} on {task}"
+                name, facts = f"{method} on {_folder(task)}", {"epochs": asked.epochs}
                 lost, share = found["points_lost"], found["share_of_epochs"]
-                lines.tell(f"{name}: accuracy lost", lost, "points", f"<= {LOSS}", **found)
-                lines.tell(f"{name}: share of the epochs", share, "", f"<= {SHARE:.4f}")
+                lines.tell(f"{name}: accuracy lost", lost, "points", f"<= {LOSS}", **facts, **found)
+                lines.tell(f"{name}: share of the epochs", share, "", f"<= {SHARE:.4f}", **facts)
 
 
 def _few(data: ImageData, shots: int) -> ImageData:
@@ -80,25 +82,28 @@ def _both(
         "points_an_image": round(100 / len(bench.data.split("val")), 2),
         "grid": grid, "halving": halved, "points_lost": round(lost, 2),
         "share_of_epochs": round(share, 3), "reached": lost <= LOSS and share <= SHARE + 1e-9,
-        **_judged(full, rung, halving.kept(len(full))[1]),
+        **_judged(full, rung, halving.kept(len(full))),
     }  # fmt: skip
 
 
-def _judged(full: list[Any], rung: list[Any], kept: int) -> dict[str, Any]:
-    """Points that chance and each rule of promotion lose on this rung, if the next were the last.
+def _judged(full: list[Any], rung: list[Any], kept: Sequence[int]) -> dict[str, Any]:
+    """Points that chance loses, and each rule of promotion on the first rung alone.
 
-    full, rung: rows of all configurations in the same order, with all epochs and on the rung.
+    full, rung: rows of all configurations in the same order, with all epochs and on that rung;
+    kept: configurations on each rung.
     """
     values = [100 * (row.get("val_accuracy") or 0.0) for row in full]
     best = sorted(values, reverse=True)
-    total = math.comb(len(best), kept)
+    last, total = kept[-1], math.comb(len(best), kept[-1])
     # The best of those drawn is the i-th of all where it is drawn and none before it is.
     mean = sum(
-        math.comb(len(best) - i - 1, kept - 1) * value for i, value in enumerate(best)
+        math.comb(len(best) - i - 1, last - 1) * value for i, value in enumerate(best)
     ) / total  # fmt: skip
     rules = {"promoted": promoted(rung), "accuracy": ordered(rung, "loss")}
     rules["loss"] = sorted(rules["accuracy"], key=lambda i: rung[i]["val_loss"])
-    loses = {name: best[0] - max(values[i] for i in order[:kept]) for name, order in rules.items()}
+    loses = {
+        name: best[0] - max(values[i] for i in order[: kept[1]]) for name, order in rules.items()
+    }
     return {
         "by_chance": round(best[0] - mean, 2),
         "loses": {name: round(value, 2) for name, value in loses.items()},
@@ -147,11 +152,11 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--model", default="micro")
     parser.add_argument("--size", type=int, default=32)
     parser.add_argument("--shots", type=int, default=0, help="training images a class; 0 for all")
-    parser.add_argument("--epochs", type=int, default=6, help="of the grid and of the last rung")
+    parser.add_argument("--epochs", type=int, default=18, help="of the grid and of the last rung")
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--head", default="probe")
-    parser.add_argument("--rungs", type=int, default=2)
-    parser.add_argument("--factor", type=int, default=6)
+    parser.add_argument("--rungs", type=int, default=3)
+    parser.add_argument("--factor", type=int, default=3)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, required=True)

@@ -94,6 +94,12 @@ def test_halving_costs_a_third_at_most_of_all_trials():
         assert sum(epochs * kept for epochs, kept in pairs) <= trials * 27 / 3
 
 
+@pytest.mark.parametrize("epochs", range(1, 101))
+def test_the_last_rungs_recipe_is_that_of_a_search_without_rungs(epochs):
+    recipe = default_recipe(epochs)  # else its runs would be computed twice
+    assert shortened(recipe, epochs) == recipe
+
+
 def test_a_shortened_recipe_warms_up_in_proportion():
     assert shortened(BASE, 6).warmup_epochs == pytest.approx(BASE.warmup_epochs / 3)
 

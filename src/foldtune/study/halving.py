@@ -49,5 +49,7 @@ class Halving:
 
 def shortened(recipe: Recipe, epochs: int) -> Recipe:
     """The same recipe with another number of epochs, its warm-up in proportion."""
+    if epochs == recipe.epochs:  # to the bit: else runs of the last rung would be computed twice
+        return recipe
     warmup = recipe.warmup_epochs * epochs / recipe.epochs
     return replace(recipe, epochs=epochs, warmup_epochs=warmup)
