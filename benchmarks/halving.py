@@ -99,7 +99,7 @@ def _judged(full: list[Any], rung: list[Any], kept: Sequence[int]) -> dict[str, 
     mean = sum(
         math.comb(len(best) - i - 1, last - 1) * value for i, value in enumerate(best)
     ) / total  # fmt: skip
-    rules = {"promoted": promoted(rung), "accuracy": ordered(rung, "loss")}
+    rules = {"spread": promoted(rung, True), "accuracy": ordered(rung, "loss")}
     rules["loss"] = sorted(rules["accuracy"], key=lambda i: rung[i]["val_loss"])
     loses = {
         name: best[0] - max(values[i] for i in order[: kept[1]]) for name, order in rules.items()

@@ -68,9 +68,6 @@ WHY = {
     "the aim is reached, and on two from one measurement to the next or not.",
     ("step_time", "LoRA"): "the same base, and the input and result of qkv are read and "
     "written once more in either direction.",
-    ("halving", "LoRA on shapes"): "two runs of the best configuration that differ in a weight "
-    "decay of no effect differ by more than the aim: at the largest rate the noise of a run is "
-    "that large, and the grid's best is the luckier of the two.",
     ("end_to_end", "ours / bare"): "the aim is of 100 epochs. There all of ours ran before all "
     "bare steps, on a machine whose speed changes as much within ten minutes; with fewer epochs "
     "they take turns, and what is paid once (decoding, validation, test) weighs more.",

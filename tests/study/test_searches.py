@@ -56,25 +56,41 @@ def judged(accuracy, loss, verdict="finished"):
 
 def test_twins_of_a_rung_do_not_take_the_places_of_others():
     rows = [judged(0.9, 0.30001), judged(0.8, 0.4), judged(0.9, 0.30002), judged(0.7, 0.5)]
-    assert promoted(rows) == [0, 1, 3, 2]
+    assert promoted(rows, spread=True) == [0, 1, 3, 2]
+    assert promoted(rows, spread=False) == [0, 1, 3, 2]
 
 
 def test_a_rung_is_judged_by_accuracy_and_loss_alike():
     rows = [judged(0.85, 0.46), judged(0.84, 0.44), judged(0.83, 0.47), judged(0.5, 2.0)]
-    assert promoted(rows) == [0, 1, 2, 3]
-    assert promoted([judged(0.85, 0.5), judged(0.84, 0.6), judged(0.83, 0.4)]) == [0, 2, 1]
+    assert promoted(rows, spread=False) == [0, 1, 2, 3]
+    rows = [judged(0.85, 0.5), judged(0.84, 0.6), judged(0.83, 0.4)]
+    assert promoted(rows, spread=False) == [0, 2, 1]
 
 
 def test_the_best_of_every_decade_of_rates_goes_on_first():
     rows = [judged(0.92 - 0.01 * i, 0.3 + 0.01 * i) for i in range(4)]
     for place, lr in enumerate((3e-4, 5e-4, 3e-2, 3e-3)):
         rows[place]["recipe"] = {"lr": lr, "weight_decay": 0.0}
-    assert promoted(rows) == [0, 2, 3, 1]
+    assert promoted(rows, spread=True) == [0, 2, 3, 1]
+    assert promoted(rows, spread=False) == [0, 1, 2, 3]
+
+
+def test_decades_are_spread_on_rungs_far_from_the_end_alone():
+    def best_is_lowest(trial):
+        # The lower the rate, the better: all decades but one are worse than every run of it.
+        return {**judged(1 - trial.recipe.lr, trial.recipe.lr), "recipe": vars(trial.recipe)}
+
+    search = search_for(SSF, BASE, Plan("random", trials=27, halving=Halving(3, 3)))
+    decades = []
+    while trials := search.ask():
+        decades.append({math.floor(math.log10(t.recipe.lr)) for t in trials})
+        search.tell([best_is_lowest(t) for t in trials])
+    assert [len(found) for found in decades] == [3, 3, 1]
 
 
 def test_what_diverged_or_has_no_loss_is_not_promoted_before_others():
     lost = judged(None, None, "diverged: at once")
-    assert promoted([lost, judged(0.5, None), judged(0.6, 0.3)]) == [2, 1]
+    assert promoted([lost, judged(0.5, None), judged(0.6, 0.3)], spread=True) == [2, 1]
 
 
 def test_every_rung_has_a_complete_schedule():

@@ -16,6 +16,8 @@ from foldtune.study.search import SAMPLERS, Entrant, Values, planned
 from foldtune.training.recipe import Recipe
 
 Row = dict[str, Any]
+# The part of all epochs from which on a rung tells which learning rate will be best.
+_NEAR = 0.25
 
 
 @dataclass(frozen=True)
@@ -99,13 +101,15 @@ class Halved:
 
     def __init__(self, trials: list[Trial], halving: Halving) -> None:
         self._alive = trials
-        full = trials[0].recipe.epochs
-        self._rungs = list(zip(halving.epochs(full), halving.kept(len(trials)), strict=True))
+        self._full = trials[0].recipe.epochs
+        self._rungs = list(zip(halving.epochs(self._full), halving.kept(len(trials)), strict=True))
+        self._spread = False
 
     def ask(self) -> list[Trial]:
         if not self._rungs:
             return []
         epochs, kept = self._rungs.pop(0)
+        self._spread = epochs < _NEAR * self._full
         stage = "rung" if self._rungs else "trial"
         self._alive = sorted(self._alive[:kept], key=lambda trial: trial.number)
         return [
@@ -114,22 +118,22 @@ class Halved:
         ]
 
     def tell(self, rows: Sequence[Row]) -> None:
-        self._alive = [self._alive[i] for i in promoted(rows)]
+        self._alive = [self._alive[i] for i in promoted(rows, self._spread)]
         if not self._alive:
             self._rungs = []
 
 
-def promoted(rows: Sequence[Row]) -> list[int]:
+def promoted(rows: Sequence[Row], spread: bool) -> list[int]:
     """Places of a rung's finished runs, those first that go on.
 
-    The best of each decade of learning rates, then the second of each, and so on: which rate is
-    best depends on how long one trains, and a short schedule favours small ones, the more so from
-    a classifier that is solved already. Within a decade and between bests by the sum of two places,
-    that by validation accuracy and that by validation loss: accuracy is what counts in the end, but
-    after a few steps it hardly tells runs apart; equal sums by accuracy, then loss, whatever rule
-    chooses in the end. A run that gave the same as a better placed one, accuracy and loss to three
-    digits, goes behind all others: decays that change nothing in so few steps would else take the
-    places of what might become better.
+    By the sum of two places, that by validation accuracy and that by validation loss: accuracy is
+    what counts in the end, but after a few steps it hardly tells runs apart; equal sums by
+    accuracy, then loss, whatever rule chooses in the end. A run that gave the same as a better
+    placed one, accuracy and loss to three digits, goes behind all others: decays that change
+    nothing in so few steps would else take the places of what might become better.
+    spread: the best of each decade of learning rates first, then the second of each, and so on, for
+    rungs far from the end: which rate is best depends on how long one trains, and a short schedule
+    favours small ones, the more so from a classifier that is solved already.
     """
     seen: set[tuple[float, str]] = set()
     first: list[int] = []
@@ -143,6 +147,8 @@ def promoted(rows: Sequence[Row]) -> list[int]:
     decades: Counter[int] = Counter()
     rank: dict[int, int] = {}  # in its decade
     best_first = sorted(first, key=sums.__getitem__)
+    if not spread:
+        return best_first + twins
     for place in best_first:
         decade = math.floor(math.log10(rows[place]["recipe"]["lr"]))
         rank[place] = decades[decade]
