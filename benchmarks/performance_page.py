@@ -68,8 +68,8 @@ WHY = {
     "the aim is reached, and on two from one measurement to the next or not.",
     ("step_time", "LoRA"): "the same base, and the input and result of qkv are read and "
     "written once more in either direction.",
-    ("halving", "LoRA on flowers12"): "two of its 144 validation images; all configurations lie "
-    "within so few of each other.",
+    ("halving", "LoRA on flowers12"): "two of its 144 validation images; all 18 configurations "
+    "lie within four of each other.",
     ("end_to_end", "ours / bare"): "the aim is of 100 epochs. There all of ours ran before all "
     "bare steps, on a machine whose speed changes as much within ten minutes; with fewer epochs "
     "they take turns, and what is paid once (decoding, validation, test) weighs more.",
