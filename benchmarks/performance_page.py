@@ -30,9 +30,9 @@ ABOUT = {
     "against_peft": "A LoRA step of ours over HF PEFT's on the same timm model with the same "
     "factors, timed in turn; the activations that autograd keeps on either side, counted.",
     "throughput": "Training with a batch that lies on the device, cropped, flipped and normalised "
-    "in the step: images a second over those of full fine-tuning written by hand with timm and "
-    "torch; `over peft` is over HF PEFT's LoRA, `over plain` over the same way neither compiled "
-    "nor channels last. All ways take turns.",
+    "in the step: images a second over those of timm's plain model, trained whole in the same "
+    "steps (full by hand); `over peft` is over HF PEFT's LoRA, `over plain` over the same way "
+    "neither compiled nor channels last. All ways take turns.",
     "merged": "The forward pass of a merged model over the plain backbone's, timed in turn, plain "
     "first in every other round.",
     "mixed": "A batch of eight tasks over one backbone beside a batch of one task: images a "

@@ -1,14 +1,15 @@
-"""Training in images a second: our methods, HF PEFT's LoRA, and full fine-tuning without us.
+"""Training in images a second: our methods, HF PEFT's LoRA, and all of timm's plain model.
 
     python benchmarks/throughput.py --device cuda --model vit_base_patch16_224 --batch 128 \\
         --precision bf16 --compile --peak 989
 
 A step takes a uint8 batch that lies on the device: crop, flip, normalise, forward, loss, backward,
-AdamW. All ways take turns; a line each, with images a second over those of full fine-tuning by
-hand (timm, torch) and of PEFT, the largest memory beyond what the models hold (on a GPU), and with
---peak, the device's trillions of operations a second at that precision, the share of it that the
-counted operations of forward and backward are. With --compile or --channels-last every way is
-taken so as well, with images a second over those of the same way without.
+AdamW: the same for every model, with our augmentation and groups of AdamW. All ways take turns; a
+line each, with images a second over those of the plain model and of PEFT's, the largest memory
+beyond what the models hold (on a GPU), and with --peak, the device's trillions of operations a
+second at that precision, the share of it that the counted operations of forward and backward are.
+With --compile or --channels-last every way is taken so as well, with images a second over those of
+the same way without.
 """
 
 from __future__ import annotations

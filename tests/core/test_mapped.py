@@ -67,6 +67,15 @@ def test_rules_are_what_vmap_gives(function, axes, shapes):
         assert torch.allclose(a, b, atol=1e-12)
 
 
+def test_several_layers_on_one_input_are_one_product():
+    x, weight, bias = draws((5, 4), (3, 6, 4), (3, 6))
+    with torch.autograd.profiler.profile() as profile, Mapped():
+        vmap(F.linear, in_dims=(None, 0, 0))(x, weight, bias)
+    found = [e.name for e in profile.function_events]
+    assert found.count("aten::addmm") == 1
+    assert "aten::bmm" not in found
+
+
 @pytest.mark.parametrize("axes", [(0, 0, 0), (0, None, 0), (None, 1, None)])
 def test_the_added_product_is_one_call(axes):
     shapes = [(5, 6), (5, 2), (2, 6)]

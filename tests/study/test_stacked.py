@@ -154,6 +154,14 @@ def test_what_does_not_fit_does_not_pay_be_it_a_classifier(backbone, recipe, mon
     attachment.detach()
 
 
+def test_a_stack_is_no_larger_than_fits(bench, recipe, tmp_path, monkeypatch):
+    runs = trials(bench, recipe, LinearProbe(), rates=[1e-3 + i * 1e-4 for i in range(9)])
+    attachment = bench.attach(LinearProbe(), runs[0])
+    monkeypatch.setattr(executor_module, "_NUMBERS", 5 * attachment.head_size)
+    attachment.detach()
+    assert Stacked(bench, tmp_path)._largest(runs) == 5
+
+
 def test_what_draws_random_numbers_does_not_pay(backbone, recipe):
     attachment = attach(backbone, AdaptFormer(dropout=0.1), num_classes=10, seed=0)
     assert not pays(attachment, recipe, backbone.example(2), 4)

@@ -86,8 +86,7 @@ def loss_of(logits: Tensor, targets: Tensor, smoothing: float) -> Tensor:
 
     targets: labels (batch,), or shares (batch, classes or fewer): missing classes have share 0.
     """
-    if targets.ndim == 2:
-        targets = F.pad(targets, (0, logits.shape[1] - targets.shape[1]))
+    targets = _widened(targets, logits.shape[1])
     return F.cross_entropy(_wide(logits), targets, label_smoothing=smoothing)
 
 
@@ -98,13 +97,17 @@ def losses_of(logits: Tensor, targets: Tensor, smoothing: float) -> Tensor:
     classes it is seven times slower on a CPU (torch 2.13).
     """
     models, classes = logits.shape[1:]
-    if targets.ndim == 2:
-        targets = F.pad(targets, (0, classes - targets.shape[1]))
+    targets = _widened(targets, classes)
     beside = targets[..., None].expand(*targets.shape, models)
     each = F.cross_entropy(
         _wide(logits).transpose(1, 2), beside, label_smoothing=smoothing, reduction="none"
     )
     return each.mean(0)
+
+
+def _widened(targets: Tensor, classes: int) -> Tensor:
+    """Shares with a column for each class; labels as they are."""
+    return F.pad(targets, (0, classes - targets.shape[1])) if targets.ndim == 2 else targets
 
 
 def _wide(logits: Tensor) -> Tensor:

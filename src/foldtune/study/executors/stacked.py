@@ -94,7 +94,8 @@ class Stacked:
             # A run by itself computes the frozen blocks once; once an epoch for all is more.
             if not probes and self.bench.prefix(attachment, run) is not None:
                 return 1
-            largest = min(LARGEST_PROBES if probes else LARGEST, len(runs))
+            fitting = max(1, _NUMBERS // _trained(attachment))
+            largest = min(LARGEST_PROBES if probes else LARGEST, len(runs), fitting)
             return largest if pays(attachment, run.recipe, example, largest) else 1
         finally:
             attachment.detach()
@@ -154,8 +155,7 @@ def pays(attachment: Attachment, recipe: Recipe, example: Tensor, trials: int) -
     overhead. False as well where the tensors of all take too much memory, or vmap cannot map the
     model.
     """
-    numbers = sum(p.numel() for p in attachment.model.parameters() if p.requires_grad)
-    if trials * numbers > _NUMBERS:
+    if trials * _trained(attachment) > _NUMBERS:
         return False
     if only_a_classifier(attachment, recipe):
         return True
@@ -178,6 +178,11 @@ def gain(attachment: Attachment, example: Tensor, trials: int) -> float:
         train_mode(model)
         alone = _operations(model, images)
         return trials * alone / _operations(Stack(model, trials), images)
+
+
+def _trained(attachment: Attachment) -> int:
+    """Numbers that a trial has of its own, the classifier's included."""
+    return attachment.trainable + attachment.head_size
 
 
 def _operations(model: nn.Module, images: Tensor) -> int:
