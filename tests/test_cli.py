@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 
 from foldtune.__main__ import HELP, main
+from foldtune.console import say
 
 
 class Done:
@@ -119,6 +120,20 @@ def test_bad_input_ends_a_real_process_with_code_2():
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("error: unknown method 'Lora'; choose from: LoRA")
     assert done.stderr.count("\n") == 1
+
+
+def test_a_line_of_progress_is_one_write(monkeypatch):
+    # Ctrl-C between two writes would put the next line behind the first.
+    writes = []
+    monkeypatch.setattr(sys, "stderr", Stream(writes))
+    say("BitFit: validation 37.5%")
+    assert writes == ["BitFit: validation 37.5%\n"]
+
+
+class Stream(io.StringIO):
+    def __init__(self, writes):
+        super().__init__()
+        self.write = writes.append
 
 
 def test_inspect_counts_what_trains():

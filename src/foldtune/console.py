@@ -58,7 +58,10 @@ def facts(pairs: Mapping[str, Any]) -> None:
 def say(line: str) -> None:
     """A line of progress, on standard error."""
     if first():
-        print(line, file=sys.stderr, flush=True)
+        # In one write: `print` makes two where Python does not buffer, and Ctrl-C between them
+        # would put the next line behind this one.
+        sys.stderr.write(f"{line}\n")
+        sys.stderr.flush()
 
 
 def _cell(value: Any) -> str:
