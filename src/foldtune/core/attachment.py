@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from itertools import chain
 from typing import Any
 
 import torch
@@ -161,8 +162,9 @@ class Attachment:
         inside = name.replace(".", "_")
         known = {id(p) for p in self._container.parameters()}
         self._container.add_module(inside, module)
-        place = [*self.model.get_submodule(edit.site.path).parameters(), *self.model.parameters()]
-        module.to(place[0].device, place[0].dtype)
+        at = self.model.get_submodule(edit.site.path)
+        place = next(chain(at.parameters(), self.model.parameters()))
+        module.to(place.device, place.dtype)
         module.train(self.model.training)  # else a model in eval mode would get live dropout
         for n, p in module.named_parameters():
             if id(p) not in known:
