@@ -136,6 +136,25 @@ class Stream(io.StringIO):
         self.write = writes.append
 
 
+def collections_of(*words):
+    """How often the collector walks all there is while a process answers these words."""
+    code = (
+        "import atexit, gc, sys; from foldtune.cli import main\n"
+        "whole = lambda: gc.get_stats()[2]['collections']\n"
+        f"sys.argv, before = ['foldtune', *{words}], whole()\n"
+        "told = lambda: print(whole() - before, gc.isenabled(), gc.get_freeze_count() > 0)\n"
+        "atexit.register(told); main()"
+    )
+    done = in_a_process(code)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()[-1].split()
+
+
+def test_inspect_spends_nothing_on_collecting_garbage():
+    # It enables the collector again, and what lives at the end is not walked either.
+    assert collections_of("inspect", "micro") == ["0", "True", "True"]
+
+
 def test_inspect_counts_what_trains():
     found = told("inspect", "micro", "--method", "SSF()", "--classes", "7")
     assert found["trainable"] == 2 * (11 * 128 * 8 + 2 * 128)

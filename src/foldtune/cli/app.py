@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+import gc
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -26,6 +27,22 @@ app = App(
     help="Fine-tune a frozen vision backbone, compare methods fairly, fold the winner back in.",
     suppress_keyboard_interrupt=False,  # else it exits in silence (5.4); `main` says how to go on
 )
+
+
+@contextmanager
+def brief() -> Iterator[None]:
+    """Decorates a verb that looks and ends: what it makes is not searched for garbage.
+
+    Importing torch and timm makes a million objects that stay, and Python's collector walks them
+    again and again: a third of the seconds that `foldtune inspect` took (3.11).
+    """
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
 
 
 @Parameter(name="*")

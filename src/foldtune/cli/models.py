@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from foldtune.cli.app import JSON, MODEL, ModelOptions, app
+from foldtune.cli.app import JSON, MODEL, ModelOptions, app, brief
 from foldtune.console import emit, facts, table
 
 
 @app.command
+@brief()
 def sites(model: str, *, options: ModelOptions = MODEL, json: JSON = False) -> None:
     """Show the named places of MODEL where methods stand."""
     from dataclasses import asdict
@@ -22,6 +23,7 @@ def sites(model: str, *, options: ModelOptions = MODEL, json: JSON = False) -> N
 
 
 @app.command
+@brief()
 def methods(*, json: JSON = False) -> None:
     """Show the catalogue of methods with their settings."""
     from foldtune.methods.catalogue import cards
@@ -31,6 +33,7 @@ def methods(*, json: JSON = False) -> None:
 
 
 @app.command
+@brief()
 def inspect(
     model: str,
     *,
