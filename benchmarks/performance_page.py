@@ -70,13 +70,11 @@ WHY = {
     "written once more in either direction.",
     ("halving", "LoRA on flowers12"): "two of its 144 validation images; all 18 configurations "
     "lie within four of each other.",
-    ("end_to_end", "ours / bare"): "the aim is of 100 epochs. There all of ours ran before all "
-    "bare steps, on a machine whose speed changes as much within ten minutes; with fewer epochs "
-    "they take turns, and what is paid once (decoding, validation, test) weighs more.",
+    ("end_to_end", "ours / bare"): "the aim is of 100 epochs; with eight, what is paid once "
+    "(decoding, validation, test, saving) weighs more.",
     ("mixed", ""): "vmap's own calls, in Python, take as long for few images as for many.",
     ("merged", ""): "the merged model is the plain one with other numbers; the range of the "
     "rounds is far wider than what is missed.",
-    ("startup", "foldtune inspect"): "`import torch` alone takes most of it.",
 }
 # Lines that differ in these are different figures.
 _APART = ("figure", "device", "model", "batch", "epochs", "threads", "precision")
