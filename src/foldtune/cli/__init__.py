@@ -29,7 +29,7 @@ def main() -> None:
     """Run the command line; bad input is one line on standard error and exit code 2."""
     from cyclopts import CycloptsError
 
-    # Else Python walks all that lives once more before it goes: 0.2 s of torch's objects.
+    # Else Python walks all that lives, torch's objects, once more before it goes.
     atexit.register(gc.freeze)
     try:
         app(sys.argv[1:], exit_on_error=False, print_error=False)

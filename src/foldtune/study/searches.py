@@ -103,14 +103,12 @@ class Halved:
         self._alive = trials
         self._full = trials[0].recipe.epochs
         self._rungs = list(zip(halving.epochs(self._full), halving.kept(len(trials)), strict=True))
-        self._spread = False
 
     def ask(self) -> list[Trial]:
         if not self._rungs:
             return []
-        epochs, kept = self._rungs.pop(0)
-        self._spread = epochs < _NEAR * self._full
-        stage = "rung" if self._rungs else "trial"
+        epochs, kept = self._rungs[0]
+        stage = "rung" if self._rungs[1:] else "trial"
         self._alive = sorted(self._alive[:kept], key=lambda trial: trial.number)
         return [
             Trial(t.number, t.values, t.method, shortened(t.recipe, epochs), stage)
@@ -118,7 +116,8 @@ class Halved:
         ]
 
     def tell(self, rows: Sequence[Row]) -> None:
-        self._alive = [self._alive[i] for i in promoted(rows, self._spread)]
+        epochs, _ = self._rungs.pop(0)
+        self._alive = [self._alive[i] for i in promoted(rows, epochs < _NEAR * self._full)]
         if not self._alive:
             self._rungs = []
 
