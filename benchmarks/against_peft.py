@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from foldtune import attach, load_backbone
 from foldtune.evaluate.counters import count
 from foldtune.methods import parse
+from foldtune.training.regularise import set_drop_path
 
 RANK = 8
 
@@ -53,6 +54,8 @@ def main() -> None:
     _share(attachment.model, theirs)
     with torch.no_grad():
         gap = (attachment.model.eval()(images) - theirs.eval()(images)).abs().max()
+    for model in (attachment.model, theirs):
+        set_drop_path(model, 0.0)
     steps = [_step(m, images, labels) for m in (attachment.model, theirs)]
     for step in steps:
         step()

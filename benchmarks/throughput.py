@@ -39,6 +39,7 @@ from foldtune.training.device import check_compiler, check_precision, tensor_flo
 from foldtune.training.memory import freed_memory_kept
 from foldtune.training.optim import build_optimizer
 from foldtune.training.recipe import PRECISIONS, Recipe
+from foldtune.training.regularise import set_drop_path
 
 CLASSES, RANK = 100, 8
 FULL, PEFT = "full by hand", f"HF PEFT LoRA(rank={RANK})"
@@ -161,6 +162,7 @@ def _peft(backbone: Backbone) -> nn.Module:
 def _way(model: nn.Module, backbone: Backbone, asked: Any, device: torch.device, how: str) -> Way:
     """`model` on the device, with its own optimizer, stepping on a batch of noise."""
     flops = count(model, backbone.example(2))
+    set_drop_path(model, 0.0)
     model.to(device).train()
     if how == CHANNELS_LAST:
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -87,3 +87,23 @@ def test_step_time_leaves_the_tuning_alone(backbone):
     assert min(timed.ratios) > 1
     assert all(torch.equal(before[n], t) for n, t in attachment.named_tensors().items())
     attachment.detach()
+
+
+def test_step_time_is_that_of_the_recipe_whatever_drop_path_the_host_was_built_with(monkeypatch):
+    from timm.layers import DropPath
+
+    backbone = load_backbone("micro", size=32)
+    own = [m.drop_prob for m in backbone.model.modules() if isinstance(m, DropPath)]
+    assert max(own) > 0.09
+    seen = []
+    plainly = DropPath.forward
+
+    def forward(self, x):
+        seen.extend([self.drop_prob] * self.training)
+        return plainly(self, x)
+
+    monkeypatch.setattr(DropPath, "forward", forward)
+    attachment = attach(backbone, parse("LoRA"), num_classes=10, seed=0)
+    step_over_forward(attachment, backbone.example(2), 1)
+    assert set(seen) == {0.0}
+    assert [m.drop_prob for m in backbone.model.modules() if isinstance(m, DropPath)] == own

@@ -15,7 +15,7 @@ from torch import Tensor
 from foldtune.core.attachment import Attachment
 from foldtune.errors import InputError
 from foldtune.evaluate.cost import wait
-from foldtune.training.host import host_logits
+from foldtune.training.host import host_logits, loaned
 from foldtune.training.memory import freed_memory_kept
 from foldtune.training.optim import build_optimizer
 from foldtune.training.recipe import Recipe
@@ -39,7 +39,8 @@ def step_over_forward(attachment: Attachment, images: Tensor, rounds: int) -> St
     """Time a step (zero_grad, forward in train mode, loss, backward, AdamW) and, in the same round,
     a forward pass without gradients of a plain copy of the model.
 
-    images: (batch, 3, height, width). The attached model and its tensors come back as they were.
+    images: (batch, 3, height, width). The step is the default recipe's: no drop path, whatever the
+    host was built with. The attached model and its tensors come back as they were.
     """
     if rounds < 1:
         raise InputError(f"rounds must be at least 1, not {rounds}")
@@ -47,7 +48,8 @@ def step_over_forward(attachment: Attachment, images: Tensor, rounds: int) -> St
         plain = copy.deepcopy(model).eval()
     tuned = copy.deepcopy(attachment.model).train()
     labels = (torch.arange(len(images)) % attachment.num_classes).to(images.device)
-    optimizer = build_optimizer(tuned, Recipe(lr=1e-5))
+    recipe = Recipe(lr=1e-5)
+    optimizer = build_optimizer(tuned, recipe)
 
     def forward() -> None:
         with torch.no_grad():
@@ -58,7 +60,7 @@ def step_over_forward(attachment: Attachment, images: Tensor, rounds: int) -> St
         F.cross_entropy(host_logits(tuned(images)), labels).backward()
         optimizer.step()
 
-    with freed_memory_kept():  # as in `train`
+    with freed_memory_kept(), loaned(tuned, recipe, images.device):  # as in `train`
         for warm_up in (forward, step):
             warm_up()
         pairs = [(_timed(forward, images), _timed(step, images)) for _ in range(rounds)]
