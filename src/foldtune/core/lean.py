@@ -64,19 +64,30 @@ def recomputed(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 
     Random draws (dropout) repeat. For a function of a few products of low rank.
     """
-    if not torch.is_grad_enabled() or _traced():
+    if not torch.is_grad_enabled() or traced():
         return function(x)
     return checkpoint(function, x, use_reentrant=False)
 
 
-def _traced() -> bool:
-    # A compiler's own partition of the graph keeps as little.
-    return torch.compiler.is_compiling() or torch.jit.is_tracing()
+def traced() -> bool:
+    """Whether a compiler, whose own partition of the graph keeps as little, or a transform such as
+    vmap looks on: then the plain formula is due."""
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+        return True
+    transformed: bool = torch._C._are_functorch_transforms_active()
+    return transformed
+
+
+def one_type(x: Tensor, *others: Tensor) -> bool:
+    """All in one float type of at least 32 bits, which autocast would leave alone."""
+    wide = x.dtype in (torch.float32, torch.float64)
+    cast = not x.is_meta and torch.is_autocast_enabled(x.device.type)
+    return wide and not cast and all(t.dtype == x.dtype for t in others)
 
 
 def _keeps_result(scale: Tensor, shift: Tensor | None) -> bool:
     """Whether the lean gradient may be used: eager, and every channel can be divided by."""
-    if _traced() or scale.is_meta or not (torch.is_grad_enabled() and scale.requires_grad):
+    if traced() or scale.is_meta or not (torch.is_grad_enabled() and scale.requires_grad):
         return False
     return bool(_divisible(scale, shift))
 
@@ -108,19 +119,18 @@ def _pair(z: Tensor, dz: Tensor, scale: Tensor, shift: Tensor | None, axis: int)
     return (along - shift * total) / scale, total
 
 
+# `forward` takes ctx itself: with a `setup_context` beside it torch binds the arguments by name on
+# every call, which takes 50 us. Transforms such as vmap, which need that, never come here.
 class _ScaleShift(torch.autograd.Function):
     @staticmethod
-    def forward(y: Tensor, scale: Tensor, shift: Tensor | None, axis: int) -> Tensor:
+    def forward(ctx: Any, y: Tensor, scale: Tensor, shift: Tensor | None, axis: int) -> Tensor:
         shape = [1] * y.ndim
         shape[axis] = -1
         gain = scale.view(shape)
         z = y * gain if shift is None else torch.addcmul(shift.view(shape), y, gain)
-        return z.to(y.dtype)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        _, scale, shift, ctx.axis = inputs
-        ctx.save_for_backward(output, scale, shift)
+        z, ctx.axis = z.to(y.dtype), axis
+        ctx.save_for_backward(z, scale, shift)
+        return z
 
     @staticmethod
     @once_differentiable
@@ -135,6 +145,7 @@ class _ScaleShift(torch.autograd.Function):
 class _ScaleShiftLinear(torch.autograd.Function):
     @staticmethod
     def forward(
+        ctx: Any,
         x: Tensor,
         folded: Tensor,
         weight: Tensor,
@@ -145,15 +156,12 @@ class _ScaleShiftLinear(torch.autograd.Function):
         offset = None if bias is None else bias * scale
         if shift is not None:
             offset = shift if offset is None else offset + shift
-        return F.linear(x, folded, None if offset is None else offset.to(x.dtype))
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        _, folded, weight, _, scale, shift = inputs
+        z = F.linear(x, folded, None if offset is None else offset.to(x.dtype))
         # Where the batch is large the folded weight is small beside the features: kept. Where it
         # is not, it is folded again from the weight, which is there anyway.
-        kept = folded if 4 * folded.numel() <= output.numel() else None
-        ctx.save_for_backward(output, kept, weight, scale, shift)
+        kept = folded if 4 * folded.numel() <= z.numel() else None
+        ctx.save_for_backward(z, kept, weight, scale, shift)
+        return z
 
     @staticmethod
     @once_differentiable
