@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import ClassVar
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from foldtune.core.edits import Adapter
+from foldtune.core.lowrank import add_product
 
 
 class Bottleneck(Adapter):
@@ -31,9 +33,15 @@ class Bottleneck(Adapter):
 
     def added(self, h: Tensor, maps: bool) -> Tensor:
         """A(h) with the channels in the last axis; maps: h has them in axis 1."""
+        return self.up(self._hidden(h, maps))
+
+    def joined(self, y: Tensor, h: Tensor, scale: float, maps: bool) -> Tensor:
+        """y + scale A(h), where y has its channels in the last axis and as many positions as h."""
+        return add_product(y, self._hidden(h, maps), self.up.weight, self.up.bias, scale)
+
+    def _hidden(self, h: Tensor, maps: bool) -> Tensor:
         rows = h.permute(0, 2, 3, 1) if maps else h
-        hidden = F.dropout(self.activation(self.down(rows)), self.dropout, self.training)
-        return self.up(hidden)
+        return F.dropout(self.activation(self.down(rows)), self.dropout, self.training)
 
 
 class Sequential(Bottleneck):
@@ -49,5 +57,6 @@ class Sequential(Bottleneck):
         self.maps = layout == "maps"
 
     def leave(self, x: Tensor, y: Tensor) -> Tensor:
-        added = self.added(y, self.maps)
-        return y + self.scale * (added.permute(0, 3, 1, 2) if self.maps else added)
+        if self.maps:
+            return torch.add(y, self.added(y, True).permute(0, 3, 1, 2), alpha=self.scale)
+        return self.joined(y, y, self.scale, False)

@@ -35,7 +35,7 @@ class ConvBypass(Bottleneck):
         self.scale = scale
 
     def leave(self, x: Tensor, y: Tensor) -> Tensor:
-        return y + self.scale * self.added(x, maps=False)
+        return self.joined(y, x, self.scale, maps=False)
 
     def activation(self, low: Tensor) -> Tensor:
         return _quick_gelu(self._convolve(_quick_gelu(low)))

@@ -11,8 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from foldtune.core.computed import Delta
+from foldtune.core.computed import Delta, frozen_linear
 from foldtune.core.edits import Edit, Reweight
+from foldtune.core.lowrank import add_product, folded_linear, worth_folding
 from foldtune.core.method import LogRange, Method
 from foldtune.core.sites import Site, select, stored_matrix
 from foldtune.errors import InputError
@@ -41,22 +42,11 @@ class LowRank(Delta):
         return weight + self.scale * (self.lora_B @ self.lora_A).view_as(weight), bias
 
     def call(self, x: Tensor, layer: Callable[[Tensor], Tensor]) -> Tensor:
-        y = layer(x)
-        if self.pointwise or x.ndim == 1:
-            return y + self.added(x)
-        # One product that adds to y: B A x by itself would be one more tensor of the size of y.
-        low = F.linear(F.dropout(x, self.dropout, self.training), self.lora_A)
-        rows = torch.addmm(y.flatten(0, -2), low.flatten(0, -2), self.lora_B.T, alpha=self.scale)
-        return rows.view_as(y)
-
-    def added(self, x: Tensor) -> Tensor:
-        """scale * B A Drop(x)."""
-        x = F.dropout(x, self.dropout, self.training)
         if self.pointwise:
-            low = F.conv2d(F.conv2d(x, self.lora_A[..., None, None]), self.lora_B[..., None, None])
-        else:
-            low = F.linear(F.linear(x, self.lora_A), self.lora_B)
-        return low if self.scale == 1.0 else self.scale * low
+            low = F.conv2d(_dropped(x, self), self.lora_A[..., None, None])
+            added = F.conv2d(low, self.lora_B[..., None, None])
+            return torch.add(layer(x), added, alpha=self.scale)
+        return _added(x, layer, [self], self.lora_B)
 
 
 class SplitLowRank(Delta):
@@ -82,10 +72,11 @@ class SplitLowRank(Delta):
         return torch.cat(list(thirds.values())), bias
 
     def call(self, x: Tensor, layer: Callable[[Tensor], Tensor]) -> Tensor:
-        thirds = dict(zip("qkv", layer(x).chunk(3, -1), strict=True))
-        for letter, pair in self.pairs():
-            thirds[letter] = thirds[letter] + pair.added(x)
-        return torch.cat(list(thirds.values()), -1)
+        pairs = {c: dict(self.pairs())[c] for c in "qkv" if c in self.letters}
+        rows = next(iter(pairs.values())).lora_B
+        # Each B in the rows of its third and in the columns that its A gives.
+        thirds = [pairs[c].lora_B if c in pairs else rows.new_empty(len(rows), 0) for c in "qkv"]
+        return _added(x, layer, tuple(pairs.values()), torch.block_diag(*thirds))
 
 
 class FoldedLowRank(LowRank):
@@ -162,3 +153,20 @@ class LoRA(Method):
         return SplitLowRank(
             {c: LowRank(pair, self.rank, scale, self.dropout) for c in self.separate}
         )
+
+
+def _added(
+    x: Tensor, layer: Callable[[Tensor], Tensor], pairs: Sequence[LowRank], up: Tensor
+) -> Tensor:
+    """layer(x) + scale up (A Drop(x) of each pair, side by side)."""
+    scale, stored = pairs[0].scale, frozen_linear(layer)
+    if stored and not (pairs[0].training and pairs[0].dropout):
+        down = torch.cat([p.lora_A for p in pairs])
+        if worth_folding(x, stored[0], down, up):
+            return folded_linear(x, *stored, down, up, scale)
+    low = torch.cat([F.linear(_dropped(x, p), p.lora_A) for p in pairs], -1)
+    return add_product(layer(x), low, up, scale=scale)
+
+
+def _dropped(x: Tensor, pair: LowRank) -> Tensor:
+    return F.dropout(x, pair.dropout, pair.training)
