@@ -3,14 +3,16 @@
     python benchmarks/step_time.py [--model vit_small_patch16_224] [--batch 16] [--rounds 7]
 
 Prints one JSON line per method: the median over rounds of (step / forward), where both are timed
-in the same round, and beside it the same ratio of counted operations: a forward pass and the
-backward pass to the inputs of every layer are 2.0, and attention's backward pass is more than its
-forward pass. A step is zero_grad, forward in train mode, loss, backward and AdamW.
+in the same round, and beside it the same ratio of processor time (on a GPU's machine: of what the
+CPU does), which cores taken by other machines hardly change, and of counted operations: a forward
+pass and the backward pass to the inputs of every layer are 2.0, and attention's backward pass is
+more than its forward pass. A step is zero_grad, forward in train mode, loss, backward and AdamW.
 """
 
 from __future__ import annotations
 
 import argparse
+import statistics
 
 from _lines import Lines, add_results
 
@@ -56,6 +58,7 @@ def main() -> None:
         lines.tell(
             f"{text}: step / forward", found.median, "ratio", aims.get(text),
             lowest=min(found.ratios), highest=max(found.ratios), counted=counted,
+            processor_ratio=statistics.median(found.processor_ratios),
             model=asked.model, batch=asked.batch, forward_seconds=found.forward_seconds,
         )  # fmt: skip
 

@@ -23,9 +23,12 @@ from foldtune.training.recipe import Recipe
 
 @dataclass(frozen=True)
 class StepTime:
-    """Ratios of step to forward over the rounds, and median seconds of each."""
+    """Ratios of step to forward over the rounds, on the clock and of processor time, and median
+    seconds of each on the clock. Processor time knows nothing of what other machines take from
+    this one's cores, but counts threads that wait for each other, and no GPU."""
 
     ratios: tuple[float, ...]
+    processor_ratios: tuple[float, ...]
     forward_seconds: float
     step_seconds: float
 
@@ -64,16 +67,19 @@ def step_over_forward(attachment: Attachment, images: Tensor, rounds: int) -> St
         for warm_up in (forward, step):
             warm_up()
         pairs = [(_timed(forward, images), _timed(step, images)) for _ in range(rounds)]
+    clock, processor = ([(f[at], s[at]) for f, s in pairs] for at in (0, 1))
     return StepTime(
-        tuple(s / f for f, s in pairs),
-        statistics.median(f for f, _ in pairs),
-        statistics.median(s for _, s in pairs),
+        tuple(s / f for f, s in clock),
+        tuple(s / f for f, s in processor),
+        statistics.median(f for f, _ in clock),
+        statistics.median(s for _, s in clock),
     )
 
 
-def _timed(call: Callable[[], None], images: Tensor) -> float:
+def _timed(call: Callable[[], None], images: Tensor) -> tuple[float, float]:
+    """Seconds on the clock and of the processors."""
     wait(images.device)
-    started = time.perf_counter()
+    clock, processor = time.perf_counter(), time.process_time()
     call()
     wait(images.device)
-    return time.perf_counter() - started
+    return time.perf_counter() - clock, time.process_time() - processor
