@@ -7,21 +7,32 @@ in the same round, and beside it the same ratio of processor time (on a GPU's ma
 CPU does), which cores taken by other machines hardly change, and of counted operations: a forward
 pass and the backward pass to the inputs of every layer are 2.0, and attention's backward pass is
 more than its forward pass. A step is zero_grad, forward in train mode, loss, backward and AdamW.
+"floor" trains one bias below the first block and the classifier: what the host's own backward pass
+takes, of which no method that starts so deep can do with less.
 """
 
 from __future__ import annotations
 
 import argparse
 import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from _lines import Lines, add_results
+from torch import nn
 
 from foldtune import attach, load_backbone
+from foldtune.core.edits import Edit, Train
+from foldtune.core.method import Method
+from foldtune.core.names import bias_names
+from foldtune.core.sites import Site
 from foldtune.evaluate.counters import count
 from foldtune.evaluate.steptime import step_over_forward
 from foldtune.methods import parse
 
+FLOOR = "floor"
 METHODS = (
+    FLOOR,
     "LinearProbe",
     "BitFit",
     "LayerNorm",
@@ -34,6 +45,14 @@ METHODS = (
 LARGE = 32
 AIMS = dict.fromkeys(("BitFit", "SSF", "LoRA(rank=8)"), "<= 2.3")
 LARGE_AIMS = dict.fromkeys((*AIMS, "LayerNorm", "AdaptFormer(rank=8)"), "<= 2.15")
+
+
+@dataclass(frozen=True, repr=False)
+class Floor(Method):
+    """The first bias of the host, and nothing else."""
+
+    def edits(self, model: nn.Module, sites: Sequence[Site]) -> Iterable[Edit]:
+        return [Train(bias_names(model)[:1])]
 
 
 def main() -> None:
@@ -51,7 +70,8 @@ def main() -> None:
     backbone.model.to(asked.device)
     aims = LARGE_AIMS if asked.batch >= LARGE else AIMS
     for text in asked.methods:
-        attachment = attach(backbone, parse(text), num_classes=10, seed=0)
+        method = Floor() if text == FLOOR else parse(text)
+        attachment = attach(backbone, method, num_classes=10, seed=0)
         counted = count(backbone.model, backbone.example(2)).step_over_forward
         found = step_over_forward(attachment, backbone.example(asked.batch), asked.rounds)
         attachment.detach()

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from foldtune.core.computed import Delta
 from foldtune.core.edits import Edit, Reweight
+from foldtune.core.lowrank import add_product
 from foldtune.core.method import Method
 from foldtune.core.sites import Site, select, stored_matrix
 from foldtune.methods.refusal import NoPlace
@@ -45,7 +46,7 @@ class Recombination(Delta):
             low = F.dropout(low, self.dropout, self.training)
             return layer(x + F.conv2d(low, up[..., None, None], self.b))
         low = F.dropout(F.linear(x, self.P), self.dropout, self.training)
-        return layer(x + F.linear(low, up, self.b))
+        return layer(add_product(x, low, up, self.b))
 
 
 @dataclass(frozen=True, repr=False)

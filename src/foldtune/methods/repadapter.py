@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from foldtune.core.computed import Delta
 from foldtune.core.edits import Edit, Reweight
+from foldtune.core.lowrank import add_product
 from foldtune.core.method import Method
 from foldtune.core.sites import Site, select, stored_matrix
 from foldtune.errors import InputError
@@ -56,14 +57,12 @@ class InputBottleneck(Delta):
         return weight + self.scale * (WB @ self.inner.A).view_as(weight), bias
 
     def call(self, x: Tensor, layer: Callable[[Tensor], Tensor]) -> Tensor:
-        low = self._linear(x, self.inner.A, self.inner.a)
-        low = F.dropout(low, self.dropout, self.training)
-        return layer(x + self.scale * self._linear(low, self.inner.dense_B(), self.inner.b))
-
-    def _linear(self, x: Tensor, matrix: Tensor, bias: Tensor | None) -> Tensor:
+        A, a, B, b = self.inner.A, self.inner.a, self.inner.dense_B(), self.inner.b
         if self.conv:
-            return F.conv2d(x, matrix[..., None, None], bias)
-        return F.linear(x, matrix, bias)
+            low = F.dropout(F.conv2d(x, A[..., None, None], a), self.dropout, self.training)
+            return layer(torch.add(x, F.conv2d(low, B[..., None, None], b), alpha=self.scale))
+        low = F.dropout(F.linear(x, A, a), self.dropout, self.training)
+        return layer(add_product(x, low, B, b, self.scale))
 
 
 @dataclass(frozen=True, repr=False)
