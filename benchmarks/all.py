@@ -21,6 +21,16 @@ HERE = Path(__file__).parent
 ALL = (
     ("startup", "", "--rounds 1", 1, 2),
     ("step_time", "--batch 16 --rounds 9", "--model micro --batch 4 --rounds 2", 4, 2),
+    (
+        "step_time", "--batch 32 --rounds 11 "
+        "--methods floor LayerNorm SSF BitFit LoRA(rank=8) AdaptFormer(rank=8)",
+        "--model micro --batch 32 --rounds 2 --methods floor", 9, 2,
+    ),
+    (
+        "step_time", "--model vit_base_patch16_224 --batch 32 --rounds 7 "
+        "--methods floor LayerNorm SSF BitFit LoRA(rank=8) AdaptFormer(rank=8)",
+        "--model micro --batch 32 --rounds 1 --methods floor", 19, 2,
+    ),
     ("against_peft", "--rounds 9", "--model micro --batch 4 --rounds 2", 2, 2),
     (
         "throughput", "--compile",

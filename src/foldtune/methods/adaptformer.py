@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor, nn
 
 from foldtune.core.edits import Edit, Rewire
@@ -32,11 +31,8 @@ class ParallelBottleneck(Bottleneck):
         self.x_is_map, self.y_is_map = (layout == "maps" for layout in layouts)
 
     def leave(self, x: Tensor, y: Tensor) -> Tensor:
-        if self.y_is_map:
-            added = self.added(x, self.x_is_map).permute(0, 3, 1, 2)
-            return torch.add(y, added, alpha=self.scale)
         # Swin flattens its grid before the MLP and unflattens it after: only positions count.
-        return self.joined(y, x, self.scale, self.x_is_map)
+        return self.joined(y, x, self.scale, self.y_is_map, self.x_is_map)
 
 
 @dataclass(frozen=True, repr=False)

@@ -35,9 +35,11 @@ class Bottleneck(Adapter):
         """A(h) with the channels in the last axis; maps: h has them in axis 1."""
         return self.up(self._hidden(h, maps))
 
-    def joined(self, y: Tensor, h: Tensor, scale: float, maps: bool) -> Tensor:
-        """y + scale A(h), where y has its channels in the last axis and as many positions as h."""
-        return add_product(y, self._hidden(h, maps), self.up.weight, self.up.bias, scale)
+    def joined(self, y: Tensor, h: Tensor, scale: float, y_is_map: bool, h_is_map: bool) -> Tensor:
+        """y + scale A(h), where h has as many positions as y; a map has its channels in axis 1."""
+        if y_is_map:
+            return torch.add(y, self.added(h, h_is_map).permute(0, 3, 1, 2), alpha=scale)
+        return add_product(y, self._hidden(h, h_is_map), self.up.weight, self.up.bias, scale)
 
     def _hidden(self, h: Tensor, maps: bool) -> Tensor:
         rows = h.permute(0, 2, 3, 1) if maps else h
@@ -57,6 +59,4 @@ class Sequential(Bottleneck):
         self.maps = layout == "maps"
 
     def leave(self, x: Tensor, y: Tensor) -> Tensor:
-        if self.maps:
-            return torch.add(y, self.added(y, True).permute(0, 3, 1, 2), alpha=self.scale)
-        return self.joined(y, y, self.scale, False)
+        return self.joined(y, y, self.scale, self.maps, self.maps)

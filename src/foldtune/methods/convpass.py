@@ -35,7 +35,7 @@ class ConvBypass(Bottleneck):
         self.scale = scale
 
     def leave(self, x: Tensor, y: Tensor) -> Tensor:
-        return self.joined(y, x, self.scale, maps=False)
+        return self.joined(y, x, self.scale, False, False)
 
     def activation(self, low: Tensor) -> Tensor:
         return _quick_gelu(self._convolve(_quick_gelu(low)))

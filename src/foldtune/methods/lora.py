@@ -43,10 +43,14 @@ class LowRank(Delta):
 
     def call(self, x: Tensor, layer: Callable[[Tensor], Tensor]) -> Tensor:
         if self.pointwise:
-            low = F.conv2d(_dropped(x, self), self.lora_A[..., None, None])
+            low = F.conv2d(self.dropped(x), self.lora_A[..., None, None])
             added = F.conv2d(low, self.lora_B[..., None, None])
             return torch.add(layer(x), added, alpha=self.scale)
         return _added(x, layer, [self], self.lora_B)
+
+    def dropped(self, x: Tensor) -> Tensor:
+        """The update's input, after dropout."""
+        return F.dropout(x, self.dropout, self.training)
 
 
 class SplitLowRank(Delta):
@@ -72,11 +76,11 @@ class SplitLowRank(Delta):
         return torch.cat(list(thirds.values())), bias
 
     def call(self, x: Tensor, layer: Callable[[Tensor], Tensor]) -> Tensor:
-        pairs = {c: dict(self.pairs())[c] for c in "qkv" if c in self.letters}
-        rows = next(iter(pairs.values())).lora_B
+        own = dict(self.pairs())
+        none = own[self.letters[0]].lora_B[:, :0]
         # Each B in the rows of its third and in the columns that its A gives.
-        thirds = [pairs[c].lora_B if c in pairs else rows.new_empty(len(rows), 0) for c in "qkv"]
-        return _added(x, layer, tuple(pairs.values()), torch.block_diag(*thirds))
+        up = torch.block_diag(*(own[c].lora_B if c in own else none for c in "qkv"))
+        return _added(x, layer, [own[c] for c in "qkv" if c in own], up)
 
 
 class FoldedLowRank(LowRank):
@@ -160,13 +164,8 @@ def _added(
 ) -> Tensor:
     """layer(x) + scale up (A Drop(x) of each pair, side by side)."""
     scale, stored = pairs[0].scale, frozen_linear(layer)
-    if stored and not (pairs[0].training and pairs[0].dropout):
-        down = torch.cat([p.lora_A for p in pairs])
-        if worth_folding(x, stored[0], down, up):
-            return folded_linear(x, *stored, down, up, scale)
-    low = torch.cat([F.linear(_dropped(x, p), p.lora_A) for p in pairs], -1)
+    drops = pairs[0].training and pairs[0].dropout
+    if stored and not drops and worth_folding(x, stored[0], pairs[0].lora_A, up):
+        return folded_linear(x, *stored, torch.cat([p.lora_A for p in pairs]), up, scale)
+    low = torch.cat([F.linear(p.dropped(x), p.lora_A) for p in pairs], -1)
     return add_product(layer(x), low, up, scale=scale)
-
-
-def _dropped(x: Tensor, pair: LowRank) -> Tensor:
-    return F.dropout(x, pair.dropout, pair.training)
