@@ -1,4 +1,4 @@
-"""Turn what `pretrain_micro.py` left into the packaged weights and their card.
+"""Turn what `distil_micro.py` or `pretrain_micro.py` left into the packaged weights and their card.
 
     python recipes/package_micro.py run tiny-imagenet-64.zip
 
@@ -10,6 +10,7 @@ which `docs/micro.md` is written. `--card-only` writes the card again from `micr
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,7 @@ def package(
 
     Parameters
     ----------
-    run: The folder that pretrain_micro.py wrote.
+    run: The folder that distil_micro.py or pretrain_micro.py wrote.
     data: The data it was trained on.
     weights: Where the half-precision weights go.
     result: Where the result goes.
@@ -89,23 +90,22 @@ def packaged(run: Path, data: Path, weights: Path, cache: Path | None) -> dict[s
 def read_result(path: Path) -> dict[str, Any]:
     """A result file. Raises InputError where there is none."""
     if not path.is_file():
-        raise InputError(f"no result at {path}; pretrain_micro.py writes one when it ends")
+        raise InputError(f"no result at {path}; the training writes one when it ends")
     return json.loads(path.read_text(encoding="utf-8"))
 
 
 def card_text(result: Mapping[str, Any]) -> str:
     """The model card, every number from the result."""
-    recipe, data, top1 = result["recipe"], result["data"], result["packaged_top1"]
-    firsts = [first for first, _ in recipe["phases"]] + [recipe["epochs"] + 1]
-    phases = ", then ".join(
-        f"{(after - first) / recipe['parts']:g} passes at {side} px"
-        for (first, side), after in zip(recipe["phases"], firsts[1:], strict=True)
-    )
-    mixing = [f"{name} {recipe[name]:g}" for name in ("mixup", "cutmix", "drop_path")]
+    data, top1 = result["data"], result["packaged_top1"]
     start = result["start"]
     if not start.startswith("random"):
         start += " (not random: the weights that stood here before, or a file; see the history)"
+    threads = f" with {result['threads']} threads" if result["threads"] else ""
     lines = [f"| {side} px | {top1[str(side)]:.1%} |" for side in SIDES]
+    how = "\n".join(
+        textwrap.fill(line, 99, initial_indent="- ", subsequent_indent="  ")
+        for line in result["how"]
+    )
     return f"""# The embedded backbone `micro`
 
 timm's `VisionTransformer(img_size=64, patch_size=8, embed_dim=128, depth=8, num_heads=4,
@@ -128,19 +128,12 @@ tasks: `python recipes/transfer_micro.py`.
 - Data: the {data["train"]:,} training images of {data["name"]}, {data["classes"]} classes, identity
   `{data["identity"]}`. No validation image was trained on; none chose a setting or an epoch.
 - Start: {start}. Seed {result["seed"]}.
-- Schedule: {phases}; {recipe["batch_size"]} images a step.
-- AdamW, peak {recipe["lr"]:g}, betas {recipe["betas"][0]:g} and {recipe["betas"][1]:g}, decay
-  {recipe["weight_decay"]:g} on matrices, warm-up over
-  {recipe["warmup_epochs"] / recipe["parts"]:g} passes, then half a cosine; gradient norm clipped at
-  {recipe["clip_norm"]:g}; {recipe["precision"]}.
-- Random resized crops of {result["smallest_crop"]:.0%} to 100 % of the area, flips; label smoothing
-  {recipe["label_smoothing"]:g}, {", ".join(mixing)}; average of the weights with decay
-  {recipe["ema"]:g} a step, which is what is kept.
-- {result["hours"]:.1f} hours of wall time on {result["device"]} with {result["threads"]} threads,
-  begun {result["date"]}, torch {result["torch"]}.
+{how}
+- {result["hours"]:.2g} hours of wall time on {result["device"]}{threads}, begun {result["date"]},
+  torch {result["torch"]}.
 
 Written by `python recipes/package_micro.py --card-only` from `recipes/micro.json`, which has the
-whole recipe and curve.
+whole recipe.
 
 ## Licence of the data
 

@@ -140,7 +140,7 @@ def pretrain(
                  "train": len(images.split("train", "val")), "val": len(images.split("test")),
                  "licence": LICENCE},
         "weights_sha256": hash_of(out / WEIGHTS),
-        "hours": outcome.seconds / 3600, "date": begun,
+        "hours": outcome.seconds / 3600, "date": begun, "how": how(recipe, least),
         "foldtune": foldtune.__version__, "torch": torch.__version__,
         "curve": list(outcome.curve),
     }  # fmt: skip
@@ -149,6 +149,26 @@ def pretrain(
     if json_:
         print(json.dumps(result))
     return result
+
+
+def how(recipe: Recipe, smallest_crop: float) -> list[str]:
+    """What was done, in sentences for the card."""
+    firsts = [first for first, _ in recipe.phases] + [recipe.epochs + 1]
+    phases = ", then ".join(
+        f"{(after - first) / recipe.parts:g} passes at {side} px"
+        for (first, side), after in zip(recipe.phases, firsts[1:], strict=True)
+    )
+    mixing = [f"{name} {getattr(recipe, name):g}" for name in ("mixup", "cutmix", "drop_path")]
+    return [
+        f"Schedule: {phases}; {recipe.batch_size} images a step.",
+        f"AdamW, peak {recipe.lr:g}, betas {recipe.betas[0]:g} and {recipe.betas[1]:g}, decay "
+        f"{recipe.weight_decay:g} on matrices, warm-up over "
+        f"{recipe.warmup_epochs / recipe.parts:g} passes, then half a cosine; gradient norm "
+        f"clipped at {recipe.clip_norm:g}; {recipe.precision}.",
+        f"Random resized crops of {smallest_crop:.0%} to 100 % of the area, flips; label smoothing "
+        f"{recipe.label_smoothing:g}, {', '.join(mixing)}; average of the weights with decay "
+        f"{recipe.ema:g} a step, which is what is kept.",
+    ]
 
 
 def _trained(

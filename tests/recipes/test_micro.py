@@ -6,8 +6,10 @@ import os
 import re
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
@@ -153,6 +155,50 @@ def test_what_does_not_belong_together_is_not_packaged(packaging, finished, cach
     (tmp_path / "weights.safetensors").write_bytes(b"other")
     with pytest.raises(InputError, match="is not the file that"):
         packaging.packaged(tmp_path, tmp_path, tmp_path / "out", cache)
+
+
+def test_a_distilled_run_is_packaged_like_any(recipe_module, packaging, toy, cache, tmp_path):
+    distilling = recipe_module("distil_micro")
+    settings = distilling.Settings(
+        passes=8, teacher_passes=8, batch_size=16, teacher_width=64, teacher_depth=1, sides=(8, 16),
+        odds=(1, 1), ema=0.5, mixup=0.3, cutmix=0.3,
+    )  # fmt: skip
+    told = distilling.distil(toy, out=tmp_path, settings=settings, cache=cache, device="cpu")
+    assert told["top1"]["64"] > 0.5  # four colours: chance is 0.25
+    out = tmp_path / "package"
+    out.mkdir()
+    packaging.package(
+        tmp_path, toy, weights=out / "micro.safetensors", result=out / "micro.json",
+        card=out / "micro.md", cache=cache,
+    )  # fmt: skip
+    assert "at one of 8 px, 16 px (odds 1:1)" in (out / "micro.md").read_text()
+
+
+def test_the_warp_crops_and_flips_all_and_bends_thirty_percent(recipe_module):
+    ramp = torch.arange(16.0).expand(200, 1, 16, 16)  # each picture rises from left to right
+    found = recipe_module("warp").warped(ramp, 16, 0.3, torch.Generator().manual_seed(3))[:, 0]
+    upright = found.std(1).amax(1) < 1e-4  # unbent columns are constant
+    assert 0.6 < upright.double().mean() < 0.8
+    rises = found[upright][:, 8].diff(dim=1)
+    rising, falling = (rises >= 0).all(1), (rises <= 0).all(1)
+    assert (rising ^ falling).all()
+    assert 0.35 < rising.double().mean() < 0.65
+    width = found[upright].amax((1, 2)) - found[upright].amin((1, 2))
+    assert width.min() < 11  # a crop of 30 % at the widest ratio spans 7 to 10 of 15
+    assert width.max() > 13
+
+
+def test_cutmix_and_mixup_move_targets_in_proportion(recipe_module):
+    warp = recipe_module("warp")
+    images = torch.stack([torch.full((3, 8, 8), float(k)) for k in (0, 1)])
+    target = torch.eye(2)
+    for mixup, cutmix in ((1.0, 0.0), (0.0, 1.0)):
+        shares = SimpleNamespace(mixup=mixup, cutmix=cutmix)
+        for seed in range(20):
+            draw = torch.Generator().manual_seed(seed)
+            batch, found = warp.mixed(images, target, shares, draw)
+            # The value of a picture is the share of class 1 in it.
+            torch.testing.assert_close(batch.mean((1, 2, 3)), found[:, 1], atol=1e-6, rtol=0)
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,7 @@
 `micro`: timm's VisionTransformer with patches of 8 pixels, width 128, depth 8, 4 heads, trained on
 Tiny-ImageNet (200 classes) at 32 to 64 pixels; inputs of any side that is a multiple of 8, 64 by
 default, mean and std 0.5. It is weak, and there so that everything runs without a network. How it
-was trained and how often it is right: docs/micro.md; the recipe: recipes/pretrain_micro.py.
+was trained and how often it is right: docs/micro.md; the recipe: recipes/distil_micro.py.
 """
 
 from __future__ import annotations
