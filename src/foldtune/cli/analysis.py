@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from foldtune.cli.app import DATA, JSON, MODEL, DataOptions, ModelOptions, app
+from foldtune.cli.app import DATA, JSON, MODEL, MODEL_NAME, DataOptions, ModelOptions, app
 from foldtune.cli.robustness import show_published
 from foldtune.console import emit, facts, table
 
@@ -149,7 +149,7 @@ def reference(name: str = "vtab", *, json: JSON = False) -> None:
 def advise(
     data: str,
     *,
-    model: str = "micro",
+    model: MODEL_NAME = "micro",
     studies: Annotated[tuple[Path, ...], _MANY] = (),
     size: Annotated[int, Parameter(name="--suggestions")] = 3,
     seed: int = 0,

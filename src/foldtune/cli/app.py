@@ -191,6 +191,8 @@ class ExecutorOptions:
         )
 
 
+_NAMES = "micro, lite0 to lite2 (extra imagenet), a timm name, hf:NAME, open_clip:MODEL/TAG."
+MODEL_NAME = Annotated[str, Parameter(help=_NAMES)]
 JSON = Annotated[bool, Parameter(name="--json", negative="")]
 MODEL, DATA, TRAIN = ModelOptions(), DataOptions(), TrainOptions()
 SHIFTS, HEAD = ShiftOptions(), HeadOptions()

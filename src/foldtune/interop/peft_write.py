@@ -105,9 +105,11 @@ model = PeftModel.from_pretrained(model, "PATH_OF_THIS_FOLDER").eval()
 
 def _building(model: nn.Module, base: str, count: int) -> str:
     """Python that builds the backbone with `count` classes."""
-    if base == "micro":
+    from foldtune.backbones import lite
+
+    if base in ("micro", *lite.NAMES):
         return f"""import foldtune
-model = foldtune.load_backbone("micro").model
+model = foldtune.load_backbone("{base}").model
 model.reset_classifier({count})"""
     if hasattr(model, "name_or_path"):
         return f"""from transformers import AutoModelForImageClassification

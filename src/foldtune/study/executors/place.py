@@ -12,15 +12,13 @@ import numpy as np
 
 import foldtune
 from foldtune.backbones import Backbone
-from foldtune.backbones.backbone import Transform
+from foldtune.backbones.backbone import Transform, known_by_name
 from foldtune.backbones.tuning import backbone_of
 from foldtune.data import ImageData, load_data
 from foldtune.data.entries import open_entry
 from foldtune.data.store import default_cache
 from foldtune.errors import InputError
 from foldtune.study.bench import Bench
-
-_BY_NAME = ("hub", "embedded", "random, seed ")
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,7 @@ class Place:
     def of(cls, bench: Bench) -> Place:
         """The place of a bench whose backbone is plain."""
         backbone: Backbone | None = None
-        if not str(bench.identity["weights"]).startswith(_BY_NAME):
+        if not known_by_name(str(bench.identity["weights"])):
             backbone = replace(bench.backbone, model=copy.deepcopy(bench.backbone.model).cpu())
         data, cache = bench.data, _store_of(bench.data)
         if cache is not None:
