@@ -152,7 +152,9 @@ def test_tied_parameters_train_once():
 def test_statistics_stay_frozen_unless_the_method_trains_them(affine):
     model, x = build_host("resnet")
     model.bn1 = nn.BatchNorm2d(64, affine=affine).double()
-    for method, moves in ((LinearProbe(), False), (SSF(), False), (Full(), True)):
+    for method, moves in (
+        *((LinearProbe(), False), (SSF(), False), (Full(), False), (Full("moving"), True)),
+    ):
         attachment = attach(model, method, example=x, seed=0)
         before = model.bn1.running_mean.clone()
         model.train()

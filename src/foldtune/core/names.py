@@ -6,6 +6,9 @@ from torch import Tensor, nn
 
 from foldtune.core.sites import is_norm
 
+# What a method that trains whole layers may do with their running mean and variance.
+STATISTICS = ("held", "moving")
+
 
 def bias_names(model: nn.Module) -> tuple[str, ...]:
     """Every bias vector: a 1-D parameter named `bias` or `*_bias`.
@@ -27,6 +30,16 @@ def norm_names(model: nn.Module) -> tuple[str, ...]:
         if is_norm(module)
         for n in ("weight", "bias")
         if module._parameters.get(n) is not None
+    )
+
+
+def running_statistics(model: nn.Module) -> frozenset[str]:
+    """The running mean, variance and counter of every norm that keeps them (BatchNorm)."""
+    return frozenset(
+        f"{path}.{n}" if path else n
+        for path, module in model.named_modules()
+        if module._buffers.get("running_mean") is not None
+        for n in module._buffers
     )
 
 

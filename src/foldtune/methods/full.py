@@ -10,24 +10,37 @@ from torch import nn
 
 from foldtune.core.edits import Edit, Train
 from foldtune.core.method import LogRange, Method
+from foldtune.core.names import STATISTICS, running_statistics
 from foldtune.core.sites import Site
+from foldtune.errors import unknown
 
 
 @dataclass(frozen=True, repr=False)
 class Full(Method):
     """Every parameter of the backbone trains, position embedding and class token included.
 
-    Running statistics (BatchNorm) move too. Cost: all parameters, a copy of the original ones
-    for detaching and interpolation, and a tuning as large as the model. When to use it: many
-    images, far from the pre-training domain; with a learning rate 10 to 100 times below that of
-    the small methods (1e-5 to 1e-3 with AdamW).
+    statistics: "held", a BatchNorm normalises by its pre-trained running mean and variance, in
+    training as in evaluation; or "moving", by those of the batch, and the running ones follow, as
+    a plain `model.train()` has it: for random weights, or for many images in large batches. Cost:
+    all parameters, a copy of the original ones for detaching and interpolation, and a tuning as
+    large as the model. When to use it: many images, far from the pre-training domain; with a
+    learning rate 10 to 100 times below that of the small methods (1e-5 to 1e-3 with AdamW).
     """
+
+    statistics: str = "held"
 
     space: ClassVar[Mapping[str, LogRange | tuple[Any, ...]]] = {
         "lr": LogRange(1e-5, 3e-3),
         "weight_decay": (1e-4, 1e-2),
     }
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.statistics not in STATISTICS:
+            raise unknown("way with running statistics", self.statistics, STATISTICS)
+
     def edits(self, model: nn.Module, sites: Sequence[Site]) -> Iterable[Edit]:
         added = "foldtune."
-        return [Train(tuple(n for n in model.state_dict() if not n.startswith(added)))]
+        held = running_statistics(model) if self.statistics == "held" else frozenset()
+        names = (n for n in model.state_dict() if not n.startswith(added) and n not in held)
+        return [Train(tuple(names))]

@@ -145,7 +145,8 @@ def _full_pot(
         return load(paths[i], other).merge().state_dict()
 
     bare = copy.deepcopy(backbone.model)
-    pot = attach(backbone, Full(), num_classes=header["num_classes"], head=header["head"], seed=0)
+    whole = Full("moving" if _moved(header) else "held")
+    pot = attach(backbone, whole, num_classes=header["num_classes"], head=header["head"], seed=0)
     names = list(pot.named_tensors())
     added = [n for n in merged(0) if n not in plain and n not in names]
     if added:
@@ -166,6 +167,15 @@ def _mean(many: Sequence[Tensors]) -> Tensors:
         else t
         for n, t in first.items()
     }
+
+
+def _moved(header: Mapping[str, Any]) -> bool:
+    """Whether running statistics of BatchNorm are among what the tuning changed."""
+    from foldtune.methods.catalogue import parse
+
+    return any(
+        getattr(part, "statistics", "held") == "moving" for part in parse(header["method"]).parts
+    )
 
 
 def _method(header: Mapping[str, Any]) -> str:
