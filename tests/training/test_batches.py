@@ -52,6 +52,26 @@ def test_an_epoch_without_a_batch_is_refused():
         steps_per_epoch(7, Recipe(batch_size=2), 4)
 
 
+@pytest.mark.parametrize(("processes", "sizes"), [(1, [13, 14]), (2, [6, 7])])
+def test_an_image_left_over_is_joined_to_the_batch_before(processes, sizes):
+    # 27 images by 13: the last batch of one has no variance, and a BatchNorm ends in a traceback.
+    recipe, rows = Recipe(batch_size=13 - 13 % processes), np.arange(sum(sizes) * processes)
+    for rank in range(processes):
+        share = {"rank": rank, "processes": processes, "least": 2}
+        batches = list(epoch_batches(rows, recipe, 0, 1, **share))
+        assert [len(batch) for batch in batches] == sizes
+        assert len(batches) == steps_per_epoch(len(rows), recipe, processes, 2)
+    plain = np.concatenate(list(epoch_batches(rows, recipe, 0, 1)))
+    assert np.array_equal(np.concatenate(list(epoch_batches(rows, recipe, 0, 1, least=2))), plain)
+
+
+@pytest.mark.parametrize(("count", "size"), [(1, 8), (8, 1)])
+def test_one_image_a_step_is_refused_where_statistics_move(count, size):
+    with pytest.raises(InputError, match="needs 2 images a step"):
+        steps_per_epoch(count, Recipe(batch_size=size), least=2)
+    assert steps_per_epoch(count, Recipe(batch_size=size)) == count
+
+
 def test_rows_are_loaded_with_their_labels_from_a_memmap(tmp_path):
     pixels, labels, indices = images()
     np.save(tmp_path / "pixels.npy", pixels)

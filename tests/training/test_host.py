@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from foldtune.errors import InputError
-from foldtune.training.host import eval_mode, host_logits, train_mode
+from foldtune.training.host import eval_mode, host_logits, least_images, train_mode
 
 
 def test_a_frozen_batch_norm_keeps_its_statistics():
@@ -18,6 +18,13 @@ def test_a_frozen_batch_norm_keeps_its_statistics():
     model[1].requires_grad_(True)
     train_mode(model)
     assert model[1].training
+
+
+def test_two_images_are_needed_where_a_batch_norm_takes_their_statistics():
+    model = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.LayerNorm(4))
+    assert least_images(model) == 2
+    model[1].requires_grad_(False)
+    assert least_images(model) == 1
 
 
 def test_eval_mode_gives_every_module_its_own_mode_back():

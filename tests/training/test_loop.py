@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
+from torch import nn
 
 from foldtune.errors import InputError
 from foldtune.training.loop import train
@@ -103,6 +104,15 @@ def test_the_curve_has_a_whole_entry_for_each_epoch():
     for entry in outcome.curve:
         assert entry["images_per_second"] == 36 / entry["seconds"]
     assert outcome.seconds > sum(entry["seconds"] for entry in outcome.curve)
+
+
+def test_a_batch_norm_that_moves_is_never_given_one_image():
+    # 25 images by 12 ended in torch's traceback, "Expected more than 1 value per channel".
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(768, 4), nn.BatchNorm1d(4), nn.Linear(4, CLASSES))
+    outcome = train(model, *images(25), replace(RECIPE, batch_size=12), prepare=prepare, seed=0)
+    assert outcome.finished
+    assert model[2].num_batches_tracked == 2 * RECIPE.epochs
 
 
 def test_evaluate_may_not_overwrite_the_curve():

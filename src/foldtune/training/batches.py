@@ -84,15 +84,23 @@ def load_pixels(pixels: np.ndarray, rows: np.ndarray, device: torch.device) -> T
     return batch.to(device, non_blocking=True)
 
 
-def steps_per_epoch(images: int, recipe: Recipe, processes: int = 1) -> int:
-    """How many batches an epoch has. Raises InputError where there is not one."""
+def steps_per_epoch(images: int, recipe: Recipe, processes: int = 1, least: int = 1) -> int:
+    """How many batches an epoch has, none with fewer than `least` images for a process: what is
+    left over for less is joined to the batch before. Raises InputError where there is not one.
+    """
     images //= recipe.parts
     full, rest = divmod(images, recipe.batch_size)
     if recipe.batch_size < processes:
         raise InputError(
             f"batch_size={recipe.batch_size} is smaller than the {processes} processes"
         )
-    steps = full + (rest >= processes and not recipe.drop_last)
+    if least > 1 and min(recipe.batch_size, images) < least * processes:
+        raise InputError(
+            f"a BatchNorm whose statistics move needs {least} images a step and process, and "
+            f"{images} images in batches of batch_size={recipe.batch_size} over {processes} are "
+            "fewer; use a larger batch_size, or hold the statistics"
+        )
+    steps = full + (rest >= least * processes and not recipe.drop_last)
     if steps == 0:
         raise InputError(
             f"{images} images an epoch make no batch of batch_size={recipe.batch_size}; "
@@ -102,7 +110,14 @@ def steps_per_epoch(images: int, recipe: Recipe, processes: int = 1) -> int:
 
 
 def epoch_batches(
-    indices: np.ndarray, recipe: Recipe, seed: int, epoch: int, *, rank: int = 0, processes: int = 1
+    indices: np.ndarray,
+    recipe: Recipe,
+    seed: int,
+    epoch: int,
+    *,
+    rank: int = 0,
+    processes: int = 1,
+    least: int = 1,
 ) -> Iterator[np.ndarray]:
     """The rows of each batch of one epoch, shuffled by (seed, pass over the images).
 
@@ -110,13 +125,17 @@ def epoch_batches(
     it, fewer images than parts, is left out. Every process permutes alike and takes each global
     batch's rows [rank::processes]. What a last batch holds beyond a multiple of the processes is
     left out, so that the mean of the processes' gradients is the gradient of the mean.
+    least: see `steps_per_epoch`.
     """
     before, part = divmod(epoch - 1, recipe.parts)
     order = torch.randperm(len(indices), generator=seeds.generator(seed, before + 1, seeds.ORDER))
     own = len(indices) // recipe.parts
     shuffled = indices[order.numpy()][part * own : (part + 1) * own]
-    for step in range(steps_per_epoch(len(indices), recipe, processes)):
-        rows = shuffled[step * recipe.batch_size : (step + 1) * recipe.batch_size]
+    steps = steps_per_epoch(len(indices), recipe, processes, least)
+    for step in range(steps):
+        joined = least > 1 and step == steps - 1 and not recipe.drop_last
+        end = len(shuffled) if joined else (step + 1) * recipe.batch_size
+        rows = shuffled[step * recipe.batch_size : end]
         rows = rows[: len(rows) // processes * processes]
         yield rows[rank::processes]
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
 from foldtune.errors import InputError
 from foldtune.training.recipe import Recipe
@@ -27,6 +27,13 @@ def train_mode(model: nn.Module) -> None:
             own = list(module.parameters())
             if own and not any(p.requires_grad for p in own):
                 module.eval()
+
+
+def least_images(model: nn.Module) -> int:
+    """The fewest images that a training step may have: 2 where a BatchNorm takes their statistics,
+    since one has no variance, else 1. The model comes back in train mode."""
+    train_mode(model)
+    return 2 if any(isinstance(m, _BatchNorm) and m.training for m in model.modules()) else 1
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from foldtune.training.checkpoint import (
     write_checkpoint,
 )
 from foldtune.training.device import Prepared, prepared
-from foldtune.training.host import host_logits, loaned, train_mode
+from foldtune.training.host import host_logits, least_images, loaned, train_mode
 from foldtune.training.losses import Diverged, Losses, check_finite
 from foldtune.training.memory import freed_memory_kept
 from foldtune.training.optim import build_optimizer, trainable
@@ -125,7 +125,9 @@ class _Run:
         self.model, self.at, self.data, self.recipe = model, at, data, recipe
         self.prepare, self.seed, self.classes = prepare, seed, data.classes
         self.mixer = mixer(recipe, self.classes)
-        self.steps = steps_per_epoch(len(data.indices), recipe, at.accelerator.num_processes)
+        self.least = least_images(model)
+        processes = at.accelerator.num_processes
+        self.steps = steps_per_epoch(len(data.indices), recipe, processes, self.least)
         self.warmup = warmup_steps(recipe, self.steps)
         self.parameters = list(trainable(model).values())
         optimizer = build_optimizer(model, recipe)
@@ -152,8 +154,9 @@ class _Run:
             curve, spent = resumed
             started -= spent
         epochs = self.recipe.epochs
-        share = len(self.data.indices) // self.recipe.parts
-        images = min(share, self.steps * self.recipe.batch_size)  # of an epoch
+        images = len(self.data.indices) // self.recipe.parts  # of an epoch
+        if self.recipe.drop_last:
+            images = min(images, self.steps * self.recipe.batch_size)
         with progress_line(label, len(curve) * images, epochs * images) as advance:
             for epoch in range(len(curve) + 1, epochs + 1):
                 try:
@@ -185,8 +188,9 @@ class _Run:
         train_mode(self.model)
         with seeds.seeded_model(self.seed, epoch, self.at.device, rank):
             batches = epoch_batches(
-                self.data.indices, self.recipe, self.seed, epoch, rank=rank, processes=processes
-            )
+                self.data.indices, self.recipe, self.seed, epoch,
+                rank=rank, processes=processes, least=self.least,
+            )  # fmt: skip
             ahead = self.data.ahead(batches)
             for step, rows in enumerate(ahead, start=(epoch - 1) * self.steps):
                 lr = learning_rate(step, self.recipe.epochs * self.steps, self.warmup, self.recipe)

@@ -23,7 +23,7 @@ from foldtune.training.checkpoint import (
     write_checkpoint,
 )
 from foldtune.training.device import prepared
-from foldtune.training.host import loaned, train_mode
+from foldtune.training.host import least_images, loaned, train_mode
 from foldtune.training.loop import FINISHED, Outcome, joined_entry
 from foldtune.training.losses import Diverged
 from foldtune.training.optim import trainable
@@ -120,7 +120,8 @@ class _Run:
         self.stack, self.data, self.recipe = stack, data, recipes[0]
         self.prepare, self.seed, self.device = prepare, seed, device
         self.optimizer = RowOptimizer(stack, recipes)
-        self.steps = steps_per_epoch(len(data.indices), self.recipe)
+        self.least = least_images(stack)
+        self.steps = steps_per_epoch(len(data.indices), self.recipe, least=self.least)
         self.warmup = warmup_steps(self.recipe, self.steps)
         self.mixer = mixer(self.recipe, data.classes)
         paths: Sequence[Path | None] = checkpoints or [None] * len(recipes)
@@ -158,7 +159,9 @@ class _Run:
         for trial in self.trials:
             trial.losses = []
         with seeds.seeded_model(self.seed, epoch, self.device):
-            batches = epoch_batches(self.data.indices, self.recipe, self.seed, epoch)
+            batches = epoch_batches(
+                self.data.indices, self.recipe, self.seed, epoch, least=self.least
+            )
             for rows in self.data.ahead(batches):
                 batch, targets = self.data.load(rows, self.device)
                 images.append(len(rows))
