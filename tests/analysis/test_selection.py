@@ -12,7 +12,7 @@ def trial(val, lr=1e-3, *, number=0, trainable=10, stage="trial", verdict="finis
         "run": f"{stage}{number}{lr}{epochs}", "stage": stage, "label": "A", "method": "A()",
         "recipe": {"lr": lr, "weight_decay": 1e-4, "epochs": epochs, "warmup_epochs": epochs / 10},
         "verdict": verdict, "val_accuracy": val, "trainable": trainable, "trial": number,
-        "curve": [{}] * epochs,
+        "curve": [{"epoch": epoch} for epoch in range(epochs + 1)],
     }  # fmt: skip
 
 

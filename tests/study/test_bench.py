@@ -11,6 +11,8 @@ from foldtune.core.tuningfile import hash_tensors, read
 from foldtune.methods import SSF, Full, LinearProbe, LoRA
 from foldtune.study import starts
 from foldtune.study.bench import CHECKPOINT, TUNING, Bench
+from foldtune.study.execute import told
+from foldtune.study.ground import prepare_for
 from foldtune.study.logits import LOGITS, VALIDATION, read_logits
 
 
@@ -82,6 +84,36 @@ def test_trials_watch_validation_and_never_read_the_test_split(bench, recipe, tm
     assert "test_accuracy" not in row
     assert row["val_best_accuracy"] >= row["val_accuracy"] == row["curve"][-1]["val_accuracy"]
     assert not (tmp_path / TUNING).exists()
+
+
+def test_a_run_below_its_own_start_says_so(bench, recipe, tmp_path):
+    # Full on a BatchNorm net went from 90 to 70 %, and nothing told it.
+    harsh = replace(recipe, lr=0.1, epochs=1, warmup_epochs=0.0, batch_size=8)
+    worse = bench.execute(run_of(bench, Full(), harsh, stage="trial"))
+    better = bench.execute(run_of(bench, Full(), recipe, stage="trial", head="zero"))
+    for row, below in ((worse, True), (better, False)):
+        start = row["curve"][0]
+        assert start.keys() == {"epoch", "val_accuracy", "val_loss"}
+        assert row["val_start_accuracy"] == start["val_accuracy"]
+        assert row["below_start"] == (row["val_accuracy"] < start["val_accuracy"]) == below
+        assert row["val_best_epoch"] >= 1  # the start is never the best epoch
+    told_start = f"below its start ({worse['val_start_accuracy']:.1%})"
+    assert told_start in told(worse)
+    assert "below" not in told(better)
+
+
+@pytest.mark.parametrize("method", [LinearProbe(), SSF()], ids=repr)
+def test_the_start_is_what_the_attached_model_gives_before_any_training(bench, recipe, method):
+    run = run_of(bench, method, recipe, stage="trial")
+    row, rows = bench.execute(run), bench.data.split("val")
+    attachment = bench.attach(method, run)
+    images = prepare_for(bench.backbone)(torch.from_numpy(bench.data.pixels[rows]), None)
+    with torch.no_grad():
+        guessed = attachment.model.eval()(images).argmax(1).numpy()
+    attachment.detach()
+    right = (guessed == bench.data.labels[rows]).mean()
+    assert row["val_start_accuracy"] == pytest.approx(right)
+    assert bench.execute(run)["curve"][0] == row["curve"][0]
 
 
 def test_a_trial_keeps_the_logits_behind_its_validation_accuracy(bench, recipe, tmp_path):

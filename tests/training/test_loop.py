@@ -97,13 +97,23 @@ def test_a_step_is_the_textbooks():
 
 def test_the_curve_has_a_whole_entry_for_each_epoch():
     outcome, _ = run(evaluate=lambda epoch: {"top1": np.float64(epoch / 10)})
-    assert [entry["epoch"] for entry in outcome.curve] == [1, 2, 3]
-    assert [entry["top1"] for entry in outcome.curve] == [0.1, 0.2, 0.3]
+    assert [entry["epoch"] for entry in outcome.curve] == [0, 1, 2, 3]
+    assert [entry["top1"] for entry in outcome.curve] == [0.0, 0.1, 0.2, 0.3]
     assert type(outcome.curve[0]["top1"]) is float
     assert outcome.curve[-1]["lr"] == RECIPE.min_lr
-    for entry in outcome.curve:
+    for entry in outcome.curve[1:]:
         assert entry["images_per_second"] == 36 / entry["seconds"]
-    assert outcome.seconds > sum(entry["seconds"] for entry in outcome.curve)
+    assert outcome.seconds > sum(entry["seconds"] for entry in outcome.curve[1:])
+
+
+def test_the_start_is_judged_before_the_first_step_and_changes_none():
+    model, seen = vit(), []
+    before = weights(model)
+    run(model=model, evaluate=lambda _: seen.append(weights(model)) or {})
+    assert equal(seen[0], before)
+    assert not equal(seen[1], before)
+    _, other = run()
+    assert equal(weights(model), weights(other))
 
 
 def test_a_batch_norm_that_moves_is_never_given_one_image():
@@ -132,7 +142,7 @@ def test_modes_gradients_and_drop_path_are_what_the_caller_expects():
         return prepare(batch, generator)
 
     run(replace(RECIPE, batch_size=36), model, evaluate=evaluate, prepare=watched)
-    assert modes == [True, False] * 3
+    assert modes == [False, *[True, False] * 3]
     assert not any(module.training for module in model.modules())
     assert all(parameter.grad is None for parameter in model.parameters())
     assert model.blocks[1].drop_path1.drop_prob == pytest.approx(0.2)
@@ -240,7 +250,7 @@ def test_every_second_epoch_and_the_last_are_kept(tmp_path):
         return {}
 
     run(replace(RECIPE, epochs=4), checkpoint=path, checkpoint_every=3, evaluate=evaluate)
-    assert kept == [False, False, False, True]
+    assert kept == [False, False, False, False, True]
 
 
 def test_by_the_clock_short_runs_write_nothing_and_long_ones_not_their_end(tmp_path):
@@ -251,10 +261,10 @@ def test_by_the_clock_short_runs_write_nothing_and_long_ones_not_their_end(tmp_p
         return {}
 
     run(checkpoint=path, checkpoint_seconds=1000.0, evaluate=evaluate)
-    assert seen == [False] * 3
+    assert seen == [False] * 4
     assert not path.exists()
     run(checkpoint=path, checkpoint_seconds=1e-9, evaluate=evaluate)
-    assert seen[3:] == [False, True, True]
+    assert seen[4:] == [False, False, True, True]
     steps = []
     run(checkpoint=path, prepare=counted(steps))
     assert len(steps) == 5  # of the last epoch, which by the clock leaves none

@@ -184,7 +184,7 @@ def test_what_a_judge_returns_joins_the_curve_of_its_trial():
 
     found = together(TRIALS, judge=judge)
     assert [[e["judged"] for e in one.outcome.curve] for one in found] == [
-        [10, 20], [11, 21], [12, 22],
+        [0, 10, 20], [1, 11, 21], [2, 12, 22],
     ]  # fmt: skip
 
 

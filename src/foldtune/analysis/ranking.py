@@ -82,9 +82,10 @@ def leaderboard(rows: Iterable[Row], ties: str = "small") -> list[Row]:
     """One entry a label, best test accuracy first, those without one last.
 
     An entry holds the configuration that won on validation (`method`, `recipe`, `run`), its
-    last-epoch `val_accuracy` and beside it `val_best_accuracy` at `val_best_epoch`; `test_accuracy`
-    (mean over `seeds` final runs of that very configuration), `low` and `high` at 95 %, and what
-    the interval covers (`interval`: "images", "images and seeds", "seeds" or None); `trainable`,
+    last-epoch `val_accuracy`, beside it `val_best_accuracy` at `val_best_epoch` (from 1) and
+    `val_start_accuracy` before training (`below_start`: it ended lower); `test_accuracy` (mean
+    over `seeds` final runs of that very configuration), `low` and `high` at 95 %, and what the
+    interval covers (`interval`: "images", "images and seeds", "seeds" or None); `trainable`,
     `head`, `total`, `mergeable`; `seconds` and `diverged` over all runs of the label; its budget:
     `trials` (configurations tried), `epochs` (trained for them, rungs included) and `best_after`,
     the best validation accuracy after each number of trials; `winner`; and `indistinguishable`:
@@ -162,7 +163,10 @@ def _entry(label: str, rows: list[Row], ties: str) -> Row:
 
 
 _COPIED = ("run", "method", "recipe", "trainable", "head", "total", "mergeable")
-_VALIDATION = ("val_accuracy", "val_best_accuracy", "val_best_epoch")
+_VALIDATION = (
+    *("val_accuracy", "val_best_accuracy", "val_best_epoch"),
+    *("val_start_accuracy", "below_start"),
+)
 
 
 def _tested(finals: list[Row]) -> Row:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from foldtune.errors import unknown
+from foldtune.training.curve import epochs_trained
 
 Row = dict[str, Any]
 
@@ -68,7 +69,7 @@ def configurations(rows: Iterable[Row]) -> int:
 
 def spent_epochs(rows: Iterable[Row]) -> int:
     """Epochs trained, those of diverged runs included."""
-    return sum(len(row.get("curve") or ()) for row in rows)
+    return sum(epochs_trained(row.get("curve") or ()) for row in rows)
 
 
 def means(values: Mapping[str, float], groups: Mapping[str, Sequence[str]]) -> dict[str, Any]:

@@ -93,6 +93,7 @@ def compare(
     runs are kept.
     """
     from foldtune.report.page import write_report
+    from foldtune.report.shortfalls import warning
     from foldtune.study.compare import compare as run
     from foldtune.study.live import live
     from foldtune.training.recipe import Recipe
@@ -120,7 +121,8 @@ def compare(
     if json:
         emit(told | {"leaderboard": list(found.leaderboard)})
         return
-    table(found.leaderboard, _BOARD)
+    warned = [{**entry, "warning": warning(entry)} for entry in found.leaderboard]
+    table(warned, [*_BOARD, *["warning"] * any(entry["warning"] for entry in warned)])
     facts(told)
 
 

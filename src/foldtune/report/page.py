@@ -25,6 +25,7 @@ from foldtune.report.material import Material, readable
 from foldtune.report.paper import vega_lite, write_charts
 from foldtune.report.section import Section
 from foldtune.report.sections import sections
+from foldtune.report.shortfalls import shortfalls, warning
 from foldtune.study.rowfile import replace
 
 Row = dict[str, Any]
@@ -76,7 +77,10 @@ def _context(study: Material, found: Sequence[Section]) -> Row:
         "identity": rows[0].get("data_identity"),
         "verdict": words.verdict(board),
         "budget": words.budget(rows, board),
-        "notes": [*words.notes(rows, board), *words.protocol(asked), *_missing(study)],
+        "notes": [
+            *(*shortfalls(board), *words.notes(rows, board)),
+            *(*words.protocol(asked), *_missing(study)),
+        ],
         "sections": found,
         "paper": PAPER,
         "folder": shlex.quote(readable(study.folder.resolve().name)),
@@ -118,7 +122,8 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    for word in (words.percent, words.interval, words.duration, words.standing, words.count):
+    said = (words.percent, words.interval, words.duration, words.standing, words.count, warning)
+    for word in said:
         environment.filters[word.__name__] = word
     # Ours, so escaped by nobody: the style sheet, the scripts, and the runtime.
     environment.globals["style"] = (_TEMPLATES / "page.css").read_text()

@@ -56,6 +56,7 @@ class Bench:
         if device is not None:
             backbone.model.to(device)
         self._starts = Starts(backbone, data)
+        self._judged_starts: dict[tuple[Any, ...], dict[str, float]] = {}
 
     def describe(
         self, stage: str, method: Method, recipe: Recipe, seed: int, *, label: str = "",
@@ -129,8 +130,12 @@ class Bench:
         return prefix_of(attachment.model, blocks, run.recipe, example, images, self.prefix_bytes)
 
     def row(self, attachment: Attachment, run: Run, outcome: Outcome) -> dict[str, Any]:
-        """What is told of a run but for its test and its seconds."""
+        """What is told of a run but for its test and its seconds.
+
+        The best epoch is one that was trained: epoch 0 is the start, told beside it.
+        """
         watched = [point for point in outcome.curve if "val_accuracy" in point]
+        start, watched = watched[:1], watched[1:]
         row: dict[str, Any] = {
             "run": run.key, "stage": run.stage, "label": run.label, "trial": run.trial,
             "method": repr(attachment.method),
@@ -149,8 +154,22 @@ class Bench:
                 "val_best_accuracy": best["val_accuracy"],
                 "val_best_epoch": best["epoch"],
                 "val_loss": watched[-1]["val_loss"],
+                "val_start_accuracy": start[0]["val_accuracy"],
+                "below_start": watched[-1]["val_accuracy"] < start[0]["val_accuracy"],
             }
         return row
+
+    def judged_start(self, run: Run, ground: Ground) -> dict[str, float]:
+        """Validation of what the run starts from; computed once for all that start alike."""
+        recipe = run.recipe
+        key = (run.method, run.head, run.train_on, run.seed, recipe.precision, recipe.channels_last)
+        if key not in self._judged_starts:
+            logits = predict_logits(
+                ground.model, ground.inputs, ground.watched, ground.prepare,
+                precision=recipe.precision,
+            )  # fmt: skip
+            self._judged_starts[key] = judged(logits, self.data.labels[ground.watched])
+        return self._judged_starts[key]
 
     # -- private -------------------------------------------------------------------------------
 
@@ -166,6 +185,8 @@ class Bench:
         model, watched = ground.model, ground.watched
 
         def validate(epoch: int) -> dict:
+            if epoch == 0:
+                return self.judged_start(run, ground)
             logits = predict_logits(
                 model, ground.inputs, watched, ground.prepare, precision=recipe.precision
             )

@@ -77,4 +77,5 @@ def told(row: Row) -> str:
         return f"{row['label']}: {row['method']}, {where}: {row['verdict']}"
     if row["stage"] == "final":
         return f"{row['label']}: {where}, seed {row['seed']}: test {row['test_accuracy']:.1%}"
-    return f"{row['label']}: {where}: validation {row['val_accuracy']:.1%}"
+    below = f", below its start ({row['val_start_accuracy']:.1%})" if row.get("below_start") else ""
+    return f"{row['label']}: {where}: validation {row['val_accuracy']:.1%}{below}"

@@ -12,6 +12,7 @@ from typing import Any
 from foldtune.errors import InputError
 from foldtune.study.lock import holder
 from foldtune.study.store import Store
+from foldtune.training.curve import epochs_trained
 
 Row = dict[str, Any]
 _CHECKPOINT = "checkpoint.safetensors"
@@ -165,7 +166,8 @@ def _under_way(folder: Path, done: set[str]) -> Iterable[UnderWay]:
         if header is not None:
             curve = header["curve"]
             epochs = header["identity"]["recipe"]["epochs"]
-            yield UnderWay(path.parent.name, len(curve), epochs, header["seconds"], _pace(curve))
+            own = epochs_trained(curve)
+            yield UnderWay(path.parent.name, own, epochs, header["seconds"], _pace(curve))
 
 
 def checkpoint_header(path: Path) -> dict[str, Any] | None:

@@ -100,7 +100,7 @@ def identity_of(model: nn.Module, data: Data, recipe: Recipe, seed: int) -> dict
 
 
 def write_checkpoint(path: Path, training: Training, curve: list[dict], seconds: float) -> None:
-    """Write the run's state after `len(curve)` epochs, replacing the file in one step.
+    """Write the run's state after the epochs of `curve`, replacing the file in one step.
 
     Raises InputError where it cannot be written (no space left); the last one stays.
     """

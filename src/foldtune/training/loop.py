@@ -23,6 +23,7 @@ from foldtune.training.checkpoint import (
     read_checkpoint,
     write_checkpoint,
 )
+from foldtune.training.curve import epochs_trained, joined_entry
 from foldtune.training.device import Prepared, prepared
 from foldtune.training.host import host_logits, least_images, loaned, train_mode
 from foldtune.training.losses import Diverged, Losses, check_finite
@@ -45,7 +46,8 @@ class Outcome:
     """What a training gave, beside the trained model.
 
     curve: for each whole epoch `epoch` (from 1), `loss` (mean over its images), `lr` (of its last
-    step), `seconds` and `images_per_second` (training only), and what `evaluate` returned.
+    step), `seconds` and `images_per_second` (training only), and what `evaluate` returned. Before
+    them, an entry of epoch 0: what `evaluate` returned of the start, where it returned any.
     verdict: "finished", or "diverged: ..." with where and what to try.
     seconds: wall time with evaluation, over all parts of a resumed run.
     """
@@ -83,12 +85,12 @@ def train(
     prepare: maps a batch (batch, height, width, 3) uint8 on the device and a generator on the CPU
     to normalised floats (batch, 3, height, width). With recipe.phases it must offer `at(side)`,
     the same at a side in pixels (data.resample does).
-    evaluate: called after each epoch with its number from 1, the model in eval mode; its numbers
-    join the curve; with recipe.ema the model holds the averaged weights for it, and after the
-    last epoch it keeps them. checkpoint: a file to resume from where it exists, written every
-    `checkpoint_every` epochs and after the last, or by the clock, see `Pace`; the caller deletes
-    it. progress: a label for the line on a terminal; None is quiet. watch: called with each new
-    entry of the curve.
+    evaluate: called with 0 before the first step and with its number after each epoch, the model
+    in eval mode; its numbers join the curve; with recipe.ema the model holds the averaged weights
+    for it, and after the last epoch it keeps them. checkpoint: a file to resume from where it
+    exists, written every `checkpoint_every` epochs and after the last, or by the clock, see `Pace`;
+    the caller deletes it. progress: a label for the line on a terminal; None is quiet. watch:
+    called with each new entry of the curve.
 
     On a CPU the same call gives the same bits, killed and resumed or not, and the caller's random
     state is left alone. A loss that is not finite ends the run with a verdict, the weights as they
@@ -157,8 +159,14 @@ class _Run:
         images = len(self.data.indices) // self.recipe.parts  # of an epoch
         if self.recipe.drop_last:
             images = min(images, self.steps * self.recipe.batch_size)
-        with progress_line(label, len(curve) * images, epochs * images) as advance:
-            for epoch in range(len(curve) + 1, epochs + 1):
+        done = epochs_trained(curve)
+        self.model.eval()
+        if evaluate and not curve and (start := evaluate(0)):
+            curve.append(joined_entry({"epoch": 0}, start))
+            if watch is not None:
+                watch(curve[-1])
+        with progress_line(label, done * images, epochs * images) as advance:
+            for epoch in range(done + 1, epochs + 1):
                 try:
                     entry = self.epoch(epoch, advance)
                 except Diverged as stop:
@@ -235,11 +243,3 @@ class _Run:
         self.optimizer.step()
         if self.average is not None:
             self.average.update()
-
-
-def joined_entry(entry: dict, evaluated: dict) -> dict:
-    """The entry with what `evaluate` returned, as plain numbers that JSON keeps exactly."""
-    if taken := entry.keys() & evaluated.keys():
-        raise InputError(f"evaluate returned {sorted(taken)}, names that the curve itself uses")
-    plain = {k: v.item() if hasattr(v, "item") else v for k, v in evaluated.items()}
-    return entry | plain

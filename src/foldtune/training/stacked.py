@@ -22,9 +22,10 @@ from foldtune.training.checkpoint import (
     read_checkpoint,
     write_checkpoint,
 )
+from foldtune.training.curve import epochs_trained, joined_entry
 from foldtune.training.device import prepared
 from foldtune.training.host import least_images, loaned, train_mode
-from foldtune.training.loop import FINISHED, Outcome, joined_entry
+from foldtune.training.loop import FINISHED, Outcome
 from foldtune.training.losses import Diverged
 from foldtune.training.optim import trainable
 from foldtune.training.recipe import Recipe
@@ -129,7 +130,10 @@ class _Run:
         self.alive = list(self.trials)
 
     def all_epochs(self, judge: Judge | None, pace: Pace) -> list[Trained]:
-        for epoch in range(self._resumed() + 1, self.recipe.epochs + 1):
+        done = self._resumed()
+        if judge is not None and done == 0:
+            self._judge_start(judge)
+        for epoch in range(done + 1, self.recipe.epochs + 1):
             if not self.alive:
                 break
             started, begun = time.perf_counter(), list(self.alive)
@@ -150,6 +154,15 @@ class _Run:
         return [
             Trained(Outcome(tuple(t.curve), t.verdict, t.seconds), t.tensors) for t in self.trials
         ]
+
+    def _judge_start(self, judge: Judge) -> None:
+        """The entry of epoch 0, as the loop makes it."""
+        started = time.perf_counter()
+        self.stack.eval()
+        starts = judge(0, self.stack, [trial.number for trial in self.trials])
+        for trial, start in zip(self.trials, starts, strict=True):
+            trial.seconds += (time.perf_counter() - started) / len(self.trials)
+            trial.curve = [joined_entry({"epoch": 0}, start)] if start else []
 
     def _epoch(self, epoch: int) -> None:
         started, images = time.perf_counter(), []
@@ -248,8 +261,9 @@ class _Run:
             if read := read_checkpoint(trial.checkpoint, training):
                 trial.curve, trial.seconds = read
                 self.stack.take(row)
-                self.optimizer.take(row, training.optimizer, len(trial.curve) * self.steps)
-        epochs = {len(trial.curve) for trial in self.trials}
+                done = epochs_trained(trial.curve)
+                self.optimizer.take(row, training.optimizer, done * self.steps)
+        epochs = {epochs_trained(trial.curve) for trial in self.trials}
         if len(epochs) == 1:
             return epochs.pop()
         with torch.no_grad():

@@ -13,6 +13,7 @@ from foldtune.report.section import Section
 Row = dict[str, Any]
 _COLUMNS = (
     *("label", "method", "winner", "val_accuracy", "val_best_accuracy", "val_best_epoch"),
+    *("val_start_accuracy", "below_start"),
     *("test_accuracy", "low", "high", "interval", "seeds", "test_images", "indistinguishable"),
     *("trainable", "head", "total", "mergeable", "trials", "diverged", "seconds"),
 )

@@ -25,9 +25,9 @@ def section(study: Material) -> Section | None:
         "training",
         "Training curves",
         (
-            "Validation accuracy by epoch of each method's chosen configuration. The dot is the "
-            "last epoch, which counts; the ring is the best one. Click a name to follow one "
-            "method, with shift several.",
+            "Validation accuracy by epoch of each method's chosen configuration, from epoch 0, its "
+            "start. The dot is the last epoch, which counts; the ring is the best one that was "
+            "trained. Click a name to follow one method, with shift several.",
         ),
         (Figure("training", "Training curves", chart, columns),),
     )

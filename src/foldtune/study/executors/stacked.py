@@ -21,6 +21,7 @@ from foldtune.study.ground import Ground, judged, only_a_classifier, swept
 from foldtune.study.logits import keep_validation
 from foldtune.study.run import Run
 from foldtune.study.status import checkpoint_header
+from foldtune.training.curve import epochs_trained
 from foldtune.training.host import host_logits, loaned, train_mode
 from foldtune.training.recipe import Recipe
 from foldtune.training.stack import Stack, common
@@ -68,7 +69,7 @@ class Stacked:
         if run.tested:  # they differ in their seeds, and so in their batches
             return run.key
         header = checkpoint_header(self._folder(run) / CHECKPOINT)
-        epochs = len(header["curve"]) if header else 0
+        epochs = epochs_trained(header["curve"]) if header else 0
         return replace(run, recipe=shared, label="", trial=None), epochs
 
     def _together(self, runs: Sequence[Run]) -> Iterator[Row]:
@@ -107,6 +108,8 @@ class Stacked:
             swept(folder)
 
         def judge(epoch: int, stack: Stack, members: Sequence[int]) -> list[dict[str, float]]:
+            if epoch == 0:  # from which all start
+                return [self.bench.judged_start(runs[0], ground)] * len(members)
             batch = _BATCH if ground.inputs.ndim == 2 else _BATCH // len(members)
             beside = predict_logits(stack, ground.inputs, ground.watched, ground.prepare, batch)
             stacked = beside.unflatten(1, (len(members), -1)).unbind(1)
