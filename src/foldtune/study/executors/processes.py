@@ -14,7 +14,6 @@ import sys
 import threading
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from multiprocessing import Pipe, connection
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -27,14 +26,10 @@ from foldtune.study.execute import Executor, Row
 from foldtune.study.executors.cores import cores
 from foldtune.study.executors.dispatch import Lost, dispatch
 from foldtune.study.executors.place import Place
+from foldtune.study.executors.start import started
 from foldtune.study.executors.work import Done, Task, Worker, share
 from foldtune.study.run import Run
 
-_START = (
-    "import sys, multiprocessing.connection as c; link = c.Connection(int(sys.argv[1])); "
-    "sys.path[:] = link.recv(); "
-    "from foldtune.study.executors.processes import serve; serve(link)"
-)
 _PATIENCE = 10.0  # seconds that a worker has to end when it is told to
 
 
@@ -142,13 +137,7 @@ class Process:
         self.link, other = Pipe()
         self.device = device
         self._task: Task | None = None
-        shares = {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
-        with _without_interrupts():
-            self.process = subprocess.Popen(
-                [sys.executable, "-P", "-c", _START, str(other.fileno())],
-                pass_fds=[other.fileno()],
-                env={**os.environ, **shares},
-            )
+        self.process = started(other, threads)
         other.close()
         self._send(sys.path)
 
@@ -180,19 +169,6 @@ class Process:
             self.process.kill()
             self.process.wait()
         self.link.close()
-
-
-@contextmanager
-def _without_interrupts() -> Iterator[None]:
-    """What is started inside never hears Ctrl-C, which a terminal sends to all: the driver decides.
-
-    Blocked and not ignored by the worker itself: it would die of one that comes as it starts.
-    """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def serve(link: Connection) -> None:

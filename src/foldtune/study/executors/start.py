@@ -1,0 +1,41 @@
+"""How a worker process is started: with one end of a pipe, its share of threads, and no Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
+
+_START = (
+    "import sys, multiprocessing.connection as c; link = c.Connection(int(sys.argv[1])); "
+    "sys.path[:] = link.recv(); "
+    "from foldtune.study.executors.processes import serve; serve(link)"
+)
+
+
+def started(link: Connection, threads: int) -> subprocess.Popen:
+    """A process that serves the other end of this link."""
+    shares = {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+    with _without_interrupts():
+        return subprocess.Popen(
+            [sys.executable, "-P", "-c", _START, str(link.fileno())],
+            pass_fds=[link.fileno()],
+            env={**os.environ, **shares},
+        )
+
+
+@contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """What is started inside never hears Ctrl-C, which a terminal sends to all: the driver decides.
+
+    Blocked and not ignored by the worker itself: it would die of one that comes as it starts.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
