@@ -7,104 +7,81 @@ import json
 import os
 import socket
 import time
-import weakref
 from pathlib import Path
 from typing import Any
 
 from foldtune.errors import InputError
 
-_ATTEMPTS = 5
+LOCK, OWNER = "lock", "lock.json"
+# Somebody may be asking at this moment who holds it, which takes the lock for an instant.
+_PATIENCE = 0.05
 
 
 class FolderLock:
-    """An exclusive flock on `folder/lock`, which names its holder.
+    """An exclusive lock on `folder/lock`; `folder/lock.json` names its holder.
 
-    The kernel frees it when the process ends, however it ends, so there is no stale lock to delete.
+    The system frees it when the process ends, however it ends, so there is no stale lock to
+    delete; and filelock closes it in a forked worker, which would else hold it when orphaned.
     """
 
     def __init__(self, folder: Path) -> None:
-        import fcntl  # absent on Windows, where a study can still be read
+        from filelock import FileLock, Timeout
 
-        self._file = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+        self._owner = folder / OWNER
+        # One lock for all threads: a study may be closed by another than the one that claimed it.
+        self._lock = FileLock(str(folder / LOCK), thread_local=False)
         try:
-            _take(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            holder = os.pread(self._file, 1000, 0)
-            self.release()
-            if not isinstance(error, BlockingIOError):
-                raise InputError(
-                    f"{folder} cannot be locked ({error.strerror}); put the study on a local disk"
-                ) from None
-            raise InputError(_taken(folder, holder)) from None
+            self._lock.acquire(timeout=_PATIENCE, poll_interval=0.01)
+        except Timeout:
+            raise InputError(_taken(folder, _read(self._owner))) from None
+        except (OSError, NotImplementedError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise InputError(
+                f"{folder} cannot be locked ({reason}); put the study on a local disk"
+            ) from None
         since = time.strftime("%Y-%m-%d %H:%M:%S %z")
         owner = {"pid": os.getpid(), "host": socket.gethostname(), "since": since}
         with contextlib.suppress(OSError):  # a full disk: held all the same, only not named
-            os.ftruncate(self._file, 0)
-            os.pwrite(self._file, json.dumps(owner).encode(), 0)
-        _alive.add(self)
+            self._owner.write_text(json.dumps(owner))
 
     @property
     def held(self) -> bool:
-        return self._file >= 0
+        return self._lock.is_locked
 
     def release(self) -> None:
-        if self._file >= 0:
-            os.close(self._file)
-            self._file = -1
+        if self.held:
+            with contextlib.suppress(OSError):
+                self._owner.unlink()
+            self._lock.release()
 
 
 def holder(folder: Path) -> dict[str, Any] | None:
     """The process that writes the folder (pid, host, since); None where none does."""
-    try:
-        import fcntl
+    from filelock import FileLock, Timeout
 
-        file = os.open(folder / "lock", os.O_RDONLY)
-    except (ImportError, OSError):
+    if not (folder / LOCK).exists():
         return None
+    lock = FileLock(str(folder / LOCK), thread_local=False)
     try:
-        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        with contextlib.suppress(ValueError):
-            return dict(json.loads(os.pread(file, 1000, 0)))
-        return {}
-    except OSError:
+        lock.acquire(timeout=_PATIENCE, poll_interval=0.01)
+    except Timeout:
+        return _read(folder / OWNER)
+    except (OSError, NotImplementedError):  # not ours to write: nobody can be asked
         return None
-    finally:
-        os.close(file)
+    lock.release()
     return None
 
 
-def _take(file: int, kind: int) -> None:
-    """Lock the file, though somebody may be asking at this moment who holds it."""
-    import fcntl
-
-    for attempt in range(_ATTEMPTS):
-        try:
-            fcntl.flock(file, kind)
-            return
-        except BlockingIOError:
-            if attempt == _ATTEMPTS - 1:
-                raise
-            time.sleep(0.01)
+def _read(path: Path) -> dict[str, Any]:
+    """What the owner wrote of itself; empty where it could not."""
+    with contextlib.suppress(OSError, ValueError):
+        return dict(json.loads(path.read_text()))
+    return {}
 
 
-def _taken(folder: Path, holder: bytes) -> str:
+def _taken(folder: Path, owner: dict[str, Any]) -> str:
     try:
-        owner = json.loads(holder)
         name = f"process {owner['pid']} on {owner['host']} since {owner['since']}"
-    except (ValueError, KeyError, TypeError):
+    except KeyError:
         name = "another process"
     return f"study {folder} is being written by {name}; wait for it, end it, or name another folder"
-
-
-# A forked worker shares the lock: were its driver killed, the orphan would hold it for ever.
-_alive: weakref.WeakSet[FolderLock] = weakref.WeakSet()
-
-
-def _drop_inherited() -> None:
-    for lock in list(_alive):
-        lock.release()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_drop_inherited)

@@ -100,7 +100,9 @@ def replace(path: Path, data: bytes) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make a new name in the folder last through a power cut."""
+    """Make a new name in the folder last through a power cut; Windows opens no folder for it."""
+    if os.name == "nt":
+        return
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

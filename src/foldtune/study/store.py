@@ -188,7 +188,8 @@ class Store:
             found = scan(self._path)
         self._take(found)
         fresh = not self._path.exists()
-        self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        binary = getattr(os, "O_BINARY", 0)  # else Windows writes \r\n
+        self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | binary, 0o644)
         if os.fstat(self._file).st_size > found.end:
             os.ftruncate(self._file, found.end)
             os.fsync(self._file)
