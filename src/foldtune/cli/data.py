@@ -101,8 +101,6 @@ def decode(
     Prints the time and the peak memory. Images go to disk as they are decoded, so memory does not
     grow with their number; a call that was killed is taken up where it was by the next one.
     """
-    import resource
-    import sys
     import time
 
     from foldtune.data import load_data
@@ -111,10 +109,6 @@ def decode(
     loaded = load_data(
         source, size=size, resize=resize, workers=workers, cache=cache, skip_broken=skip_broken
     )
-    # macOS counts bytes, Linux kibibytes.
-    unit = 2**20 if sys.platform == "darwin" else 2**10
-    who = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    own, child = (resource.getrusage(w).ru_maxrss / unit for w in who)
     seconds = time.perf_counter() - begun
     told = {
         "images": len(loaded.labels),
@@ -123,12 +117,25 @@ def decode(
         "identity": loaded.identity,
         "seconds": round(seconds, 2),
         "images_per_second": round(len(loaded.labels) / seconds, 1),
-        "peak_mib": round(own),
-        "peak_mib_of_a_worker": round(child),
+        **_peak_mib(),
         "store_mib": round(loaded.pixels.nbytes / 2**20),
         "warnings": loaded.facts["warnings"],
     }
     emit(told) if json else facts(told)
+
+
+def _peak_mib() -> dict[str, int]:
+    """The most memory that this process and its largest worker held; not told on Windows."""
+    try:
+        import resource
+    except ImportError:
+        return {}
+    import sys
+
+    # macOS counts bytes, Linux kibibytes.
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    who = {"peak_mib": resource.RUSAGE_SELF, "peak_mib_of_a_worker": resource.RUSAGE_CHILDREN}
+    return {name: round(resource.getrusage(w).ru_maxrss / unit) for name, w in who.items()}
 
 
 @data.command

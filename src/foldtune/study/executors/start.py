@@ -9,9 +9,11 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
+from typing import Any
 
+_LINK = "PipeConnection" if sys.platform == "win32" else "Connection"
 _START = (
-    "import sys, multiprocessing.connection as c; link = c.Connection(int(sys.argv[1])); "
+    f"import sys, multiprocessing.connection as c; link = c.{_LINK}(int(sys.argv[1])); "
     "sys.path[:] = link.recv(); "
     "from foldtune.study.executors.processes import serve; serve(link)"
 )
@@ -23,9 +25,18 @@ def started(link: Connection, threads: int) -> subprocess.Popen:
     with _without_interrupts():
         return subprocess.Popen(
             [sys.executable, "-P", "-c", _START, str(link.fileno())],
-            pass_fds=[link.fileno()],
             env={**os.environ, **shares},
+            **_handed(link.fileno()),
         )
+
+
+def _handed(link: int) -> dict[str, Any]:
+    """Options of Popen with which a process gets this end of a pipe, and on Windows no Ctrl-C."""
+    if sys.platform != "win32":
+        return {"pass_fds": [link]}
+    os.set_handle_inheritable(link, True)
+    info = subprocess.STARTUPINFO(lpAttributeList={"handle_list": [link]})
+    return {"startupinfo": info, "creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
 
 
 @contextmanager
@@ -33,7 +44,11 @@ def _without_interrupts() -> Iterator[None]:
     """What is started inside never hears Ctrl-C, which a terminal sends to all: the driver decides.
 
     Blocked and not ignored by the worker itself: it would die of one that comes as it starts.
+    Windows blocks no signal; `_handed` keeps it away there.
     """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

@@ -1,0 +1,50 @@
+"""A study runs where what Windows lacks is hidden."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+# Not register_at_fork, nor SIGKILL: torch and subprocess ask for the name of the system alone.
+_HIDDEN = """
+import os, signal, sys
+for module in ("fcntl", "resource", "pwd", "grp", "termios"):
+    sys.modules[module] = None
+for owner, names in (
+    (os, "fork forkpty sched_getaffinity pread pwrite getuid"),
+    (signal, "pthread_sigmask SIGHUP SIGUSR1"),
+):
+    for name in names.split():
+        delattr(owner, name)
+"""
+_RUN = "from foldtune.__main__ import main; main()"
+
+
+def hidden(*arguments):
+    return subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", _HIDDEN + _RUN, *arguments],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "src")},
+    )
+
+
+def test_a_study_runs_without_what_windows_lacks(tmp_path):
+    done = hidden(
+        *("compare", "digits", "--size", "16", "--shots", "4", "--out", str(tmp_path / "study")),
+        *("--methods", "LinearProbe", "BitFit", "--trials", "1", "--seeds", "1", "--epochs", "1"),
+        *("--storage", str(tmp_path / "trials.journal"), "--json", "--workers", "1"),
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["winner"]
+    assert (tmp_path / "study" / "report.html").exists()
+    assert not (tmp_path / "study" / "lock.json").exists()  # nobody holds it any more
+
+
+def test_decoding_tells_no_peak_of_memory_where_the_system_counts_none(tmp_path):
+    done = hidden("data", "decode", "digits", "--size", "8", "--cache", str(tmp_path), "--json")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["images"] == 1797
+    assert "peak_mib" not in told
