@@ -10,6 +10,13 @@ class InputError(ValueError):
     """Bad input from the caller. The command line prints it as one line and exits with 2."""
 
 
+class NotInstalled(InputError):
+    """A package that only some users need is not there; says which extra of foldtune brings it."""
+
+    def __init__(self, what: str, package: str, extra: str) -> None:
+        super().__init__(f"{what} needs the package {package}: pip install 'foldtune[{extra}]'")
+
+
 def unknown(kind: str, name: str, choices: Iterable[str]) -> InputError:
     """The error for a name that is not among the choices, nearest choices first.
 

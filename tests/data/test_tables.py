@@ -1,5 +1,7 @@
 """A CSV and a parquet of paths and labels list the same; a wrong cell is told by its row."""
 
+import sys
+
 import pyarrow
 import pyarrow.parquet
 import pytest
@@ -32,6 +34,13 @@ def test_a_csv_lists_its_rows(write):
     assert listing.classes == ("cat", "dog")
     assert [item.label for item in listing.items] == [0, 1, 0]
     assert listing.open("images/1.png") == encoded(1)
+
+
+def test_a_parquet_says_what_to_install_where_pyarrow_is_absent(tmp_path, monkeypatch):
+    (tmp_path / "table.parquet").touch()
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(InputError, match=r"table\.parquet needs .* install 'foldtune\[parquet\]'"):
+        read_source(tmp_path / "table.parquet")
 
 
 def test_a_parquet_lists_the_same(write, tmp_path):

@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import re
+import sys
 from html.parser import HTMLParser
 from urllib.parse import unquote
 
@@ -68,6 +69,13 @@ def test_the_same_rows_give_the_same_bytes(study, page, tmp_path):
     again = write_report(study, out=tmp_path / "deep" / "again.html", charts=tmp_path / "charts")
     assert again.read_bytes() == page.read_bytes()
     assert len(list((tmp_path / "charts").iterdir())) == 4 * 4
+
+
+def test_it_says_what_to_install_where_charts_cannot_be_drawn(study, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "vl_convert", None)
+    with pytest.raises(InputError, match=r"pip install 'foldtune\[report\]'"):
+        write_report(study, out=tmp_path / "page.html")
+    assert not list(tmp_path.iterdir())
 
 
 def test_it_names_the_winner_and_its_interval(study, page):

@@ -26,6 +26,7 @@ from foldtune.cli.app import (
     app,
 )
 from foldtune.console import emit, facts, say, show, table
+from foldtune.errors import NotInstalled
 
 if TYPE_CHECKING:
     from foldtune.backbones import Backbone
@@ -92,7 +93,6 @@ def compare(
     merge the winner, and write a report. Call it again with more methods or trials: finished
     runs are kept.
     """
-    from foldtune.report.page import write_report
     from foldtune.report.shortfalls import warning
     from foldtune.study.compare import compare as run
     from foldtune.study.live import live
@@ -110,10 +110,10 @@ def compare(
             recipe=None if rules else Recipe(**training.changes()), device=device,
             executor=executor, say=say, command=shlex.join(["foldtune", *sys.argv[1:]]),
         )  # fmt: skip
-    report = write_report(out)
+    report = _report(out)
     told = {
         "winner": found.winner and found.winner["label"],
-        "report": str(report),
+        "report": report and str(report),
         "merged": found.merged and str(found.merged),
         "merged_method": found.merged_label,
         "certificate": found.certificate and str(found.certificate),
@@ -124,6 +124,17 @@ def compare(
     warned = [{**entry, "warning": warning(entry)} for entry in found.leaderboard]
     table(warned, [*_BOARD, *["warning"] * any(entry["warning"] for entry in warned)])
     facts(told)
+
+
+def _report(study: Path) -> Path | None:
+    """The page of a study; where what draws it is not installed, how to have it afterwards."""
+    from foldtune.report.page import write_report
+
+    try:
+        return write_report(study)
+    except NotInstalled as error:
+        say(f"{error}; then foldtune report {study}")
+        return None
 
 
 @app.command

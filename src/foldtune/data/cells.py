@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from foldtune.data.listing import Reader
-from foldtune.errors import InputError
+from foldtune.errors import InputError, NotInstalled
 
 BYTES = "row "  # what the names of images inside a table begin with
 _KNOWN = ("path", "label", "split", "group")
@@ -85,9 +85,11 @@ def _object(path: Path, number: int, line: bytes) -> dict[str, Any]:
 
 
 def _parquet(path: Path, group: str | None) -> Cells:
-    import pyarrow
-    from pyarrow import parquet
-
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError:
+        raise NotInstalled(str(path), "pyarrow", "parquet") from None
     try:
         names = parquet.read_schema(path).names
         inside = next((name for name in _IMAGES if name in names and "path" not in names), None)

@@ -22,7 +22,7 @@ from foldtune.data.store import default_cache
 from foldtune.report import words
 from foldtune.report.charts import PAPER
 from foldtune.report.material import Material, readable
-from foldtune.report.paper import vega_lite, write_charts
+from foldtune.report.paper import converter, vega_lite, write_charts
 from foldtune.report.section import Section
 from foldtune.report.sections import sections
 from foldtune.report.shortfalls import shortfalls, warning
@@ -47,8 +47,10 @@ def write_report(
     wise, shifts: files with the JSON of `foldtune wise` and of `foldtune eval --shift`; those in
     the study's folders `wise/` and `shift/` are found without. cache: where decoded images are
     looked for. The same rows give the same bytes. Each file is put in place at once. Raises
-    InputError for a study without rows and for files that hold something else.
+    InputError for a study without rows and for files that hold something else, NotInstalled
+    without the extra `report`.
     """
+    converter()
     folder = Path(folder)
     study = Material.read(folder, wise=tuple(wise), shifts=tuple(shifts), cache=cache)
     with debug_mode(False):  # see Figure.specification
@@ -98,14 +100,13 @@ def _missing(study: Material) -> list[str]:
 def _runtime() -> str:
     """Vega, Vega-Lite and vega-embed in one script of 0.9 MB; made once a version (3.5 s), kept
     with its hash beside the decoded images."""
-    import vl_convert
-
+    vl_convert = converter()
     version = f"{metadata.version('vl-convert-python')}-{vega_lite()}"
     kept = default_cache().parent / "runtime" / f"vega-{version}.json"
     found = read_json(kept)
     if found is not None:
         return str(found["script"])
-    script = str(vl_convert.javascript_bundle(vl_version=vega_lite()))  # type: ignore[call-arg]
+    script = str(vl_convert.javascript_bundle(vl_version=vega_lite()))
     with contextlib.suppress(OSError):  # a read-only home makes it again for every page
         kept.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=kept.parent) as folder:

@@ -9,6 +9,7 @@ from typing import Any
 
 import altair as alt
 
+from foldtune.errors import NotInstalled
 from foldtune.report.cells import as_csv
 from foldtune.report.charts import PAPER
 from foldtune.report.section import Figure, Section
@@ -20,8 +21,7 @@ _DOTS = 300  # an inch, of the PNG
 
 def write_charts(sections: Sequence[Section], folder: Path) -> list[Path]:
     """Each chart as `<name>.svg`, `.png`, `.pdf` and `.csv`; the files, in the page's order."""
-    import vl_convert
-
+    vl_convert = converter()
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for figure in (figure for section in sections for figure in section.figures):
@@ -38,6 +38,15 @@ def write_charts(sections: Sequence[Section], folder: Path) -> list[Path]:
             replace(path, data)
             written.append(path)
     return written
+
+
+def converter() -> Any:
+    """The module vl_convert. Raises NotInstalled."""
+    try:
+        import vl_convert
+    except ImportError:
+        raise NotInstalled("a report", "vl-convert-python", "report") from None
+    return vl_convert
 
 
 def on_paper(figure: Figure) -> dict[str, Any]:
