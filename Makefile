@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo test test-outside lint clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -20,7 +20,11 @@ lint: $(VENV)/.installed
 	$(BIN)/mypy
 
 test: lint
-	$(BIN)/pytest -n 2 --dist worksteal
+	$(BIN)/pytest -n 2 --dist worksteal --ignore tests/outside
+
+# References with real images and weights, where they are; tests/outside/conftest.py says which.
+test-outside: $(VENV)/.installed
+	$(BIN)/pytest -n 2 --dist worksteal tests/outside
 
 clean:
 	rm -rf $(VENV) demo-study .pytest_cache .mypy_cache .ruff_cache

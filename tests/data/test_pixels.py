@@ -9,8 +9,6 @@ import pytest
 from foldtune.data import ImageData, load_data
 from foldtune.errors import InputError
 
-FLOWERS = Path(__file__).parents[3] / "shared" / "data" / "flowers12-224.zip"
-
 
 @pytest.fixture
 def cache(tmp_path):
@@ -152,13 +150,6 @@ def test_torch_is_not_needed_to_load(cache):
     code = "import sys, foldtune.data; sys.exit('torch' in sys.modules)"
     path = str(Path(__file__).parents[2] / "src")
     assert subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": path}).returncode == 0
-
-
-@pytest.mark.skipif(not FLOWERS.exists(), reason=f"{FLOWERS.name} is missing from shared/data")
-def test_real_flowers_load(cache):
-    data = load_data(FLOWERS, size=32, cache=cache)
-    assert data.facts["counts"] == {"train": 576, "val": 144, "test": 240}
-    assert len(data.classes) == 12
 
 
 def test_a_class_without_a_test_image_is_kept_and_scored_by_the_others(make_folder, tmp_path):
