@@ -14,6 +14,7 @@ from foldtune.study.bench import CHECKPOINT, TUNING, Bench
 from foldtune.study.execute import told
 from foldtune.study.ground import prepare_for
 from foldtune.study.logits import LOGITS, VALIDATION, read_logits
+from foldtune.training.loop import FINISHED, Outcome
 
 
 def run_of(bench, method, recipe, stage="final", head="probe", seed=0):
@@ -114,6 +115,20 @@ def test_the_start_is_what_the_attached_model_gives_before_any_training(bench, r
     right = (guessed == bench.data.labels[rows]).mean()
     assert row["val_start_accuracy"] == pytest.approx(right)
     assert bench.execute(run)["curve"][0] == row["curve"][0]
+
+
+def test_a_row_holds_the_last_epoch_and_beside_it_the_best(bench, recipe):
+    run = run_of(bench, SSF(), replace(recipe, epochs=4), "trial")
+    shares, losses = (0.5, 0.9, 0.9, 0.7), (1.0, 0.2, 0.3, 0.6)
+    curve = tuple(
+        {"epoch": epoch, "loss": 1.0, "val_accuracy": share, "val_loss": loss}
+        for epoch, (share, loss) in enumerate(zip(shares, losses, strict=True), 1)
+    )
+    attachment = bench.attach(SSF(), run)
+    row = bench.row(attachment, run, Outcome(curve, FINISHED, 1.0))
+    attachment.detach()
+    assert (row["val_accuracy"], row["val_loss"]) == (0.7, 0.6)
+    assert (row["val_best_accuracy"], row["val_best_epoch"]) == (0.9, 2)  # the first of equal ones
 
 
 def test_a_trial_keeps_the_logits_behind_its_validation_accuracy(bench, recipe, tmp_path):

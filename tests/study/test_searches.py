@@ -20,12 +20,13 @@ def accuracy(trial):
     return 1 - abs(math.log10(trial.recipe.lr / 1e-2))
 
 
-def finish(search, order=None):
+def finish(search, order=None, judge=None):
     """Run a search to its end; every batch of trials, and what was told."""
+    judge = judge or row
     batches = []
     while trials := search.ask():
         # Rows are made in another order than they are told, as a pool of workers would.
-        made = {t.number: row(t) for t in (trials if order is None else order(trials))}
+        made = {t.number: judge(t) for t in (trials if order is None else order(trials))}
         search.tell([made[t.number] for t in trials])
         batches.append(trials)
     return batches
@@ -164,6 +165,16 @@ def test_tpe_asks_the_same_whatever_the_order_of_completion():
     ordered = finish(search_for(SSF, BASE, plan))
     other = finish(search_for(SSF, BASE, plan), order=lambda trials: trials[::-1])
     assert ordered == other
+
+
+@pytest.mark.parametrize("plan", [Plan("tpe", 14), Plan(trials=9, halving=Halving(3, 3))])
+def test_a_search_goes_on_from_the_last_epoch_never_from_the_best(plan):
+    def with_a_best(trial):
+        # The worse a trial ends, the better its best epoch was.
+        return row(trial) | {"val_best_accuracy": 2 - accuracy(trial)}
+
+    usual = finish(search_for(SSF, BASE, plan))
+    assert finish(search_for(SSF, BASE, plan), judge=with_a_best) == usual
 
 
 def test_tpe_learns():
