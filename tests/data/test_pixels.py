@@ -50,6 +50,24 @@ def test_splits_are_disjoint_and_join(make_folder, cache):
         data.split("tets")
 
 
+def test_few_shots_are_drawn_by_seed_from_train_and_val_and_leave_the_test_split(
+    make_folder, cache
+):
+    data = load_data(make_folder({"cat": 40, "dog": 25}), size=8, cache=cache)
+    drawn = [data.few_shot(3, seed) for seed in range(4)]
+    for few, again in zip(drawn, (data.few_shot(3, seed) for seed in range(4)), strict=True):
+        for name in ("train", "val"):
+            assert np.array_equal(few.splits[name], again.splits[name])
+            assert np.bincount(data.labels[few.splits[name]]).tolist() == [3, 3]
+            assert set(few.splits[name]) <= set(data.splits[name])
+        assert few.splits["test"] is data.splits["test"]
+    for name in ("train", "val"):
+        assert len({tuple(few.splits[name]) for few in drawn}) == 4
+    assert len({few.facts["split_hash"] for few in drawn}) == 4
+    with pytest.raises(InputError, match="class dog has 15 training images; 16 shots"):
+        data.few_shot(16)
+
+
 def test_a_folder_and_its_zip_are_the_same_data_and_splits(make_folder, make_zip, cache):
     folder = make_folder({"cat": 10, "dog": 5})
     first, second = (load_data(s, size=8, cache=cache) for s in (folder, make_zip(folder, "x/")))

@@ -19,15 +19,16 @@ def test_a_subset_holds_its_shots_and_the_smaller_subsets(folder):
     assert (labels.count(0), labels.count(1)) == (5, 5)
     assert small < large
     assert {listing.items[row].split for row in large} == {"train"}
-    assert draw_subset(listing, 2, 4) != sorted(small)
+    assert len({tuple(draw_subset(listing, 3, seed)) for seed in range(6)}) > 3
 
 
 def test_a_written_subset_is_read_back_by_its_file(folder, tmp_path):
     listing = read_source(folder)
-    write_subset(listing, 3, 0, tmp_path / "x" / "shots.txt")
+    told = write_subset(listing, 3, 5, tmp_path / "x" / "shots.txt")
+    assert (told["images"], told["classes"], told["seed"]) == (6, 2, 5)
     few = read_source(f"files:index={tmp_path / 'x' / 'shots.txt'}@{folder}")
     kept = [item.name for item in few.items if item.split == "train"]
-    assert kept == [listing.items[row].name for row in draw_subset(listing, 3, 0)]
+    assert kept == [listing.items[row].name for row in draw_subset(listing, 3, 5)]
     assert sum(item.split == "test" for item in few.items) == 4
 
 

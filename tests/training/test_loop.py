@@ -68,6 +68,42 @@ def test_another_seed_trains_otherwise(recipe):
     assert not equal(weights(run(recipe)[1]), weights(run(recipe, seed=1)[1]))
 
 
+def test_every_epoch_is_augmented_by_draws_of_its_own():
+    def drawn(seed):
+        told = []
+
+        def watched(batch, generator):
+            told.append(tuple(torch.rand(4, generator=generator).tolist()))
+            return prepare(batch, None)
+
+        run(replace(RECIPE, batch_size=18), prepare=watched, seed=seed)
+        return told
+
+    first = drawn(0)
+    assert first == drawn(0)
+    # Two steps in each of three epochs, under each of two seeds: no two draw the same.
+    assert len({*first, *drawn(1)}) == 12
+
+
+def test_every_epoch_drops_out_by_draws_of_its_own():
+    seen = []
+
+    class Noisy(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.head = torch.nn.Linear(16 * 16 * 3, CLASSES)
+
+        def forward(self, x):
+            seen.append(torch.rand(4).tolist())  # of the generator that dropout draws from
+            return self.head(x.flatten(1))
+
+    run(replace(RECIPE, batch_size=36), Noisy())
+    first, seen = seen, []
+    run(replace(RECIPE, batch_size=36), Noisy())
+    assert first == seen
+    assert len({tuple(draw) for draw in first}) == 3
+
+
 def test_the_callers_random_state_is_left_alone():
     model = vit()
     torch.manual_seed(5)
