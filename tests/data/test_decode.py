@@ -4,10 +4,10 @@ import io
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from data.conftest import encoded, picture
-from foldtune.data.decode import Fit, decode, read_image, to_rgb
+from foldtune.data.decode import Fit, decode, read_image, to_rgb, upright_rgb
 from foldtune.errors import InputError
 
 
@@ -98,14 +98,30 @@ def test_a_cmyk_jpeg_is_read():
     assert decode(file_of(plain((0, 0, 0, 0), "CMYK"), "JPEG"), Fit(4)).min() > 250
 
 
-def test_a_picture_taken_sideways_is_turned_upright():
-    image = plain((0, 0, 0)).resize((8, 8))
-    image.paste((255, 255, 255), (0, 0, 8, 4))  # white above
+# What the tag says of the stored rows and columns (EXIF 2.3, table 6), undone with NumPy.
+UPRIGHT = {
+    1: lambda x: x,
+    2: lambda x: x[:, ::-1],  # 0th column at the right
+    3: lambda x: x[::-1, ::-1],  # 0th row at the bottom, 0th column at the right
+    4: lambda x: x[::-1],  # 0th row at the bottom
+    5: lambda x: x.swapaxes(0, 1),  # 0th row at the left
+    6: lambda x: np.rot90(x, -1),  # 0th row at the right
+    7: lambda x: x[::-1, ::-1].swapaxes(0, 1),  # 0th row at the right, 0th column at the bottom
+    8: lambda x: np.rot90(x, 1),  # 0th row at the left, 0th column at the bottom
+}
+
+
+@pytest.mark.parametrize("form", ["PNG", "WEBP"])
+@pytest.mark.parametrize("tag", UPRIGHT)
+def test_a_picture_is_turned_upright_from_every_orientation(tag, form):
     exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned clockwise by a quarter
-    pixels = decode(file_of(image, "PNG", exif=exif), Fit(8, "squash", "nearest"))
-    assert (pixels[:, 4:] == 255).all()
-    assert (pixels[:, :4] == 0).all()
+    exif[0x0112] = tag
+    options = {"lossless": True} if form == "WEBP" else {}
+    data = file_of(picture(1, (5, 8)), form, exif=exif, **options)
+    found = np.asarray(upright_rgb(data))
+    assert np.array_equal(found, UPRIGHT[tag](np.asarray(picture(1, (5, 8)))))
+    with Image.open(io.BytesIO(data)) as image:
+        assert np.array_equal(found, np.asarray(ImageOps.exif_transpose(image).convert("RGB")))
 
 
 @pytest.mark.parametrize("form", ["GIF", "WEBP", "PNG", "TIFF"])
