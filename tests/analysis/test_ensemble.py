@@ -27,6 +27,24 @@ def test_means_are_weighted_means():
     assert combine(two, "probabilities") == pytest.approx(wanted, abs=1e-6)
 
 
+@pytest.mark.parametrize("rule", ["logits", "probabilities", "vote"])
+def test_a_weight_is_that_many_members(rule):
+    draw = np.random.default_rng(0)
+    a, b, c = members(*draw.normal(size=(3, 30, 4)))
+    weighted, written_out = combine([a, b, c], rule, [2, 1, 3]), combine([a, a, b, c, c, c], rule)
+    # Sums in another order.
+    assert weighted == pytest.approx(written_out, abs=1e-6)
+    assert np.abs(weighted - combine([a, b, c], rule)).max() > 0.01
+
+
+def test_votes_and_half_of_the_mean_probability_are_the_scores():
+    draw = np.random.default_rng(1)
+    logits = draw.normal(size=(5, 20, 4))
+    votes = np.mean([np.eye(4)[x.argmax(1)] for x in logits], axis=0)
+    wanted = votes + np.mean([softmax(x) for x in logits], axis=0) / 10
+    assert combine(members(*logits), "vote") == pytest.approx(wanted, abs=1e-6)
+
+
 def test_a_majority_wins_whatever_the_confidence():
     found = combine(members([[0.1, 0]], [[0.1, 0]], [[0, 99.0]]), "vote")
     assert found.argmax(1) == [0]
@@ -54,6 +72,34 @@ def test_greedy_takes_what_complements_and_stops_where_nothing_helps():
     assert set(weights) == {"one", "two"}
     mixed = sum(w * p for w, p in zip(weights.values(), (one, two), strict=True))
     assert (mixed.argmax(1) == labels).all()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_greedy_is_the_plain_search_of_all_additions(seed):
+    draw = np.random.default_rng(seed)
+    labels = draw.integers(0, 3, 25)
+    found = {n: softmax(draw.normal(size=(25, 3)) + np.eye(3)[labels]) for n in "ABCD"}
+
+    def judged(bag):
+        mean = np.mean([found[n] for n in bag], axis=0)
+        return -(mean.argmax(1) == labels).mean(), -np.log(mean[range(25), labels]).mean()
+
+    bag, rounds = [], []
+    for _ in range(8):
+        # Rounding parts equal means of one bag in two orders; names decide only exact ties.
+        bag = min(([*bag, n] for n in found), key=judged)
+        rounds.append(bag)
+    best = min(rounds, key=lambda bag: (*judged(bag), len(bag)))
+    wanted = {n: best.count(n) for n in found if n in best}
+    assert greedy(found, labels, rounds=8) == wanted
+
+
+def test_greedy_takes_the_surer_of_two_that_are_equally_right():
+    labels = np.array([0, 1])
+    sure, unsure = softmax([[3, 0], [0, 3]]), softmax([[1, 0], [0, 1]])
+    assert greedy({"unsure": unsure, "sure": sure}, labels, rounds=1) == {"sure": 1}
+    # Equal in every respect: the one that is given first.
+    assert greedy({"B": sure, "A": sure.copy()}, labels, rounds=1) == {"B": 1}
 
 
 def test_greedy_of_one_perfect_member_is_that_member():

@@ -1,5 +1,7 @@
+import numpy as np
 import pytest
 import torch
+from sklearn.metrics import balanced_accuracy_score, top_k_accuracy_score
 
 from foldtune.errors import InputError
 from foldtune.evaluate.accuracy import accuracy
@@ -21,6 +23,20 @@ def test_top5_takes_any_of_the_five_largest():
     values = dict(accuracy(logits, torch.arange(7)))
     assert values["top5"] == pytest.approx(5 / 7)
     assert values["top1"] == pytest.approx(1 / 7)
+
+
+@pytest.mark.parametrize("classes", [3, 5, 6, 9])
+def test_agrees_with_scikit_learn(classes):
+    draw = np.random.default_rng(classes)
+    logits, labels = draw.normal(size=(80, classes)), draw.integers(0, classes, 80)
+    found = dict(accuracy(torch.tensor(logits), torch.tensor(labels)))
+    assert found["top1"] == pytest.approx((logits.argmax(1) == labels).mean())
+    assert found["per_class"] == pytest.approx(balanced_accuracy_score(labels, logits.argmax(1)))
+    if classes > 5:
+        expected = top_k_accuracy_score(labels, logits, k=5)
+        assert found["top5"] == pytest.approx(expected)
+    else:
+        assert "top5" not in found
 
 
 def test_a_class_may_be_ruled_out():

@@ -3,9 +3,16 @@ import math
 import numpy as np
 import pytest
 import torch
+from sklearn.calibration import calibration_curve
 from sklearn.metrics import brier_score_loss, log_loss
 
-from foldtune.evaluate.calibration import calibration, risk_coverage
+from foldtune.evaluate.calibration import (
+    BINS,
+    calibration,
+    reliability,
+    risk_by_confidence,
+    risk_coverage,
+)
 
 
 def values(probabilities, labels):
@@ -51,6 +58,45 @@ def test_agrees_with_scikit_learn():
     assert found["nll"] == pytest.approx(log_loss(labels, probabilities, labels=range(4)))
     brier = brier_score_loss(labels, probabilities, labels=range(4), scale_by_half=False)
     assert found["brier"] == pytest.approx(brier)
+
+
+@pytest.mark.parametrize(("images", "classes"), [(3, 2), (40, 3), (900, 10)])
+def test_calibration_error_is_its_formula_on_scikit_learns_bins(images, classes):
+    draw = np.random.default_rng(images)
+    probabilities = draw.dirichlet(np.full(classes, 0.4), images)
+    labels = draw.integers(0, classes, images)
+    sure, right = probabilities.max(1), probabilities.argmax(1) == labels
+    shares, means = calibration_curve(right, sure, n_bins=15)
+    sizes = np.bincount((sure * 15).astype(int), minlength=15)
+    expected = (sizes[sizes > 0] / images) @ np.abs(shares - means)
+    assert values(probabilities, labels)["ece"] == pytest.approx(expected, abs=1e-6)
+    bins = reliability(torch.tensor(sure), torch.tensor(~right))
+    assert [row["images"] for row in bins] == sizes.tolist()
+    held = [row for row in bins if row["images"]]
+    assert [row["confidence"] for row in held] == pytest.approx(means.tolist())
+    assert [row["accuracy"] for row in held] == pytest.approx(shares.tolist())
+    assert all(row["confidence"] == row["accuracy"] == 0 for row in bins if not row["images"])
+
+
+def test_a_confidence_on_an_edge_belongs_to_the_bin_below():
+    edges = torch.linspace(0, 1, BINS + 1)[1:]
+    bins = reliability(edges, torch.zeros(BINS, dtype=torch.bool))
+    assert [row["images"] for row in bins] == [1] * BINS
+    assert [row["confidence"] for row in bins] == pytest.approx(edges.tolist())
+
+
+def test_risk_by_confidence_is_a_plain_loop_over_the_surest():
+    draw = np.random.default_rng(1)
+    sure, wrong = draw.integers(1, 6, 50) / 8, draw.random(50) < 0.4
+    found = risk_by_confidence(torch.tensor(sure), torch.tensor(wrong))
+    # Ties in any order: the mean over many is what the shared error gives.
+    loops = []
+    for _ in range(4000):
+        order = np.lexsort((draw.random(50), -sure))
+        loops.append(np.cumsum(wrong[order]) / np.arange(1, 51))
+    # 4000 draws of shares whose standard deviation is at most one half.
+    assert found.numpy() == pytest.approx(np.mean(loops, 0), abs=4 * 0.5 / np.sqrt(4000))
+    assert found[-1] == pytest.approx(wrong.mean())
 
 
 def test_risk_coverage_is_the_error_among_the_surest():
