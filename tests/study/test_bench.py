@@ -119,10 +119,10 @@ def test_the_start_is_what_the_attached_model_gives_before_any_training(bench, r
 
 def test_a_row_holds_the_last_epoch_and_beside_it_the_best(bench, recipe):
     run = run_of(bench, SSF(), replace(recipe, epochs=4), "trial")
-    shares, losses = (0.5, 0.9, 0.9, 0.7), (1.0, 0.2, 0.3, 0.6)
+    shares, losses = (0.95, 0.5, 0.9, 0.9, 0.7), (0.1, 1.0, 0.2, 0.3, 0.6)
     curve = tuple(
         {"epoch": epoch, "loss": 1.0, "val_accuracy": share, "val_loss": loss}
-        for epoch, (share, loss) in enumerate(zip(shares, losses, strict=True), 1)
+        for epoch, (share, loss) in enumerate(zip(shares, losses, strict=True))
     )
     attachment = bench.attach(SSF(), run)
     row = bench.row(attachment, run, Outcome(curve, FINISHED, 1.0))
