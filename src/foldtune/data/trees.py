@@ -115,15 +115,17 @@ def split_zip(path: Path) -> tuple[Path, str] | None:
 
 
 def file_stamp(path: str | Path) -> str:
-    """Size and time of change of a file; a file that is not there gets a stamp, too.
+    """Size, times of change and inode of a file; a file that is not there gets a stamp, too.
 
-    So that a dangling link or a wrong row is reported among the unreadable images, by name.
+    As git does: a program may set the time of the content (mtime) back, but hardly that of the
+    file (ctime). So that a dangling link or a wrong row is reported among the unreadable images, by
+    name, what is missing has a stamp.
     """
     try:
         about = os.stat(path)
     except OSError:
         return "missing"
-    return f"{about.st_size}:{about.st_mtime_ns}"
+    return f"{about.st_size}:{about.st_mtime_ns}:{about.st_ctime_ns}:{about.st_ino}"
 
 
 def _walk(folder: Path, prefix: str, above: tuple[tuple[int, int], ...]) -> Iterator:
