@@ -15,7 +15,7 @@ from foldtune.errors import InputError
 def cache(make_folder, tmp_path):
     folder = make_folder({"a": 4, "b": 4})
     cache = tmp_path / "cache"
-    for size in (8, 16):
+    for size in (8, 64):
         load_data(folder, size=size, cache=cache)
     stream_data(folder, size=8, cache=cache).pixels[[0]]
     return cache
@@ -46,7 +46,7 @@ def test_the_least_recently_used_go_first(cache, make_folder):
 def test_opening_an_entry_makes_it_recent(cache, tmp_path):
     age(cache)
     oldest = contents(cache)[-1]
-    load_data(tmp_path / "photos", size=16, cache=cache)
+    load_data(tmp_path / "photos", size=64, cache=cache)
     assert contents(cache)[0].folder == oldest.folder
 
 

@@ -49,7 +49,7 @@ def test_a_stopped_conversion_goes_on(source, tmp_path):
     convert(source, out)
     before = (out / "foldtune.csv").read_bytes()
     (out / "foldtune.csv").unlink()
-    (out / "images/0000/000003.png").unlink()
+    (out / "images/0000/000005.png").unlink()
     kept = (out / "images/0000/000004.png").stat().st_mtime_ns
     assert convert(source, out)["written"] == 1
     assert (out / "images/0000/000004.png").stat().st_mtime_ns == kept

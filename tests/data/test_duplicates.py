@@ -49,7 +49,7 @@ def test_every_size_has_a_hash(side):
 
 
 def test_loading_warns_of_test_images_that_are_nearly_in_train(make_folder, tmp_path):
-    folder = make_folder({"train/a": 12, "train/b": 12, "test/a": 2, "test/b": 2})
+    folder = make_folder({f"{split}/{c}": 4 for split in ("train", "val", "test") for c in "ab"})
     Image.open(folder / "train/a/000.png").save(folder / "test/a/copy.jpg", quality=95)
     data = load_data(folder, size=32, cache=tmp_path / "cache")
     assert data.facts["near_duplicates"]["test"] == 1

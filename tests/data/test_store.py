@@ -64,7 +64,7 @@ def test_a_second_request_reads_no_image(folder, cache, decoded):
     assert (first.identity, first.rows) == (again.identity, again.rows)
 
 
-def test_pixels_are_the_decoded_images_in_the_order_of_labels_and_hashes(folder, cache):
+def test_pixels_are_the_decoded_images_in_the_order_of_labels_and_keys(folder, cache):
     from foldtune.data.decode import decode
 
     listing = read_source(folder)
@@ -73,7 +73,8 @@ def test_pixels_are_the_decoded_images_in_the_order_of_labels_and_hashes(folder,
         image = decode(listing.open(listing.items[index].name), FIT)
         assert np.array_equal(stored.pixels[row], image)
         assert stored.labels[row] == listing.items[index].label
-    order = list(zip(stored.labels, stored.hashes, strict=True))
+    keys = [key.tobytes() for key in stored.keys[:, :16]]
+    order = list(zip(stored.labels, keys, strict=True))
     assert order == sorted(order)
     assert isinstance(stored.pixels, np.memmap)
     assert not stored.pixels.flags.writeable
@@ -105,6 +106,18 @@ def test_a_changed_file_is_decoded_again(folder, cache):
     before = fetch(read_source(folder), FIT, cache)
     (folder / "a" / "000.png").write_bytes(encoded(77) + b" ")
     assert fetch(read_source(folder), FIT, cache).identity != before.identity
+
+
+def test_other_pixels_under_the_same_name_size_and_time_are_decoded_again(folder, cache):
+    before = fetch(read_source(folder), FIT, cache)
+    file = folder / "a" / "000.png"
+    old, other = file.read_bytes(), encoded(77)
+    length = max(len(old), len(other))
+    for data in (old, other):  # what stands behind the end of a PNG is not read
+        file.write_bytes(data + bytes(length - len(data)))
+        os.utime(file, ns=(10**18, 10**18))
+        after = fetch(read_source(folder), FIT, cache)
+    assert after.identity != before.identity
 
 
 def damage_cut(entry):
@@ -148,7 +161,7 @@ def test_a_damaged_store_is_built_again(folder, cache, decoded, damage):
     before, files = np.array(first.pixels), contents(cache)
     del first
     decoded.clear()
-    damage(next(p for p in cache.iterdir() if p.name != "requests"))
+    damage(next(p for p in cache.iterdir() if len(p.name) == 32))
     again = fetch(read_source(folder), FIT, cache)
     assert len(decoded) == 11
     assert np.array_equal(again.pixels, before)
@@ -185,7 +198,7 @@ def test_a_kill_at_any_step_leaves_a_store_that_works(folder, cache):
         assert stored.pixels.shape == (11, 8, 8, 3)
         assert not list(cache.glob("tmp-*"))
         shutil.rmtree(cache)
-    assert step == 7  # three files synced; two renamings and one replacement; then it ended
+    assert step == 9  # four files synced; two renamings and two replacements; then it ended
 
 
 KILLED_BUSY = """
@@ -280,7 +293,7 @@ def test_processes_that_build_at_once_agree(make_folder, cache):
     sums = {process.communicate()[0] for process in running}
     assert [process.returncode for process in running] == [0, 0, 0]
     assert len(sums) == 1
-    assert len(contents(cache)) == 3
+    assert len(contents(cache)) == 4  # an entry of two, the request, the keys
     assert not list(cache.glob("tmp-*"))
 
 

@@ -40,16 +40,38 @@ def listing(folder, tmp_path):
     return replace(found, open=Noting(found.open, tmp_path / "log"))
 
 
-def test_streamed_pixels_are_the_decoded_ones(folder, tmp_path):
+def test_streamed_pixels_are_the_decoded_ones_where_splits_are_given(make_folder, tmp_path):
+    folder = make_folder({f"{split}/{c}": 4 for split in ("train", "val", "test") for c in "ab"})
     streamed = stream_data(folder, size=8, cache=tmp_path / "cache", workers=2)
+    assert streamed.pixels.decoded() < 24  # nothing was waited for
     stored = load_data(folder, size=8, cache=tmp_path / "cache")
     place = {name: row for row, name in enumerate(stored.names)}
     rows = [place[name] for name in streamed.names]
-    assert (streamed.pixels[streamed.split("test", "train")].shape) == (54, 8, 8, 3)
-    assert (streamed.pixels[np.arange(66)] == stored.pixels[rows]).all()
+    assert (streamed.pixels[streamed.split("test", "train")].shape) == (16, 8, 8, 3)
+    assert (streamed.pixels[np.arange(24)] == stored.pixels[rows]).all()
+    assert (streamed.keys[np.arange(24)] == stored.keys[rows]).all()
     assert streamed.labels.tolist() == stored.labels[rows].tolist()
     assert streamed.identity.startswith("listing:")
     assert streamed.facts["counts"] == stored.facts["counts"]
+
+
+def test_a_stream_whose_splits_are_drawn_is_the_loaded_data(folder, tmp_path):
+    streamed = stream_data(folder, size=8, cache=tmp_path / "cache", workers=2)
+    stored = load_data(folder, size=8, cache=tmp_path / "other")
+    assert streamed.identity == stored.identity
+    assert streamed.names == stored.names
+    assert streamed.facts["split_hash"] == stored.facts["split_hash"]
+    assert streamed.facts["content"] == stored.facts["content"]
+    rows = np.arange(len(stored.names))
+    assert (streamed.pixels[rows] == stored.pixels[rows]).all()
+    assert (streamed.keys == stored.keys).all()
+
+
+def test_splits_of_files_that_were_decoded_before_at_another_size_are_drawn_at_once(
+    folder, tmp_path
+):
+    load_data(folder, size=16, cache=tmp_path / "cache")
+    assert stream_data(folder, size=8, cache=tmp_path / "cache").pixels.decoded() == 0
 
 
 def test_an_index_gives_what_an_array_gives(listing, tmp_path):
@@ -101,7 +123,8 @@ def test_a_stopped_run_goes_on_where_it_was(listing, tmp_path):
     assert len((tmp_path / "log").read_text().split()) == len(listing.items)
 
 
-def test_a_broken_image_is_refused_by_name_and_tried_again_later(folder, tmp_path):
+def test_a_broken_image_is_refused_by_name_and_tried_again_later(make_folder, tmp_path):
+    folder = make_folder({f"{split}/{c}": 4 for split in ("train", "val", "test") for c in "ab"})
     (folder / "train/a/003.png").write_bytes(b"no image")
     data = stream_data(folder, size=8, cache=tmp_path / "cache", workers=1)
     row = data.names.index("train/a/003.png")

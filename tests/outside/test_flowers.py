@@ -54,7 +54,8 @@ def names_of(data, rows) -> list[str]:
 
 def test_the_whole_set_loads(outside_set, cache):
     data = load_data(outside_set(FLOWERS), size=32, cache=cache)
-    assert data.facts["counts"] == {"train": 576, "val": 144, "test": 240}
+    # One training picture is there twice, so its class gives 13 images to val and not 12.
+    assert data.facts["counts"] == {"train": 575, "val": 145, "test": 240}
     assert len(data.classes) == 12
 
 

@@ -176,13 +176,26 @@ def show_cache(*, limit: str | None = None, cache: Path | None = None, json: JSO
 
 
 @data.command
-def subset(source: str, out: Path, *, shots: int, seed: int = 0, json: JSON = False) -> None:
+def subset(
+    source: str,
+    out: Path,
+    *,
+    shots: int,
+    seed: int = 0,
+    cache: Path | None = None,
+    json: JSON = False,
+) -> None:
     """Write the names of SHOTS training images a class to OUT, for index=OUT in a data's name.
 
-    No image is read. A larger number of shots of the same seed holds the smaller one.
+    They are the images that --shots trains on with the same seed. A larger number of shots holds
+    the smaller one. Images that were not decoded yet are read, since their pictures decide.
     """
+    from foldtune.data.keys import find_keys
     from foldtune.data.sources import read_source
+    from foldtune.data.store import default_cache
     from foldtune.data.subset import write_subset
 
-    told = write_subset(read_source(source), shots, seed, out)
+    listing = read_source(source)
+    keys = find_keys(listing, default_cache() if cache is None else cache.expanduser())
+    told = write_subset(listing, keys, shots, seed, out)
     emit(told) if json else facts(told)

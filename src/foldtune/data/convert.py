@@ -1,6 +1,7 @@
 """Lossless conversion of any source to PNG files and a table, restartable.
 
-OUT/images/0000/000000.png ...     every image as training sees it, at its own size: RGB, 8 bits
+OUT/images/0000/000000.png ...     every image upright at its own size, its samples as stored; as
+                                   .tif where PNG has no such samples (CMYK, 32 bits)
 OUT/foldtune.csv                   path, label, split, group; written last
 OUT/foldtune.classes.txt           the classes in order
 """
@@ -16,7 +17,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from foldtune.data.decode import upright_rgb
+from foldtune.data.decode import to_rgb, upright
 from foldtune.data.entries import read_json, write_json
 from foldtune.data.identity import digest
 from foldtune.data.listing import Listing
@@ -25,31 +26,34 @@ from foldtune.data.workers import cores
 from foldtune.errors import InputError
 
 _STATE = "conversion.json"
+_PNG = ("L", "LA", "RGB", "RGBA")
+_TIFF = ("CMYK", "I", "F")
 _LEVEL = 4  # of zlib: half the time of the usual 6 for 2 % more bytes
 
 
 def convert(source: str | Path, out: Path, *, workers: int | None = None) -> dict[str, Any]:
     """Write a source into a folder; images that an earlier, stopped call wrote are kept.
 
-    Each picture is turned upright and brought to 8-bit RGB as for training, so that at every size
-    the identity is the source's. Raises InputError where the folder holds another source's
-    conversion or other files, and where images cannot be read, all by name.
+    Each picture is turned upright and keeps its samples, so its key is the source's, and at every
+    size the identity. Raises InputError where the folder holds another source's conversion or other
+    files, and where images cannot be read, all by name.
     """
     listing = read_source(source)
     out.mkdir(parents=True, exist_ok=True)
     _claim(out, listing)
-    names = [f"images/{row // 1000:04d}/{row:06d}.png" for row in range(len(listing.items))]
-    for folder in {Path(name).parent for name in names}:
+    stems = [f"images/{row // 1000:04d}/{row:06d}" for row in range(len(listing.items))]
+    for folder in {Path(stem).parent for stem in stems}:
         (out / folder).mkdir(parents=True, exist_ok=True)
-    todo = [row for row, name in enumerate(names) if not (out / name).exists()]
-    jobs = ((listing, listing.items[row].name, out / names[row]) for row in todo)
+    todo = [row for row, stem in enumerate(stems) if _written(out, stem) is None]
+    jobs = ((listing, listing.items[row].name, out / stems[row]) for row in todo)
     broken = [found for found in _in_threads(jobs, workers or cores()) if found]
     if broken:
         more = f" and {len(broken) - 5} more" if len(broken) > 5 else ""
         raise InputError(
-            f"{len(broken)} of {len(names)} images cannot be read: {', '.join(broken[:5])}{more}; "
+            f"{len(broken)} of {len(stems)} images cannot be read: {', '.join(broken[:5])}{more}; "
             "repair or remove them, then convert again: finished images are kept"
         )
+    names = [name for stem in stems if (name := _written(out, stem)) is not None]
     _write_table(out, listing, names)
     return {
         "images": len(names), "written": len(todo), "kept": len(names) - len(todo),
@@ -88,16 +92,27 @@ def _in_threads(jobs: Iterable[tuple[Listing, str, Path]], workers: int) -> Iter
             yield waiting.popleft().result()
 
 
+def _written(out: Path, stem: str) -> str | None:
+    """The name of the file that a picture was written to, or None."""
+    names = (stem + suffix for suffix in (".png", ".tif"))
+    return next((name for name in names if (out / name).exists()), None)
+
+
 def _write(listing: Listing, name: str, path: Path) -> str | None:
     try:
-        image = upright_rgb(listing.open(name))
+        image = upright(listing.open(name))
     except Exception as error:  # damaged files raise nearly every type there is
         return f"{name} ({' '.join(str(error).split())[:80] or type(error).__name__})"
     file = io.BytesIO()
-    image.save(file, "PNG", compress_level=_LEVEL)
+    image.info = {}  # colour profiles and the like: nothing of them is read
+    if image.mode in _TIFF:
+        image.save(file, "TIFF", compression="tiff_deflate")
+    else:
+        image = image if image.mode in _PNG or image.mode.startswith("I;16") else to_rgb(image)
+        image.save(file, "PNG", compress_level=_LEVEL)
     temporary = path.with_suffix(".part")
     temporary.write_bytes(file.getvalue())
-    os.replace(temporary, path)
+    os.replace(temporary, path.with_suffix(".tif" if image.mode in _TIFF else ".png"))
     return None
 
 

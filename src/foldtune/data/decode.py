@@ -1,4 +1,4 @@
-"""One image: from the bytes of a file to (size, size, 3) uint8."""
+"""One image: from the bytes of a file to (size, size, 3) uint8, and to its key at full size."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
 
+from foldtune.data.identity import image_hash, image_key
 from foldtune.errors import InputError, unknown
 
 _PLAIN = "bilinear-plain"
@@ -22,6 +23,8 @@ INTERPOLATIONS = {
     _PLAIN: Image.Resampling.BILINEAR,
 }
 RESIZES = ("squash", "crop")
+_WIDE = ("PNG", "PPM")  # formats whose 16 bits Pillow may serve as 32
+_COMMON = ("L", "LA", "RGB", "RGBA", "I", "F")
 _SIGNS = (  # what a file begins with, at which byte, and the format that alone begins so
     (b"\xff\xd8\xff", 0, "JPEG"),
     (b"\x89PNG\r\n\x1a\n", 0, "PNG"),
@@ -82,21 +85,82 @@ class Fit:
         return image.transform(size, Image.Transform.AFFINE, scale, method)
 
 
+@dataclass(frozen=True, eq=False)
+class Decoded:
+    """One image. pixels: (size, size, 3) uint8; hash: of these; key: of its samples at full size
+    (`image_key`); file: the hash of the file's bytes, by which it is known again where another
+    decoder gives other samples."""
+
+    pixels: np.ndarray
+    hash: str
+    key: str
+    file: str
+
+    @property
+    def mark(self) -> str:
+        """Key and file's hash in one: by these a picture is looked up."""
+        return self.key + self.file
+
+
 def decode(data: bytes, fit: Fit) -> np.ndarray:
     """The image in `data` as (size, size, 3) uint8; raises whatever the decoder raises."""
-    return np.asarray(fit.apply(upright_rgb(data)))
+    return np.asarray(fit.apply(to_rgb(upright(data))))
 
 
-def upright_rgb(data: bytes) -> Image.Image:
-    """The image in `data` at its own size, turned as its EXIF says, as 8-bit RGB."""
+def decode_with_key(data: bytes, fit: Fit) -> Decoded:
+    """The image in `data`, decoded once for its pixels and its key; raises as `decode` does."""
+    image = upright(data)
+    samples = stored_samples(image)
+    content = image_hash(samples)
+    key = image_key(samples, _space(image), content)
+    fitted = fit.apply(to_rgb(image))
+    pixels = samples if fitted is image else np.asarray(fitted)
+    own = content if fitted is image else image_hash(pixels)
+    return Decoded(pixels, own, key, image_hash(data))
+
+
+def key_of(data: bytes) -> str:
+    """The key of the image in `data`; raises whatever the decoder raises."""
+    image = upright(data)
+    return image_key(stored_samples(image), _space(image))
+
+
+def upright(data: bytes) -> Image.Image:
+    """The image in `data` as stored, at its own size, turned as its EXIF says.
+
+    Its channels are as stored, but for what is a way to store them: a palette gives way to the
+    colours that it names, one bit to a byte, a transparent colour to an alpha channel. So the same
+    picture has the same samples in every lossless format. Of an animation, the first frame.
+    """
     with _opened(data) as image:
         image.load()
-        upright: Image.Image = image
+        turned: Image.Image = image
         # A camera's broken EXIF block is no reason to lose a sound picture.
         with contextlib.suppress(Exception):
             if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:  # else it would be copied
-                upright = ImageOps.exif_transpose(image)
-        return to_rgb(upright)
+                turned = ImageOps.exif_transpose(image)
+        wide = turned.mode == "I" and image.format in _WIDE
+        if wide or turned.mode.startswith("I;16"):
+            return Image.fromarray(np.asarray(turned).astype(np.uint16))
+        return _plain_channels(turned)
+
+
+def stored_samples(image: Image.Image) -> np.ndarray:
+    """The samples of an upright image, (height, width) or (height, width, channels)."""
+    return np.asarray(image)
+
+
+def _plain_channels(image: Image.Image) -> Image.Image:
+    if image.mode == "1":
+        return image.convert("L")
+    if image.mode in ("P", "PA") or (image.mode in ("L", "RGB") and "transparency" in image.info):
+        return image.convert("RGBA" if image.has_transparency_data else "RGB")
+    return image
+
+
+def _space(image: Image.Image) -> str:
+    """What the channels are, where their number and type do not say it."""
+    return "" if image.mode in _COMMON or image.mode.startswith("I;16") else image.mode
 
 
 def _opened(data: bytes) -> Image.Image:
@@ -135,11 +199,11 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def read_image(read: Callable[[str], bytes], name: str, fit: Fit) -> np.ndarray | str:
+def read_image(read: Callable[[str], bytes], name: str, fit: Fit) -> Decoded | str:
     """The decoded image, or in a few words why there is none."""
     try:
         data = read(name)
-        return decode(data, fit) if data else "empty file"
+        return decode_with_key(data, fit) if data else "empty file"
     except UnidentifiedImageError:
         return "not an image"
     except FileNotFoundError:

@@ -2,7 +2,7 @@
 
 An entry is a folder named by the identity of what it holds:
     pixels.raw    rows of (size, size, 3) uint8
-    entry.json    geometry, classes, and label and hashes of each row
+    entry.json    geometry, classes, and label, key and hashes of each row
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import numpy as np
 
 from foldtune.data.identity import digest, image_hash
 
-FORMAT = 2
+FORMAT = 3
 _STALE = 2 * 86400  # seconds after which another machine's temporary folder is rubbish
 _CHECKED = 8  # images of an entry whose pixels are hashed again when it is opened
 

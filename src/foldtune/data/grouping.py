@@ -9,11 +9,13 @@ import numpy as np
 from foldtune.data.identity import digest
 from foldtune.errors import InputError
 
+Key = str | bytes  # of a picture, `image_key`
+
 
 def grouped(
     rows: np.ndarray,
     labels: np.ndarray,
-    keys: Sequence[str],
+    keys: Sequence[Key],
     groups: Sequence[str],
     classes: Sequence[str],
     fractions: Mapping[str, float],
@@ -21,14 +23,12 @@ def grouped(
 ) -> dict[str, np.ndarray]:
     """Deal whole groups to splits so that each class comes near its fractions.
 
-    Large groups first, then by the hash of (seed, pixels); each goes to the split that lacks most
-    of its classes, measured in shares of what the split should have. So the pictures and the seed
-    alone decide. Raises InputError where a class ends up without a training image, or a split
-    empty: too few groups hold it.
+    Groups that share a picture count as one. Large groups first, then by the hash of (seed, keys);
+    each goes to the split that lacks most of its classes, measured in shares of what the split
+    should have. So the pictures and the seed alone decide. Raises InputError where a class ends up
+    without a training image, or a split empty: too few groups hold it.
     """
-    members: dict[str, list[int]] = {}
-    for row in rows.tolist():
-        members.setdefault(groups[row], []).append(row)
+    members = _members(rows.tolist(), keys, groups)
     names = list(fractions)
     wanted = np.array([fractions[name] for name in names])[:, None] * np.bincount(
         labels[rows], minlength=len(classes)
@@ -39,7 +39,7 @@ def grouped(
     def turn(group: list[int]) -> tuple[int, str]:
         return -len(group), digest([seed, *sorted(keys[row] for row in group)])
 
-    for group in sorted(members.values(), key=turn):
+    for group in sorted(members, key=turn):
         counts = np.bincount(labels[group], minlength=len(classes))
         need = ((lacking / np.maximum(wanted, 1e-9)) * counts).sum(1)
         best = int(need.argmax())
@@ -55,6 +55,24 @@ def grouped(
                 "groups, or give the splits"
             )
     return {name: np.sort(np.array(part, dtype=np.int64)) for name, part in drawn.items()}
+
+
+def _members(rows: Sequence[int], keys: Sequence[Key], groups: Sequence[str]) -> list[list[int]]:
+    """The rows of each group, and of groups that hold one picture together."""
+    above: dict[str, str] = {}
+
+    def root(group: str) -> str:
+        while above.setdefault(group, group) != group:
+            group = above[group]
+        return group
+
+    first: dict[Key, str] = {}
+    for row in rows:
+        above[root(groups[row])] = root(first.setdefault(keys[row], groups[row]))
+    found: dict[str, list[int]] = {}
+    for row in rows:
+        found.setdefault(root(groups[row]), []).append(row)
+    return list(found.values())
 
 
 def refuse_parted(rows: Mapping[str, np.ndarray], groups: Sequence[str]) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 _BYTES = 16  # 128 bits: no accidental collision among any number of images anybody holds
+KEY = 2 * _BYTES  # characters of a hash in hex
 
 
 def digest(parts: Iterable[str | bytes | int]) -> str:
@@ -23,25 +24,58 @@ def digest(parts: Iterable[str | bytes | int]) -> str:
 
 
 def image_hash(pixels: np.ndarray | bytes) -> str:
-    """The hex hash of one image's decoded pixels, (height, width, 3) uint8, or their bytes."""
+    """The hex hash of an array's bytes, such as one image's pixels, or of bytes."""
     data = pixels if isinstance(pixels, bytes) else np.ascontiguousarray(pixels).data
     return hashlib.blake2b(data, digest_size=_BYTES).hexdigest()
 
 
+def image_key(samples: np.ndarray, space: str = "", content: str = "") -> str:
+    """The hex key of one picture: its samples as stored, upright, at full size.
+
+    samples: (height, width) or (height, width, channels), of any type, before a range is mapped or
+    a scale reduced: neither a size to train at nor a way to resize is part of it. space: what the
+    channels are, where their number does not say it (`CMYK`). content: `image_hash` of the samples,
+    where that is known.
+    """
+    height, width = samples.shape[:2]
+    channels = samples.shape[2] if samples.ndim == 3 else 1
+    if samples.dtype.byteorder == ">":
+        samples = samples.astype(samples.dtype.newbyteorder("<"))
+    content = content or image_hash(samples)
+    return digest(["foldtune image 1", height, width, channels, samples.dtype.name, space, content])
+
+
 def data_identity(
-    hashes: Sequence[str],
+    keys: Sequence[str],
     labels: Sequence[int],
     classes: Sequence[str],
     geometry: Sequence[str | int],
 ) -> str:
-    """The hex hash of decoded images, their labels, the class names and how they were resized.
+    """The hex hash of pictures, their labels, the class names and how they were resized.
 
-    hashes: of each image's pixels; geometry: size, resize, interpolation. The order of the images
-    and their names do not enter: the same pictures in a folder and in a zip are the same data.
+    keys: `image_key` of each; geometry: size, resize, interpolation; empty for what the pictures
+    are at every size. The order of the images and their names do not enter: the same pictures in a
+    folder and in a zip are the same data.
     """
-    pairs = sorted(zip(labels, hashes, strict=True))
+    pairs = sorted(zip(labels, keys, strict=True))
     images = [part for label, image in pairs for part in (label, image)]
-    return digest(["foldtune data 1", *geometry, len(classes), *classes, *images])
+    return digest(["foldtune data 2", *geometry, len(classes), *classes, *images])
+
+
+def pack(hexes: Iterable[str]) -> str:
+    """Hex hashes as one text, which JSON reads at once."""
+    return "".join(hexes)
+
+
+def unpack(text: str, size: int = _BYTES) -> np.ndarray:
+    """The hashes of `pack` as (images, size) uint8."""
+    return np.frombuffer(bytes.fromhex(text), np.uint8).reshape(-1, size)
+
+
+def as_bytes(hashes: np.ndarray) -> list[bytes]:
+    """Each row of (images, bytes) uint8."""
+    size, data = hashes.shape[1], np.ascontiguousarray(hashes).tobytes()
+    return [data[at : at + size] for at in range(0, len(data), size)]
 
 
 def split_hash(splits: Mapping[str, np.ndarray]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,12 @@ import numpy as np
 from foldtune.data.decode import Fit
 from foldtune.data.duplicates import near_duplicates
 from foldtune.data.embedded import embedded_listing, embedded_names, is_embedded
-from foldtune.data.identity import split_hash
+from foldtune.data.identity import as_bytes, data_identity, split_hash
 from foldtune.data.listing import Listing
 from foldtune.data.sources import read_source
 from foldtune.data.splits import SPLITS, complete_splits
 from foldtune.data.store import Stored, default_cache, fetch
+from foldtune.data.subset import draw_shots, refuse_too_few
 from foldtune.data.trees import split_zip
 from foldtune.data.workers import Progress
 from foldtune.errors import InputError, unknown
@@ -35,6 +36,9 @@ class ImageData:
     names: tuple[str, ...] = field(repr=False)  # of the items, as their source calls them
     splits: Mapping[str, np.ndarray] = field(repr=False)  # sorted int64 rows, disjoint
     identity: str
+    # (images, 32) uint8: the key of each (`image_key`), 16 bytes, and the hash of its file; of a
+    # stream, what gives these rows once they are decoded.
+    keys: np.ndarray = field(repr=False)
     facts: Mapping[str, Any]  # ready for JSON
 
     def split(self, *names: str) -> np.ndarray:
@@ -47,22 +51,16 @@ class ImageData:
     def few_shot(self, shots: int, seed: int = 0) -> ImageData:
         """The same data with `shots` images a class in train, and at most as many in validation.
 
-        Drawn from the given splits by `seed`; the test split stays whole. Raises InputError where
-        a class has fewer training images.
+        Drawn from the given splits by `seed` and the pictures' keys, as `draw_shots` tells; the
+        test split stays whole. Raises InputError where a class has fewer training images.
         """
-        if shots < 1:
-            raise InputError(f"shots must be at least 1, not {shots}")
-        counts = np.bincount(self.labels[self.splits["train"]], minlength=len(self.classes))
-        if counts.min() < shots:
-            poor = self.classes[int(counts.argmin())]
-            raise InputError(
-                f"class {poor} has {counts.min()} training images; {shots} shots need as many"
-            )
-        generator = np.random.default_rng(seed)
-        drawn = {
-            name: self._drawn(self.splits[name], shots, generator) for name in ("train", "val")
-        }
-        splits = {**self.splits, **drawn}
+        splits = dict(self.splits)
+        for name in ("train", "val"):
+            rows = splits[name]
+            keys = as_bytes(self.keys[rows][:, :16])
+            if name == "train":
+                refuse_too_few(rows, self.labels, keys, self.classes, shots)
+            splits[name] = draw_shots(rows, self.labels, keys, self.classes, shots, seed)
         facts = {
             **self.facts,
             "counts": {name: len(rows) for name, rows in splits.items()},
@@ -71,12 +69,6 @@ class ImageData:
         }
         return replace(self, splits=splits, facts=facts)
 
-    def _drawn(self, rows: np.ndarray, shots: int, generator: np.random.Generator) -> np.ndarray:
-        shuffled = generator.permutation(rows)
-        labels = self.labels[shuffled]
-        kept = [shuffled[labels == label][:shots] for label in range(len(self.classes))]
-        return np.sort(np.concatenate(kept))
-
 
 def load_data(
     spec: str | Path,
@@ -84,7 +76,7 @@ def load_data(
     size: int,
     interpolation: str = "bicubic",
     resize: str = "squash",
-    seed: int = 0,
+    seed: int | None = 0,
     skip_broken: bool = False,
     cache: Path | None = None,
     workers: int | None = None,
@@ -95,11 +87,13 @@ def load_data(
     spec: a folder, .zip, .csv or .parquet (see `read_source` for layouts); or `digits`,
     `shapes/count`, `shapes/position`, `shapes/orientation`, also with `embedded:` in front. A path
     that exists wins over an embedded name. size: pixels a side; resize: `squash` or `crop` (see
-    `Fit`). seed: of the splits that are not given (rules in splits.py); embedded images are the
-    same under every seed. skip_broken: leave unreadable images out, and list them in
-    `facts["skipped"]`, instead of refusing the source. workers: processes, 1 for none but this;
-    by default one a core, where there is enough to decode to be worth their start. progress:
-    called with the images done and in all, and never when everything was decoded before.
+    `Fit`). seed: of the splits that are not given (rules in splits.py), which follow the pictures,
+    whatever their size, names and format; None draws none, for data that is only judged: then all
+    of it is test, of any number of images and classes. Embedded images are the same under every
+    seed. skip_broken: leave unreadable images out, and list them in `facts["skipped"]`, instead of
+    refusing the source. workers: processes, 1 for none but this; by default one a core, where there
+    is enough to decode to be worth their start. progress: called with the images done and in all,
+    and never when everything was decoded before.
 
     >>> data = load_data("digits", size=16)  # doctest: +SKIP
     >>> data.pixels[data.split("train", "val")].shape  # doctest: +SKIP
@@ -117,12 +111,14 @@ def load_data(
         workers=workers,
         progress=progress,
     )
-    _refuse_lost_classes(listing, stored)
+    if seed is not None:
+        _refuse_lost_classes(listing, stored)
     items = [listing.items[row] for row in stored.rows]
+    keys = as_bytes(stored.keys[:, :16])
     splits, rule = complete_splits(
         [item.split for item in items],
         stored.labels,
-        stored.hashes,
+        keys,
         listing.classes,
         seed,
         groups=[listing.groups[row] for row in stored.rows] if listing.groups else (),
@@ -130,9 +126,11 @@ def load_data(
     )
     facts = {
         **data_facts(spec, fit, listing, splits, rule, seed),
-        "shared_with_train": _shared_with_train(stored, splits),
+        "shared_with_train": _shared_with_train(keys, splits),
         "skipped": dict(stored.skipped),
+        "content": content_of(keys, stored.labels, listing.classes),
     }
+    facts["warnings"] += rekeyed(stored.rekeyed)
     data = ImageData(
         name=short_name(spec),
         pixels=stored.pixels,
@@ -141,6 +139,7 @@ def load_data(
         names=tuple(item.name for item in items),
         splits=splits,
         identity=stored.identity,
+        keys=stored.keys,
         facts=facts,
     )
     if not _embedded(spec):  # digits of 8 x 8 pixels look alike, and are as they are
@@ -154,7 +153,7 @@ def data_facts(
     listing: Listing,
     splits: Mapping[str, np.ndarray],
     rule: str,
-    seed: int,
+    seed: int | None,
 ) -> dict[str, Any]:
     """What is told of data whether or not its pixels have been seen."""
     return {
@@ -166,6 +165,7 @@ def data_facts(
         "split_rule": rule,
         "seed": seed,
         "split_hash": split_hash(splits),
+        "content": None,  # the pictures with their labels, at whatever size; None: not all seen
         "shared_with_train": {},
         "near_duplicates": {},  # of val and test in train; absent where there are too many pairs
         "skipped": {},
@@ -228,9 +228,22 @@ def short_name(spec: str | Path) -> str:
     return path.resolve().name if path.is_dir() else path.stem
 
 
-def _shared_with_train(stored: Stored, splits: Mapping[str, np.ndarray]) -> dict[str, int]:
-    """How many images of val and of test are, pixel for pixel, also in train."""
-    train = {stored.hashes[row] for row in splits["train"]}
-    return {
-        name: sum(stored.hashes[row] in train for row in splits[name]) for name in ("val", "test")
-    }
+def content_of(keys: Sequence[bytes], labels: np.ndarray, classes: Sequence[str]) -> str:
+    """The hash of pictures, labels and class names, whatever the size they are decoded at."""
+    return data_identity([key.hex() for key in keys], labels.tolist(), classes, ())
+
+
+def rekeyed(names: Sequence[str]) -> list[str]:
+    """What is said of files that were known under another key."""
+    if not names:
+        return []
+    return [
+        f"{len(names)} known files, such as {names[0]}, are decoded to other pixels than before: "
+        "another version of an image library? Splits that are drawn may hold other images of these"
+    ]
+
+
+def _shared_with_train(keys: Sequence[bytes], splits: Mapping[str, np.ndarray]) -> dict[str, int]:
+    """How many images of val and of test are, sample for sample, also in train."""
+    train = {keys[row] for row in splits["train"]}
+    return {name: sum(keys[row] in train for row in splits[name]) for name in ("val", "test")}

@@ -10,20 +10,21 @@ Rules (the one that was used is told in words beside the splits):
 A class with images in val or test but none in train is refused. Published splits of a benchmark are
 taken as they are in this respect, and may be a test split alone.
 Where images have groups (a patient, a burst), a drawn split never parts one (grouping.py), and
-given splits that do are refused.
+given splits that do are refused. Identical pictures are never parted either, whatever their labels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
-from foldtune.data.grouping import grouped, refuse_parted
+from foldtune.data.grouping import Key, grouped, refuse_parted
 from foldtune.data.identity import digest
 from foldtune.errors import InputError
 
 SPLITS = ("train", "val", "test")
+GIVEN, WHOLE = "as given", "all images, no split given"  # rules
 _ALIASES = {"valid": "val", "validation": "val", **{name: name for name in SPLITS}}
 _HOLD_OUT = {"train": 0.8, "val": 0.2}
 _THREE_WAY = {"train": 0.6, "val": 0.2, "test": 0.2}
@@ -37,19 +38,22 @@ def split_name(text: str) -> str | None:
 def complete_splits(
     given: Sequence[str | None],
     labels: np.ndarray,
-    keys: Sequence[str],
+    keys: Sequence[Key],
     classes: Sequence[str],
-    seed: int,
+    seed: int | None,
     *,
     groups: Sequence[str] = (),
     published: bool = False,
 ) -> tuple[dict[str, np.ndarray], str]:
     """Sorted, disjoint rows of train, val and test, and the rule in words.
 
-    given: each row's split or None; labels: (rows,); keys: each row's pixel hash, which with the
-    seed alone decides the drawing; groups: of each row, or none.
+    given: each row's split or None; labels: (rows,); keys: each row's picture (`image_key`), which
+    with the seed alone decides the drawing; groups: of each row, or none. Without a seed nothing is
+    drawn: images without a split are test, which has no least number then.
     """
     named = {name for name in given if name is not None}
+    if seed is None:
+        return _as_they_are(given, bool(named))
     if None in given and named:
         row = list(given).index(None)
         raise InputError(
@@ -71,7 +75,7 @@ def complete_splits(
         _refuse_untrained(rows, labels, classes)
     refuse_parted(rows, groups)
     if named == set(SPLITS):
-        return rows, "as given"
+        return rows, GIVEN
     rule = f"val: {how} 20 % of train, seed {seed}; test: as given"
     if "test" not in named:
         rows["test"] = rows["val"]
@@ -79,9 +83,14 @@ def complete_splits(
     return {**rows, **draw(rows["train"], _HOLD_OUT)}, rule
 
 
+def _as_they_are(given: Sequence[str | None], named: bool) -> tuple[dict[str, np.ndarray], str]:
+    rows = {name: np.flatnonzero([(g or "test") == name for g in given]) for name in SPLITS}
+    return rows, GIVEN if named else WHOLE
+
+
 def _drawing(
     labels: np.ndarray,
-    keys: Sequence[str],
+    keys: Sequence[Key],
     classes: Sequence[str],
     seed: int,
     groups: Sequence[str],
@@ -101,33 +110,41 @@ def _drawing(
 def stratified(
     rows: np.ndarray,
     labels: np.ndarray,
-    keys: Sequence[str],
+    keys: Sequence[Key],
     classes: Sequence[str],
     fractions: Mapping[str, float],
     seed: int,
 ) -> dict[str, np.ndarray]:
     """Draw each split from every class, in proportion, by largest remainder.
 
-    The images of a class are ordered by the hash of (seed, key), so the drawing depends on the
+    The pictures of a class are ordered by the hash of (seed, key), so the drawing depends on the
     pictures and the seed alone: not on file names, file order or a generator's version. Identical
-    pictures share a key and mostly fall into one split. A class of two gives one image to val, a
-    class of three or more at least one to each split; a class of one is refused.
+    images are one picture; where they have several labels, it is drawn for the rarest. A class of
+    two pictures gives one to val, a class of three or more at least one to each split; a class of
+    one is refused.
     """
-    by_class = [rows[labels[rows] == c] for c in range(len(classes))]
+    by_class = _pictures(rows, labels, keys, len(classes))
     single = [classes[c] for c, members in enumerate(by_class) if len(members) == 1]
     if single:
         raise InputError(
             f"too few images to draw {_listed(list(fractions))}: one image only in class "
-            f"{_listed(single)}; every class needs 2, and 3 where a test split is drawn: "
+            f"{_listed(single)}; every class needs 2 pictures, and 3 where a test split is drawn: "
             "add images, remove the class, or give the splits as folders"
         )
     drawn: dict[str, list[int]] = {name: [] for name in fractions}
-    for members in by_class:
-        ordered = sorted(members.tolist(), key=lambda row: (digest([seed, keys[row]]), row))
+    for pictures in by_class:
+        ordered = in_order(pictures, seed)
         start = 0
         for name, count in _shares(len(ordered), fractions).items():
-            drawn[name] += ordered[start : start + count]
+            for key in ordered[start : start + count]:
+                drawn[name] += pictures[key]
             start += count
+    lost = sorted(set(labels[rows].tolist()) - set(labels[drawn["train"]].tolist()))
+    if lost:
+        raise InputError(
+            f"every image of class {_listed([classes[label] for label in lost])} is, pixel for "
+            "pixel, in another class too, so train would have none; correct the labels"
+        )
     empty = [name for name, members in drawn.items() if not members]
     if empty:
         raise InputError(
@@ -135,6 +152,26 @@ def stratified(
             "since no class has 3 images; add images, or give the splits as folders"
         )
     return {name: np.sort(np.array(members, dtype=np.int64)) for name, members in drawn.items()}
+
+
+def in_order(keys: Iterable[Key], seed: int) -> list[Key]:
+    """Keys in the one order by which pictures are drawn: for splits, and for few shots."""
+    return sorted(keys, key=lambda key: digest([seed, key]))
+
+
+def _pictures(
+    rows: np.ndarray, labels: np.ndarray, keys: Sequence[Key], classes: int
+) -> list[dict[Key, list[int]]]:
+    """Of each class the rows of its pictures; one of several labels is in the smallest class."""
+    counts = np.bincount(labels[rows], minlength=classes)
+    same: dict[Key, list[int]] = {}
+    for row in rows.tolist():
+        same.setdefault(keys[row], []).append(row)
+    found: list[dict[Key, list[int]]] = [{} for _ in range(classes)]
+    for key, members in same.items():
+        home = min(labels[members].tolist(), key=lambda label: (counts[label], label))
+        found[home][key] = members
+    return found
 
 
 def _shares(total: int, fractions: Mapping[str, float]) -> dict[str, int]:

@@ -2,13 +2,14 @@
 
     <cache>/<identity>/          an entry (entries.py)
     <cache>/requests/<key>.json  which identity a listing led to, and which item is which row
+    <cache>/keys/...             the keys of files, at whatever size they were decoded (keys.py)
 
 The key of a request is made of what is known without reading an image, so a second run reads none.
-Rows are ordered by (label, pixel hash): one identity means one array, byte for byte, whatever
-folder, zip or table it came from. Nothing is ever changed in place: an entry is built in a
-temporary folder and renamed when complete, so a kill leaves only what the next build of the same
-request goes on with (journal.py), or else clears, and of two processes that build the same entry
-one throws its own away.
+Rows are ordered by (label, key): one identity means one array, byte for byte, whatever folder, zip
+or table it came from, and at another size the rows are the same pictures. Nothing is ever changed
+in place: an entry is built in a temporary folder and renamed when complete, so a kill leaves only
+what the next build of the same request goes on with (journal.py), or else clears, and of two
+processes that build the same entry one throws its own away.
 """
 
 from __future__ import annotations
@@ -33,8 +34,9 @@ from foldtune.data.entries import (
     temporary_folder,
     write_json,
 )
-from foldtune.data.identity import data_identity, digest
+from foldtune.data.identity import KEY, data_identity, digest, pack, unpack
 from foldtune.data.journal import Journal, adopt
+from foldtune.data.keys import remember, unreadable
 from foldtune.data.listing import Listing
 from foldtune.data.workers import Job, Progress, decode_all
 from foldtune.errors import InputError
@@ -50,9 +52,11 @@ class Stored:
     pixels: np.memmap
     labels: np.ndarray
     hashes: tuple[str, ...]
+    keys: np.ndarray  # (images, 32) uint8: each picture's key and its file's hash
     prints: np.ndarray  # difference hash of each image, uint64
     rows: tuple[int, ...]
     skipped: Mapping[str, str]  # name and reason of each item that could not be decoded
+    rekeyed: tuple[str, ...]  # names of files that an earlier decoding gave another key
 
 
 def default_cache() -> Path:
@@ -90,7 +94,7 @@ def fetch(
             "let no other program clear the folder, or give another (cache)"
         )
     if stored.skipped and not skip_broken:
-        raise _unreadable(stored.skipped, len(listing.items))
+        raise unreadable(stored.skipped, len(listing.items))
     return stored
 
 
@@ -108,14 +112,18 @@ def _find(cache: Path, request: Path) -> Stored | None:
     if about is None or found is None:
         return None
     pixels, entry = found
+    # Of one identity the files may differ, as PNG and TIFF of the same pictures do.
+    keys = np.concatenate([unpack(entry["keys"]), unpack(about["files"])], axis=1)
     return Stored(
         identity=about["identity"],
         pixels=pixels,
         labels=np.array(entry["labels"], dtype=np.int64),
         hashes=tuple(entry["hashes"]),
+        keys=keys,
         prints=np.array(entry["prints"], dtype=np.uint64),
         rows=tuple(about["rows"]),
         skipped=about["skipped"],
+        rekeyed=tuple(about["rekeyed"]),
     )
 
 
@@ -150,41 +158,40 @@ def _build(
         decoded = decode_all(
             job, names, workers, progress, done=journal.done(job), note=journal.add
         )
-        hashes, broken = decoded.hashes, decoded.broken
+        broken = decoded.broken
+        keys = [mark[:KEY] for mark in decoded.marks]
         skipped = {names[row]: why for row, why in broken.items()}
         if skipped and (not skip_broken or len(broken) == len(names)):
-            raise _unreadable(skipped, len(names))
+            raise unreadable(skipped, len(names))
         rows = [row for row in range(len(names)) if row not in broken]
-        rows.sort(key=lambda row: (labels[row], hashes[row], names[row]))
+        rows.sort(key=lambda row: (labels[row], keys[row], names[row]))
         permute(file, [*rows, *broken], len(rows), fit.row_bytes)
-        about = _describe([hashes[r] for r in rows], [labels[r] for r in rows], listing, fit)
+        about = _describe([keys[r] for r in rows], [labels[r] for r in rows], listing, fit)
+        about["hashes"] = [decoded.hashes[r] for r in rows]
         about["prints"] = [decoded.prints[r] for r in rows]
         write_json(entry / "entry.json", about)
         journal.remove()
         publish(entry, cache / about["identity"], temporary)
-        found = {"identity": about["identity"], "rows": rows, "skipped": skipped}
+        found = {
+            "identity": about["identity"],
+            "rows": rows,
+            "files": pack(decoded.marks[r][KEY:] for r in rows),
+            "skipped": skipped,
+            "rekeyed": remember(listing, cache, decoded.marks),
+        }
         write_json(temporary / "request.json", found)
         os.replace(temporary / "request.json", request)
 
 
-def _describe(hashes: list[str], labels: list[int], listing: Listing, fit: Fit) -> dict[str, Any]:
+def _describe(keys: list[str], labels: list[int], listing: Listing, fit: Fit) -> dict[str, Any]:
     return {
         "format": FORMAT,
-        "identity": data_identity(hashes, labels, listing.classes, fit.geometry),
+        "identity": data_identity(keys, labels, listing.classes, fit.geometry),
         "geometry": fit.geometry,
         "classes": list(listing.classes),
         "labels": labels,
-        "hashes": hashes,
+        "keys": pack(keys),
     }
-
-
-def _unreadable(skipped: Mapping[str, str], count: int) -> InputError:
-    named = ", ".join(f"{name} ({why})" for name, why in list(skipped.items())[:5])
-    more = f" and {len(skipped) - 5} more" if len(skipped) > 5 else ""
-    cure = "none is left: check the source"
-    if len(skipped) < count:
-        cure = "repair or remove them, or go on without them (skip_broken)"
-    return InputError(f"{len(skipped)} of {count} images cannot be read: {named}{more}; {cure}")
 
 
 def _no_store(cache: Path, error: OSError, pixels: int) -> InputError:

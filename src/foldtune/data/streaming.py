@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from foldtune.data.decode import Fit
-from foldtune.data.pixels import ImageData, data_facts, find_listing, short_name
+from foldtune.data.identity import KEY, data_identity, pack, unpack
+from foldtune.data.keys import known_marks, remember
+from foldtune.data.listing import Listing
+from foldtune.data.pixels import (
+    ImageData,
+    content_of,
+    data_facts,
+    find_listing,
+    rekeyed,
+    short_name,
+)
 from foldtune.data.splits import complete_splits
 from foldtune.data.store import default_cache, request_key
-from foldtune.data.stream import StreamedPixels, forget_broken, stream_folder
+from foldtune.data.stream import StreamedKeys, StreamedPixels, stream_folder
 from foldtune.errors import InputError
 
 
@@ -20,33 +31,35 @@ def stream_data(
     size: int,
     interpolation: str = "bicubic",
     resize: str = "squash",
-    seed: int = 0,
+    seed: int | None = 0,
     cache: Path | None = None,
     workers: int | None = None,
 ) -> ImageData:
     """Labelled images that are there at once and decoded as they are asked for, each only once.
 
-    The arguments are those of `load_data`. Differs from it: rows are in the order of the listing;
-    splits that are not given are drawn by names and not by pixels; and, since nobody has seen all
-    pixels yet, the identity is that of the listing (names, labels, and sizes and times of files,
-    or their checksums in a zip), with `listing:` in front. Broken images are refused when they are
-    met.
+    The arguments are those of `load_data`. Splits that are to be drawn follow the pictures, so all
+    of these are decoded first, unless their keys are known; then identity, rows and splits are
+    those of `load_data`. Where splits are given, nothing is waited for: rows are in the order of
+    the listing and, since nobody has seen all pictures yet, the identity is that of the listing
+    (names, labels, and stamps of files, or their checksums in a zip), with `listing:` in front.
+    Broken images are refused when they are met.
     """
     fit = Fit(size, resize, interpolation)
     listing = find_listing(spec)
     if not listing.stamps:
         raise InputError(f"{spec} cannot be streamed: nothing tells when its images change")
+    home = default_cache() if cache is None else Path(cache).expanduser()
     request = request_key(listing, fit)
-    folder = stream_folder(default_cache() if cache is None else Path(cache).expanduser(), request)
-    forget_broken(folder)
+    pixels = StreamedPixels(listing, fit, stream_folder(home, request), workers)
+    drawn = seed is not None and any(item.split in (None, "train") for item in listing.items)
+    if drawn and {item.split for item in listing.items} != {"train", "val", "test"}:
+        return _drawn(spec, fit, listing, seed, home, pixels)
     labels = np.array([item.label for item in listing.items], np.int64)
     names = tuple(item.name for item in listing.items)
     splits, rule = complete_splits(
         [item.split for item in listing.items], labels, names, listing.classes, seed,
         groups=listing.groups, published=listing.published,
     )  # fmt: skip
-    facts = data_facts(spec, fit, listing, splits, rule, seed)
-    pixels = StreamedPixels(listing, fit, folder, workers)
     return ImageData(
         name=short_name(spec),
         pixels=pixels,  # type: ignore[arg-type]  # an array in all that anybody asks of it
@@ -55,5 +68,53 @@ def stream_data(
         names=names,
         splits=splits,
         identity=f"listing:{request}",
+        keys=StreamedKeys(pixels),  # type: ignore[arg-type]
+        facts=data_facts(spec, fit, listing, splits, rule, seed),
+    )
+
+
+def _drawn(
+    spec: str | Path, fit: Fit, listing: Listing, seed: int | None, cache: Path,
+    pixels: StreamedPixels,
+) -> ImageData:  # fmt: skip
+    """The data of which splits are drawn: rows and identity are those of the loaded data."""
+    marks, changed = all_marks(listing, cache, pixels)
+    labels, names = [item.label for item in listing.items], [item.name for item in listing.items]
+    keys = [mark[:KEY] for mark in marks]
+    order = sorted(range(len(marks)), key=lambda row: (labels[row], keys[row], names[row]))
+    own = np.array([labels[row] for row in order], np.int64)
+    known = [bytes.fromhex(keys[row]) for row in order]
+    splits, rule = complete_splits(
+        [listing.items[row].split for row in order], own, known, listing.classes, seed,
+        groups=[listing.groups[row] for row in order] if listing.groups else (),
+        published=listing.published,
+    )  # fmt: skip
+    facts = data_facts(spec, fit, listing, splits, rule, seed)
+    facts["content"] = content_of(known, own, listing.classes)
+    facts["warnings"] += rekeyed(changed)
+    return ImageData(
+        name=short_name(spec),
+        pixels=pixels.ordered(np.array(order)),  # type: ignore[arg-type]
+        labels=own,
+        classes=listing.classes,
+        names=tuple(names[row] for row in order),
+        splits=splits,
+        identity=data_identity(keys, labels, listing.classes, fit.geometry),
+        keys=unpack(pack(marks[row] for row in order), KEY),
         facts=facts,
     )
+
+
+def all_marks(
+    listing: Listing, cache: Path, pixels: StreamedPixels
+) -> tuple[Sequence[str], Sequence[str]]:
+    """The mark of every item, and names of files that were known under another key. What is not
+    known is decoded into the stream."""
+    marks = known_marks(listing, cache)
+    unknown = [row for row, mark in enumerate(marks) if not mark]
+    if not unknown:
+        return marks, ()
+    pixels.expect(np.array(unknown))
+    for row, key in zip(unknown, pixels.keys(np.array(unknown)), strict=True):
+        marks[row] = key.tobytes().hex()
+    return marks, remember(listing, cache, marks)

@@ -28,7 +28,6 @@ import numpy as np
 
 from foldtune.data.decode import Fit, read_image, strict
 from foldtune.data.duplicates import difference_hashes
-from foldtune.data.identity import image_hash
 from foldtune.errors import InputError
 
 Progress = Callable[[int, int], None]
@@ -46,7 +45,8 @@ class Rows:
     """What became of consecutive images: the hashes of each, '' where broken; and why, by row."""
 
     first: int
-    hashes: list[str]
+    hashes: list[str]  # of the pixels
+    marks: list[str]  # key and file's hash, `Decoded.mark`
     prints: list[int]  # difference hashes, for near duplicates
     broken: dict[int, str]
 
@@ -62,16 +62,18 @@ class Job:
     def rows(self, first: int, names: Sequence[str]) -> Rows:
         """Decode images and write them from row `first` on; the row of a broken one is zero."""
         pixels = np.zeros((len(names), self.fit.size, self.fit.size, 3), np.uint8)
-        done = Rows(first, [], [], {})
+        done = Rows(first, [], [], [], {})
         with strict():
             for i, name in enumerate(names):
                 image = read_image(self.open, name, self.fit)
                 if isinstance(image, str):
                     done.broken[first + i] = image
                     done.hashes.append("")
+                    done.marks.append("")
                 else:
-                    pixels[i] = image
-                    done.hashes.append(image_hash(pixels[i]))
+                    pixels[i] = image.pixels
+                    done.hashes.append(image.hash)
+                    done.marks.append(image.mark)
         done.prints.extend(difference_hashes(pixels))
         # Written, not mapped: on a full disk a write raises, a mapping kills the process.
         with self.file.open("r+b") as file:
@@ -100,7 +102,7 @@ def decode_all(
             and len(done[at].hashes) == len(some)]  # fmt: skip
     known = {rows.first for rows in kept}
     results = _decoded(job, [chunk for chunk in chunks if chunk[0] not in known], workers)
-    hashes, prints = [""] * len(names), [0] * len(names)
+    hashes, marks, prints = [""] * len(names), [""] * len(names), [0] * len(names)
     broken: dict[int, str] = {}
     count = 0
     with contextlib.closing(results):  # an interrupted run must not leave processes at work
@@ -108,12 +110,12 @@ def decode_all(
             if rows.first not in known:
                 note(rows)
             span = slice(rows.first, rows.first + len(rows.hashes))
-            hashes[span], prints[span] = rows.hashes, rows.prints
+            hashes[span], marks[span], prints[span] = rows.hashes, rows.marks, rows.prints
             broken |= rows.broken
             count += len(rows.hashes)
             if progress is not None:
                 progress(count, len(names))
-    return Rows(0, hashes, prints, dict(sorted(broken.items())))
+    return Rows(0, hashes, marks, prints, dict(sorted(broken.items())))
 
 
 def _decoded(job: Job, chunks: Sequence[Chunk], workers: int | None) -> Generator[Rows]:
