@@ -182,6 +182,11 @@ def test_methods_lists_the_catalogue_with_cards():
 def test_fit_learns_two_colours_and_writes_a_tuning(tuned, photos, cache):
     found = told("eval", tuned, photos, "--split", "all", cache=cache)
     assert found["top1"] > 0.9
+    assert found["images"] + found["trained_on"] == 24
+    assert found["notes"][0] == f"{found['trained_on']} of 24 were trained on: left out"
+    words = ("--split", "all", "--include-trained")
+    found = told("eval", tuned, photos, *words, cache=cache)
+    assert found["top1_including_trained"] > 0.9
     assert found["images"] == 24
 
 

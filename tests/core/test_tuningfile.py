@@ -118,7 +118,7 @@ def test_damaged_header_is_refused(tmp_path, header):
 def test_newer_format_is_refused_with_the_version_to_install(tmp_path):
     header = json.dumps({"format": 99, "foldtune": "9.1"})
     save_file({"a": torch.zeros(2)}, tmp_path / "t.safetensors", {"foldtune": header})
-    with pytest.raises(InputError, match=r"format 99; .* up to 2\. Install foldtune 9\.1 or later"):
+    with pytest.raises(InputError, match=r"format 99; .* up to 3\. Install foldtune 9\.1 or later"):
         read(tmp_path / "t.safetensors")
 
 

@@ -153,6 +153,23 @@ def test_a_class_too_small_to_split_is_refused_by_name(make_folder, cache):
         load_data(make_folder({"cat": 5, "dog": 1}), size=8, cache=cache)
 
 
+def test_one_class_is_too_few_to_train_on_and_enough_to_judge(make_folder, cache, tmp_path):
+    folder, table = make_folder({"cat": 1}), tmp_path / "t.csv"
+    table.write_text("path,label\nphotos/cat/000.png,cat\n")
+    for spec in (folder, table):
+        with pytest.raises(InputError, match="one class only, 'cat'"):
+            load_data(spec, size=8, cache=cache)
+        data = load_data(spec, size=8, seed=None, cache=cache)
+        assert data.split("test").tolist() == [0]
+        assert data.facts["split_rule"] == "all images, no split given"
+
+
+def test_splits_that_are_given_are_kept_to_judge_on_and_none_is_drawn(make_folder, cache):
+    folder = make_folder({"train/a": 3, "test/b": 1})
+    data = load_data(folder, size=8, seed=None, cache=cache)
+    assert data.facts["counts"] == {"train": 3, "val": 0, "test": 1}
+
+
 def test_a_class_of_broken_images_is_refused_by_name(make_folder, cache):
     folder = make_folder({"cat": 3, "dog": 3, "fox": 3})
     for file in (folder / "dog").iterdir():

@@ -88,7 +88,6 @@ def test_a_split_column_is_read(write):
         ("path,label\nimages/0.png,cat\nimages/1.png,\n", "row 2 has no label"),
         ("path,label\n,cat\n", "row 1 has no path"),
         ("path,label\nimages/0.png,cat\nimages/1.png\n", "row 2 has 1 cells"),
-        ("path,label\nimages/0.png,cat\n", "one label only, 'cat'"),
         ("path,label,split\na.png,x,train\nb.png,y,dev\n", "row 2 has the split 'dev'"),
         ("path,label,split\na.png,x,train\nb.png,y,\n", "row 2 has the split ''"),
     ],

@@ -16,12 +16,15 @@ from foldtune.study.ensembles import (
     ENSEMBLE,
     ensemble_probabilities,
     evaluate_ensemble,
+    known_of,
     open_ensemble,
     predict_with_ensemble,
     save_ensemble,
 )
+from foldtune.study.judging import choose
 from foldtune.study.logits import LOGITS, VALIDATION
 from foldtune.study.look import look
+from foldtune.study.pictures import trained_among
 from foldtune.study.predictions import read_predictions
 from foldtune.study.ranks import read_scores
 from foldtune.training.recipe import Recipe
@@ -43,6 +46,11 @@ def study(digits, tmp_path_factory):
 @pytest.fixture
 def copy(study, tmp_path):
     return shutil.copytree(study, tmp_path / "study")
+
+
+def test_a_study_keeps_which_pictures_it_trained_on(study, digits):
+    assert not trained_among(study, digits.split("test")).any()
+    assert trained_among(study, digits.split("train", "val")).all()
 
 
 def test_every_section_is_there_and_json(study):
@@ -105,9 +113,10 @@ def test_a_saved_ensemble_gives_the_studys_accuracy_again(
 ):
     told = save_ensemble(study, tmp_path, select=select, rule=rule, k=2)
     assert told["passes"] == (passes or len(told["members"]))
-    found = evaluate_ensemble(
-        open_ensemble(tmp_path), load_backbone("micro", size=16), digits, "test"
-    )
+    ensemble = open_ensemble(tmp_path)
+    chosen = choose(known_of(ensemble), digits)
+    assert chosen.rows.tolist() == digits.split("test").tolist()
+    found = evaluate_ensemble(ensemble, load_backbone("micro", size=16), digits, chosen)
     assert found["top1"] == pytest.approx(told["test_accuracy"])
     assert 0 <= found["ece"] <= 1
 

@@ -7,6 +7,7 @@ from foldtune.backbones import load_backbone
 from foldtune.data import load_data
 from foldtune.errors import InputError
 from foldtune.study.fit import fit
+from foldtune.study.judging import Known, choose
 from foldtune.study.tunings import evaluate_tuning, merge_tuning, opened, predict_images
 
 
@@ -66,8 +67,10 @@ def test_merging_leaves_the_callers_backbone_alone(tuning, backbone, digits, tmp
 def test_data_of_other_classes_is_refused_by_name(tuning, tmp_path_factory):
     attachment, backbone, header = opened(tuning)
     shapes = load_data("shapes/count", size=16, cache=tmp_path_factory.mktemp("cache"))
-    with pytest.raises(InputError, match="the first difference is"):
-        evaluate_tuning(attachment, backbone, shapes, header["classes"], "test")
+    chosen = choose(Known.of([tuning], [header]), shapes)
+    classes = [f"class {name}" for name in header["classes"]]
+    with pytest.raises(InputError, match="class '1' of shapes/count is none of the tuning's"):
+        evaluate_tuning(attachment, backbone, shapes, classes, chosen)
 
 
 def test_predicting_names_the_missing_and_the_broken_file(tuning, tmp_path):

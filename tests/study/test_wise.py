@@ -16,10 +16,11 @@ from foldtune.errors import InputError
 from foldtune.evaluate.shift import target_of, top1
 from foldtune.study.fit import fit
 from foldtune.study.ground import prepare_for
+from foldtune.study.judging import Known, validation_rows
 from foldtune.study.shifts import corruption_means, judge_shifts, read_mapping, shifted
 from foldtune.study.soup import soup
 from foldtune.study.tunings import merge_tuning
-from foldtune.study.wise import point_of, seen, sweep
+from foldtune.study.wise import point_of, sweep
 from foldtune.training.recipe import Recipe
 
 
@@ -143,18 +144,20 @@ def test_a_greedy_soup_is_no_worse_on_validation_than_its_best_member(
     assert any(m["used"] for m in made.members)
     header, _ = read(made.path)
     assert header["training"]["soup"] == "greedy"
-    assert seen(header, digits) is None
+    assert validation_rows(Known.of([made.path], [header]), digits)[1] is None
 
 
 def test_images_that_were_trained_on_choose_nothing(tunings, digits, backbone, tmp_path):
     path, out = tunings("SSF"), tmp_path / "s.safetensors"
-    # The same images under splits of another seed: validation holds some that were trained on.
-    facts = {**digits.facts, "split_rule": "stratified 60/20/20, seed 7", "seed": 7}
-    with pytest.raises(InputError, match=r"drawn by seed .* one --split-seed, or --kind uniform"):
-        soup([path, path], backbone, replace(digits, facts=facts), out=out)
-    assert "validation, too" in seen({"training": {"train_on": ["train", "val"]}}, digits)
-    given = replace(digits, facts={**facts, "split_rule": "as given"})
-    assert seen(read(path)[0], given) is None
+    # Data whose validation images are those that training saw.
+    facts = {**digits.facts, "content": None, "split_rule": "as given"}
+    splits = {**digits.splits, "val": digits.splits["train"]}
+    other = replace(digits, facts=facts, splits=splits, identity="other")
+    with pytest.raises(InputError, match=r"trained on all validation images; .* --kind uniform"):
+        soup([path, path], backbone, other, out=out)
+    made = soup([path, path], backbone, other, out=out, kind="uniform")
+    assert made.validation is None
+    assert [member["validation"] for member in made.members] == [None, None]
 
 
 def test_unlike_tunings_make_no_soup(tunings, digits, backbone, tmp_path):
@@ -186,14 +189,16 @@ def test_shifts_are_compared_with_home_over_the_same_classes(tunings, digits, ba
             Point(0.5, 0.4), Point(0.8, 0.6)]})  # fmt: skip
 
 
-def test_a_source_without_splits_is_judged_whole(digits):
-    given = shifted(["other=x"], lambda _: digits, digits.classes, {})[0]
+def test_a_source_without_splits_is_judged_whole(tunings, digits):
+    path = tunings("SSF")
+    known = Known.of([path], [read(path)[0]])
+    given = shifted(["other=x"], lambda _: digits, digits.classes, {}, known)[0]
     assert given.name == "other"
-    rule = digits.facts["split_rule"]
-    whole = rule.startswith("stratified")
-    assert len(given.rows) == len(digits.split(*digits.splits) if whole else digits.split("test"))
+    trained = len(digits.split("train"))
+    assert given.trained_on == trained  # and left out
+    assert len(given.rows) == len(digits.split(*digits.splits)) - trained
     with pytest.raises(InputError, match="two shifts are called other"):
-        shifted(["other=x", "other=y"], lambda _: digits, digits.classes, {})
+        shifted(["other=x", "other=y"], lambda _: digits, digits.classes, {}, known)
 
 
 def test_mappings_are_read_from_csv_and_json(tmp_path):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from foldtune.data import ImageData
     from foldtune.evaluate.shift import Target
     from foldtune.study.execute import MakeExecutor
+    from foldtune.study.judging import Known
 
 app = App(
     name="foldtune",
@@ -74,11 +75,20 @@ class DataOptions:
     stream: bool = False  #: Begin at once and decode images as they are needed, for large sets.
 
     def load(self, spec: str, backbone: Backbone, seed: int = 0) -> ImageData:
+        """Images to train on, with their splits."""
+        seed = seed if self.split_seed is None else self.split_seed
+        data = self._read(spec, backbone, seed)
+        return data if self.shots is None else data.few_shot(self.shots, seed)
+
+    def judge(self, spec: str, backbone: Backbone) -> ImageData:
+        """Images to judge on: no split is drawn, so one image will do."""
+        return self._read(spec, backbone, None)
+
+    def _read(self, spec: str, backbone: Backbone, seed: int | None) -> ImageData:
         from foldtune.data import load_data
         from foldtune.data.streaming import stream_data
 
         transform = backbone.transform
-        seed = seed if self.split_seed is None else self.split_seed
         fit: dict[str, Any] = {
             "size": transform.size, "interpolation": transform.interpolation,
             "resize": self.resize or transform.resize, "seed": seed, "cache": self.cache,
@@ -91,7 +101,7 @@ class DataOptions:
             say(f"skipped {name}: {reason}")
         for warning in data.facts["warnings"]:
             say(f"warning: {warning}")
-        return data if self.shots is None else data.few_shot(self.shots, seed)
+        return data
 
 
 @Parameter(name="*")
@@ -157,17 +167,26 @@ class ShiftOptions:
     corrupt: Annotated[tuple[str, ...], Parameter(consume_multiple=True)] = ()
     map: Path | None = None  #: A CSV of 'their class,our class'; nothing after the comma: left out.
 
+    def mapping(self) -> dict[str, str]:
+        from foldtune.study.shifts import read_mapping
+
+        return read_mapping(self.map) if self.map else {}
+
     def targets(
-        self, home: Target, backbone: Backbone, classes: Sequence[str], reading: DataOptions
+        self, home: Target, backbone: Backbone, known: Known, reading: DataOptions
     ) -> list[Target]:
-        from dataclasses import replace
-
         from foldtune.data.corruptions import parse_corruptions
-        from foldtune.study.shifts import read_mapping, shifted
+        from foldtune.study.judging import trained_line
+        from foldtune.study.shifts import shifted
 
-        mapping = read_mapping(self.map) if self.map else {}
-        whole = replace(reading, shots=None)
-        others = shifted(self.shift, lambda spec: whole.load(spec, backbone), classes, mapping)
+        others = shifted(
+            self.shift, lambda spec: reading.judge(spec, backbone), known.header["classes"],
+            self.mapping(), known,
+        )  # fmt: skip
+        for one in others:
+            if one.trained_on:
+                asked = one.trained_on + len(one.rows)
+                say(f"{one.name}: {trained_line(one.trained_on, asked)}")
         return others + [home.corrupted(*which) for which in parse_corruptions(self.corrupt)]
 
 

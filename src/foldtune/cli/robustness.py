@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from foldtune.cli.app import DATA, JSON, SHIFTS, DataOptions, ShiftOptions, app
-from foldtune.console import emit, facts, table
+from foldtune.console import emit, facts, say, table
 
 
 @app.command
@@ -18,7 +18,8 @@ def wise(
     *,
     alphas: Annotated[tuple[float, ...], Parameter(consume_multiple=True)] = (),
     part: str = "all",
-    split: str = "test",
+    split: str | None = None,
+    include_trained: bool = False,
     weights: Path | None = None,
     shifts: ShiftOptions = SHIFTS,
     reading: DataOptions = DATA,
@@ -27,30 +28,38 @@ def wise(
     """Judge the models between a TUNING's start (alpha 0) and the tuned one (alpha 1) on DATA and
     under shifts; an alpha is chosen on validation. `merge --alpha` writes one of them.
 
-    part: all, body or head: what moves, while the rest stays tuned.
+    part: all, body or head: what moves, while the rest stays tuned. split, include_trained: as of
+    `eval`.
     """
     from dataclasses import asdict
 
     from foldtune.evaluate.shift import target_of
     from foldtune.study.ground import prepare_for
-    from foldtune.study.tunings import opened
-    from foldtune.study.wise import ALPHAS, seen, sweep
+    from foldtune.study.judging import Known, choose, honest_names, validation_rows
+    from foldtune.study.tunings import home_target, opened
+    from foldtune.study.wise import ALPHAS, sweep
 
     attachment, backbone, header = opened(tuning, weights)
-    classes = header["classes"]
-    images = reading.load(data, backbone, header.get("data", {}).get("seed") or 0)
-    home = target_of("home", images, images.split(split), classes)
-    known = "the split judged is validation" if split == "val" else seen(header, images)
+    known, classes = Known.of([tuning], [header]), header["classes"]
+    images, mapping = reading.judge(data, backbone), shifts.mapping()
+    chosen = choose(known, images, split, included=include_trained)
+    rows, why = validation_rows(known, images)
+    why = "the split judged is validation" if split == "val" else why
+    home = home_target(images, classes, chosen, mapping)
+    for note in chosen.notes:
+        say(note)
     found = sweep(
-        attachment, home, shifts.targets(home, backbone, classes, reading), prepare_for(backbone),
+        attachment, home, shifts.targets(home, backbone, known, reading), prepare_for(backbone),
         alphas=alphas or ALPHAS, part=part,
-        validation=target_of("val", images, images.split("val"), classes) if not known else None,
+        validation=None if why else target_of("val", images, rows, classes, mapping),
     )  # fmt: skip
+    told = asdict(found)
+    told["rows"] = [honest_names(row, chosen, ("home",)) for row in found.rows]
     if json:
-        emit(asdict(found))
+        emit(told | {"notes": list(chosen.notes), "trained_on": chosen.trained_on})
         return
-    table(found.rows, list(found.rows[0]))
-    reason = f"none chosen: {known}" if known else "chosen on validation"
+    table(told["rows"], list(told["rows"][0]))
+    reason = f"none chosen: {why}" if why else "chosen on validation"
     facts({"moves": found.part, "by": "; ".join(found.ways), f"alpha ({reason})": found.chosen})
 
 
@@ -77,9 +86,9 @@ def soup(
     if len(inputs) < 3:
         raise InputError("a soup needs two tunings and data: foldtune soup A B DATA --out FILE")
     paths = [Path(text) for text in inputs[:-1]]
-    attachment, backbone, header = opened(paths[0], weights)
+    attachment, backbone, _ = opened(paths[0], weights)
     attachment.detach()
-    images = reading.load(inputs[-1], backbone, header.get("data", {}).get("seed") or 0)
+    images = reading.judge(inputs[-1], backbone)
     made = run(paths, backbone, images, out=out, kind=kind)
     if json:
         emit(asdict(made) | {"path": str(made.path)})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from foldtune.cli.app import (
     DATA,
@@ -19,7 +20,10 @@ from foldtune.cli.app import (
     TrainOptions,
     app,
 )
-from foldtune.console import emit, facts, table
+from foldtune.console import emit, facts, say, table
+
+if TYPE_CHECKING:
+    from foldtune.study.judging import Chosen
 
 
 @app.command
@@ -88,48 +92,79 @@ def evaluate(
     tuning: Path,
     data: str,
     *,
-    split: str = "test",
+    split: str | None = None,
+    include_trained: bool = False,
     baseline: Path | None = None,
     weights: Path | None = None,
     shifts: ShiftOptions = SHIFTS,
     reading: DataOptions = DATA,
     json: JSON = False,
 ) -> None:
-    """Judge a TUNING, or a saved ensemble, on a split of DATA (train, val, test or all); a tuning
-    also under shifts.
+    """Judge a TUNING, or a saved ensemble, on DATA; a tuning also under shifts.
 
-    baseline: a CSV with columns home and one a shift, a baseline model in each row, for effective
-    robustness.
+    Of the data it was made with the test images are judged, of other data all. Images that it was
+    trained on are left out and counted. Classes are found by name, or by --map; one without an
+    image is fine.
+
+    split: train, val or test, of other data as given; or all. include_trained: judge what it was
+    trained on, too; the figures' names say so. baseline: a CSV with columns home and one a shift, a
+    baseline model in each row, for effective robustness.
     """
     from foldtune.errors import InputError
-    from foldtune.study.ensembles import evaluate_ensemble, is_ensemble, open_ensemble
-    from foldtune.study.tunings import backbone_for, evaluate_away, evaluate_tuning, opened
+    from foldtune.study.ensembles import evaluate_ensemble, is_ensemble, known_of, open_ensemble
+    from foldtune.study.judging import Known, choose, honest_names
+    from foldtune.study.tunings import (
+        backbone_for,
+        evaluate_away,
+        evaluate_tuning,
+        home_target,
+        opened,
+    )
 
     if is_ensemble(tuning):
-        if shifts != SHIFTS or baseline:
+        if shifts.shift or shifts.corrupt or baseline:
             raise InputError(f"{tuning} is an ensemble; shifts are judged of one tuning at a time")
         ensemble = open_ensemble(tuning)
-        backbone, header = backbone_for(ensemble.header, weights), ensemble.header
-        images = reading.load(data, backbone, header.get("data", {}).get("seed") or 0)
-        told = evaluate_ensemble(ensemble, backbone, images, split)
-        emit(told) if json else facts(told)
+        backbone, known = backbone_for(ensemble.header, weights), known_of(ensemble)
+        images = reading.judge(data, backbone)
+        chosen = choose(known, images, split, included=include_trained)
+        told = evaluate_ensemble(ensemble, backbone, images, chosen, shifts.mapping())
+        _tell(told, chosen, json)
         return
     attachment, backbone, header = opened(tuning, weights)
-    images = reading.load(data, backbone, header.get("data", {}).get("seed") or 0)
-    told = evaluate_tuning(attachment, backbone, images, header["classes"], split)
+    known, classes = Known.of([tuning], [header]), header["classes"]
+    images = reading.judge(data, backbone)
+    chosen = choose(known, images, split, included=include_trained)
+    told = evaluate_tuning(attachment, backbone, images, classes, chosen, shifts.mapping())
     away = evaluate_away(
-        attachment, backbone, images, header["classes"], split, baseline,
-        lambda home: shifts.targets(home, backbone, header["classes"], reading),
+        attachment, backbone, home_target(images, classes, chosen, shifts.mapping()), baseline,
+        lambda home: shifts.targets(home, backbone, known, reading),
     )  # fmt: skip
+    of_home = ("home", "drop", "predicted", "effective")
+    away["shifts"] = [honest_names(row, chosen, of_home) for row in away["shifts"]]
+    _tell(told, chosen, json, away)
     if json:
-        emit(told | away)
         return
-    facts(told)
     if away["shifts"]:
-        columns = ("shift", "images", "classes", "top1", "home", "drop", "predicted", "effective")
+        shown = honest_names(dict.fromkeys(of_home), chosen)
+        columns = ("shift", "images", "classes", "top1", *shown)
         table(away["shifts"], [c for c in columns if any(c in row for row in away["shifts"])])
     if away["corruptions"]:
         facts(away["corruptions"])
+
+
+def _tell(
+    told: dict[str, Any], chosen: Chosen, json: bool, away: dict[str, Any] | None = None
+) -> None:
+    """The figures of what was judged, after what must be known of them."""
+    for note in chosen.notes:
+        say(note)
+    if json:
+        emit(told | {"notes": list(chosen.notes)} | (away or {}))
+        return
+    if "absent" in told:
+        told["absent"] = ", ".join(told["absent"])
+    facts(told)
 
 
 @app.command
@@ -172,7 +207,7 @@ def merge(
     attachment.detach()
     trained_on = header.get("data", {})
     source = data or trained_on.get("source") or "shapes/count"
-    images = reading.load(source, backbone, trained_on.get("seed") or 0)
+    images = reading.judge(source, backbone)
     certificate = merge_tuning(tuning, out, backbone, images, point_of(part, alpha))
     told = {"merged": str(out), "certificate": str(certificate), "images": images.name}
     emit(told | certificate.__dict__) if json else facts(told)

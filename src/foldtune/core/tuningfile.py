@@ -20,21 +20,29 @@ from foldtune.core.attachment import Attachment
 from foldtune.core.method import written_out
 from foldtune.errors import InputError
 
-FORMAT = 2  # 2 keeps where the classifier started
+FORMAT = 3  # 2 keeps where the classifier started, 3 which pictures training saw
 _FIELD = "foldtune"
 _START = "start:"  # before the names of the classifier's tensors as training found them
+_PICTURES = "pictures:"  # before the names of the splits whose pictures are kept
 OWN_FIELDS = ("format", "foldtune", "method", "head", "num_classes", "base_keys", "base_hash")
 
 
-def save(attachment: Attachment, path: str | Path, facts: Mapping[str, Any] | None = None) -> Path:
+def save(
+    attachment: Attachment,
+    path: str | Path,
+    facts: Mapping[str, Any] | None = None,
+    pictures: Mapping[str, Tensor] | None = None,
+) -> Path:
     """Write everything the attachment owns, with what is needed to put it back.
 
-    facts: further JSON-able header fields (backbone, classes, transform, training). The file
-    appears whole or not at all. Raises InputError when it cannot be written.
+    facts: further JSON-able header fields (backbone, classes, transform, training). pictures: by
+    split, what those are known by that it was trained and judged on. The file appears whole or not
+    at all. Raises InputError when it cannot be written.
     """
     header = header_of(attachment, facts)
     kept = dict(attachment.named_tensors())
     kept |= {_START + n: t for n, t in (attachment.head_start or {}).items()}
+    kept |= {_PICTURES + n: t for n, t in (pictures or {}).items()}
     tensors = {n: t.detach().cpu().contiguous() for n, t in kept.items()}
     write_tensors(tensors, Path(path), {_FIELD: json.dumps(header)})
     return Path(path)
@@ -69,13 +77,19 @@ def header_of(attachment: Attachment, facts: Mapping[str, Any] | None = None) ->
 def read(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Header and tensors of a tuning file. Raises InputError for a missing, truncated or foreign
     file."""
-    return _read(path, lambda name: not name.startswith(_START))
+    return _read(path, lambda name: not name.startswith((_START, _PICTURES)))
 
 
 def read_start(path: str | Path) -> dict[str, Tensor]:
     """The classifier's tensors as training found them; empty in files of format 1."""
     _, tensors = _read(path, lambda name: name.startswith(_START))
     return {n.removeprefix(_START): t for n, t in tensors.items()}
+
+
+def read_pictures(path: str | Path) -> dict[str, Tensor]:
+    """What `save` kept of pictures, by split; empty in files of formats 1 and 2."""
+    _, tensors = _read(path, lambda name: name.startswith(_PICTURES))
+    return {n.removeprefix(_PICTURES): t for n, t in tensors.items()}
 
 
 def _read(

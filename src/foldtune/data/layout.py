@@ -51,11 +51,6 @@ def arrange(names: Sequence[str], where: str) -> tuple[tuple[Item, ...], tuple[s
     # macOS writes accents decomposed: the same class must be one class on every system.
     labels = [unicodedata.normalize("NFC", path[-2]) for path in inner]
     classes = tuple(sorted(set(labels)))
-    if len(classes) < 2:
-        raise InputError(
-            f"{where} holds one class only, {classes[0]!r}; a classifier needs at least two "
-            f"class folders: {_WANTED}"
-        )
     index = {name: label for label, name in enumerate(classes)}
     splits = [split_name(path[0]) if given else None for path in inner]
     items = map(Item, names, (index[label] for label in labels), splits)

@@ -103,6 +103,8 @@ def load_data(
     if workers is not None and workers < 1:
         raise InputError(f"workers is {workers}; at least one must do the work")
     listing = find_listing(spec)
+    if seed is not None:
+        refuse_one_class(listing, spec)
     stored = fetch(
         listing,
         fit,
@@ -205,6 +207,15 @@ def find_listing(spec: str | Path) -> Listing:
 
 def _embedded(spec: str | Path) -> bool:
     return is_embedded(Path(spec).as_posix()) and not Path(spec).exists()
+
+
+def refuse_one_class(listing: Listing, spec: str | Path) -> None:
+    """Refuse to train on one class; images to judge may be of one."""
+    if len(listing.classes) < 2:
+        raise InputError(
+            f"{spec} holds one class only, {listing.classes[0]!r}; a classifier needs at least two "
+            "class folders or labels: <class>/image.jpg, or train|val|test/<class>/image.jpg"
+        )
 
 
 def _refuse_lost_classes(listing: Listing, stored: Stored) -> None:

@@ -16,6 +16,7 @@ from foldtune.data.pixels import (
     content_of,
     data_facts,
     find_listing,
+    refuse_one_class,
     rekeyed,
     short_name,
 )
@@ -46,6 +47,8 @@ def stream_data(
     """
     fit = Fit(size, resize, interpolation)
     listing = find_listing(spec)
+    if seed is not None:
+        refuse_one_class(listing, spec)
     if not listing.stamps:
         raise InputError(f"{spec} cannot be streamed: nothing tells when its images change")
     home = default_cache() if cache is None else Path(cache).expanduser()

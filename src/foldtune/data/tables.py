@@ -38,10 +38,6 @@ def read_table(path: Path, group: str | None = None) -> Listing:
     _check_groups(path, cells.columns.get("group", []))
     stated = _stated_classes(path, labels)
     classes = stated or sorted_labels(set(labels))
-    if len(classes) < 2:
-        raise InputError(
-            f"{path} holds one label only, {classes[0]!r}; a classifier needs at least two"
-        )
     index = {name: label for label, name in enumerate(classes)}
     splits = _splits(path, cells.columns.get("split"), len(labels))
     names = _names(cells, len(labels))

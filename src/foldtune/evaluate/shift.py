@@ -28,7 +28,8 @@ Prepare = Callable[[Tensor, torch.Generator | None], Tensor]
 @dataclass(frozen=True, eq=False)
 class Target:
     """Images to judge on. rows: of pixels; labels: of each row, in the tuning's classes; present:
-    the classes that can occur, sorted, or None for all; corruption: name and severity."""
+    the classes that can occur, sorted, or None for all; corruption: name and severity; trained_on:
+    how many more there were, which are left out since the model was trained on them."""
 
     name: str
     pixels: np.ndarray = field(repr=False)
@@ -37,6 +38,7 @@ class Target:
     present: tuple[int, ...] | None = None
     corruption: tuple[str, int] | None = None
     seed: int = 0
+    trained_on: int = 0
 
     def among(self, present: tuple[int, ...] | None) -> Target:
         """The images of these classes only, the other classes ruled out: what a figure on a subset

@@ -140,5 +140,10 @@ def _json(path: Path, kind: str) -> Row:
     rows = found.get("rows" if kind == "wise" else "shifts") if isinstance(found, dict) else None
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise InputError(f"{path} is not what {verb} ... --json prints; write it again")
+    if rows and "home" not in rows[0]:
+        raise InputError(
+            f"{path} holds figures over images that were trained on (--include-trained), which are "
+            f"no test figures; write it by {verb} ... --json without"
+        )
     cleaned: Row = readable(found)
     return cleaned

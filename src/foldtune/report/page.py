@@ -26,6 +26,7 @@ from foldtune.report.paper import converter, vega_lite, write_charts
 from foldtune.report.section import Section
 from foldtune.report.sections import sections
 from foldtune.report.shortfalls import shortfalls, warning
+from foldtune.study.pictures import trained_among
 from foldtune.study.rowfile import replace
 
 Row = dict[str, Any]
@@ -81,13 +82,33 @@ def _context(study: Material, found: Sequence[Section]) -> Row:
         "budget": words.budget(rows, board),
         "notes": [
             *(*shortfalls(board), *words.notes(rows, board)),
-            *(*words.protocol(asked), *_missing(study)),
+            *(*words.protocol(asked), *_looked_up(study), *_missing(study)),
         ],
         "sections": found,
         "paper": PAPER,
         "folder": shlex.quote(readable(study.folder.resolve().name)),
         "digest": hashlib.sha256((study.folder / "rows.jsonl").read_bytes()).hexdigest(),
     }
+
+
+def _looked_up(study: Material) -> list[str]:
+    """Whether a test image was trained on: each is looked up by its picture."""
+    if study.panel is None:
+        return []
+    seen = trained_among(study.folder, study.images)
+    if seen is None:
+        return [
+            "This study keeps no membership (it is older than foldtune's keeping one, or it is "
+            "lost), so whether a test image was trained on cannot be told."
+        ]
+    left = max((row.get("test_trained_on") or 0 for row in study.rows), default=0)
+    told = f" {left} more were trained on: left out." if left else ""
+    if seen.any():
+        return [f"{seen.sum():,} of {len(seen):,} test images were trained on.{told}"]
+    return [
+        f"Each of the {len(seen):,} test images was looked up among those that training or "
+        f"validation saw, and is none of them.{told}"
+    ]
 
 
 def _missing(study: Material) -> list[str]:

@@ -20,6 +20,7 @@ from foldtune.core.attachment import Attachment
 from foldtune.core.method import Method, written_out
 from foldtune.core.tuningfile import save
 from foldtune.data import ImageData
+from foldtune.data.membership import Membership
 from foldtune.evaluate.accuracy import accuracy
 from foldtune.evaluate.calibration import calibration
 from foldtune.evaluate.predict import predict_logits
@@ -207,8 +208,11 @@ class Bench:
     def _test(
         self, attachment: Attachment, run: Run, outcome: Outcome, folder: Path | None
     ) -> dict[str, Any]:
-        """Read the test split, once."""
+        """Read the test split, once; pictures of it that are in train, too, are left out."""
         rows = self.data.split("test")
+        known = Membership.of(self.data, run.train_on)
+        seen = known.seen(self.data.keys[rows])
+        rows = rows[~seen]
         logits = predict_logits(
             attachment.model,
             self.data.pixels,
@@ -220,26 +224,30 @@ class Bench:
         metrics = dict(accuracy(logits, labels)) | dict(calibration(logits, labels))
         if folder is not None and first():
             write_logits(logits, self.data.labels[rows], rows, folder / LOGITS)
-            self.save(attachment, folder / TUNING, run, outcome)
+            self.save(attachment, folder / TUNING, run, outcome, known)
         return {
             "test_accuracy": metrics.pop("top1"),
             "test_images": len(rows),
+            "test_trained_on": int(seen.sum()),  # left out
             "test": metrics,
         }
 
-    def save(self, attachment: Attachment, path: Path, run: Run, outcome: Outcome) -> Path:
-        """Write the tuning with all that is needed to use it later."""
+    def save(
+        self, attachment: Attachment, path: Path, run: Run, outcome: Outcome, known: Membership
+    ) -> Path:
+        """Write the tuning with all that is needed to use it later, and to judge it fairly."""
         facts: Mapping[str, Any] = {
             "backbone": self.identity,
             "classes": list(self.data.classes),
             "data": {"name": self.data.name, "identity": self.data.identity}
-            | {k: self.data.facts.get(k) for k in ("source", "seed", "split_hash")},
+            | {k: self.data.facts.get(k) for k in ("source", "seed", "split_hash", "content")},
             "training": {
                 "recipe": asdict(run.recipe), "seed": run.seed, "train_on": list(run.train_on),
                 "head_start": run.head, "verdict": outcome.verdict, "run": run.key,
             },
         }  # fmt: skip
-        return save(attachment, path, facts)
+        pictures = {name: torch.from_numpy(part) for name, part in known.parts.items()}
+        return save(attachment, path, facts, pictures)
 
 
 def _hash(facts: Mapping[str, Any]) -> str:

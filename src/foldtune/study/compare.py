@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from foldtune.analysis.ranking import chosen_trial, configuration, leaderboard, winner
 from foldtune.data import ImageData
 from foldtune.methods.catalogue import parse
@@ -14,7 +16,7 @@ from foldtune.study.bench import TUNING, Bench
 from foldtune.study.execute import InProcess, Ledger, MakeExecutor, Say
 from foldtune.study.halving import Halving
 from foldtune.study.inputs import Data, Model, as_backbone, as_data
-from foldtune.study.pictures import keep_names, whereabouts
+from foldtune.study.pictures import keep_membership, keep_names, whereabouts
 from foldtune.study.protocols import Protocol
 from foldtune.study.record import JOURNAL, Record, shown
 from foldtune.study.run import Run
@@ -109,10 +111,13 @@ def compare(
         execute = executor(bench, folder)
         store.write_description(about | {"workers": execute.workers})
         keep_names(folder, images)
+        if isinstance(images.keys, np.ndarray):  # of a stream they are known once it was trained on
+            keep_membership(folder, images)
         ledger = Ledger(store, execute, say)
         record = Record(place, _title(bench))
         _tune(contests, bench, ledger, record, terms)
         ledger.rows(_finals(contests, store.rows(), bench, terms, say))
+        keep_membership(folder, images)
     return _conclude(folder, bench, terms.plan.ties)
 
 

@@ -13,7 +13,7 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,15 +31,16 @@ from foldtune.evaluate.predict import predict_logits
 from foldtune.study.analyses import choices
 from foldtune.study.bench import TUNING
 from foldtune.study.ground import prepare_for
+from foldtune.study.judging import Chosen, Known
 from foldtune.study.predictions import Predictions, read_predictions
 from foldtune.study.rowfile import replace
 from foldtune.study.tunings import (
     backbone_for,
     decoded,
     header_of,
+    home_target,
     judged,
     named,
-    rows_to_judge,
 )
 
 ENSEMBLE = "ensemble.json"
@@ -161,12 +162,22 @@ def predict_with_ensemble(
 
 
 def evaluate_ensemble(
-    ensemble: Ensemble, backbone: Backbone, data: ImageData, split: str
+    ensemble: Ensemble,
+    backbone: Backbone,
+    data: ImageData,
+    chosen: Chosen,
+    mapping: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """As `evaluate_tuning`; calibration is that of the ensemble's probabilities."""
-    rows = rows_to_judge(data, ensemble.header["classes"], split)
-    shares = ensemble_probabilities(ensemble, backbone, data.pixels, rows)
-    return judged(shares.clamp_min(1e-12).log(), data, rows, split)
+    classes = ensemble.header["classes"]
+    target = home_target(data, classes, chosen, mapping)
+    shares = ensemble_probabilities(ensemble, backbone, data.pixels, target.rows)
+    return judged(shares.clamp_min(1e-12).log(), target, chosen, classes)
+
+
+def known_of(ensemble: Ensemble) -> Known:
+    """What the members together know of images."""
+    return Known.of(ensemble.tunings, [header_of(path) for path in ensemble.tunings])
 
 
 # -- private ---------------------------------------------------------------------------------------

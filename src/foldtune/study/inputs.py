@@ -37,6 +37,12 @@ def as_data(data: Data, backbone: Backbone, seed: int = 0) -> ImageData:
             f"{data.name} has a test split alone, so nothing can be tuned on it; judge a tuning "
             "on it with foldtune eval"
         )
+    lost = data.facts.get("shared_with_train", {}).get("test", 0)
+    if lost and lost == len(data.splits["test"]):
+        raise InputError(
+            f"every one of the {lost} test images of {data.name} is, to the pixel, in train, so "
+            "nothing would judge; give other test images, or leave the splits to be drawn"
+        )
     side = data.pixels.shape[1]
     if side != transform.size:
         raise InputError(

@@ -9,13 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
+from foldtune.core.tuningfile import write_tensors
 from foldtune.data import ImageData
 from foldtune.data.entries import open_entry
+from foldtune.data.membership import short_keys
 from foldtune.data.store import default_cache
 from foldtune.study.rowfile import replace
 
 NAMES = "names.json"
+MEMBERSHIP = "membership.safetensors"
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +36,28 @@ def keep_names(folder: Path, data: ImageData) -> None:
     """Write the names of the test images, which logits know by row alone."""
     names = {int(row): data.names[row] for row in data.splits.get("test", ())}
     replace(folder / NAMES, json.dumps(names).encode())
+
+
+def keep_membership(folder: Path, data: ImageData) -> None:
+    """Write which pictures are in which split: of every row its key and file, and splits' rows."""
+    rows = torch.from_numpy(short_keys(data.keys[np.arange(len(data.labels))]))
+    splits = {name: torch.from_numpy(part) for name, part in data.splits.items()}
+    write_tensors({"rows": rows, **splits}, folder / MEMBERSHIP, {})
+
+
+def trained_among(folder: Path, rows: np.ndarray) -> np.ndarray | None:
+    """Which rows of the data show a picture that is in train or val, too: (rows,) bool; None where
+    the study keeps no membership, or a damaged one."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        kept = load_file(folder / MEMBERSHIP)
+        seen = kept["rows"][np.concatenate([kept["train"], kept["val"]])]
+        asked = kept["rows"][rows]
+    except (OSError, SafetensorError, KeyError, IndexError):
+        return None
+    return np.isin(asked[:, 0], seen[:, 0]) | np.isin(asked[:, 1], seen[:, 1])
 
 
 def whereabouts(data: ImageData) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,10 @@ from torch import nn
 from foldtune.analysis.effective import fit_baseline
 from foldtune.analysis.frontier import Point
 from foldtune.data import ImageData
+from foldtune.data.splits import WHOLE
 from foldtune.errors import InputError
 from foldtune.evaluate.shift import Prepare, Target, judge, target_of, top1
+from foldtune.study.judging import Known
 
 
 def judge_shifts(
@@ -46,6 +49,7 @@ def judge_shifts(
         row: dict[str, Any] = {
             "shift": target.name,
             "images": len(target.rows),
+            "trained_on": target.trained_on,
             "classes": len(target.present) if target.present else None,
             "top1": metrics.pop("top1"),
             "home": same,
@@ -75,17 +79,23 @@ def shifted(
     load: Callable[[str], ImageData],
     classes: Sequence[str],
     mapping: Mapping[str, str],
+    known: Known,
 ) -> list[Target]:
     """The targets that `NAME=PATH` name; PATH alone is its own name.
 
-    All images of a source that gives no splits are judged, else its test split. Raises InputError
-    for two of one name.
+    All images of a source that gives no splits are judged, else its test split; none that the
+    tuning was trained on. Raises InputError for two of one name, and where no image is left.
     """
     targets = []
     for text in asked:
         name, _, path = text.rpartition("=")
         data = load(path)
-        targets.append(target_of(name or data.name, data, _rows(data), classes, mapping))
+        rows = _rows(data)
+        seen = known.seen(data, rows)
+        if seen.all():
+            raise InputError(f"all {len(rows)} images of {name or data.name} were trained on")
+        target = target_of(name or data.name, data, rows[~seen], classes, mapping)
+        targets.append(replace(target, trained_on=int(seen.sum())))
         if [t.name for t in targets].count(targets[-1].name) > 1:
             raise InputError(f"two shifts are called {targets[-1].name}; write --shift NAME=PATH")
     return targets
@@ -115,5 +125,8 @@ def read_mapping(path: Path) -> dict[str, str]:
 
 
 def _rows(data: ImageData) -> np.ndarray:
-    drawn_here = str(data.facts.get("split_rule", "")).startswith("stratified")
-    return data.split(*data.splits) if drawn_here else data.split("test")
+    drawn_here = str(data.facts.get("split_rule", "")).startswith(
+        ("stratified", "by groups", WHOLE)
+    )
+    given = [data.splits[name] for name in ("test", "val") if len(data.splits[name])]
+    return data.split(*data.splits) if drawn_here or not given else given[0]

@@ -20,7 +20,7 @@ from foldtune.errors import InputError, unknown
 from foldtune.evaluate.shift import target_of, top1
 from foldtune.methods.full import Full
 from foldtune.study.ground import prepare_for
-from foldtune.study.wise import seen
+from foldtune.study.judging import Known, validation_rows
 
 KINDS = ("greedy", "uniform")
 # In float64 the mean of the tensors either gives the mean of the weights or misses it by far more.
@@ -33,13 +33,14 @@ Tensors = dict[str, Tensor]
 class Soup:
     """What `soup` made. averaged: "tensors" where their mean is the mean of the weights (or there
     are no weights to fold, as in a side network), else "merged weights"; members: of each tuning
-    its validation accuracy and whether it is in; validation: of the soup."""
+    its validation accuracy and whether it is in; validation: of the soup. No accuracy (None) where
+    there are no validation images that none of the tunings was trained on."""
 
     path: Path
     method: str
     averaged: str
     members: tuple[dict[str, Any], ...]
-    validation: float
+    validation: float | None
 
 
 def soup(
@@ -61,20 +62,22 @@ def soup(
         raise unknown("soup", kind, KINDS)
     headers = [read(p)[0] for p in paths]
     _refuse_unlike(paths, headers)
-    for path, header in zip(paths, headers, strict=True):
-        if kind == "greedy" and (why := seen(header, data)):
-            raise InputError(
-                f"a greedy soup chooses on images that {path} must not know, but {why}; give "
-                "tunings that `fit` wrote with one --split-seed, or --kind uniform"
-            )
+    known = Known.of(paths, headers)
+    rows, why = validation_rows(known, data)
+    if kind == "greedy" and why:
+        raise InputError(
+            f"a greedy soup chooses on images that none of its tunings must know, but {why}; give "
+            "tunings that `fit` wrote, with data that holds their validation images, or "
+            "--kind uniform"
+        )
     own = replace(backbone, model=copy.deepcopy(backbone.model))
     pot, ladle = _pot(paths, headers[0], own)
-    target = target_of("validation", data, data.split("val"), headers[0]["classes"])
+    target = target_of("validation", data, rows, headers[0]["classes"]) if len(rows) else None
     prepare = prepare_for(own)
 
-    def tasted(chosen: Sequence[int]) -> float:
+    def tasted(chosen: Sequence[int]) -> float | None:
         pot.load_tensors(_mean([ladle(i) for i in chosen]))
-        return top1(pot.model, target, prepare)
+        return None if target is None else top1(pot.model, target, prepare)
 
     alone = [tasted([i]) for i in range(len(paths))]
     chosen = list(range(len(paths))) if kind == "uniform" else _greedy(alone, tasted)
@@ -88,17 +91,20 @@ def soup(
     facts = {k: headers[0][k] for k in ("backbone", "classes", "data") if k in headers[0]}
     trained = sorted({s for h in headers for s in h.get("training", {}).get("train_on", ())})
     training = {"train_on": trained, "soup": kind, "members": list(members)}
-    save(pot, out, facts | {"training": training})
+    save(pot, out, facts | {"training": training}, known.pictures())
     averaged = "tensors" if repr(pot.method) == _method(headers[0]) else "merged weights"
     return Soup(out, repr(pot.method), averaged, members, reached)
 
 
-def _greedy(alone: Sequence[float], tasted: Callable[[Sequence[int]], float]) -> list[int]:
-    order = sorted(range(len(alone)), key=lambda i: (-alone[i], i))
-    chosen, best = [order[0]], alone[order[0]]
+def _greedy(
+    alone: Sequence[float | None], tasted: Callable[[Sequence[int]], float | None]
+) -> list[int]:
+    accuracies = [0.0 if one is None else one for one in alone]
+    order = sorted(range(len(alone)), key=lambda i: (-accuracies[i], i))
+    chosen, best = [order[0]], accuracies[order[0]]
     for i in order[1:]:
         reached = tasted([*chosen, i])
-        if reached >= best:
+        if reached is not None and reached >= best:
             chosen, best = [*chosen, i], reached
     return chosen
 

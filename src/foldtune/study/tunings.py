@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from foldtune.analysis.effective import read_baselines
@@ -19,11 +18,10 @@ from foldtune.core.tuningfile import read, write_tensors
 from foldtune.data import ImageData
 from foldtune.data.decode import Fit, decode
 from foldtune.errors import InputError
-from foldtune.evaluate.accuracy import accuracy
-from foldtune.evaluate.calibration import calibration
 from foldtune.evaluate.predict import predict_logits
 from foldtune.evaluate.shift import Target, target_of
 from foldtune.study.ground import prepare_for
+from foldtune.study.judging import Chosen, Known, figures
 from foldtune.study.shifts import corruption_means, judge_shifts
 
 # A certificate needs real images, not all of them.
@@ -44,12 +42,14 @@ class Certificate:
     scale: float
     changed: int
     added: tuple[str, ...] = ()
+    trained_on: int = 0
 
     def __str__(self) -> str:
         more = f"; keys beyond the plain network's: {', '.join(self.added)}" if self.added else ""
+        seen = f" ({self.trained_on} of them trained on)" if self.trained_on else ""
         return (
             f"largest difference of logits {self.largest:.2e} (of logits up to {self.scale:.3g}) "
-            f"over {self.images} images; {self.changed} predictions changed{more}"
+            f"over {self.images} images{seen}; {self.changed} predictions changed{more}"
         )
 
 
@@ -69,13 +69,11 @@ def merge_tuning(
     """
     # Merging changes the model in place; the caller's stays as it is.
     import copy
-    from dataclasses import replace
 
     own = replace(backbone, model=copy.deepcopy(backbone.model))
     plain = set(own.model.state_dict())
     attachment = load(path, own)
-    rows = data.splits["test"] if len(data.splits.get("test", ())) else data.split(*data.splits)
-    rows = rows[np.linspace(0, len(rows) - 1, min(_WITNESSES, len(rows))).astype(int)]
+    rows, seen = _witnesses(path, data)
     prepare = prepare_for(own)
     with attachment.interpolated(*point):
         before = predict_logits(own.model, data.pixels, rows, prepare)
@@ -91,46 +89,62 @@ def merge_tuning(
         float(before.abs().max()),
         int((before.argmax(1) != after.argmax(1)).sum()),
         added,
+        seen,
     )
 
 
+def _witnesses(path: Path, data: ImageData) -> tuple[np.ndarray, int]:
+    """Rows for a certificate, spread over the test split or else over all, and how many of them
+    training saw: none where there are others."""
+    known = Known.of([path], [header_of(path)])
+    rows = data.splits["test"] if len(data.splits.get("test", ())) else data.split(*data.splits)
+    seen = known.seen(data, rows)
+    if not seen.all():
+        rows, seen = rows[~seen], seen[~seen]
+    places = np.linspace(0, len(rows) - 1, min(_WITNESSES, len(rows))).astype(int)
+    return rows[places], int(seen[places].sum())
+
+
 def evaluate_tuning(
-    attachment: Attachment, backbone: Backbone, data: ImageData, classes: Sequence[str], split: str
+    attachment: Attachment,
+    backbone: Backbone,
+    data: ImageData,
+    classes: Sequence[str],
+    chosen: Chosen,
+    mapping: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Accuracy and calibration on one split ("all": every image). Raises InputError where the
-    data has other classes than the tuning."""
-    rows = rows_to_judge(data, classes, split)
-    logits = predict_logits(attachment.model, data.pixels, rows, prepare_for(backbone))
-    return judged(logits, data, rows, split)
+    """Accuracy and calibration on the chosen rows. Classes are found by name, those without an
+    image counted; see `target_of` for the mapping and what is refused."""
+    target = home_target(data, classes, chosen, mapping)
+    logits = predict_logits(attachment.model, data.pixels, target.rows, prepare_for(backbone))
+    return judged(logits, target, chosen, classes)
 
 
-def rows_to_judge(data: ImageData, classes: Sequence[str], split: str) -> np.ndarray:
-    """The images of a split, where the data has these classes."""
-    if list(classes) != list(data.classes):
-        strange = next((c for c in data.classes if c not in classes), None)
-        first = strange or next((c for c in classes if c not in data.classes), "their order")
-        raise InputError(
-            f"the tuning knows {len(classes)} classes and {data.name} has {len(data.classes)}; "
-            f"the first difference is {first}"
-        )
-    rows = data.split(*data.splits) if split == "all" else data.split(split)
-    if not len(rows):
-        raise InputError(f"{data.name} has no images in its split {split}")
-    return rows
+def home_target(
+    data: ImageData,
+    classes: Sequence[str],
+    chosen: Chosen,
+    mapping: Mapping[str, str] | None = None,
+) -> Target:
+    """The chosen rows under the tuning's classes, none of which is ruled out: that an image of it
+    is not there by chance is nothing the model may know."""
+    target = target_of(data.name, data, chosen.rows, classes, mapping)
+    return replace(target, name="home", present=None)
 
 
-def judged(logits: Tensor, data: ImageData, rows: np.ndarray, split: str) -> dict[str, Any]:
-    labels = torch.from_numpy(data.labels[rows])
-    metrics = dict(accuracy(logits, labels)) | dict(calibration(logits, labels))
-    return {"split": split, "images": len(rows), **metrics}
+def judged(
+    logits: Tensor, target: Target, chosen: Chosen, classes: Sequence[str]
+) -> dict[str, Any]:
+    """The figures of logits (rows of the target, classes), and the classes without an image."""
+    told = figures(logits, target.labels, chosen)
+    absent = [c for label, c in enumerate(classes) if label not in set(target.labels.tolist())]
+    return told | ({"absent_classes": len(absent), "absent": absent[:5]} if absent else {})
 
 
 def evaluate_away(
     attachment: Attachment,
     backbone: Backbone,
-    data: ImageData,
-    classes: Sequence[str],
-    split: str,
+    home: Target,
     baseline: Path | None,
     targets: Callable[[Target], Sequence[Target]],
 ) -> dict[str, Any]:
@@ -138,8 +152,6 @@ def evaluate_away(
 
     targets: from the images at home, which corruptions change, to where else to judge.
     """
-    rows = data.split(*data.splits) if split == "all" else data.split(split)
-    home = target_of("home", data, rows, classes)
     away = targets(home)
     baselines = read_baselines(baseline) if baseline else None
     found = judge_shifts(attachment.model, home, away, prepare_for(backbone), baselines)

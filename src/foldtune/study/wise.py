@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,6 @@ import numpy as np
 from foldtune.analysis.frontier import Point, frontier
 from foldtune.core.attachment import Attachment
 from foldtune.core.interpolation import ways
-from foldtune.data import ImageData
 from foldtune.errors import InputError, unknown
 from foldtune.evaluate.shift import Prepare, Target, top1
 
@@ -82,20 +81,6 @@ def point_of(part: str, alpha: float) -> tuple[float, float]:
     if part not in PARTS:
         raise unknown("part", part, PARTS)
     return {"all": (alpha, alpha), "body": (alpha, 1.0), "head": (1.0, alpha)}[part]
-
-
-def seen(header: Mapping[str, Any], data: ImageData) -> str | None:
-    """Why validation images may have been trained on, by a tuning's header; None if they were not.
-
-    Splits that another seed draws of the same images share some with the training split.
-    """
-    if "val" in header.get("training", {}).get("train_on", ()):
-        return "it was trained on validation, too"
-    told, seed = header.get("data", {}), data.facts.get("seed")
-    drawn = data.facts.get("split_rule") != "as given"
-    if drawn and told.get("identity") == data.identity and told.get("seed") != seed:
-        return f"its splits were drawn by seed {told.get('seed')}, and validation by seed {seed}"
-    return None
 
 
 def _mark_frontier(rows: list[dict[str, Any]]) -> None:
