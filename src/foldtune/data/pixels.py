@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -10,19 +10,23 @@ from typing import Any
 import numpy as np
 
 from foldtune.data.decode import Fit
-from foldtune.data.duplicates import near_duplicates
 from foldtune.data.embedded import embedded_listing, embedded_names, is_embedded
-from foldtune.data.identity import as_bytes, data_identity, split_hash
+from foldtune.data.facts import (
+    content_of,
+    data_facts,
+    rekeyed,
+    shared_with_train,
+    warn_of_twins,
+)
+from foldtune.data.identity import as_bytes, split_hash
 from foldtune.data.listing import Listing
 from foldtune.data.sources import read_source
-from foldtune.data.splits import SPLITS, complete_splits
+from foldtune.data.splits import complete_splits
 from foldtune.data.store import Stored, default_cache, fetch
 from foldtune.data.subset import draw_shots, refuse_too_few
 from foldtune.data.trees import split_zip
 from foldtune.data.workers import Progress
 from foldtune.errors import InputError, unknown
-
-_PAIRS = 50_000_000  # of a training and a judging image, compared in about 0.3 s
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,7 +132,7 @@ def load_data(
     )
     facts = {
         **data_facts(spec, fit, listing, splits, rule, seed),
-        "shared_with_train": _shared_with_train(keys, splits),
+        "shared_with_train": shared_with_train(keys, splits),
         "skipped": dict(stored.skipped),
         "content": content_of(keys, stored.labels, listing.classes),
     }
@@ -145,52 +149,8 @@ def load_data(
         facts=facts,
     )
     if not _embedded(spec):  # digits of 8 x 8 pixels look alike, and are as they are
-        _warn_of_twins(data, stored.prints)
+        warn_of_twins(data, stored.prints)
     return data
-
-
-def data_facts(
-    spec: str | Path,
-    fit: Fit,
-    listing: Listing,
-    splits: Mapping[str, np.ndarray],
-    rule: str,
-    seed: int | None,
-) -> dict[str, Any]:
-    """What is told of data whether or not its pixels have been seen."""
-    return {
-        "source": str(spec),
-        "size": fit.size,
-        "resize": fit.resize,
-        "interpolation": fit.interpolation,
-        "counts": {name: len(splits[name]) for name in SPLITS},
-        "split_rule": rule,
-        "seed": seed,
-        "split_hash": split_hash(splits),
-        "content": None,  # the pictures with their labels, at whatever size; None: not all seen
-        "shared_with_train": {},
-        "near_duplicates": {},  # of val and test in train; absent where there are too many pairs
-        "skipped": {},
-        "ignored": dict(listing.ignored),
-        "warnings": list(listing.warnings),
-    }
-
-
-def _warn_of_twins(data: ImageData, prints: np.ndarray) -> None:
-    """Note near duplicates between train and what judges, where they are quick to look for."""
-    train, facts = data.splits["train"], data.facts
-    for name in ("val", "test"):
-        if len(train) * len(data.splits[name]) > _PAIRS:
-            continue
-        pairs = near_duplicates(data.pixels, prints, train, data.splits[name])
-        facts["near_duplicates"][name] = len(pairs)
-        if pairs:
-            row, twin = pairs[0]
-            facts["warnings"].append(
-                f"{len(pairs)} of {len(data.splits[name])} {name} images are nearly in train, such "
-                f"as {data.names[row]} ({data.names[twin]}): {name} accuracy flatters; `foldtune "
-                "data card` lists them"
-            )
 
 
 def find_listing(spec: str | Path) -> Listing:
@@ -237,24 +197,3 @@ def short_name(spec: str | Path) -> str:
     if not path.exists():
         return path.name if split_zip(path) else text
     return path.resolve().name if path.is_dir() else path.stem
-
-
-def content_of(keys: Sequence[bytes], labels: np.ndarray, classes: Sequence[str]) -> str:
-    """The hash of pictures, labels and class names, whatever the size they are decoded at."""
-    return data_identity([key.hex() for key in keys], labels.tolist(), classes, ())
-
-
-def rekeyed(names: Sequence[str]) -> list[str]:
-    """What is said of files that were known under another key."""
-    if not names:
-        return []
-    return [
-        f"{len(names)} known files, such as {names[0]}, are decoded to other pixels than before: "
-        "another version of an image library? Splits that are drawn may hold other images of these"
-    ]
-
-
-def _shared_with_train(keys: Sequence[bytes], splits: Mapping[str, np.ndarray]) -> dict[str, int]:
-    """How many images of val and of test are, sample for sample, also in train."""
-    train = {keys[row] for row in splits["train"]}
-    return {name: sum(keys[row] in train for row in splits[name]) for name in ("val", "test")}

@@ -8,18 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from foldtune.data.decode import Fit
+from foldtune.data.facts import content_of, data_facts, rekeyed
 from foldtune.data.identity import KEY, data_identity, pack, unpack
 from foldtune.data.keys import known_marks, remember
 from foldtune.data.listing import Listing
-from foldtune.data.pixels import (
-    ImageData,
-    content_of,
-    data_facts,
-    find_listing,
-    refuse_one_class,
-    rekeyed,
-    short_name,
-)
+from foldtune.data.pixels import ImageData, find_listing, refuse_one_class, short_name
 from foldtune.data.splits import complete_splits
 from foldtune.data.store import default_cache, request_key
 from foldtune.data.stream import StreamedKeys, StreamedPixels, stream_folder

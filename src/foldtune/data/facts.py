@@ -1,0 +1,85 @@
+"""What is told of data beside its pixels: counts, rules, hashes, and what a reader must know."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from foldtune.data.decode import Fit
+from foldtune.data.duplicates import near_duplicates
+from foldtune.data.identity import data_identity, split_hash
+from foldtune.data.listing import Listing
+from foldtune.data.splits import SPLITS
+
+if TYPE_CHECKING:
+    from foldtune.data.pixels import ImageData
+
+_PAIRS = 50_000_000  # of a training and a judging image, compared in about 0.3 s
+
+
+def data_facts(
+    spec: str | Path,
+    fit: Fit,
+    listing: Listing,
+    splits: Mapping[str, np.ndarray],
+    rule: str,
+    seed: int | None,
+) -> dict[str, Any]:
+    """What is told of data whether or not its pixels have been seen."""
+    return {
+        "source": str(spec),
+        "size": fit.size,
+        "resize": fit.resize,
+        "interpolation": fit.interpolation,
+        "counts": {name: len(splits[name]) for name in SPLITS},
+        "split_rule": rule,
+        "seed": seed,
+        "split_hash": split_hash(splits),
+        "content": None,  # the pictures with their labels, at whatever size; None: not all seen
+        "shared_with_train": {},
+        "near_duplicates": {},  # of val and test in train; absent where there are too many pairs
+        "skipped": {},
+        "ignored": dict(listing.ignored),
+        "warnings": list(listing.warnings),
+    }
+
+
+def warn_of_twins(data: ImageData, prints: np.ndarray) -> None:
+    """Note near duplicates between train and what judges, where they are quick to look for."""
+    train, facts = data.splits["train"], data.facts
+    for name in ("val", "test"):
+        if len(train) * len(data.splits[name]) > _PAIRS:
+            continue
+        pairs = near_duplicates(data.pixels, prints, train, data.splits[name])
+        facts["near_duplicates"][name] = len(pairs)
+        if pairs:
+            row, twin = pairs[0]
+            facts["warnings"].append(
+                f"{len(pairs)} of {len(data.splits[name])} {name} images are nearly in train, such "
+                f"as {data.names[row]} ({data.names[twin]}): {name} accuracy flatters; `foldtune "
+                "data card` lists them"
+            )
+
+
+def content_of(keys: Sequence[bytes], labels: np.ndarray, classes: Sequence[str]) -> str:
+    """The hash of pictures, labels and class names, whatever the size they are decoded at."""
+    return data_identity([key.hex() for key in keys], labels.tolist(), classes, ())
+
+
+def rekeyed(names: Sequence[str]) -> list[str]:
+    """What is said of files that were known under another key."""
+    if not names:
+        return []
+    return [
+        f"{len(names)} known files, such as {names[0]}, are decoded to other pixels than before: "
+        "another version of an image library? Splits that are drawn may hold other images of these"
+    ]
+
+
+def shared_with_train(keys: Sequence[bytes], splits: Mapping[str, np.ndarray]) -> dict[str, int]:
+    """How many images of val and of test are, sample for sample, also in train."""
+    train = {keys[row] for row in splits["train"]}
+    return {name: sum(keys[row] in train for row in splits[name]) for name in ("val", "test")}
