@@ -18,14 +18,16 @@ def trained(path=None, environment=None):
     """Train without anything random but the order; save what it gave."""
     os.environ.update(environment or {})
     AcceleratorState._reset_state(reset_partial_state=True)
-    model, seen = vit(proj_drop_rate=0), []
+    model, seen, drawn = vit(proj_drop_rate=0), [], []
 
     def watched(batch, generator):
         seen.append(len(batch))
+        drawn.append(torch.rand((), generator=generator).item())
         return prepare(batch, None)
 
     outcome = train(model, *images(), RECIPE, prepare=watched, seed=0, device="cpu")
-    result = [outcome.curve[-1]["loss"], model.head.weight.detach().numpy(), np.array(seen)]
+    head = model.head.weight.detach().numpy()
+    result = [outcome.curve[-1]["loss"], head, np.array(seen), np.array(drawn)]
     if path is not None:
         np.savez(path, *result)
     return result
@@ -49,9 +51,11 @@ def test_two_processes_on_one_global_batch_train_as_one_does(tmp_path):
     for run in runs:
         run.join(60)
     assert [run.exitcode for run in runs] == [0, 0]
-    (loss, head, seen), other = (list(np.load(tmp_path / f"{rank}.npz").values()) for rank in "01")
+    ours, other = (list(np.load(tmp_path / f"{rank}.npz").values()) for rank in "01")
+    loss, head, seen, drawn = ours
     assert loss == other[0]
     assert np.array_equal(head, other[1])
+    assert not set(drawn) & set(other[3]), "each process augments its own images by its own draws"
     alone = trained()
     assert seen.tolist() == [size // 2 for size in alone[2]]
     # Sums over eight images against the mean of two sums over four: float32 rounding.
