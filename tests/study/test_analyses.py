@@ -25,7 +25,7 @@ from foldtune.study.judging import choose
 from foldtune.study.logits import LOGITS, VALIDATION
 from foldtune.study.look import look
 from foldtune.study.pictures import trained_among
-from foldtune.study.predictions import read_predictions
+from foldtune.study.predictions import _order, read_predictions
 from foldtune.study.ranks import read_scores
 from foldtune.training.recipe import Recipe
 
@@ -51,6 +51,24 @@ def copy(study, tmp_path):
 def test_a_study_keeps_which_pictures_it_trained_on(study, digits):
     assert not trained_among(study, digits.split("test")).any()
     assert trained_among(study, digits.split("train", "val")).all()
+
+
+def test_methods_stand_in_the_order_of_their_last_epochs_then_of_their_size():
+    def entry(label, last, best, trainable):
+        return {
+            "label": label, "val_accuracy": last, "val_best_accuracy": best, "trainable": trainable
+        }  # fmt: skip
+
+    board = [
+        entry("A", 0.7, 0.9, 1),
+        entry("B", 0.8, 0.8, 9),
+        entry("D", 0.8, 0.85, 5),
+        entry("C", 0.8, 0.8, 5),
+        entry("E", None, None, 1),
+        entry("F", 0.9, 0.9, 1),
+    ]
+    tested = {label: [] for label in "EDCBA"}
+    assert _order(board, tested) == ("C", "D", "B", "A", "E")
 
 
 def test_every_section_is_there_and_json(study):
