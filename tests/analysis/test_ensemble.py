@@ -1,5 +1,7 @@
 """Each rule is its formula; ties fall as stated; greedy never sees anything but validation."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -124,6 +126,11 @@ def test_gains_are_over_the_best_and_the_mean_member_and_controls_stand_beside()
     controls = [r for r in rows if r["control"]]
     assert len(controls) == 4 * 3
     assert {r["passes"] for r in controls} == {2}
+    # made() gives members without parameters; a method's seeds are all kept, an ensemble's once.
+    for name, group in panel.runs.items():
+        panel.runs[name] = [replace(m, trainable=10) for m in group]
+    rows = ensembles(panel, [Choice("all", dict.fromkeys("ABCD", 1), "nothing")], counts)
+    assert [r["trainable"] for r in rows] == [40] * 3 + [20] * 12
 
 
 def test_independent_mistakes_gain_more_than_those_of_seeds():

@@ -41,6 +41,8 @@ def test_crossings_are_where_the_lead_changes():
     a, b = curve((0, 10), (10, 0)), curve((0, 8), (10, 4))
     assert crossings(a, b) == pytest.approx([10 / 3])
     assert crossings(a, curve((0, 11), (10, 1))) == []
+    # Frontiers that only touch, here at their end, change no places.
+    assert crossings(a, curve((0, 8), (10, 0))) == []
 
 
 def test_the_published_claim_holds_only_at_high_accuracy_at_home():

@@ -168,6 +168,9 @@ def test_ranks_share_ties_and_places_are_counted():
     assert rows["m0"]["rank"]["value"] == (1.5 + 3) / 2
     assert rows["m0"]["frequency"] == [1, 0, 1]
     assert rows["m1"]["frequency"] == [2, 0, 0]
+    # Scores are shares: what differs in the third decimal is no tie.
+    rows = ranked(scores([[0.701, 0.3], [0.702, 0.2]]), 20)
+    assert {row["method"]: row["frequency"] for row in rows} == {"m0": [1, 1], "m1": [1, 1]}
 
 
 def test_opposite_groups_have_a_tau_of_minus_one():
@@ -209,6 +212,7 @@ def test_a_group_is_ranked_by_its_own_tasks_alone():
     assert [row["method"] for row in told["groups"]["a"]] == ["m2", "m1", "m0"]
     assert [row["method"] for row in told["groups"]["b"]] == ["m0", "m1", "m2"]
     assert table.of_group("a").tasks == ("t0", "t2")
+    assert told["groups"]["a"] == ranked(table.of_group("a"), 20)
     assert told["overall"][0]["score"] == pytest.approx(3)
     assert len(told["between_groups"]) == 1
     assert rank(scores([[1, 5], [2, 4]]), 20)["between_groups"] == []

@@ -27,6 +27,8 @@ def test_equal_rates_are_parted_by_the_smaller_decay():
         row["recipe"]["weight_decay"] = decay
     assert ordered(rows) == [1, 2, 0]
     assert ordered(rows, "lr") == [0, 1, 2]  # which knows the rate alone
+    del rows[0]["recipe"]["weight_decay"]  # of a method without one: none
+    assert ordered(rows) == [0, 1, 2]
 
 
 def test_the_rules_of_the_papers_choose_otherwise():

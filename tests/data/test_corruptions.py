@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from foldtune.data.corruptions import CORRUPTIONS, corrupt, parse_corruptions
-from foldtune.data.corruptions.fields import plasma, smooth
+from foldtune.data.corruptions.fields import plasma, sampled, smooth
 from foldtune.errors import InputError
 
 NOISES = ("gaussian_noise", "shot_noise", "impulse_noise", "speckle_noise")
@@ -121,15 +121,16 @@ def test_motion_blur_smears_a_dot_to_one_side_within_45_degrees():
     assert (y.abs() <= x.abs() + 1).all()
 
 
-def test_lengths_scale_with_the_side():
+@pytest.mark.parametrize("name", ["gaussian_blur", "defocus_blur", "glass_blur"])
+def test_lengths_scale_with_the_side(name):
     # A step edge blurred at 224 and at 56 pixels has the same width as a share of the image.
     def width(side):
         edge = torch.zeros(1, side, side, 3, dtype=torch.uint8)
         edge[:, :, side // 2 :] = 255
-        row = corrupt(edge, "gaussian_blur", 5)[0, 0, :, 0].float() / 255
+        row = corrupt(edge, name, 5)[0, :, :, 0].float().mean(0) / 255
         return float(((row > 0.1) & (row < 0.9)).float().mean())
 
-    assert width(56) == pytest.approx(width(224), abs=0.02)
+    assert width(56) == pytest.approx(width(224), abs=2 / 56)  # whole pixels
 
 
 @pytest.mark.parametrize("name", WEATHER)
@@ -161,6 +162,15 @@ def test_plasma_spans_zero_to_one_and_is_rougher_where_displacement_falls_slowly
         return float(clouds.diff(dim=0).abs().mean())
 
     assert roughness(1.4) > roughness(2.0)
+
+
+def test_reading_an_image_where_it_lies_gives_it_back_and_a_pixel_on_moves_it():
+    images = torch.rand(2, 3, 9, 12, generator=torch.Generator().manual_seed(0))
+    still, step = torch.zeros(2, 2), torch.tensor([[2 / 12, 0.0]] * 2)
+    # The grid of samples is float32.
+    assert torch.allclose(sampled(images, torch.ones(2), still), images, atol=1e-5)
+    moved = sampled(images, torch.ones(2), step)
+    assert torch.allclose(moved[..., :-1], images[..., 1:], atol=1e-5)
 
 
 def test_smoothing_is_scipys_gaussian():

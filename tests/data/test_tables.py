@@ -36,6 +36,17 @@ def test_a_csv_lists_its_rows(write):
     assert listing.open("images/1.png") == encoded(1)
 
 
+def test_a_changed_picture_changes_its_own_stamp(write, tmp_path):
+    table = write("path,label\n" + ROWS)
+    before = read_source(table)
+    (tmp_path / "images" / "1.png").write_bytes(encoded(9) + b" ")
+    after = read_source(table)
+    assert len(set(before.stamps)) == 3
+    changed = [a != b for a, b in zip(before.stamps, after.stamps, strict=True)]
+    assert changed == [False, True, False]
+    assert before.origin == after.origin == str(tmp_path)
+
+
 def test_a_parquet_says_what_to_install_where_pyarrow_is_absent(tmp_path, monkeypatch):
     (tmp_path / "table.parquet").touch()
     monkeypatch.setitem(sys.modules, "pyarrow", None)

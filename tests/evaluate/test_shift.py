@@ -88,6 +88,7 @@ def test_corrupted_targets_are_judged_on_corrupted_pixels(model):
     by_hand = replace(home, pixels=batch.numpy())
     assert torch.equal(logits_on(model, noisy, prepare), logits_on(model, by_hand, prepare))
     assert noisy.name == "gaussian_noise:3"
+    assert home.corrupted("gaussian_noise", 3).seed == 0
 
 
 def test_top1_is_the_accuracy(model):
