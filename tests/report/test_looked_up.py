@@ -44,6 +44,16 @@ def test_a_damaged_membership_is_none(study):
     assert "This study keeps no membership" in said(study)
 
 
+def test_conflicts_in_the_data_are_on_the_page(study):
+    told = json.loads((study / "study.json").read_text())
+    line = "one image has two labels: a/1.png (a) = b/2.png (b)"
+    about = told | {"data_warnings": [line], "conflicts": "drop"}
+    (study / "study.json").write_text(json.dumps(about))
+    page = said(study)
+    assert f"Of the data: {line}." in page
+    assert "Conflicts in the data were left out." in page
+
+
 def test_figures_that_include_what_was_trained_on_are_no_part_of_a_page(study, tmp_path):
     told = {"shifts": [{"shift": "sketch", "top1": 0.4, "home_including_trained": 0.9}]}
     (tmp_path / "a.json").write_text(json.dumps(told))

@@ -68,6 +68,7 @@ class DataOptions:
     """How images are read."""
 
     skip_broken: bool = False  #: Leave unreadable images out instead of refusing the data.
+    conflicts: str = "keep"  #: One picture with two labels or in two splits: keep, drop or refuse.
     resize: str | None = None  #: squash (to the square) or crop (the centre).
     shots: int | None = None  #: Images a class for training, and at most as many for validation.
     split_seed: int | None = None  #: Draws the splits that are not given; else --seed does.
@@ -92,6 +93,7 @@ class DataOptions:
         fit: dict[str, Any] = {
             "size": transform.size, "interpolation": transform.interpolation,
             "resize": self.resize or transform.resize, "seed": seed, "cache": self.cache,
+            "conflicts": self.conflicts,
         }  # fmt: skip
         if self.stream:
             data = stream_data(spec, **fit)

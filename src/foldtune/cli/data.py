@@ -66,6 +66,7 @@ def card(
     examples: Path | None = None,
     cache: Path | None = None,
     skip_broken: bool = False,
+    conflicts: str = "keep",
     json: JSON = False,
 ) -> None:
     """Describe SOURCE: counts, class balance, colours, near duplicates, identity.
@@ -76,8 +77,9 @@ def card(
     from foldtune.data.card import data_card, draw_examples
 
     loaded = load_data(
-        source, size=size, resize=resize, seed=seed, cache=cache, skip_broken=skip_broken
-    )
+        source, size=size, resize=resize, seed=seed, cache=cache, skip_broken=skip_broken,
+        conflicts=conflicts,
+    )  # fmt: skip
     told = data_card(loaded)
     if examples is not None:
         draw_examples(loaded, examples)
@@ -94,6 +96,7 @@ def decode(
     workers: int | None = None,
     cache: Path | None = None,
     skip_broken: bool = False,
+    conflicts: str = "keep",
     json: JSON = False,
 ) -> None:
     """List, decode and identify SOURCE, so that later runs read no image file.
@@ -107,8 +110,9 @@ def decode(
 
     begun = time.perf_counter()
     loaded = load_data(
-        source, size=size, resize=resize, workers=workers, cache=cache, skip_broken=skip_broken
-    )
+        source, size=size, resize=resize, workers=workers, cache=cache, skip_broken=skip_broken,
+        conflicts=conflicts,
+    )  # fmt: skip
     seconds = time.perf_counter() - begun
     told = {
         "images": len(loaded.labels),

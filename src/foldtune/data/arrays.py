@@ -83,7 +83,7 @@ def _listed(path: Path, arrays: Any, classes: int | None) -> Listing:
         labels = _labels(path, part.labels, arrays[part.labels])
         _check_images(path, part, _shape_of(path, part.images), len(labels))
         items += [Item(f"{part.images}/{n}", int(y), part.split) for n, y in enumerate(labels)]
-        stamps += [f"{checks[part.images]}:{row}" for row in range(len(labels))]
+        stamps += [f"{checks[part.images]}:row:{row}" for row in range(len(labels))]
     highest = max(item.label for item in items)
     names = _class_names(path, arrays, classes or highest + 1)
     if highest >= len(names):

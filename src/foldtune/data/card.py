@@ -35,6 +35,9 @@ def data_card(data: ImageData) -> dict[str, Any]:
         "split_rule": data.facts["split_rule"],
         "split_hash": data.facts["split_hash"],
         "same_as_train": data.facts["shared_with_train"],
+        "repeated": data.facts["repeated"],
+        "conflicts": data.facts["conflicts"],
+        "dropped": data.facts["dropped"],
         "near_duplicates": _twins(data),
         "skipped": data.facts["skipped"],
         "warnings": data.facts["warnings"],
@@ -73,7 +76,10 @@ def _twins(data: ImageData) -> dict[str, Any]:
     found = {}
     for name in ("val", "test"):
         pairs = near_duplicates(data.pixels, prints, data.splits["train"], data.splits[name])
-        named = [[data.names[row], data.names[twin]] for row, twin in pairs[:_SHOWN]]
+        named = [
+            [f"{data.names[row]} ({data.classes[data.labels[row]]})" for row in pair]
+            for pair in pairs[:_SHOWN]
+        ]
         found[name] = {"images": len(pairs), "such_as": named}
     return found
 

@@ -11,6 +11,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from foldtune.data.conflicts import (
+    alike_names,
+    file_keys,
+    repeated,
+    told_labels,
+    told_splits,
+)
 from foldtune.data.identity import digest
 from foldtune.data.listing import Item, Listing
 from foldtune.data.spec import Spec
@@ -55,8 +62,20 @@ def describe(listing: Listing) -> dict[str, Any]:
         "formats": dict(Counter(about[1] for about in sample)),
         "lossless": all(about[2] for about in sample),
         "manifest": manifest_hash(listing),
-        "warnings": list(listing.warnings),
+        "warnings": [*listing.warnings, *_repeated(listing)],
     }
+
+
+def _repeated(listing: Listing) -> list[str]:
+    """What is said of class names that are alike, and of files that are there more than once."""
+    names, labels = [i.name for i in listing.items], [i.label for i in listing.items]
+    splits = [i.split for i in listing.items]
+    found = repeated(file_keys(listing), labels, splits)
+    return [
+        *alike_names(listing.classes),
+        *told_labels(found, names, labels, listing.classes),
+        *told_splits(found, names, labels, listing.classes, splits),
+    ]
 
 
 def manifest_hash(listing: Listing) -> str:

@@ -8,9 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from foldtune.data.conflicts import (
+    alike_names,
+    refuse_conflicts,
+    repeated,
+    split_of_rows,
+    told_labels,
+    told_splits,
+)
 from foldtune.data.decode import Fit
 from foldtune.data.duplicates import near_duplicates
-from foldtune.data.identity import data_identity, split_hash
+from foldtune.data.identity import split_hash
 from foldtune.data.listing import Listing
 from foldtune.data.splits import SPLITS
 
@@ -27,6 +35,7 @@ def data_facts(
     splits: Mapping[str, np.ndarray],
     rule: str,
     seed: int | None,
+    conflicts: str = "keep",
 ) -> dict[str, Any]:
     """What is told of data whether or not its pixels have been seen."""
     return {
@@ -42,9 +51,36 @@ def data_facts(
         "shared_with_train": {},
         "near_duplicates": {},  # of val and test in train; absent where there are too many pairs
         "skipped": {},
+        "dropped": {},  # by `conflicts="drop"`: name and reason
+        "conflicts": conflicts,
+        "repeated": {},  # pictures under several `labels`, and others in several `splits`
         "ignored": dict(listing.ignored),
-        "warnings": list(listing.warnings),
+        "warnings": [*listing.warnings, *alike_names(listing.classes)],
     }
+
+
+def tell_conflicts(data: ImageData, keys: Sequence[bytes], dropped: Mapping[str, str]) -> None:
+    """Note pictures with several labels or in several splits; refuse them where that was asked.
+
+    keys: of each row; dropped: what was left out for this already.
+    """
+    labels, splits = data.labels.tolist(), split_of_rows(data.splits, len(data.labels))
+    found = repeated(keys, labels, splits)
+    lines = [
+        *told_labels(found, data.names, labels, data.classes),
+        *told_splits(found, data.names, labels, data.classes, splits),
+    ]
+    if data.facts["conflicts"] == "refuse":
+        refuse_conflicts(lines)
+    facts = data.facts
+    facts["dropped"].update(dropped)
+    facts["repeated"].update(labels=len(found.labels), splits=len(found.splits))
+    facts["warnings"].extend(lines)
+    if dropped:
+        name, why = next(iter(dropped.items()))
+        facts["warnings"].append(
+            f"{len(dropped)} images are left out (--conflicts drop), such as {name}: {why}"
+        )
 
 
 def warn_of_twins(data: ImageData, prints: np.ndarray) -> None:
@@ -59,14 +95,21 @@ def warn_of_twins(data: ImageData, prints: np.ndarray) -> None:
             row, twin = pairs[0]
             facts["warnings"].append(
                 f"{len(pairs)} of {len(data.splits[name])} {name} images are nearly in train, such "
-                f"as {data.names[row]} ({data.names[twin]}): {name} accuracy flatters; `foldtune "
-                "data card` lists them"
+                f"as {data.names[row]} ({data.names[twin]}): {name} accuracy flatters"
+                f"{_unlike(data, pairs)}; `foldtune data card` lists them"
             )
 
 
-def content_of(keys: Sequence[bytes], labels: np.ndarray, classes: Sequence[str]) -> str:
-    """The hash of pictures, labels and class names, whatever the size they are decoded at."""
-    return data_identity([key.hex() for key in keys], labels.tolist(), classes, ())
+def _unlike(data: ImageData, pairs: Sequence[tuple[int, int]]) -> str:
+    """Those of near duplicates that have two labels, in words."""
+    unlike = [pair for pair in pairs if data.labels[pair[0]] != data.labels[pair[1]]]
+    if not unlike:
+        return ""
+    one, other = ((data.names[row], data.classes[data.labels[row]]) for row in unlike[0])
+    return (
+        f", and {len(unlike)} have another label there: {one[0]} ({one[1]}) ~ "
+        f"{other[0]} ({other[1]})"
+    )
 
 
 def rekeyed(names: Sequence[str]) -> list[str]:

@@ -62,6 +62,15 @@ def data_identity(
     return digest(["foldtune data 2", *geometry, len(classes), *classes, *images])
 
 
+def content_of(keys: Sequence[str], labels: Sequence[int], classes: Sequence[str]) -> str:
+    """The hash of pictures, labels and class names, whatever the size they are decoded at.
+
+    keys: `image_key` of each; what has none, since it is broken, does not count.
+    """
+    pairs = [(key, label) for key, label in zip(keys, labels, strict=True) if key]
+    return data_identity([key for key, _ in pairs], [label for _, label in pairs], classes, ())
+
+
 def pack(hexes: Iterable[str]) -> str:
     """Hex hashes as one text, which JSON reads at once."""
     return "".join(hexes)

@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 
+from foldtune.data.conflicts import check_mode
 from foldtune.data.decode import Fit
 from foldtune.data.embedded import embedded_listing, embedded_names, is_embedded
 from foldtune.data.facts import (
-    content_of,
     data_facts,
     rekeyed,
     shared_with_train,
+    tell_conflicts,
     warn_of_twins,
 )
 from foldtune.data.identity import as_bytes, split_hash
@@ -82,6 +83,7 @@ def load_data(
     resize: str = "squash",
     seed: int | None = 0,
     skip_broken: bool = False,
+    conflicts: str = "keep",
     cache: Path | None = None,
     workers: int | None = None,
     progress: Progress | None = None,
@@ -95,9 +97,11 @@ def load_data(
     whatever their size, names and format; None draws none, for data that is only judged: then all
     of it is test, of any number of images and classes. Embedded images are the same under every
     seed. skip_broken: leave unreadable images out, and list them in `facts["skipped"]`, instead of
-    refusing the source. workers: processes, 1 for none but this; by default one a core, where there
-    is enough to decode to be worth their start. progress: called with the images done and in all,
-    and never when everything was decoded before.
+    refusing the source. conflicts: what becomes of a picture under several labels, and of one in
+    several given splits: `keep`, with a warning; `drop` (see `to_drop`), which the identity states;
+    `refuse`. workers: processes, 1 for none but this; by default one a core, where there is enough
+    to decode to be worth their start. progress: called with the images done and in all, and never
+    when everything was decoded before.
 
     >>> data = load_data("digits", size=16)  # doctest: +SKIP
     >>> data.pixels[data.split("train", "val")].shape  # doctest: +SKIP
@@ -106,6 +110,7 @@ def load_data(
     fit = Fit(size, resize, interpolation)
     if workers is not None and workers < 1:
         raise InputError(f"workers is {workers}; at least one must do the work")
+    check_mode(conflicts)
     listing = find_listing(spec)
     if seed is not None:
         refuse_one_class(listing, spec)
@@ -114,6 +119,7 @@ def load_data(
         fit,
         default_cache() if cache is None else Path(cache).expanduser(),
         skip_broken=skip_broken,
+        drop=conflicts == "drop",
         workers=workers,
         progress=progress,
     )
@@ -131,10 +137,10 @@ def load_data(
         published=listing.published,
     )
     facts = {
-        **data_facts(spec, fit, listing, splits, rule, seed),
+        **data_facts(spec, fit, listing, splits, rule, seed, conflicts),
         "shared_with_train": shared_with_train(keys, splits),
         "skipped": dict(stored.skipped),
-        "content": content_of(keys, stored.labels, listing.classes),
+        "content": stored.content,
     }
     facts["warnings"] += rekeyed(stored.rekeyed)
     data = ImageData(
@@ -148,6 +154,7 @@ def load_data(
         keys=stored.keys,
         facts=facts,
     )
+    tell_conflicts(data, keys, stored.dropped)
     if not _embedded(spec):  # digits of 8 x 8 pixels look alike, and are as they are
         warn_of_twins(data, stored.prints)
     return data
@@ -184,6 +191,11 @@ def _refuse_lost_classes(listing: Listing, stored: Stored) -> None:
     present = set(stored.labels.tolist())
     lost = [name for label, name in enumerate(listing.classes) if label not in present]
     if lost:
+        if stored.dropped:
+            raise InputError(
+                f"no image of class {', '.join(lost[:5])} is left ({len(lost)} such classes): each "
+                "is, pixel for pixel, under another label, too; correct the labels"
+            )
         raise InputError(
             f"no image of class {', '.join(lost[:5])} can be read ({len(lost)} such classes); "
             "repair its images, or remove the class"

@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 
+from foldtune.data.conflicts import to_drop
 from foldtune.data.decode import Fit
 from foldtune.data.entries import (
     FORMAT,
@@ -34,13 +35,14 @@ from foldtune.data.entries import (
     temporary_folder,
     write_json,
 )
-from foldtune.data.identity import KEY, data_identity, digest, pack, unpack
+from foldtune.data.identity import KEY, content_of, data_identity, digest, pack, unpack
 from foldtune.data.journal import Journal, adopt
 from foldtune.data.keys import remember, unreadable
 from foldtune.data.listing import Listing
 from foldtune.data.workers import Job, Progress, decode_all
 from foldtune.errors import InputError
 
+DROPPED = ("conflicts drop",)  # stated in the identity
 _SPARE = 1 << 20  # bytes that the small files beside the pixels may take
 
 
@@ -56,6 +58,8 @@ class Stored:
     prints: np.ndarray  # difference hash of each image, uint64
     rows: tuple[int, ...]
     skipped: Mapping[str, str]  # name and reason of each item that could not be decoded
+    dropped: Mapping[str, str]  # the same of each that `conflicts="drop"` left out
+    content: str  # hash of all pictures and labels, before any was dropped
     rekeyed: tuple[str, ...]  # names of files that an earlier decoding gave another key
 
 
@@ -71,20 +75,22 @@ def fetch(
     cache: Path,
     *,
     skip_broken: bool = False,
+    drop: bool = False,
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> Stored:
     """The decoded images of a listing: found in the cache, or decoded into it.
 
     Images that cannot be decoded are refused, all at once; with `skip_broken` they are left out.
+    drop: leave out what `to_drop` tells, as another set of images.
     """
-    request = cache / "requests" / f"{request_key(listing, fit)}.json"
+    request = cache / "requests" / f"{request_key(listing, fit, drop)}.json"
     stored = _find(cache, request) if listing.stamps else None
     for _ in range(3):  # an entry may vanish again before it is opened: somebody clears the cache
         if stored is not None:
             break
         try:
-            _build(cache, request, listing, fit, skip_broken, workers, progress)
+            _build(cache, request, listing, fit, skip_broken, drop, workers, progress)
         except OSError as error:
             raise _no_store(cache, error, len(listing.items) * fit.row_bytes) from error
         stored = _find(cache, request)
@@ -98,11 +104,12 @@ def fetch(
     return stored
 
 
-def request_key(listing: Listing, fit: Fit) -> str:
+def request_key(listing: Listing, fit: Fit, drop: bool = False) -> str:
     """The hash of what is known of a listing without reading an image."""
     items = [part for item in listing.items for part in (item.name, item.label)]
     shape = [len(listing.classes), *listing.classes, len(listing.items), *items]
-    return digest(["request", FORMAT, *fit.geometry, listing.origin, *shape, *listing.stamps])
+    return digest(["request", FORMAT, *fit.geometry, listing.origin, *shape, *listing.stamps,
+                   *(DROPPED if drop else ())])  # fmt: skip
 
 
 def _find(cache: Path, request: Path) -> Stored | None:
@@ -123,6 +130,8 @@ def _find(cache: Path, request: Path) -> Stored | None:
         prints=np.array(entry["prints"], dtype=np.uint64),
         rows=tuple(about["rows"]),
         skipped=about["skipped"],
+        dropped=about["dropped"],
+        content=about["content"],
         rekeyed=tuple(about["rekeyed"]),
     )
 
@@ -133,6 +142,7 @@ def _build(
     listing: Listing,
     fit: Fit,
     skip_broken: bool,
+    drop: bool,
     workers: int | None,
     progress: Progress | None,
 ) -> None:
@@ -163,10 +173,12 @@ def _build(
         skipped = {names[row]: why for row, why in broken.items()}
         if skipped and (not skip_broken or len(broken) == len(names)):
             raise unreadable(skipped, len(names))
-        rows = [row for row in range(len(names)) if row not in broken]
+        splits = [item.split for item in listing.items]
+        dropped = to_drop(keys, labels, splits) if drop else {}
+        rows = [row for row in range(len(names)) if row not in broken and row not in dropped]
         rows.sort(key=lambda row: (labels[row], keys[row], names[row]))
-        permute(file, [*rows, *broken], len(rows), fit.row_bytes)
-        about = _describe([keys[r] for r in rows], [labels[r] for r in rows], listing, fit)
+        permute(file, [*rows, *broken, *dropped], len(rows), fit.row_bytes)
+        about = _describe([keys[r] for r in rows], [labels[r] for r in rows], listing, fit, drop)
         about["hashes"] = [decoded.hashes[r] for r in rows]
         about["prints"] = [decoded.prints[r] for r in rows]
         write_json(entry / "entry.json", about)
@@ -177,16 +189,21 @@ def _build(
             "rows": rows,
             "files": pack(decoded.marks[r][KEY:] for r in rows),
             "skipped": skipped,
+            "dropped": {names[row]: why for row, why in dropped.items()},
+            "content": content_of(keys, labels, listing.classes),
             "rekeyed": remember(listing, cache, decoded.marks),
         }
         write_json(temporary / "request.json", found)
         os.replace(temporary / "request.json", request)
 
 
-def _describe(keys: list[str], labels: list[int], listing: Listing, fit: Fit) -> dict[str, Any]:
+def _describe(
+    keys: list[str], labels: list[int], listing: Listing, fit: Fit, drop: bool
+) -> dict[str, Any]:
+    stated = (*fit.geometry, *(DROPPED if drop else ()))
     return {
         "format": FORMAT,
-        "identity": data_identity(keys, labels, listing.classes, fit.geometry),
+        "identity": data_identity(keys, labels, listing.classes, stated),
         "geometry": fit.geometry,
         "classes": list(listing.classes),
         "labels": labels,

@@ -7,14 +7,15 @@ from pathlib import Path
 
 import numpy as np
 
+from foldtune.data.conflicts import check_mode, to_drop
 from foldtune.data.decode import Fit
-from foldtune.data.facts import content_of, data_facts, rekeyed
-from foldtune.data.identity import KEY, data_identity, pack, unpack
+from foldtune.data.facts import data_facts, rekeyed, tell_conflicts
+from foldtune.data.identity import KEY, content_of, data_identity, pack, unpack
 from foldtune.data.keys import known_marks, remember
 from foldtune.data.listing import Listing
 from foldtune.data.pixels import ImageData, find_listing, refuse_one_class, short_name
 from foldtune.data.splits import complete_splits
-from foldtune.data.store import default_cache, request_key
+from foldtune.data.store import DROPPED, default_cache, request_key
 from foldtune.data.stream import StreamedKeys, StreamedPixels, stream_folder
 from foldtune.errors import InputError
 
@@ -26,6 +27,7 @@ def stream_data(
     interpolation: str = "bicubic",
     resize: str = "squash",
     seed: int | None = 0,
+    conflicts: str = "keep",
     cache: Path | None = None,
     workers: int | None = None,
 ) -> ImageData:
@@ -33,11 +35,13 @@ def stream_data(
 
     The arguments are those of `load_data`. Splits that are to be drawn follow the pictures, so all
     of these are decoded first, unless their keys are known; then identity, rows and splits are
-    those of `load_data`. Where splits are given, nothing is waited for: rows are in the order of
+    those of `load_data`; so it is with conflicts that are not kept. Where splits are given, nothing
+    is waited for: rows are in the order of
     the listing and, since nobody has seen all pictures yet, the identity is that of the listing
     (names, labels, and stamps of files, or their checksums in a zip), with `listing:` in front.
     Broken images are refused when they are met.
     """
+    check_mode(conflicts)
     fit = Fit(size, resize, interpolation)
     listing = find_listing(spec)
     if seed is not None:
@@ -48,8 +52,9 @@ def stream_data(
     request = request_key(listing, fit)
     pixels = StreamedPixels(listing, fit, stream_folder(home, request), workers)
     drawn = seed is not None and any(item.split in (None, "train") for item in listing.items)
-    if drawn and {item.split for item in listing.items} != {"train", "val", "test"}:
-        return _drawn(spec, fit, listing, seed, home, pixels)
+    drawn = drawn and {item.split for item in listing.items} != {"train", "val", "test"}
+    if drawn or conflicts != "keep":
+        return _drawn(spec, fit, listing, seed, home, pixels, conflicts)
     labels = np.array([item.label for item in listing.items], np.int64)
     names = tuple(item.name for item in listing.items)
     splits, rule = complete_splits(
@@ -71,34 +76,40 @@ def stream_data(
 
 def _drawn(
     spec: str | Path, fit: Fit, listing: Listing, seed: int | None, cache: Path,
-    pixels: StreamedPixels,
+    pixels: StreamedPixels, conflicts: str,
 ) -> ImageData:  # fmt: skip
     """The data of which splits are drawn: rows and identity are those of the loaded data."""
     marks, changed = all_marks(listing, cache, pixels)
     labels, names = [item.label for item in listing.items], [item.name for item in listing.items]
     keys = [mark[:KEY] for mark in marks]
-    order = sorted(range(len(marks)), key=lambda row: (labels[row], keys[row], names[row]))
+    given = [item.split for item in listing.items]
+    dropped = to_drop(keys, labels, given) if conflicts == "drop" else {}
+    kept = [row for row in range(len(marks)) if row not in dropped]
+    order = sorted(kept, key=lambda row: (labels[row], keys[row], names[row]))
     own = np.array([labels[row] for row in order], np.int64)
     known = [bytes.fromhex(keys[row]) for row in order]
     splits, rule = complete_splits(
-        [listing.items[row].split for row in order], own, known, listing.classes, seed,
+        [given[row] for row in order], own, known, listing.classes, seed,
         groups=[listing.groups[row] for row in order] if listing.groups else (),
         published=listing.published,
     )  # fmt: skip
-    facts = data_facts(spec, fit, listing, splits, rule, seed)
-    facts["content"] = content_of(known, own, listing.classes)
+    facts = data_facts(spec, fit, listing, splits, rule, seed, conflicts)
+    facts["content"] = content_of(keys, labels, listing.classes)
     facts["warnings"] += rekeyed(changed)
-    return ImageData(
+    stated = (*fit.geometry, *(DROPPED if conflicts == "drop" else ()))
+    data = ImageData(
         name=short_name(spec),
         pixels=pixels.ordered(np.array(order)),  # type: ignore[arg-type]
         labels=own,
         classes=listing.classes,
         names=tuple(names[row] for row in order),
         splits=splits,
-        identity=data_identity(keys, labels, listing.classes, fit.geometry),
+        identity=data_identity([keys[row] for row in order], own.tolist(), listing.classes, stated),
         keys=unpack(pack(marks[row] for row in order), KEY),
         facts=facts,
     )
+    tell_conflicts(data, known, {names[row]: why for row, why in dropped.items()})
+    return data
 
 
 def all_marks(

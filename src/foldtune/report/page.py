@@ -81,14 +81,23 @@ def _context(study: Material, found: Sequence[Section]) -> Row:
         "verdict": words.verdict(board),
         "budget": words.budget(rows, board),
         "notes": [
-            *(*shortfalls(board), *words.notes(rows, board)),
-            *(*words.protocol(asked), *_looked_up(study), *_missing(study)),
+            *(*shortfalls(board), *words.notes(rows, board), *words.protocol(asked)),
+            *(*_of_the_data(asked), *_looked_up(study), *_missing(study)),
         ],
         "sections": found,
         "paper": PAPER,
         "folder": shlex.quote(readable(study.folder.resolve().name)),
         "digest": hashlib.sha256((study.folder / "rows.jsonl").read_bytes()).hexdigest(),
     }
+
+
+def _of_the_data(asked: Row) -> list[str]:
+    """What was found in the data: pictures with several labels, in several splits, and the like."""
+    found = asked.get("data_warnings")
+    lines = [str(line) for line in found] if isinstance(found, list) else []
+    treated = {"drop": "left out", "refuse": "refused"}.get(str(asked.get("conflicts")))
+    said = [f"Of the data: {line}." for line in lines]
+    return said + ([f"Conflicts in the data were {treated}."] if treated else [])
 
 
 def _looked_up(study: Material) -> list[str]:

@@ -208,6 +208,8 @@ def _about(bench: Bench) -> Row:
         "data_identity": bench.data.identity,
         "images": {name: len(rows) for name, rows in bench.data.splits.items()},
         **whereabouts(bench.data),
+        "data_warnings": list(bench.data.facts["warnings"]),
+        "conflicts": bench.data.facts["conflicts"],
         "version": foldtune.__version__,
     }
 

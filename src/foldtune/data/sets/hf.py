@@ -57,7 +57,7 @@ def read(spec: Spec) -> Listing:
                     f"{spec.text}: {split} row {row} has the label {cell}; unlabelled?"
                 )
             items.append(Item(f"{split}/{row}", value, given))
-            stamps.append(f"{data._fingerprint}:{row}")
+            stamps.append(f"{data._fingerprint}:row:{row}")
         groups += [str(value) for value in data[group]] if group else []
     reader = HfReader(spec, image)
     return Listing(tuple(items), classes, reader, tuple(stamps), groups=tuple(groups))

@@ -84,6 +84,7 @@ class Place:
         rebuilt = load_data(
             self.source, size=facts["size"], interpolation=facts["interpolation"],
             resize=facts["resize"], seed=facts["seed"], skip_broken=bool(facts["skipped"]),
+            conflicts=facts["conflicts"],
         )  # fmt: skip
         if rebuilt.identity != self.data.identity:
             raise InputError(
