@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 import pytest
-import torch
 from safetensors.torch import load_file
 
 from foldtune.backbones import load_backbone
@@ -191,20 +190,6 @@ def test_the_key_depends_on_what_decides_the_numbers_only(bench, recipe):
         replace(run, train_on=("train",)),
     ]
     assert len({run.key, *(r.key for r in changed)}) == len(changed) + 1
-
-
-def test_probe_weights_solve_two_classes_and_absent_ones():
-    import numpy as np
-
-    from foldtune.training.probe import solve_probe
-
-    generator = np.random.default_rng(0)
-    labels = np.array([0, 2] * 20)
-    features = (generator.normal(size=(40, 3)) + labels[:, None] * 3).astype(np.float32)
-    weight, bias = solve_probe(features, labels, 3)
-    logits = torch.from_numpy(features) @ weight.T + bias
-    assert weight.shape == (3, 3)
-    assert (logits.argmax(1).numpy() == labels).all()
 
 
 def test_features_of_the_plain_backbone_are_computed_once(bench, recipe, monkeypatch):

@@ -63,7 +63,8 @@ class Starts:
         if head == "probe":
             features = np.concatenate([self._split_features(path, s) for s in train_on])
             labels = np.concatenate([self._data.labels[self._data.splits[s]] for s in train_on])
-            return solve_probe(features, labels, len(classes))
+            found = solve_probe(features, labels, len(classes))
+            return found.weight, found.bias
         if head == "zero":
             width = model.get_submodule(path).get_parameter("weight").shape[1]
             return torch.zeros(len(classes), width), torch.zeros(len(classes))

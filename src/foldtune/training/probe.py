@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -12,8 +14,18 @@ from foldtune.errors import InputError
 from foldtune.training.batches import load_pixels
 from foldtune.training.host import eval_mode
 
-# Strength of the probe's ridge on standardised features; the default of scikit-learn.
-_INVERSE_PENALTY = 1.0
+if TYPE_CHECKING:
+    from sklearn.linear_model import LogisticRegression
+
+# Penalties that are tried, strongest first, in steps of half a decade.
+PENALTIES = tuple(float(f"{10 ** (power / 2):.2g}") for power in range(-8, 5))
+FOLDS = 5
+# Where no class has two images nothing can be held out; C hardly moves accuracy with so few
+# (benchmarks/probe_table.py).
+DEFAULT = 0.1
+_MOST = 4000  # images on which the penalty is chosen; solved is on all
+_PATIENCE = 2  # penalties in a row that are worse than the best so far before the search ends
+_STEPS = 1000  # of L-BFGS
 
 
 def classifier_inputs(
@@ -46,24 +58,154 @@ def classifier_inputs(
     return features.numpy()
 
 
-def solve_probe(features: np.ndarray, labels: np.ndarray, classes: int) -> tuple[Tensor, Tensor]:
-    """Weight (classes, channels) and bias (classes,) of a ridge-regularised logistic regression.
+@dataclass(frozen=True)
+class Probe:
+    """A linear classifier of features as they are: weight (classes, channels), bias (classes,).
 
-    Features are standardised for the fit, and that is folded into the answer, so it applies to
-    features as they are. Classes without an example get the lowest bias of the others.
+    C: the inverse strength of its penalty, as scikit-learn has it: the sum of the losses counts C
+    times beside half the squared norm of the weights, of features on one common scale. nll: the
+    held-out loss an image in nats that chose C; None where C was given, or nothing could be held
+    out.
     """
+
+    weight: Tensor
+    bias: Tensor
+    C: float
+    nll: float | None = None
+
+
+def solve_probe(
+    features: np.ndarray,
+    labels: np.ndarray,
+    classes: int,
+    C: float | None = None,
+    groups: Sequence[str] | np.ndarray = (),
+    seed: int = 0,
+) -> Probe:
+    """The probe of features (images, channels) and labels (images,).
+
+    All channels are divided by one number, the root of their mean variance: a scale of its own for
+    each would give channels that are rare among few images huge weights. C=None: chosen by the
+    likelihood of held-out images, see `chosen_penalty`. Classes without an example get the lowest
+    bias of the others. The same arguments give the same probe. Raises InputError for a C that is no
+    positive number, and for images of one class alone.
+    """
+    if C is not None and not 0 < C < np.inf:
+        raise InputError(f"the inverse penalty C of a probe must be a positive number, not {C}")
+    if len(np.unique(labels)) < 2:
+        raise InputError("a probe needs images of two classes or more; these are all of one")
+    centre = features.mean(0, dtype=np.float64)
+    scaled = features - centre
+    scale = np.sqrt(np.mean(scaled**2)) or 1.0
+    scaled /= scale
+    rotation = None
+    if len(scaled) < scaled.shape[1]:
+        # Weights lie in the span of the images, so as many channels as images are exact.
+        rotation, triangle = np.linalg.qr(scaled.T)
+        scaled = np.ascontiguousarray(triangle.T)
+    nll = None
+    if C is None:
+        C, nll = chosen_penalty(scaled, labels, groups, seed)
+    fitted = _regression(C).fit(scaled, labels)
+    weight, bias = _even(fitted)
+    if rotation is not None:
+        weight = weight @ rotation.T
+    weight = weight / scale
+    every, offsets = np.zeros((classes, features.shape[1])), np.full(classes, bias.min())
+    every[fitted.classes_], offsets[fitted.classes_] = weight, bias
+    offsets -= every @ centre
+    return Probe(torch.from_numpy(every).float(), torch.from_numpy(offsets).float(), C, nll)
+
+
+def chosen_penalty(
+    features: np.ndarray, labels: np.ndarray, groups: Sequence[str] | np.ndarray, seed: int
+) -> tuple[float, float | None]:
+    """The C of `PENALTIES` with the least mean held-out loss, and that loss.
+
+    features: (images, channels), scaled; five folds, or fewer, see `folds`; on 4,000 images drawn
+    by the seed where there are more. `DEFAULT` and None where nothing can be held out. From the
+    strongest penalty on, each fit starting from that before; the search ends where two in a row
+    are worse than the best: weaker ones only fit the noise more, and take longest.
+    """
+    draw = np.random.default_rng(seed)
+    if len(labels) > _MOST:
+        kept = np.sort(draw.permutation(len(labels))[:_MOST])
+        features, labels = features[kept], labels[kept]
+        groups = np.asarray(groups)[kept] if len(groups) else groups
+    fold = folds(labels, groups, draw)
+    if fold is None:
+        return DEFAULT, None
+    judges = [_Fold(features, labels, fold != number) for number in range(fold.max() + 1)]
+    losses: list[float] = []
+    for C in PENALTIES:
+        losses.append(float(np.concatenate([judge.losses(C) for judge in judges]).mean()))
+        best = int(np.argmin(losses))
+        if len(losses) - 1 - best >= _PATIENCE:
+            break
+    return PENALTIES[best], losses[best]
+
+
+def folds(
+    labels: np.ndarray, groups: Sequence[str] | np.ndarray, draw: np.random.Generator
+) -> np.ndarray | None:
+    """The fold of each image, from 0; None where nothing can be held out.
+
+    As many as the rarest class has images, at least two and at most five. Each class is dealt
+    evenly; a group goes whole to the fold that is smallest, the largest groups first.
+    """
+    counts = np.bincount(labels)
+    if counts.max() < 2:
+        return None
+    number = int(np.clip(counts[counts > 0].min(), 2, FOLDS))
+    found = np.empty(len(labels), np.int64)
+    if len(groups):
+        names, members = np.unique(np.asarray(groups), return_inverse=True)
+        if len(names) < 2:
+            return None
+        number, sizes = min(number, len(names)), np.bincount(members)
+        held = np.zeros(number, np.int64)
+        for group in sorted(draw.permutation(len(names)).tolist(), key=lambda g: -sizes[g]):
+            smallest = int(held.argmin())
+            found[members == group], held[smallest] = smallest, held[smallest] + sizes[group]
+        return found
+    start = 0
+    for label in range(len(counts)):
+        own = draw.permutation(np.flatnonzero(labels == label))
+        found[own] = (start + np.arange(len(own))) % number
+        start += len(own)
+    return found
+
+
+class _Fold:
+    """Images to fit and images to judge, with the fit that the next penalty starts from."""
+
+    def __init__(self, features: np.ndarray, labels: np.ndarray, fitting: np.ndarray) -> None:
+        self._features, self._labels = features[fitting], labels[fitting]
+        # Nobody can tell a class that was not shown.
+        judged = ~fitting & np.isin(labels, self._labels)
+        self._held, self._truth = features[judged], labels[judged]
+        self._model = _regression(1.0)
+
+    def losses(self, C: float) -> np.ndarray:
+        """The loss of each held-out image."""
+        if len(np.unique(self._labels)) < 2:
+            return np.zeros(len(self._truth))
+        self._model.set_params(C=C)
+        self._model.fit(self._features, self._labels)
+        told = self._model.predict_log_proba(self._held)
+        return -told[np.arange(len(told)), np.searchsorted(self._model.classes_, self._truth)]
+
+
+def _regression(C: float) -> LogisticRegression:
     from sklearn.linear_model import LogisticRegression
 
-    mean, spread = features.mean(0), features.std(0)
-    spread = np.where(spread > 0, spread, 1.0)
-    fitted = LogisticRegression(C=_INVERSE_PENALTY, max_iter=1000)
-    fitted.fit((features - mean) / spread, labels)
-    coefficients, intercept = fitted.coef_, fitted.intercept_
+    return LogisticRegression(C=C, max_iter=_STEPS, warm_start=True)
+
+
+def _even(fitted: LogisticRegression) -> tuple[np.ndarray, np.ndarray]:
+    """Weights and biases, a row for each class that was seen."""
+    weight, bias = fitted.coef_, fitted.intercept_
     if len(fitted.classes_) == 2:  # one decision function: split it evenly between both classes
-        coefficients = np.concatenate([-coefficients, coefficients]) / 2
-        intercept = np.concatenate([-intercept, intercept]) / 2
-    weight = np.zeros((classes, features.shape[1]))
-    bias = np.full(classes, intercept.min())
-    weight[fitted.classes_] = coefficients / spread
-    bias[fitted.classes_] = intercept - (coefficients / spread) @ mean
-    return torch.from_numpy(weight).float(), torch.from_numpy(bias).float()
+        weight = np.concatenate([-weight, weight]) / 2
+        bias = np.concatenate([-bias, bias]) / 2
+    return weight, bias
