@@ -32,6 +32,15 @@ def test_only_trainable_parameters_are_grouped():
     assert set(named(parameter_groups(model, 0.1))) == {"head.weight", "head.bias"}
 
 
+def test_the_classifier_has_its_own_rate_and_decays_like_all_else():
+    head = {"head.weight", "head.bias"}
+    groups = parameter_groups(vit(), 0.1, head=head, head_lr=10.0)
+    rates = {name: group["rate"] for group in groups for name, _ in group["params"]}
+    assert {name for name, rate in rates.items() if rate == 10.0} == head
+    assert set(rates.values()) == {1.0, 10.0}
+    assert named(groups) == named(parameter_groups(vit(), 0.1))
+
+
 def test_a_shared_parameter_is_grouped_once():
     model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
     model[1].weight = model[0].weight

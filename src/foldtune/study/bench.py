@@ -113,13 +113,15 @@ class Bench:
         indices, watched = data.split(*run.train_on), data.split("val")
         if not only_a_classifier(attachment, recipe):
             prepare = prepare_for(self.backbone, recipe.augment)
-            return Ground(attachment.model, data.pixels, prepare, indices, watched)
+            names = attachment.head_names
+            return Ground(attachment.model, data.pixels, prepare, indices, watched, names)
         # Nothing below the classifier can change, so it is not computed again every epoch.
         head = attachment.head[0]
         splits = tuple(dict.fromkeys((*run.train_on, "val")))
         features = self._starts.table(splits)
         classifier = attachment.model.get_submodule(head)
-        return Ground(classifier, features, as_they_are, indices, watched)
+        names = tuple(name for name, _ in classifier.named_parameters())
+        return Ground(classifier, features, as_they_are, indices, watched, names)
 
     def prefix(self, attachment: Attachment, run: Run) -> Prefix | None:
         """The backbone cut below its first block that trains, where that gives the same."""
@@ -200,7 +202,8 @@ class Bench:
         with prefix.installed() if prefix else nullcontext():
             return train(
                 model, ground.inputs, labels, ground.indices, recipe, prepare=ground.prepare,
-                seed=run.seed, evaluate=None if run.stage == "final" else validate,
+                seed=run.seed, head=ground.head,
+                evaluate=None if run.stage == "final" else validate,
                 checkpoint=None if folder is None else folder / CHECKPOINT,
                 checkpoint_seconds=self.checkpoint_seconds, device=self.device, progress=progress,
             )  # fmt: skip

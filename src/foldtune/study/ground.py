@@ -21,7 +21,8 @@ class Ground:
     """A run's model, inputs and rows.
 
     model: the whole model, or its classifier alone where nothing below it can change; inputs:
-    pixels, or the classifier's inputs; indices: rows to train on; watched: rows of validation.
+    pixels, or the classifier's inputs; indices: rows to train on; watched: rows of validation;
+    head: names of the classifier's parameters in the model.
     """
 
     model: nn.Module
@@ -29,6 +30,7 @@ class Ground:
     prepare: Prepare
     indices: np.ndarray
     watched: np.ndarray
+    head: tuple[str, ...]
 
 
 def judged(logits: Tensor, labels: np.ndarray) -> dict[str, float]:

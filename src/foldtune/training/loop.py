@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,6 +71,7 @@ def train(
     *,
     prepare: Prepare,
     seed: int,
+    head: Collection[str] = (),
     evaluate: Evaluate | None = None,
     checkpoint: Path | None = None,
     checkpoint_every: int = 1,
@@ -85,6 +86,7 @@ def train(
     prepare: maps a batch (batch, height, width, 3) uint8 on the device and a generator on the CPU
     to normalised floats (batch, 3, height, width). With recipe.phases it must offer `at(side)`,
     the same at a side in pixels (data.resample does).
+    head: names of the classifier's parameters, which train at recipe.head_lr times the rate.
     evaluate: called with 0 before the first step and with its number after each epoch, the model
     in eval mode; its numbers join the curve; with recipe.ema the model holds the averaged weights
     for it, and after the last epoch it keeps them. checkpoint: a file to resume from where it
@@ -107,7 +109,7 @@ def train(
         loaned(model, recipe, at.device),
         freed_memory_kept(),
     ):
-        run = _Run(model, at, data, recipe, prepare=prepare, seed=seed)
+        run = _Run(model, at, data, recipe, prepare=prepare, seed=seed, head=head)
         return run.all_epochs(evaluate, checkpoint, pace, progress, watch)
 
 
@@ -123,6 +125,7 @@ class _Run:
         *,
         prepare: Prepare,
         seed: int,
+        head: Collection[str],
     ) -> None:
         self.model, self.at, self.data, self.recipe = model, at, data, recipe
         self.prepare, self.seed, self.classes = prepare, seed, data.classes
@@ -132,7 +135,7 @@ class _Run:
         self.steps = steps_per_epoch(len(data.indices), recipe, processes, self.least)
         self.warmup = warmup_steps(recipe, self.steps)
         self.parameters = list(trainable(model).values())
-        optimizer = build_optimizer(model, recipe)
+        optimizer = build_optimizer(model, recipe, head)
         # Accelerate's wrapper serves the gradient scaler. Without one it only looks for an absent
         # package on the disk twice a step: 0.5 ms (1.15).
         scaled = at.accelerator.scaler is not None
@@ -239,7 +242,7 @@ class _Run:
         if self.recipe.clip_norm is not None:
             self.at.accelerator.clip_grad_norm_(self.parameters, self.recipe.clip_norm)
         for group in self.optimizer.param_groups:
-            group["lr"] = lr
+            group["lr"] = lr * group["rate"]
         self.optimizer.step()
         if self.average is not None:
             self.average.update()

@@ -15,6 +15,7 @@ PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
 # field: (lowest, is the lowest itself allowed, the bound above that is never reached)
 _RANGES: dict[str, tuple[float, bool, float]] = {
     "lr": (0, False, math.inf),
+    "head_lr": (0, False, math.inf),
     "weight_decay": (0, True, math.inf),
     "warmup_epochs": (0, True, math.inf),
     "warmup_lr": (0, True, math.inf),
@@ -41,6 +42,7 @@ class Recipe:
     batch_size: int = 64  # images per step, over all processes
     optimizer: str = "adamw"  # adamw | sgd
     lr: float = 1e-3  # the peak
+    head_lr: float = 1.0  # the classifier's rate, in those of all else
     weight_decay: float = 1e-4
     decay_1d: bool = False  # True: decay on everything, as in the unifying study
     warmup_epochs: float = 2.0  # a fraction is allowed

@@ -5,7 +5,7 @@ What the trials share is computed once: all that stands before the first tensor 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 import torch
@@ -96,16 +96,21 @@ class Stack(nn.Module):
 class RowOptimizer:
     """AdamW or SGD as torch has them, on the rows of a stack, each with its own rate and decay.
 
-    recipes: one for each row, which differ in rates and decay alone.
+    recipes: one for each row, which differ in rates and decay alone. head: names of the
+    classifier's parameters, which take `head_lr` times the rate.
     """
 
-    def __init__(self, stack: Stack, recipes: Sequence[Recipe]) -> None:
-        self.stack, self.recipe = stack, recipes[0]
+    def __init__(self, stack: Stack, recipes: Sequence[Recipe], head: Collection[str] = ()) -> None:
+        self.stack, self.recipe, self.head = stack, recipes[0], head
         groups = parameter_groups(stack.model, 1.0, self.recipe.decay_1d)
         decays = {name for g in groups if g["weight_decay"] for name, _ in g["params"]}
         values = stack.values.detach()
         parts = [values.new_full(s, n in decays) for n, s in stack.shapes.items()]
         self._decayed = joined(parts)
+        rates = {n: self.recipe.head_lr if n in head else 1.0 for n in stack.shapes}
+        self._rate: Tensor | float = next(iter(rates.values()))
+        if len(set(rates.values())) > 1:
+            self._rate = joined([values.new_full(s, rates[n]) for n, s in stack.shapes.items()])
         self._decay = values.new_tensor([[r.weight_decay] for r in recipes])
         self.names = ("exp_avg", "exp_avg_sq") if self._adam else ("momentum_buffer",)
         self.state = {name: torch.zeros_like(values) for name in self.names}
@@ -122,7 +127,7 @@ class RowOptimizer:
         if self.recipe.clip_norm is not None:
             norm = torch.linalg.vector_norm(gradient, dim=1, keepdim=True)
             gradient = gradient * (self.recipe.clip_norm / (norm + _CLIP_EPSILON)).clamp(max=1.0)
-        lr = values.new_tensor(rates)[:, None]
+        lr = values.new_tensor(rates)[:, None] * self._rate
         self.steps += 1
         if not self._adam:
             gradient = gradient + self._decay * self._decayed * values
@@ -145,7 +150,7 @@ class RowOptimizer:
 
     def alone(self, row: int, recipe: Recipe) -> torch.optim.Optimizer:
         """torch's own optimizer of the model, in the state of one row."""
-        made = build_optimizer(self.stack.model, recipe)
+        made = build_optimizer(self.stack.model, recipe, self.head)
         if self.steps == 0:
             return made
         parts = {name: self.stack.parts(state[row]) for name, state in self.state.items()}

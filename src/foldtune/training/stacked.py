@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -57,6 +57,7 @@ def train_stacked(
     *,
     prepare: Prepare,
     seed: int,
+    head: Collection[str] = (),
     judge: Judge | None = None,
     checkpoints: Sequence[Path] = (),
     checkpoint_seconds: float = 0.0,
@@ -85,7 +86,7 @@ def train_stacked(
         before = joined([p.detach() for p in trainable(model).values()])
         stack = Stack(model, len(recipes))
         try:
-            run = _Run(stack, data, recipes, checkpoints, prepare, seed, at.device)
+            run = _Run(stack, data, recipes, checkpoints, prepare, seed, at.device, head)
             return run.all_epochs(judge, Pace(recipes[0].epochs, 1, checkpoint_seconds))
         finally:
             stack.put(before)
@@ -117,10 +118,11 @@ class _Run:
         prepare: Prepare,
         seed: int,
         device: torch.device,
+        head: Collection[str],
     ) -> None:
         self.stack, self.data, self.recipe = stack, data, recipes[0]
         self.prepare, self.seed, self.device = prepare, seed, device
-        self.optimizer = RowOptimizer(stack, recipes)
+        self.optimizer = RowOptimizer(stack, recipes, head)
         self.least = least_images(stack)
         self.steps = steps_per_epoch(len(data.indices), self.recipe, least=self.least)
         self.warmup = warmup_steps(self.recipe, self.steps)
@@ -268,7 +270,9 @@ class _Run:
             return epochs.pop()
         with torch.no_grad():
             self.stack.values.copy_(start)
-        self.optimizer = RowOptimizer(self.stack, [trial.recipe for trial in self.trials])
+        self.optimizer = RowOptimizer(
+            self.stack, [trial.recipe for trial in self.trials], self.optimizer.head
+        )
         for trial in self.trials:
             trial.curve, trial.seconds = [], 0.0
         return 0

@@ -122,7 +122,7 @@ class Stacked:
         started = time.perf_counter()
         found = train_stacked(
             ground.model, ground.inputs, labels, ground.indices, [run.recipe for run in runs],
-            prepare=ground.prepare, seed=runs[0].seed, judge=judge,
+            prepare=ground.prepare, seed=runs[0].seed, head=ground.head, judge=judge,
             checkpoints=[folder / CHECKPOINT for folder in folders],
             checkpoint_seconds=self.bench.checkpoint_seconds, device=self.bench.device,
         )  # fmt: skip
