@@ -2,11 +2,14 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
+import torch
 from safetensors.torch import load_file
 
 from foldtune.backbones import load_backbone
 from foldtune.core.tuningfile import hash_tensors, read
+from foldtune.errors import InputError
 from foldtune.methods import SSF, Full, LinearProbe, LoRA
 from foldtune.study import starts
 from foldtune.study.bench import CHECKPOINT, TUNING, Bench
@@ -151,9 +154,9 @@ def test_finals_train_on_train_and_validation_and_read_the_test_split_once(bench
 def test_linear_probe_on_cached_features_equals_the_full_forward_pass(bench, recipe, monkeypatch):
     import foldtune.study.bench as module
 
-    quick = bench.execute(run_of(bench, LinearProbe(), recipe, stage="fit"))
+    quick = bench.execute(run_of(bench, LinearProbe(), recipe, stage="fit", head="zero"))
     monkeypatch.setattr(module, "only_a_classifier", lambda *_: False)
-    slow = bench.execute(run_of(bench, LinearProbe(), recipe, stage="fit"))
+    slow = bench.execute(run_of(bench, LinearProbe(), recipe, stage="fit", head="zero"))
     assert quick["curve"][-1]["loss"] == pytest.approx(slow["curve"][-1]["loss"], rel=1e-4)
     assert quick["test_accuracy"] == slow["test_accuracy"]
 
@@ -166,6 +169,31 @@ def test_a_probe_start_is_better_than_a_random_one(bench, recipe):
     )
     assert probe["test_accuracy"] > default["test_accuracy"] + 0.2
     assert probe["test_accuracy"] > zero["test_accuracy"] + 0.2
+
+
+def test_a_solved_probe_has_no_epochs_and_tells_its_penalty(bench, recipe):
+    chosen, given = (
+        bench.execute(run_of(bench, LinearProbe(C), recipe, stage="fit")) for C in (None, 1e-4)
+    )
+    assert [point["epoch"] for point in chosen["curve"]] == [0]
+    assert chosen["recipe"]["epochs"] == 0
+    assert chosen["val_accuracy"] == chosen["curve"][0]["val_accuracy"]
+    assert chosen["probe"]["nll"] < np.log(10)
+    assert given["probe"] == {"C": 1e-4, "nll": None}
+    assert given["method"] == "LinearProbe(C=0.0001)"
+    assert chosen["test_accuracy"] > given["test_accuracy"]
+    # The recipe has no say, so it makes no other run of it.
+    other = replace(recipe, lr=1e-5, epochs=1)
+    keys = {run_of(bench, LinearProbe(), r, stage="fit").key for r in (recipe, other)}
+    assert len(keys) == 1
+
+
+def test_a_probe_that_starts_elsewhere_is_trained_and_takes_no_penalty(bench, recipe):
+    row = bench.execute(run_of(bench, LinearProbe(), recipe, stage="trial", head="zero"))
+    assert row["recipe"]["epochs"] == recipe.epochs
+    assert row["curve"][-1]["loss"] < np.log(10)
+    with pytest.raises(InputError, match="leave C out, or --head zero"):
+        run_of(bench, LinearProbe(0.1), recipe, head="zero")
 
 
 def test_a_diverging_run_leaves_a_verdict_and_a_plain_backbone(bench, recipe):
@@ -201,7 +229,7 @@ def test_features_of_the_plain_backbone_are_computed_once(bench, recipe, monkeyp
         return real(model, head, pixels, rows, prepare)
 
     monkeypatch.setattr(starts, "classifier_inputs", counted)
-    probes = [run_of(bench, LinearProbe(), replace(recipe, lr=lr), "trial") for lr in (1e-2, 1e-3)]
+    probes = [run_of(bench, LinearProbe(C), recipe, "trial") for C in (None, 1e-3)]
     for run in (*probes, run_of(bench, SSF(), recipe, "trial")):
         bench.execute(run)
     assert seen == [len(bench.data.split("train")), len(bench.data.split("val"))]

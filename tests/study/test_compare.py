@@ -41,6 +41,24 @@ def test_every_method_gets_equal_trials_and_the_same_seeds(study):
         assert [r["seed"] for r in rows if r["stage"] == "final"] == [0, 1]
 
 
+def test_a_linear_probe_is_solved_and_its_penalty_searched(study):
+    """Its trials once varied the learning rate of a classifier that was solved already."""
+    found, _ = study("LinearProbe", "BitFit", trials=3)
+    probes = [r for r in found.rows if r["label"] == "LinearProbe" and r["stage"] == "trial"]
+    assert [r["recipe"]["epochs"] for r in probes] == [0, 0, 0]
+    assert probes[0]["method"] == "LinearProbe()"  # first the penalty that likelihood chooses
+    assert len({r["probe"]["C"] for r in probes}) > 1
+    heads = {r["label"]: r["head_start"] for r in found.rows}
+    assert heads == {"LinearProbe": "probe", "BitFit": "zero"}
+
+
+def test_a_linear_probe_that_starts_at_zero_has_its_rate_searched(study):
+    found, _ = study("LinearProbe", trials=2, seeds=1, head="zero")
+    rates = [r["recipe"]["lr"] for r in found.rows if r["stage"] == "trial"]
+    assert len(set(rates)) == 2
+    assert all(r["recipe"]["epochs"] == 1 for r in found.rows)
+
+
 def test_a_second_call_computes_only_what_is_new(study):
     study("LinearProbe")
     found, lines = study("LinearProbe", "BitFit", seeds=3)
@@ -50,13 +68,14 @@ def test_a_second_call_computes_only_what_is_new(study):
 
 def test_a_better_trial_of_a_call_cut_short_is_tested_too(study, tmp_path, recipe):
     # Its trial stood on the leaderboard without a test accuracy, and hid the tested one.
-    study("LinearProbe", trials=1, seeds=1, recipe=replace(recipe, epochs=2, warmup_epochs=0.1))
+    options = {"trials": 1, "seeds": 1, "head": "zero"}
+    study("LinearProbe", recipe=replace(recipe, epochs=2, warmup_epochs=0.1), **options)
     path = tmp_path / "rows.jsonl"
     lines = [line for line in path.read_text().splitlines() if '"stage":"final"' not in line]
     assert len(lines) == 1
     path.write_text("\n".join(lines) + "\n")
     weak = replace(recipe, epochs=1, warmup_epochs=0.1, batch_size=512)
-    found, _ = study("LinearProbe", trials=1, seeds=1, recipe=weak)
+    found, _ = study("LinearProbe", recipe=weak, **options)
     (entry,) = found.leaderboard
     assert entry["test_accuracy"] is not None
     assert found.winner["seeds"] == 1
@@ -133,7 +152,7 @@ def _chosen(found):
 def test_nothing_depends_on_which_run_is_done_first_nor_on_how_many_workers(
     study, tmp_path, search, trials
 ):
-    options = {"search": search, "trials": trials, "seeds": 1}
+    options = {"search": search, "trials": trials, "seeds": 1, "head": "zero"}
     found, _ = study("LinearProbe", executor=Backwards, **options)
 
     class Forwards(Backwards):
@@ -155,7 +174,7 @@ def test_a_search_that_was_stopped_goes_on_with_the_trials_it_would_have_asked(s
                 if row["trial"] == 6:
                     raise KeyboardInterrupt
 
-    options = {"search": "tpe", "trials": 8, "seeds": 1}
+    options = {"search": "tpe", "trials": 8, "seeds": 1, "head": "zero"}
     with pytest.raises(KeyboardInterrupt):
         study("LinearProbe", executor=Stops, **options)
     resumed, lines = study("LinearProbe", **options)
@@ -167,7 +186,7 @@ def test_a_search_that_was_stopped_goes_on_with_the_trials_it_would_have_asked(s
 def test_halving_trains_few_to_the_end_and_tests_the_best_of_those(study, recipe):
     found, _ = study(
         "LinearProbe", trials=4, seeds=1, halving=(2, 2), search="random",
-        recipe=replace(recipe, epochs=2, warmup_epochs=0.2),
+        recipe=replace(recipe, epochs=2, warmup_epochs=0.2), head="zero",
     )  # fmt: skip
     stages = [r["stage"] for r in found.rows]
     assert stages == ["rung"] * 4 + ["trial"] * 2 + ["final"]

@@ -27,7 +27,9 @@ from foldtune.training.recipe import Recipe
 def fitted(digits, method, folder, seed=0, lr=3e-3):
     recipe = Recipe(epochs=1, warmup_epochs=0.1, batch_size=32, lr=lr)
     backbone = load_backbone("micro", size=16)
-    return fit(digits, backbone, method, recipe=recipe, out=folder, seed=seed).tuning
+    # From a classifier that knows the classes: alpha 0 is then a model worth ensembling.
+    options = {"out": folder, "seed": seed, "head": "probe"}
+    return fit(digits, backbone, method, recipe=recipe, **options).tuning
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ def test_survives_json():
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("epochs", 0),
+        ("epochs", -1),
         ("epochs", 2.5),
         ("epochs", True),
         ("batch_size", 0),

@@ -113,6 +113,7 @@ class TrainOptions:
 
     epochs: int = 20  #: Passes over the training images.
     batch_size: int = 64  #: Images per step.
+    head_lr: float = 3.0  #: The classifier's learning rate, in those of all else.
     augment: tuple[str, ...] = ()  #: flip, vflip, crop:0.08, jitter, randaugment:9, erase:0.25.
     drop_path: float = 0.0  #: Rate of the deepest block.
     label_smoothing: float = 0.0
@@ -136,7 +137,9 @@ class TrainOptions:
 class HeadOptions:
     """Where classifiers start."""
 
-    head: str | None = None  #: probe (on the plain features; usual), default, zero, or zero-shot.
+    #: zero, probe (on the plain features), default (random) or zero-shot; usual: probe of
+    #: LinearProbe, which is then solved and not trained, and zero of all others.
+    head: str | None = None
     templates: Path | None = None  #: Of zero-shot: a text file, a line with {} for the class each.
     words: Path | None = None  #: Of zero-shot: a CSV of 'class,its words' where names do not do.
 

@@ -46,6 +46,12 @@ def wise(
     rows, why = validation_rows(known, images)
     why = "the split judged is validation" if split == "val" else why
     home = home_target(images, classes, chosen, mapping)
+    start = (attachment.head_start or {}).values()
+    if part != "body" and start and not any(tensor.any() for tensor in start):
+        say(
+            "warning: the classifier of this tuning started at zero, so alpha 0 knows no class; "
+            "--part body keeps it tuned, and `fit --head probe` starts it where it knows them"
+        )
     for note in chosen.notes:
         say(note)
     found = sweep(

@@ -69,7 +69,7 @@ def fit(
         chosen,
         out=out,
         recipe=recipe,
-        head=starting.start() or "probe",
+        head=starting.start(),
         seed=seed,
         device=device,
     )

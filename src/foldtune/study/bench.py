@@ -26,9 +26,18 @@ from foldtune.evaluate.calibration import calibration
 from foldtune.evaluate.predict import predict_logits
 from foldtune.methods.catalogue import parse
 from foldtune.ranks import first
-from foldtune.study.ground import Ground, as_they_are, judged, only_a_classifier, prepare_for, swept
+from foldtune.study.ground import (
+    Ground,
+    as_they_are,
+    judged,
+    only_a_classifier,
+    prepare_for,
+    swept,
+    validated,
+)
 from foldtune.study.logits import LOGITS, keep_validation, write_logits
 from foldtune.study.run import Run
+from foldtune.study.settings import penalty, settled
 from foldtune.study.starts import Starts
 from foldtune.training.loop import Outcome, train
 from foldtune.training.prefix import LIMIT, Prefix, prefix_of
@@ -63,7 +72,11 @@ class Bench:
         self, stage: str, method: Method, recipe: Recipe, seed: int, *, label: str = "",
         head: str, trial: int | None = None,
     ) -> Run:  # fmt: skip
-        """The run of `method` on this bench; finals train on train and validation together."""
+        """The run of `method` on this bench; finals train on train and validation together.
+
+        What learns nothing but a classifier, and starts it where it is solved, has no epochs.
+        """
+        recipe = settled(method, recipe, head)
         return Run(
             stage, label or repr(method), written_out(method), recipe, seed, self.backbone_hash,
             self.data.identity, self.data.facts["split_hash"],
@@ -100,7 +113,7 @@ class Bench:
 
     def attach(self, method: Method, run: Run) -> Attachment:
         """The method on the backbone, with the classifier started as the run says."""
-        start = self._starts.of(run.head, run.train_on)
+        start = self._starts.of(run.head, run.train_on, penalty(method), run.seed)
         classes = len(self.data.classes)
         attachment = attach(self.backbone, method, num_classes=classes, seed=run.seed)
         if start is not None:
@@ -133,12 +146,7 @@ class Bench:
         return prefix_of(attachment.model, blocks, run.recipe, example, images, self.prefix_bytes)
 
     def row(self, attachment: Attachment, run: Run, outcome: Outcome) -> dict[str, Any]:
-        """What is told of a run but for its test and its seconds.
-
-        The best epoch is one that was trained: epoch 0 is the start, told beside it.
-        """
-        watched = [point for point in outcome.curve if "val_accuracy" in point]
-        start, watched = watched[:1], watched[1:]
+        """What is told of a run but for its test and its seconds."""
         row: dict[str, Any] = {
             "run": run.key, "stage": run.stage, "label": run.label, "trial": run.trial,
             "method": repr(attachment.method),
@@ -150,17 +158,10 @@ class Bench:
             "total": sum(p.numel() for p in attachment.model.parameters()),
             "mergeable": attachment.mergeable, "curve": list(outcome.curve),
         }  # fmt: skip
-        if watched and outcome.finished:
-            best = max(watched, key=lambda point: point["val_accuracy"])
-            row |= {
-                "val_accuracy": watched[-1]["val_accuracy"],
-                "val_best_accuracy": best["val_accuracy"],
-                "val_best_epoch": best["epoch"],
-                "val_loss": watched[-1]["val_loss"],
-                "val_start_accuracy": start[0]["val_accuracy"],
-                "below_start": watched[-1]["val_accuracy"] < start[0]["val_accuracy"],
-            }
-        return row
+        if run.head == "probe":
+            found = self._starts.probe(run.train_on, penalty(attachment.method), run.seed)
+            row["probe"] = {"C": found.C, "nll": found.nll}
+        return row | (validated(outcome.curve) if outcome.finished else {})
 
     def judged_start(self, run: Run, ground: Ground) -> dict[str, float]:
         """Validation of what the run starts from; computed once for all that start alike."""
@@ -188,7 +189,7 @@ class Bench:
         model, watched = ground.model, ground.watched
 
         def validate(epoch: int) -> dict:
-            if epoch == 0:
+            if epoch == 0 and recipe.epochs:
                 return self.judged_start(run, ground)
             logits = predict_logits(
                 model, ground.inputs, watched, ground.prepare, precision=recipe.precision

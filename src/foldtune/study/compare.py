@@ -76,9 +76,10 @@ def compare(
 
     methods: names (own settings searched too) or spelled methods (settings kept). out: the study
     folder; a second call with more methods, trials or seeds reuses every finished run. head: where
-    classifiers start, see `Run`. search: sobol, grid, tpe or random, see `planned` and `Proposed`;
-    halving: rungs and factor, see `Halving`; ties: see `foldtune.analysis.selection`. storage: of
-    Optuna, where every trial is recorded too: a database's URL or a file, by default
+    classifiers start, see `Run`; by default where each method has them start. search: sobol, grid,
+    tpe or random, see `planned` and `Proposed`; halving: rungs and factor, see `Halving`; ties: see
+    `foldtune.analysis.selection`. storage: of Optuna, where every trial is recorded too: a
+    database's URL or a file, by default
     `optuna.journal` in the study. protocol: one of `foldtune protocols`, which then decides what is
     not said here; task: one of its tasks, by default recognised in the data's name; approximate:
     run it without what cannot be done here. start_from: "published" tries first what the unifying
@@ -139,7 +140,7 @@ def _tune(
         runs = [
             bench.describe(
                 trial.stage, trial.method, trial.recipe, terms.plan.seed,
-                label=contest.entrant.label, head=terms.head, trial=trial.number,
+                label=contest.entrant.label, head=terms.start(trial.method), trial=trial.number,
             )
             for contest, trials in asked for trial in trials
         ]  # fmt: skip

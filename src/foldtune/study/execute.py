@@ -73,6 +73,8 @@ def told(row: Row) -> str:
     """One line about a finished run."""
     recipe = row["recipe"]
     where = f"lr {recipe['lr']:g}, decay {recipe['weight_decay']:g}"
+    if recipe["epochs"] == 0:
+        where = f"solved, C {row['probe']['C']:g}"
     if row["verdict"] != "finished":
         return f"{row['label']}: {row['method']}, {where}: {row['verdict']}"
     if row["stage"] == "final":

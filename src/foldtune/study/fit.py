@@ -37,14 +37,15 @@ def fit(
     *,
     out: str | Path | None = None,
     recipe: Recipe | None = None,
-    head: str = "probe",
+    head: str | None = None,
     seed: int = 0,
     device: str | None = None,
 ) -> Fitted:
     """Tune `model` on the train split of `data` with one method, watch validation, and read the
     test split once, after the last epoch.
 
-    recipe: by default 20 epochs at the middle of the method's own range of learning rates. out:
+    recipe: by default 20 epochs at the middle of the method's own range of learning rates. head:
+    where the classifier starts, see `Run`; by default where the method has it start. out:
     a folder for the tuning, the test logits, and a checkpoint from which a killed run resumes.
     Under torchrun every process calls this alike and gets the same; the first writes the files.
     Raises InputError for bad input and where the training diverges, saying what to try.
@@ -55,7 +56,7 @@ def fit(
     if recipe is None:
         recipe = recipe_for(chosen)
     bench = Bench(backbone, images, device)
-    run = bench.describe("fit", chosen, recipe, seed, head=head)
+    run = bench.describe("fit", chosen, recipe, seed, head=head or chosen.head_start)
     folder = None if out is None else Path(out)
     progress = repr(chosen) if sys.stderr.isatty() and first() else None
     attachment, row = bench.tune(run, folder, progress)

@@ -22,8 +22,8 @@ class Run:
 
     stage: "trial" (watch validation), "rung" (the same, a short run that decides which trials are
     run), "final" (train on train and validation, then read the test split once) or "fit" (watch
-    validation, then read the test split once). head: where the classifier starts: "probe" (solved
-    on the plain backbone's features, then tuned), "default" (nn.Linear's draw), "zero", or
+    validation, then read the test split once). head: where the classifier starts: "zero", "probe"
+    (solved on the plain backbone's features, then tuned), "default" (nn.Linear's draw), or
     "zero-shot", followed by what prompts say (clip_text.py).
     """
 
@@ -36,7 +36,7 @@ class Run:
     data: str  # identity
     splits: str  # hash of the membership
     train_on: tuple[str, ...]
-    head: str = "probe"
+    head: str
     trial: int | None = None  # its number in the search of its method, from 0
 
     def __post_init__(self) -> None:

@@ -64,6 +64,12 @@ class Entrant:
         kept = tuple({k: v for k, v in one.items() if k in self.space} for one in values)
         return replace(self, start=tuple(one for one in kept if one))
 
+    def starting_at(self, head: str | None) -> Entrant:
+        """The same, its classifier starting at `head`: one that is not solved is trained, so the
+        recipe is searched and not the penalty."""
+        trained = self.method.only_classifier and head not in (None, "probe")
+        return replace(self, space=Method.space) if trained else self
+
     def configured(self, base: Recipe, values: Values) -> tuple[Method, Recipe]:
         """The method and the recipe with these values."""
         of_recipe = {k: v for k, v in values.items() if k in _RECIPE}

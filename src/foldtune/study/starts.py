@@ -13,7 +13,7 @@ from foldtune.core.head import find_head
 from foldtune.data import ImageData
 from foldtune.errors import InputError
 from foldtune.study.ground import prepare_for
-from foldtune.training.probe import classifier_inputs, solve_probe
+from foldtune.training.probe import Probe, classifier_inputs, solve_probe
 
 Start = tuple[Tensor, Tensor]  # weight (classes, channels) and bias (classes,)
 
@@ -25,20 +25,40 @@ class Starts:
         self._backbone, self._data = backbone, data
         self._features: dict[str, np.ndarray] = {}
         self._tables: dict[tuple[str, ...], np.ndarray] = {}
-        self._known: dict[tuple[str, tuple[str, ...]], Start] = {}
+        self._probes: dict[tuple[tuple[str, ...], float | None, int], Probe] = {}
+        self._zero_shot: dict[str, Start] = {}
 
-    def of(self, head: str, train_on: tuple[str, ...]) -> Start | None:
+    def of(
+        self, head: str, train_on: tuple[str, ...], C: float | None = None, seed: int = 0
+    ) -> Start | None:
         """The start that a run's `head` names, for its training splits; None for "default".
 
-        Asked for while the backbone is plain.
+        C, seed: of "probe", see `solve_probe`. Asked for while the backbone is plain.
         """
-        key = (head, train_on)
-        if key not in self._known:
-            found = self._made(head, train_on)
-            if found is None:
-                return None
-            self._known[key] = found
-        return self._known[key]
+        if head == "probe":
+            found = self.probe(train_on, C, seed)
+            return found.weight, found.bias
+        classes = self._data.classes
+        if head.startswith(ZERO_SHOT):
+            if head not in self._zero_shot:
+                prompts = Prompts.parse(head)
+                self._zero_shot[head] = zero_shot_head(self._backbone, classes, prompts)
+            return self._zero_shot[head]
+        if head == "zero":
+            model = self._backbone.model
+            width = model.get_submodule(find_head(model)[0]).get_parameter("weight").shape[1]
+            return torch.zeros(len(classes), width), torch.zeros(len(classes))
+        return None
+
+    def probe(self, train_on: tuple[str, ...], C: float | None = None, seed: int = 0) -> Probe:
+        """The classifier solved on the plain backbone's features of these splits."""
+        key = (train_on, C, seed)
+        if key not in self._probes:
+            path, data = find_head(self._backbone.model)[0], self._data
+            features = np.concatenate([self._split_features(path, s) for s in train_on])
+            labels = np.concatenate([data.labels[data.splits[s]] for s in train_on])
+            self._probes[key] = solve_probe(features, labels, len(data.classes), C, seed=seed)
+        return self._probes[key]
 
     def table(self, splits: tuple[str, ...]) -> np.ndarray:
         """What reaches the plain classifier, at its image's row; rows of other splits are zero.
@@ -53,22 +73,6 @@ class Starts:
                 table[self._data.splits[split]] = features
             self._tables[splits] = table
         return self._tables[splits]
-
-    def _made(self, head: str, train_on: tuple[str, ...]) -> Start | None:
-        classes = self._data.classes
-        model = self._backbone.model
-        path = find_head(model)[0]
-        if head.startswith(ZERO_SHOT):
-            return zero_shot_head(self._backbone, classes, Prompts.parse(head))
-        if head == "probe":
-            features = np.concatenate([self._split_features(path, s) for s in train_on])
-            labels = np.concatenate([self._data.labels[self._data.splits[s]] for s in train_on])
-            found = solve_probe(features, labels, len(classes))
-            return found.weight, found.bias
-        if head == "zero":
-            width = model.get_submodule(path).get_parameter("weight").shape[1]
-            return torch.zeros(len(classes), width), torch.zeros(len(classes))
-        return None
 
     def _split_features(self, head: str, split: str) -> np.ndarray:
         """Classifier inputs of the plain backbone, computed once."""

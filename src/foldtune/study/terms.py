@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from foldtune.backbones import Backbone
+from foldtune.core.method import Method
 from foldtune.errors import InputError, unknown
 from foldtune.study.halving import Halving
 from foldtune.study.protocols import Protocol, protocol, settled
@@ -17,6 +18,7 @@ from foldtune.study.settings import METHODS, default_recipe
 from foldtune.training.recipe import Recipe
 
 STARTS = ("published",)
+OWN = "own"  # each method's own start of the classifier
 SEEDS = 3  # of each method's chosen configuration
 
 
@@ -27,9 +29,13 @@ class Terms:
     entrants: tuple[tuple[Entrant, Recipe], ...]
     plan: Plan
     seeds: int
-    head: str
+    head: str | None  # where classifiers start; None: where each method has them start
     protocol: Protocol | None = None
     changed: Mapping[str, Any] = field(default_factory=dict)  # where it is not as the protocol says
+
+    def start(self, method: Method) -> str:
+        """Where the classifier of a method starts."""
+        return self.head or method.head_start
 
     def notes(self) -> list[str]:
         """What a reader of the study must know of its protocol, one line each."""
@@ -51,7 +57,7 @@ class Terms:
             "halving": halving and [halving.rungs, halving.factor],
             "ties": self.plan.ties,
             "seeds": self.seeds,
-            "head": self.head,
+            "head": self.head or OWN,
             "epochs": self.entrants[0][1].epochs,
         }
         if self.protocol is not None:
@@ -97,7 +103,11 @@ def agreed(
     names = methods or (rules.entrants if rules else METHODS)
     if not names:
         raise InputError("no methods to compare; name some, e.g. --methods SSF LoRA")
+    head = asked.head or (rules.facts["head"] if rules else OWN)
+    head = None if head == OWN else head
     pairs = [rules.entrant(n) if rules else (Entrant.named(n), base) for n in names]
+    if rules is None or rules.facts.get("own_spaces"):
+        pairs = [(entrant.starting_at(head), its) for entrant, its in pairs]
     _refuse_doubles([entrant.label for entrant, _ in pairs])
     if asked.start_from is not None:
         pairs = [(_started(entrant, asked, rules, source), base) for entrant, base in pairs]
@@ -117,7 +127,6 @@ def agreed(
     if asked.seeds is not None and asked.seeds < 1:
         raise InputError(f"seeds must be at least 1, not {asked.seeds}: each winner is tested")
     seeds = asked.seeds or (rules.facts["seeds"] if rules else SEEDS)
-    head = asked.head or (rules.facts["head"] if rules else "probe")
     changed = _changed(rules, asked, methods, backbone) if rules else {}
     return Terms(tuple(pairs), plan, seeds, head, rules, changed)
 

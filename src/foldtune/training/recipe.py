@@ -38,7 +38,7 @@ class Recipe:
     field, its value and what is allowed.
     """
 
-    epochs: int = 20
+    epochs: int = 20  # 0: nothing trains, and the classifier stays as it starts
     batch_size: int = 64  # images per step, over all processes
     optimizer: str = "adamw"  # adamw | sgd
     lr: float = 1e-3  # the peak
@@ -69,7 +69,7 @@ class Recipe:
         object.__setattr__(self, "augment", tuple(self.augment))
         object.__setattr__(self, "betas", tuple(self.betas))
         object.__setattr__(self, "phases", tuple(tuple(phase) for phase in self.phases))
-        for field, lowest in (("epochs", 1), ("batch_size", 1), ("parts", 1)):
+        for field, lowest in (("epochs", 0), ("batch_size", 1), ("parts", 1)):
             value = getattr(self, field)
             if type(value) is not int or value < lowest:
                 raise _refused(field, value, f"a whole number >= {lowest}")
@@ -111,7 +111,7 @@ class Recipe:
             raise _refused("phases", self.phases, allowed)
 
     def _check_schedule(self) -> None:
-        if self.warmup_epochs >= self.epochs:
+        if self.warmup_epochs >= self.epochs and (self.epochs or self.warmup_epochs):
             allowed = f"less than epochs={self.epochs}, so that the peak is reached"
             raise _refused("warmup_epochs", self.warmup_epochs, allowed)
         if self.min_lr > self.lr:

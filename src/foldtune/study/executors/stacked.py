@@ -66,6 +66,8 @@ class Stacked:
             shared = common(run.recipe)
         except InputError:
             return run.key
+        if run.recipe.epochs == 0:  # nothing is trained
+            return run.key
         if run.tested:  # they differ in their seeds, and so in their batches
             return run.key
         header = checkpoint_header(self._folder(run) / CHECKPOINT)
