@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
 
 from foldtune.cli.app import (
     DATA,
@@ -35,6 +37,7 @@ def fit(
     method: str = "SSF",
     lr: float | None = None,
     weight_decay: float | None = None,
+    train_on: Annotated[tuple[str, ...], Parameter(consume_multiple=True)] = ("train",),
     seed: int = 0,
     device: str | None = None,
     starting: HeadOptions = HEAD,
@@ -47,7 +50,8 @@ def fit(
 
     DATA: a folder of class folders (or of train/val/test folders of them), the same in a .zip, a
     .csv or .parquet of path and label, a set by name (foldtune data sets), or digits,
-    shapes/count, shapes/position, shapes/orientation.
+    shapes/count, shapes/position, shapes/orientation. train-on: `train val` trains on validation
+    too, which is then not watched.
     """
     from dataclasses import replace
 
@@ -70,13 +74,14 @@ def fit(
         out=out,
         recipe=recipe,
         head=starting.start(),
+        train_on=train_on,
         seed=seed,
         device=device,
     )
     row = fitted.row
     told = {
         "method": row["method"],
-        "validation": row["val_accuracy"],
+        "validation": row.get("val_accuracy"),
         "test": row["test_accuracy"],
         "test_images": row["test_images"],
         "trainable": row["trainable"],

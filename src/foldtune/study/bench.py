@@ -70,7 +70,7 @@ class Bench:
 
     def describe(
         self, stage: str, method: Method, recipe: Recipe, seed: int, *, label: str = "",
-        head: str, trial: int | None = None,
+        head: str, trial: int | None = None, train_on: tuple[str, ...] | None = None,
     ) -> Run:  # fmt: skip
         """The run of `method` on this bench; finals train on train and validation together.
 
@@ -80,7 +80,7 @@ class Bench:
         return Run(
             stage, label or repr(method), written_out(method), recipe, seed, self.backbone_hash,
             self.data.identity, self.data.facts["split_hash"],
-            ("train", "val") if stage == "final" else ("train",), head, trial,
+            train_on or (("train", "val") if stage == "final" else ("train",)), head, trial,
         )  # fmt: skip
 
     def execute(self, run: Run, folder: Path | None = None, progress: str | None = None) -> dict:
@@ -204,7 +204,7 @@ class Bench:
             return train(
                 model, ground.inputs, labels, ground.indices, recipe, prepare=ground.prepare,
                 seed=run.seed, head=ground.head,
-                evaluate=None if run.stage == "final" else validate,
+                evaluate=None if "val" in run.train_on else validate,
                 checkpoint=None if folder is None else folder / CHECKPOINT,
                 checkpoint_seconds=self.checkpoint_seconds, device=self.device, progress=progress,
             )  # fmt: skip

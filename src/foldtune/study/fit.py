@@ -10,13 +10,15 @@ from typing import Any
 from foldtune.core.attachment import Attachment
 from foldtune.core.method import Method
 from foldtune.data import ImageData
-from foldtune.errors import InputError
+from foldtune.errors import InputError, unknown
 from foldtune.ranks import first
 from foldtune.study.bench import TUNING, Bench
 from foldtune.study.inputs import Data, Model, as_backbone, as_data
 from foldtune.study.search import Entrant, candidates
 from foldtune.study.settings import default_recipe
 from foldtune.training.recipe import Recipe
+
+TRAIN_ON = (("train",), ("train", "val"))
 
 
 @dataclass(frozen=True)
@@ -38,11 +40,15 @@ def fit(
     out: str | Path | None = None,
     recipe: Recipe | None = None,
     head: str | None = None,
+    train_on: tuple[str, ...] = ("train",),
     seed: int = 0,
     device: str | None = None,
 ) -> Fitted:
     """Tune `model` on the train split of `data` with one method, watch validation, and read the
     test split once, after the last epoch.
+
+    train_on: ("train", "val") trains on validation too, where nothing is left to choose on it: it
+    is then not watched.
 
     recipe: by default 20 epochs at the middle of the method's own range of learning rates. head:
     where the classifier starts, see `Run`; by default where the method has it start. out:
@@ -50,13 +56,17 @@ def fit(
     Under torchrun every process calls this alike and gets the same; the first writes the files.
     Raises InputError for bad input and where the training diverges, saying what to try.
     """
+    if train_on not in TRAIN_ON:
+        raise unknown("splits to train on", " ".join(train_on), [" ".join(t) for t in TRAIN_ON])
     backbone = as_backbone(model)
     images = as_data(data, backbone, seed)
     chosen = method if isinstance(method, Method) else Entrant.named(method).method
     if recipe is None:
         recipe = recipe_for(chosen)
     bench = Bench(backbone, images, device)
-    run = bench.describe("fit", chosen, recipe, seed, head=head or chosen.head_start)
+    run = bench.describe(
+        "fit", chosen, recipe, seed, head=head or chosen.head_start, train_on=train_on
+    )
     folder = None if out is None else Path(out)
     progress = repr(chosen) if sys.stderr.isatty() and first() else None
     attachment, row = bench.tune(run, folder, progress)
