@@ -35,6 +35,7 @@ def finish(search, order=None, judge=None):
 def row(trial):
     return {
         "verdict": "finished", "val_accuracy": accuracy(trial), "trainable": 1,
+        "val_loss": 1 - accuracy(trial),
         "recipe": {"lr": trial.recipe.lr, "weight_decay": trial.recipe.weight_decay},
     }  # fmt: skip
 

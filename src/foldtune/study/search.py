@@ -23,6 +23,10 @@ Values = Mapping[str, Any]
 SAMPLERS = ("sobol", "grid", "tpe", "random")
 TRIALS = 4  # of each method, where nothing is said
 _GRID = 3  # points of a range in a grid: its ends and its middle
+# Names that most methods search: each has a dimension of the sequence for itself, so that trial n
+# of one method has the same share of its range of learning rates as trial n of any other.
+_SHARED = ("lr", "weight_decay", "rank", "scale")
+_DIMENSIONS = 16  # always as many, since the scramble of one depends on their number
 _RECIPE = frozenset(f.name for f in fields(Recipe))
 
 
@@ -99,20 +103,20 @@ def planned(
     scrambled Sobol sequence (Sobol 1967; Owen 1995). random: the middle, then independent draws.
     grid: every choice with every other, a range as its ends and its middle, the last name varying
     fastest; with a number of trials, so many points of it, drawn without repetition. A larger
-    budget only adds to a smaller one. All depend on nothing but the space, the label, the budget
-    and the seed. trials=None: the whole grid, or TRIALS of the others.
+    budget only adds to a smaller one. Draws go by the name of what is searched and by the seed, and
+    not by the method: no method has better luck with its learning rates than another. trials=None:
+    the whole grid, or TRIALS of the others.
     """
     if trials is not None and trials < 1:
         raise InputError(f"trials must be at least 1, not {trials}")
-    own = np.random.default_rng([seed, zlib.crc32(entrant.label.encode())])
     if sampler == "grid":
         found = _grid(entrant.space)
         if trials is not None and trials < len(found):
-            found = [found[i] for i in own.permutation(len(found))]
+            found = [found[i] for i in np.random.default_rng(seed).permutation(len(found))]
     elif sampler in ("sobol", "random"):
         count = (trials or TRIALS) - len(entrant.start)
         draw = _sobol if sampler == "sobol" else _random
-        found = [_middle(entrant.space), *draw(entrant.space, count - 1, own)] if count > 0 else []
+        found = [_middle(entrant.space), *draw(entrant.space, count - 1, seed)] if count > 0 else []
     else:
         raise unknown("search", sampler, SAMPLERS)
     found = [*entrant.start, *(values for values in found if values not in entrant.start)]
@@ -123,19 +127,24 @@ def _middle(space: Space) -> Values:
     return {n: at(choice, 0.5) for n, choice in space.items() if isinstance(choice, LogRange)}
 
 
-def _sobol(space: Space, count: int, generator: np.random.Generator) -> list[Values]:
+def _sobol(space: Space, count: int, seed: int) -> list[Values]:
     if count < 1 or not space:
         return []
     from scipy.stats import qmc
 
-    points = qmc.Sobol(len(space), rng=generator).random(2 ** math.ceil(math.log2(count + 1)))
-    return [_values(space, point) for point in points[:count].tolist()]
+    others = iter(range(len(_SHARED), len(_SHARED) + len(space)))
+    places = [_SHARED.index(n) if n in _SHARED else next(others) for n in space]
+    size = max(_DIMENSIONS, max(places) + 1)
+    sequence = qmc.Sobol(size, rng=np.random.default_rng(seed))
+    points = sequence.random(2 ** math.ceil(math.log2(count + 1)))[:count, places]
+    return [_values(space, point) for point in points.tolist()]
 
 
-def _random(space: Space, count: int, generator: np.random.Generator) -> list[Values]:
+def _random(space: Space, count: int, seed: int) -> list[Values]:
     if not space:
         return []
-    return [_values(space, generator.random(len(space)).tolist()) for _ in range(count)]
+    drawn = [np.random.default_rng([seed, zlib.crc32(n.encode())]).random(count) for n in space]
+    return [_values(space, point) for point in np.stack(drawn, 1).tolist()]
 
 
 def _grid(space: Space) -> list[Values]:
