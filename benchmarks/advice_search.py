@@ -13,8 +13,8 @@ from itertools import product
 import numpy as np
 from scipy.stats import rankdata
 
-from foldtune.analysis.advice import choose, shortfalls
-from foldtune.analysis.advice_check import baseline_regret, feature_sets, without_own
+from foldtune.analysis.advice import choose, shortfalls, without_own
+from foldtune.analysis.advice_check import baseline_regret, feature_sets
 from foldtune.analysis.reference import vtab
 
 # The sets of features, in the order of `feature_sets`.

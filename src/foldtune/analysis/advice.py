@@ -6,13 +6,16 @@ corrected for chance. Cases are weighted by the inverse square of the distance i
 (Shepard, Proceedings of the ACM national conference 1968), to which the sampling variance of the
 new data's number is added; a method's expected shortfall is the weighted mean of how many points
 it was below the best method. The first suggestion has the least; each further one is that which
-most lowers the expected shortfall of the best of the set. How good that is: `advice_check`.
+most lowers the expected shortfall of the best of the set. How sure that is: the chance that a
+method comes within a point of the best, logistic in its expected shortfall, fitted to the published
+tasks, each left out of its own evidence. How good both are: `advice_check`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -22,7 +25,8 @@ from foldtune.errors import InputError
 
 # Keeps a case of the very same number from taking all the weight.
 _FLOOR = 1e-6
-_DRAWS = 1000
+NEAR = 1.0  # points below the best up to which a method is as good as it for our purpose
+_LEAST = 0.3  # points: keeps the logarithm of a shortfall of 0 finite
 
 Row = dict[str, Any]
 
@@ -116,19 +120,63 @@ def suggest(
     weights = weigh(np.array([case.quality for case in cases]), quality, variance)
     costs = _filled(cases, names, weights)
     picks = choose(costs, weights[None], min(size, len(names)))[0]
-    drawn = np.random.default_rng(0).dirichlet(np.ones(len(cases)), _DRAWS) * weights
-    first = np.bincount((drawn @ costs.T).argmin(1), minlength=len(names)) / _DRAWS
+    chance = support_of(costs @ weights, fitted_support())
     heavy = np.argsort(-weights, kind="stable")
     return [
         {
             "method": names[i],
             "expected_shortfall": float(costs[i] @ weights),
-            "support": float(first[i]),
+            "support": float(chance[i]),
             "settings": vote_settings(cases, weights, names[i]),
             "cases": [_told(cases[c], weights[c], names[i]) for c in heavy[:3]],
         }
         for i in picks
     ]
+
+
+def fit_support(shortfall: np.ndarray, near: np.ndarray) -> np.ndarray:
+    """(a, b) of the chance 1 / (1 + exp(-(a - b log(shortfall + 0.3)))), by maximum likelihood.
+
+    shortfall: expected ones in points; near: whether each came within `NEAR` points. A hundredth of
+    b squared is taken off the likelihood, which keeps b finite where the two part.
+    """
+    x = np.stack([np.ones(shortfall.size), -np.log(shortfall.ravel() + _LEAST)], 1)
+    found = np.zeros(2)
+    for _ in range(50):  # Newton's method; ten steps suffice
+        p = 1 / (1 + np.exp(-(x @ found)))
+        slope = x.T @ (near.ravel() - p) - [0, 0.02 * found[1]]
+        step = np.linalg.solve((x.T * (p * (1 - p))) @ x + np.diag([1e-9, 0.02]), slope)
+        found = found + step
+        if np.abs(step).max() < 1e-10:
+            break
+    return found
+
+
+def support_of(shortfall: np.ndarray, fitted: np.ndarray) -> np.ndarray:
+    """The chance of coming within `NEAR` points of the best, from the expected shortfall."""
+    found: np.ndarray = 1 / (1 + np.exp(-(fitted[0] - fitted[1] * np.log(shortfall + _LEAST))))
+    return found
+
+
+@cache
+def fitted_support() -> np.ndarray:
+    """Fitted to all published tasks, each with the shortfalls that the others let expect."""
+    near = shortfalls(vtab("last").values).T <= NEAR
+    costs = shortfalls((vtab("last").values + vtab("best").values) / 2)
+    return fit_support(expected(costs, np.array(probe_quality())), near)
+
+
+def expected(costs: np.ndarray, qualities: np.ndarray) -> np.ndarray:
+    """(tasks, methods): the shortfall that all other tasks let expect of each method on a task."""
+    found: np.ndarray = without_own(np.stack([weigh(qualities, q) for q in qualities])) @ costs.T
+    return found
+
+
+def without_own(weights: np.ndarray) -> np.ndarray:
+    """The weights (tasks, tasks) without each task's own, summing to 1 again."""
+    kept = weights * (1 - np.eye(len(weights)))
+    found: np.ndarray = kept / kept.sum(1, keepdims=True)
+    return found
 
 
 def vote_settings(cases: Sequence[Case], weights: np.ndarray, method: str) -> dict[str, Any]:

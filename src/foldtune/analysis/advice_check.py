@@ -5,17 +5,28 @@ the best of three suggested). The baseline suggests what is best on average over
 The rule was made looking at this very table, so three harder figures stand beside it: with the
 feature chosen anew on the other 18 tasks each time (`nested`), with the probe measured on few
 images (`noisy_probe`), and the share of random reassignments of the feature to tasks that do as
-well (`chance`).
+well (`chance`). `edge` says how much of the gain over the baseline rests on one task, and
+`calibration` how often what `support` says is true.
 """
 
 from __future__ import annotations
 
-from itertools import product
+from collections.abc import Sequence
+from itertools import pairwise, product
 from typing import Any
 
 import numpy as np
 
-from foldtune.analysis.advice import choose, shortfalls, weigh
+from foldtune.analysis.advice import (
+    NEAR,
+    choose,
+    expected,
+    fit_support,
+    shortfalls,
+    support_of,
+    weigh,
+    without_own,
+)
 from foldtune.analysis.bootstrap import estimate, resamples, with_whole
 from foldtune.analysis.reference import CLASSES, above_chance, probe_quality, vtab
 
@@ -23,6 +34,7 @@ SIZE = 3
 # Accuracies of the probe are taken as if measured on this many held-out images.
 NOISE = (200, 1000)
 _PERMUTATIONS = 500
+BINS = (0.1, 0.2, 0.4, 0.6, 0.8)  # of what support says
 
 Row = dict[str, Any]
 
@@ -47,6 +59,8 @@ def check_advice(epoch: str = "last") -> Row:
         "advice": _means(advised, counts),
         "baseline": _means(baseline, counts),
         "gain": _means(baseline - advised, counts),
+        "edge": _edge((baseline - advised)[:, 0], table.tasks),
+        "calibration": calibration(),
         "nested": _means(_nested(costs, regret), counts),
         "noisy_probe": {str(n): _noisy(costs, regret, quality, n) for n in NOISE},
         "chance": dict(zip(("one", "three"), _share_as_good(permuted, advised), strict=True)),
@@ -69,14 +83,49 @@ def baseline_regret(values: np.ndarray) -> np.ndarray:
     return np.stack([found[0], found.min(0)], 1)
 
 
-def without_own(weights: np.ndarray) -> np.ndarray:
-    """The weights (tasks, tasks) without each task's own, summing to 1 again."""
-    kept = weights * (1 - np.eye(len(weights)))
-    found: np.ndarray = kept / kept.sum(1, keepdims=True)
-    return found
+def calibration() -> Row:
+    """What `support` says on each published task without it, against how often that is true.
+
+    The logistic is fitted anew without the task, on the others' expectations without it. `bins`:
+    all methods on all tasks, by what was said; `first`: of the first suggestion alone.
+    """
+    costs = shortfalls((vtab("last").values + vtab("best").values) / 2)
+    near = shortfalls(vtab("last").values).T <= NEAR
+    quality = np.array(probe_quality())
+    own = expected(costs, quality)
+    said = np.empty(own.shape)
+    for task in range(len(own)):
+        kept = np.arange(len(own)) != task
+        fitted = fit_support(expected(costs[:, kept], quality[kept]), near[kept])
+        said[task] = support_of(own[task], fitted)
+    first = np.arange(len(own)), own.argmin(1)
+    at = np.digitize(said, BINS)
+    bins = [
+        {"from": low, "to": high, **_said_and_true(said[at == i], near[at == i])}
+        for i, (low, high) in enumerate(pairwise((0.0, *BINS, 1.0)))
+        if (at == i).any()
+    ]
+    return {"points": NEAR, "bins": bins, "first": _said_and_true(said[first], near[first])}
 
 
 # -- private ---------------------------------------------------------------------------------------
+
+
+def _said_and_true(said: np.ndarray, near: np.ndarray) -> Row:
+    return {"said": float(said.mean()), "true": float(near.mean()), "count": said.size}
+
+
+def _edge(gain: np.ndarray, tasks: Sequence[str]) -> Row:
+    """How much of the mean gain over the baseline rests on single tasks: without the one that gives
+    most, and how many tasks give any or cost any."""
+    most = int(gain.argmax())
+    return {
+        "gain": float(gain.mean()),
+        "without_one": float(np.delete(gain, most).mean()),
+        "task": tasks[most],
+        "wins": int((gain > 0).sum()),
+        "losses": int((gain < 0).sum()),
+    }
 
 
 def _judge(costs: np.ndarray, regret: np.ndarray, weights: np.ndarray) -> np.ndarray:
