@@ -8,7 +8,7 @@ from PIL import Image
 
 from data.conftest import picture
 from foldtune.data import load_data
-from foldtune.data.duplicates import difference_hashes, near_duplicates
+from foldtune.data.duplicates import alike, difference_hashes, near_duplicates
 
 
 def prints_of(pixels):
@@ -33,6 +33,24 @@ def test_changed_copies_are_found_and_others_are_not(how):
     pixels = np.stack([np.asarray(image) for image in [*originals, *copies, *strangers]])
     pairs = near_duplicates(pixels, prints_of(pixels), range(20), range(20, 40))
     assert pairs == [(20 + n, n) for n in range(5)]
+
+
+def test_images_of_one_picture_are_led_by_the_first():
+    originals = [picture(seed, (48, 48)) for seed in range(6)]
+    copies = [change(originals[n], how) for n in (1, 4) for how in ("jpeg", "scale")]
+    pixels = np.stack([np.asarray(image) for image in [*originals, *copies]])
+    assert alike(pixels, range(10)) == [[1, 6, 7], [4, 8, 9]]
+    assert alike(pixels, [9, 2, 4]) == [[9, 4]]
+    assert alike(pixels, [0, 2]) == alike(pixels, []) == []
+
+
+def test_a_chain_of_small_changes_is_not_one_picture():
+    # Each is within 8 greys of the next, the ends are 42 apart.
+    first = np.asarray(picture(1, (48, 48))).astype(int) // 2
+    pixels = np.stack([first + 6 * step for step in range(8)]).astype(np.uint8)
+    clusters = alike(pixels, range(8))
+    assert len(clusters) > 1
+    assert max(map(len, clusters)) <= 3
 
 
 def test_flat_images_of_other_colours_are_no_duplicates():

@@ -12,6 +12,7 @@ _BITS = 3  # of 64 that may differ
 _CHUNK = 256  # judged images whose distances are held at a time
 _APART = 8.0  # mean difference of thumbnails, of 255, up to which two pictures are the same
 _THUMB = 16
+_TRIED = 8  # nearest pictures that are compared: flat ones agree in their hash
 _BLOCK = 1 << 18  # pixels whose greys are summed at a time: they fit a core's cache
 
 
@@ -65,6 +66,31 @@ def near_duplicates(
         found = zip(rows[close].tolist(), ours[nearest[close]].tolist(), strict=True)
         pairs += [(row, twin) for row, twin in found if _same(pixels, row, twin)]
     return pairs
+
+
+def alike(pixels: np.ndarray, rows: Rows) -> list[list[int]]:
+    """The rows of which two or more show the same picture, the first of each list leading it.
+
+    Each image joins the earlier leader whose picture it shows (as `near_duplicates` tells), so that
+    a chain of small changes does not become one picture.
+    """
+    ours = np.asarray(rows, np.int64)
+    spans = [ours[at : at + _CHUNK] for at in range(0, len(ours), _CHUNK)]
+    prints = np.array([one for span in spans for one in difference_hashes(pixels[span])], np.uint64)
+    leads = np.ones(len(ours), bool)
+    found: dict[int, list[int]] = {}
+    for at in range(0, len(ours), _CHUNK):
+        stop = min(at + _CHUNK, len(ours))
+        apart = np.bitwise_count(prints[at:stop, None] ^ prints[None, :stop])
+        for here, distances in enumerate(apart, at):
+            near = np.flatnonzero((distances[:here] <= _BITS) & leads[:here])
+            near = near[np.argsort(distances[near], kind="stable")][:_TRIED]
+            row = int(ours[here])
+            lead = next((int(ours[k]) for k in near if _same(pixels, row, int(ours[k]))), None)
+            if lead is not None:
+                leads[here] = False
+                found.setdefault(lead, [lead]).append(row)
+    return list(found.values())
 
 
 def _same(pixels: np.ndarray, one: int, other: int) -> bool:
