@@ -13,8 +13,8 @@ from _lines import Lines, add_results
 from foldtune.analysis.agreement import agreement, oracle
 from foldtune.analysis.bootstrap import resamples
 from foldtune.analysis.confident import confident_sets, overlaps
+from foldtune.analysis.decision import decide
 from foldtune.analysis.ensemble import Choice, best_k, ensembles
-from foldtune.analysis.paired import differences, image_ranks
 from foldtune.analysis.panel import Member, Panel
 
 
@@ -55,8 +55,8 @@ def main() -> None:
         "confident": lambda: [
             overlaps(confident_sets(panel, 0.5, right)[1], counts) for right in (True, False)
         ],
-        "pairs": lambda: (differences(panel, counts), image_ranks(panel, counts)),
-        "ensembles": lambda: ensembles(panel, [whole, best_k(names, asked.seeds)], counts),
+        "decision": lambda: decide(panel.right),
+        "ensembles": lambda: ensembles(panel, [whole, best_k(names, asked.seeds)], names[0]),
     }
     total = 0.0
     for name, job in jobs.items():

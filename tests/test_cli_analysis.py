@@ -24,9 +24,17 @@ def study(tmp_path_factory):
 def test_analyse_prints_tables_and_json(study):
     done = foldtune("analyse", study, "--draws", 50)
     assert done.returncode == 0, done.stderr
-    for heading in ("Ranks over images", "Agreement", "Ensembles", "Calibration"):
+    for heading in (
+        "Accuracy and ranks over",
+        "may be best",
+        "Agreement",
+        "Ensembles",
+        "Calibration",
+    ):
         assert heading in done.stdout
-    assert told("analyse", study, "--draws", 50)["images"] > 0
+    found = told("analyse", study, "--draws", 50)
+    assert found["images"] > 0
+    assert all(line in done.stdout for line in found["verdict"])
 
 
 def test_an_ensemble_is_saved_and_takes_the_place_of_a_tuning(study, tmp_path, tmp_path_factory):

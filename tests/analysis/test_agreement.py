@@ -10,7 +10,6 @@ from analysis.panels import made, of_predictions
 from foldtune.analysis.agreement import agreement, oracle
 from foldtune.analysis.bootstrap import resamples
 from foldtune.analysis.confident import confident_sets, overlaps, set_size, venn
-from foldtune.analysis.paired import differences, image_ranks
 from foldtune.analysis.panel import Member, Panel
 from foldtune.errors import InputError
 
@@ -134,36 +133,45 @@ def test_how_many_refuses_what_is_neither(most):
         set_size(most, 100)
 
 
-def test_equal_methods_are_not_distinguishable_and_unequal_ones_are():
-    panel = made(images=600)
-    worse = [Member("D", m.seed, -m.logits) for m in panel.runs["A"]]
-    twin = [Member("E", m.seed, m.logits) for m in panel.runs["A"]]
-    panel = Panel(panel.labels, {"A": panel.runs["A"], "D": worse, "E": twin})
-    found = {(r["a"], r["b"]): r for r in differences(panel, resamples(600, 300))}
-    assert found["A", "D"]["distinguishable"]
-    assert found["A", "D"]["difference"]["low"] > 0
-    assert not found["A", "E"]["distinguishable"]
-    assert found["A", "E"]["p"] == 1.0
-    ranks = {r["method"]: r for r in image_ranks(panel, resamples(600, 300))}
-    assert ranks["A"]["rank"]["value"] == ranks["E"]["rank"]["value"] == 1.5
-    assert ranks["A"]["first"] == pytest.approx(0.5)
-    assert ranks["D"]["first"] == 0
-
-
 def test_one_run_alone_has_no_pairs():
     panel, counts = made(methods=1, seeds=1), resamples(200, 20)
-    assert agreement(panel, counts) == differences(panel, counts) == []
+    assert agreement(panel, counts) == []
     assert overlaps(confident_sets(panel, 5, right=True)[1], counts) == []
     assert oracle(panel, counts)["members"] is None
 
 
-def test_many_pairs_can_still_be_told_apart():
-    # A p-value of resamples could not pass Holm's correction here: 2 / 201 times 28 pairs.
-    panel = made(methods=8, images=300)
-    right = {name: m[0].logits for name, m in panel.runs.items()} | {"A": np.eye(4)[panel.labels]}
-    panel = Panel(panel.labels, {name: [Member(name, 0, x)] for name, x in right.items()})
-    found = differences(panel, resamples(300, 200))
-    assert all(row["distinguishable"] for row in found if row["a"] == "A")
+def test_methods_that_differ_as_seeds_do_are_not_called_different():
+    # Six methods of one making: of 60 studies at most a few may name any of 15 pairs.
+    named = 0
+    for start in range(60):
+        panel = made(methods=6, seeds=3, images=150, own=0.0, noise=0.6, seed=start)
+        named += any(row["differs"] for row in agreement(panel, resamples(150, 2)))
+    assert named <= 5
+
+
+def test_groups_of_images_count_once_in_what_seeds_explain():
+    panel = made(images=100)
+    four = Panel(
+        np.tile(panel.labels, 4),
+        {n: [Member(n, m.seed, np.tile(m.logits, (4, 1))) for m in group]
+         for n, group in panel.runs.items()},
+    )  # fmt: skip
+
+    def width(panel, groups):
+        row = agreement(panel, resamples(len(panel.labels), 5), groups)[1]["beyond_seeds"]
+        return row["high"] - row["low"]
+
+    alone, same = width(panel, None), width(four, np.tile(np.arange(100), 4))
+    # The made-up image is one of 100 or of 400.
+    assert same == pytest.approx(alone, rel=0.05)
+    assert width(four, None) < 0.7 * alone
+
+
+def test_resamples_of_groups_draw_their_images_together():
+    counts = resamples(6, 50, groups=np.array([0, 0, 1, 2, 2, 2]))
+    assert (counts[:, 0] == counts[:, 1]).all()
+    assert (counts[:, 3] == counts[:, 5]).all()
+    assert (counts[:, [0, 2, 3]].sum(1) == 3).all()
 
 
 def test_a_panel_refuses_other_images():

@@ -17,36 +17,13 @@ def _entry(label, **more):
         "test_images": 200,
         "trainable": 10,
         "trials": 4,
+        "seeds": 3,
         "epochs": 80,
         "diverged": 0,
         "seconds": 30.0,
         "winner": False,
-        "indistinguishable": True,
     }
     return {**entry, **more}
-
-
-def test_the_winner_is_said_with_its_interval_and_its_equals():
-    said = " ".join(words.verdict([_entry("A", winner=True, trainable=99), _entry("B")]))
-    assert "A is chosen" in said
-    assert "75.0 % (95 % interval 70.0 to 80.0)" in said
-    assert "cannot tell it apart from any other method" in said
-    assert "B, with 10 parameters" in said
-
-
-def test_a_clear_winner_is_said():
-    board = [_entry("A", winner=True), _entry("B", indistinguishable=False)]
-    assert words.verdict(board)[-1] == "Its interval overlaps no other method's."
-
-
-def test_a_clear_loser_is_not_among_the_equals():
-    board = [_entry("A", winner=True), _entry("B"), _entry("C", indistinguishable=False)]
-    assert "apart from B:" in words.verdict(board)[-1]
-
-
-def test_an_unfinished_final_run_is_said():
-    board = [_entry("A", winner=True, test_accuracy=None, low=None, high=None)]
-    assert "has not finished" in words.verdict(board)[-1]
 
 
 def test_a_better_test_figure_does_not_make_a_winner():
@@ -58,6 +35,17 @@ def test_uneven_budgets_are_said():
     board = [_entry("A", winner=True), _entry("B", trials=2)]
     assert "between 2 and 4 trials" in words.budget([], board)
     assert any("not even" in note for note in words.notes([], board))
+
+
+def test_what_the_budget_cannot_tell_is_said():
+    notes = " ".join(words.notes([], [_entry("A", winner=True), _entry("B")]))
+    assert "the best that 4 trials of it found" in notes
+    assert "--search-seed" in notes
+    assert "no tuning" not in notes
+    few = [_entry("A", winner=True, trials=1, seeds=1), _entry("B", trials=1, seeds=1)]
+    notes = " ".join(words.notes([], few))
+    assert "1 trial is no tuning" in notes
+    assert "1 seed cannot tell which method is better" in notes
 
 
 def test_a_backbone_without_pretraining_is_said():

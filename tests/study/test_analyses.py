@@ -75,7 +75,8 @@ def test_every_section_is_there_and_json(study):
     told = analyse(study, draws=50, most=0.5)
     assert json.dumps(told)
     assert told["methods"] == dict.fromkeys(METHODS, 2)
-    assert len(told["differences"]) == 3
+    assert len(told["decision"]["pairs"]) == 3
+    assert told["decision"]["covers"] == "images and seeds"
     assert len(told["agreement"]) == 3 + 3
     assert set(told["confident"]) == {"right", "wrong"}
     assert told["confident"]["right"]["venn"]["methods"] == told["order_on_validation"]

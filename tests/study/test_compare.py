@@ -38,7 +38,42 @@ def test_every_method_gets_equal_trials_and_the_same_seeds(study):
     for label in ("LinearProbe", "SSF"):
         rows = [r for r in found.rows if r["label"] == label]
         assert sum(r["stage"] == "trial" for r in rows) == 2
-        assert [r["seed"] for r in rows if r["stage"] == "final"] == [0, 1]
+        assert {r["seed"] for r in rows if r["stage"] == "trial"} == {0}
+        # The chosen trial won with seed 0's luck, which gave half a point.
+        assert [r["seed"] for r in rows if r["stage"] == "final"] == [1, 2]
+
+
+def test_finals_take_no_seed_that_a_trial_of_another_call_had(study):
+    study("LinearProbe", seeds=1)
+    found, _ = study("LinearProbe", search_seed=2, seeds=3)
+    assert {r["seed"] for r in found.rows if r["stage"] == "trial"} == {0, 2}
+    found, _ = study("LinearProbe", seeds=3)
+    assert sorted({r["seed"] for r in found.rows if r["stage"] == "final"} - {1, 3, 4, 5}) == []
+    assert found.leaderboard[0]["seeds"] >= 3
+
+
+def test_the_judgement_of_a_study_is_that_of_its_logits(study):
+    found, _ = study("LinearProbe", "SSF")
+    for entry in found.leaderboard:
+        at = found.decision.at(entry["label"])
+        assert entry["test_accuracy"] == pytest.approx(found.decision.accuracy[at])
+        assert (entry["low"], entry["interval"]) == (found.decision.low[at], "images and seeds")
+    assert found.winner["against"] == "chosen"
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"trials": 1}, "1 trial is no tuning"),
+        ({"trials": 2}, "2 trials are the middle of every range and 1 draw"),
+        ({"trials": 4}, None),
+        ({"trials": 4, "seeds": 1}, "1 seed cannot tell which method is better"),
+    ],
+)
+def test_too_small_a_budget_is_said_before_it_is_spent(study, more, said):
+    _, lines = study("LinearProbe", **more)
+    warned = [line for line in lines if "--trials" in line or "--seeds" in line]
+    assert warned == [] if said is None else said in warned[0]
 
 
 def test_a_linear_probe_is_solved_and_its_penalty_searched(study):

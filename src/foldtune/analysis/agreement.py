@@ -5,28 +5,38 @@ mistakes = share of p_as = p_bt != label; given both wrong = equal mistakes / sh
 Cohen's kappa = (agreement - e) / (1 - e) with e the agreement of independent predictions with the
 same class shares (Cohen, Educational and Psychological Measurement 1960). Each is averaged over all
 pairs of seeds (numerators and denominators first, then divided); for a = b, the control, over all
-pairs of different seeds. Intervals cover other test images, with the same trained models.
+pairs of different seeds. Their intervals cover other test images, with the same trained models.
+
+Whether two methods agree less than their own seeds do is judged over new images and new seeds. With
+h[i] the agreement of a and b on image i minus the mean of their controls there, its mean has
+variance A + u_a / S_a + u_b / S_b: A that of h over images; u_a that over a's seeds s of (agreement
+of s with b's seeds) - (with a's other seeds), the part of each seed in the statistic (Hoeffding,
+Annals of Mathematical Statistics 1948), without what images make of it and borrowed from other
+methods as in `decision`. t by Satterthwaite, at 5 % over the number of pairs (Bonferroni).
 """
 
 from __future__ import annotations
 
-from itertools import combinations_with_replacement
+from itertools import combinations, combinations_with_replacement
 from typing import Any
 
 import numpy as np
 
-from foldtune.analysis.bootstrap import estimate, ratio, with_whole
+from foldtune.analysis.bootstrap import LEVEL, estimate, ratio, with_whole
 from foldtune.analysis.panel import Panel
+from foldtune.analysis.spread import BORROWED, Spread, spread_of
 
 Row = dict[str, Any]
+Key = tuple[str, str]  # two methods
 
 
-def agreement(panel: Panel, counts: np.ndarray) -> list[Row]:
+def agreement(panel: Panel, counts: np.ndarray, groups: np.ndarray | None = None) -> list[Row]:
     """One row a pair of methods, and one a method with two or more seeds (`control` True).
 
-    A row of two methods has beside its four figures `control`: the mean agreement of the two
-    methods with their own other seeds, and `beyond_seeds`: agreement minus that; None where a
-    method has one seed. `differs`: whether beyond_seeds is below zero with its whole interval.
+    A row of two methods has beside its four figures `seeds_agreement`: the mean agreement of the
+    two methods with their own other seeds, and `beyond_seeds`: agreement minus that, with an
+    interval that covers new images and seeds, all pairs together; None where a method has one
+    seed. `differs`: whether that whole interval is below zero. groups: see `decision.decide`.
     """
     draws = with_whole(counts)
     pairs = _pairs(panel)
@@ -42,7 +52,11 @@ def agreement(panel: Panel, counts: np.ndarray) -> list[Row]:
         "kappa": ratio(same / size - chance, 1 - chance),
     }
     own = {a: figures["agreement"][i] for i, (a, b) in enumerate(pairs) if a == b}
-    return [_row(pair, {k: v[i] for k, v in figures.items()}, own) for i, pair in enumerate(pairs)]
+    beyond = _beyond(panel, groups)
+    return [
+        _row(pair, {k: v[i] for k, v in figures.items()}, own, beyond)
+        for i, pair in enumerate(pairs)
+    ]
 
 
 def oracle(panel: Panel, counts: np.ndarray) -> Row:
@@ -77,13 +91,13 @@ def oracle(panel: Panel, counts: np.ndarray) -> Row:
 # -- private ---------------------------------------------------------------------------------------
 
 
-def _pairs(panel: Panel) -> list[tuple[str, str]]:
+def _pairs(panel: Panel) -> list[Key]:
     every = combinations_with_replacement(panel.names, 2)
     return [(a, b) for a, b in every if a != b or len(panel.runs[a]) > 1]
 
 
 def _sums(
-    panel: Panel, pairs: list[tuple[str, str]], draws: np.ndarray
+    panel: Panel, pairs: list[Key], draws: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Each (pairs, draws): images with equal predictions, equal mistakes, both wrong."""
     looked = np.empty((3, len(pairs), len(panel.labels)), np.float32)
@@ -103,7 +117,52 @@ def _sums(
     return same, wrong_same, wrong
 
 
-def _chance(panel: Panel, pairs: list[tuple[str, str]], draws: np.ndarray) -> np.ndarray:
+def _beyond(panel: Panel, groups: np.ndarray | None) -> dict[Key, tuple[float, float]]:
+    """Of each pair of methods with two or more seeds the value, and the half-width of its interval
+    over new images and seeds, all pairs together."""
+    from scipy.special import stdtrit
+
+    own = {a: _with_others(found) for a, found in panel.predictions.items() if len(found) > 1}
+    whole, parts = {}, {}
+    for a, b in combinations(own, 2):
+        equal = panel.predictions[a][:, None] == panel.predictions[b][None]
+        together = equal.mean((0, 1)) - (own[a].mean(0) + own[b].mean(0)) / 2
+        whole[a, b] = spread_of([together[None]], groups)
+        parts[a, b] = spread_of([equal.mean(1) - own[a]], groups)
+        parts[b, a] = spread_of([equal.mean(0) - own[b]], groups)
+    free = {a: len(found) - 1 for a, found in own.items()}
+    mean = {a: np.mean([_spread(p) for (k, _), p in parts.items() if k == a], 0) for a in own}
+    found = {}
+    for (a, b), it in whole.items():
+        images = (it.products[0, 0] + 1) / ((it.images - 1) * it.images)
+        variance, doubt = images, images**2 / (it.units - 1)
+        for one, other in ((a, b), (b, a)):
+            others = {k: free[k] for k in own if k != one}
+            lent = sum(others.values())
+            borrowed, total = min(BORROWED, lent), free[one] + min(BORROWED, lent)
+            pool = sum(f * mean[k] for k, f in others.items()) / lent
+            raw, net = (free[one] * _spread(parts[one, other]) + borrowed * pool) / total
+            variance += max(net, 0.0) / (free[one] + 1)
+            doubt += (raw / (free[one] + 1)) ** 2 / total
+        level = 1 - (1 - LEVEL) / (2 * len(whole))
+        half = stdtrit(max(variance**2 / doubt, 1.0), level) * np.sqrt(variance)
+        found[a, b] = float(it.accuracy[0]), float(half)
+    return found
+
+
+def _with_others(predictions: np.ndarray) -> np.ndarray:
+    """(seeds, images): with what share of a method's other seeds each agrees."""
+    equal = (predictions[:, None] == predictions[None]).sum(1)
+    found: np.ndarray = (equal - 1) / (len(predictions) - 1)
+    return found
+
+
+def _spread(part: Spread) -> np.ndarray:
+    """The variance over seeds, whole and without what images make of it."""
+    return np.array([part.between[0], part.between[0] - part.residual[0]])
+
+
+def _chance(panel: Panel, pairs: list[Key], draws: np.ndarray) -> np.ndarray:
     """(pairs, draws): the agreement of independent predictions with the methods' class shares."""
     size = draws.sum(1)
     drawn = np.ascontiguousarray(draws.T)  # as the sparse product wants it: twice as fast
@@ -133,17 +192,22 @@ def _class_shares(predictions: np.ndarray, classes: int, drawn: np.ndarray) -> n
     return found
 
 
-def _row(pair: tuple[str, str], figures: dict[str, np.ndarray], own: dict[str, np.ndarray]) -> Row:
+def _row(
+    pair: Key,
+    figures: dict[str, np.ndarray],
+    own: dict[str, np.ndarray],
+    beyond: dict[Key, tuple[float, float]],
+) -> Row:
     a, b = pair
     row: Row = {"a": a, "b": b, "control": a == b}
     row |= {name: estimate(values[0], values[1:]) for name, values in figures.items()}
     row |= {"seeds_agreement": None, "beyond_seeds": None, "differs": None}
-    if a != b and a in own and b in own:
+    if pair in beyond:
         control = (own[a] + own[b]) / 2
-        beyond = figures["agreement"] - control
+        value, half = beyond[pair]
         row["seeds_agreement"] = estimate(control[0], control[1:])
-        row["beyond_seeds"] = estimate(beyond[0], beyond[1:])
-        row["differs"] = row["beyond_seeds"]["high"] < 0
+        row["beyond_seeds"] = {"value": value, "low": value - half, "high": value + half}
+        row["differs"] = value + half < 0
     return row
 
 

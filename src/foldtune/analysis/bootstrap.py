@@ -18,12 +18,17 @@ _DIGITS = 7  # what float32 sums over images can vouch for
 Estimate = dict[str, Any]
 
 
-def resamples(images: int, draws: int = DRAWS, seed: int = 0) -> np.ndarray:
-    """(draws, images) float32: how often each image occurs in each resample of `images` images."""
+def resamples(
+    images: int, draws: int = DRAWS, seed: int = 0, groups: np.ndarray | None = None
+) -> np.ndarray:
+    """(draws, images) float32: how often each image occurs in each resample of `images` images, or
+    of as many groups of them as there are, where images that stand for one come together."""
     rng = np.random.default_rng(seed)
+    where = np.arange(images) if groups is None else np.unique(groups, return_inverse=True)[1]
+    units = int(where.max()) + 1 if images else 0
     counts = np.empty((draws, images), np.float32)
     for row in counts:
-        row[:] = np.bincount(rng.integers(0, images, images), minlength=images)
+        row[:] = np.bincount(rng.integers(0, units, units), minlength=units)[where]
     return counts
 
 

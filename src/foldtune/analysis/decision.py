@@ -94,6 +94,19 @@ class Decision:
         """Nobody is distinguishably better."""
         return self.best[self.at(name)] == 1
 
+    def told(self) -> dict[str, Any]:
+        """Ready for JSON: what it covers, a row a method, best first, and a row a pair."""
+        columns = (self.names, self.accuracy, self.low, self.high, self.seed_sd, self.best,
+                   self.worst, self.seeds)  # fmt: skip
+        keys = ("method", "accuracy", "low", "high", "seed_sd", "rank_low", "rank_high", "seeds")
+        rows = [dict(zip(keys, row, strict=True)) for row in zip(*columns, strict=True)]
+        rows = [row | {"may_be_best": row["rank_low"] == 1} for row in rows]
+        return {
+            "covers": self.covers, "images": self.images, "independent_images": self.units,
+            "methods": sorted(rows, key=lambda row: (-row["accuracy"], row["method"])),
+            "pairs": [pair.told for pair in self.pairs],
+        }  # fmt: skip
+
     def between(self, a: str, b: str) -> Pair:
         """The pair as a minus b. Raises KeyError for methods that were not judged."""
         for pair in self.pairs:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from foldtune.analysis.bootstrap import estimate, with_whole
+from foldtune.analysis.decision import decide, paired_gain
 from foldtune.analysis.panel import Member, Panel
 from foldtune.errors import unknown
 
@@ -79,36 +79,42 @@ def greedy(
     return {name: kept.count(name) for name in probabilities if name in kept}
 
 
-def ensembles(panel: Panel, choices: Sequence[Choice], counts: np.ndarray) -> list[Row]:
+def ensembles(
+    panel: Panel,
+    choices: Sequence[Choice],
+    winner: str | None = None,
+    groups: np.ndarray | None = None,
+) -> list[Row]:
     """For each choice of methods and each rule its accuracy, gains and cost.
 
     Each seed makes one ensemble, of every member's final run with that seed; figures are means
-    over the seeds that all members have. `gain_over_best` is over the member with the best test
-    accuracy, which nobody can know beforehand, so it is cautious; `gain_over_mean` is over the
-    members' mean. Intervals are over images, paired. `passes`: forward passes an image;
-    `trainable`: parameters to keep beside the backbone, without classifiers. After the choices
-    come the controls: each method's own seeds (`control` True).
+    over the seeds that all have. `gain` is over the method that validation chose (`winner`), with
+    the same seed, and holds that choice fixed; None where there is no winner. `gain_over_mean` is
+    over the members' mean. Intervals cover new images and, with two or more seeds, new seeds
+    (`paired_gain`). `passes`: forward passes an image; `trainable`: parameters to keep beside the
+    backbone, without classifiers. After the choices come the controls: each method's own seeds
+    (`control` True), which are one ensemble, so that their intervals hold its seeds.
     """
-    draws = with_whole(counts)
     rows = []
     for choice in choices:
-        groups = [panel.runs[name] for name in choice.weights]
+        runs = [panel.runs[name] for name in choice.weights]
         weights = list(choice.weights.values())
-        per_seed = list(zip(*groups, strict=False))
-        members = np.stack([panel.share_right[panel.names.index(n)] for n in choice.weights])
+        per_seed = list(zip(*runs, strict=False))
+        members = np.stack([panel.right[name][: len(per_seed)] for name in choice.weights]).mean(0)
         for rule in RULES:
             right = [combine(m, rule, weights).argmax(1) == panel.labels for m in per_seed]
-            rows.append(_row(choice, rule, np.mean(right, axis=0), members, draws, len(per_seed)))
-            rows[-1]["trainable"] = sum(group[0].trainable for group in groups)
+            found = _figures(panel, np.stack(right), members, winner, groups)
+            size = sum(group[0].trainable for group in runs)
+            rows.append(_row(choice, rule, len(choice.weights), size) | found)
     for name, group in panel.runs.items():
         if len(group) < 2:
             continue
         choice = Choice(f"{name}, {len(group)} seeds", {name: len(group)}, "control")
         for rule in RULES:
-            right_one = combine(group, rule).argmax(1) == panel.labels
-            rows.append(_row(choice, rule, right_one, panel.right[name], draws, 1))
-            rows[-1] |= {"control": True, "passes": len(group)}
-            rows[-1]["trainable"] = sum(member.trainable for member in group)
+            one = combine(group, rule).argmax(1) == panel.labels
+            found = _figures(panel, one[None], panel.right[name].mean(0)[None], winner, groups)
+            size = sum(member.trainable for member in group)
+            rows.append(_row(choice, rule, len(group), size) | found | {"control": True})
     return rows
 
 
@@ -127,26 +133,38 @@ def _judged(probabilities: np.ndarray, labels: np.ndarray) -> tuple[float, float
     return -accuracy, float(-np.log(np.maximum(at_label, 1e-12)).mean())
 
 
-def _row(
-    choice: Choice,
-    rule: str,
+def _figures(
+    panel: Panel,
     right: np.ndarray,
     members: np.ndarray,
-    draws: np.ndarray,
-    seeds: int,
+    winner: str | None,
+    groups: np.ndarray | None,
 ) -> Row:
-    best = members[members.mean(1).argmax()]
-    looked = np.stack([right, right - 1.0 * best, right - members.mean(0)]).astype(np.float32)
-    found = (looked @ draws.T) / draws.sum(1)
+    """Accuracy and gains of an ensemble. right, members: (seeds, images), of the ensemble and of
+    the mean over its members."""
+    judged = decide({"": right}, groups)
+    gain = None
+    if winner is not None:
+        own = panel.right[winner]
+        # A control has one row, which stands against every seed of the winner.
+        seeds = len(own) if len(right) == 1 else min(len(own), len(right))
+        both = np.broadcast_to(right, (seeds, right.shape[1])) if len(right) == 1 else right[:seeds]
+        gain = paired_gain(both, own[:seeds], groups)
+    return {
+        "accuracy": {"value": judged.accuracy[0], "low": judged.low[0], "high": judged.high[0]},
+        "gain": gain,
+        "gain_over_mean": paired_gain(right, members, groups),
+        "seeds": len(right),
+    }
+
+
+def _row(choice: Choice, rule: str, passes: int, trainable: int) -> Row:
     return {
         "ensemble": choice.name,
         "rule": rule,
         "members": dict(choice.weights),
         "chosen_by": choice.chosen_by,
         "control": False,
-        "accuracy": estimate(found[0, 0], found[0, 1:]),
-        "gain_over_best": estimate(found[1, 0], found[1, 1:]),
-        "gain_over_mean": estimate(found[2, 0], found[2, 1:]),
-        "passes": len(choice.weights),
-        "seeds": seeds,
+        "passes": passes,
+        "trainable": trainable,
     }

@@ -19,7 +19,8 @@ Row = dict[str, Any]
 
 @app.command
 def analyse(
-    study: Path,
+    studies: Annotated[list[Path], _MANY],
+    /,
     *,
     most: float = 0.5,
     k: int = 3,
@@ -27,27 +28,30 @@ def analyse(
     draws: int = 500,
     json: JSON = False,
 ) -> None:
-    """Show how alike the methods of a STUDY are, what their ensembles gain, and which differences
-    are distinguishable, from its rows and logits alone.
+    """Show which methods of a STUDY differ, how alike they are, and what their ensembles gain, from
+    its rows and logits alone. Of several STUDIES, searches repeated with --search-seed on the same
+    splits, only what differs: over new searches too.
 
     most: how many most confident predictions are compared, a number, or a share of the smallest
     pool. k: size of the ensemble of the best on validation. three: methods of the Venn counts.
-    draws: resamples of the test images behind the intervals.
+    draws: resamples of the test images behind the intervals of agreement and overlap.
     """
+    from foldtune.report.material import Material
+    from foldtune.report.verdict import over_searches, verdict
     from foldtune.study.analyses import analyse as run
+    from foldtune.study.repeats import repeated
 
-    told = run(study, most=most, k=k, three=three, draws=draws)
-    if json:
-        emit(told)
+    if len(studies) > 1:
+        decision = repeated(studies)
+        _tell({"decision": decision.told(), "verdict": over_searches(decision)}, json)
         return
-    table(_flat(told["ranking"]), ("method", "accuracy", "rank", "first"), "Ranks over images")
-    unlike = [row for row in told["differences"] if row["distinguishable"]]
-    of = f"{len(unlike)} of {len(told['differences'])} pairs distinguishable"
-    table(
-        _flat(map(_verdict, told["differences"])),
-        ("a", "b", "difference", "p", "verdict"),
-        f"Differences of accuracy ({of})",
-    )
+    (study,) = studies
+    told = run(study, most=most, k=k, three=three, draws=draws)
+    material = Material.read(study)
+    told["verdict"] = verdict(material.board, material.decision, material.validation)
+    _tell(told, json)
+    if json:
+        return
     columns = ("a", "b", "agreement", "seeds_agreement", "given_both_wrong", "kappa")
     table(_flat(told["agreement"]), columns, "Agreement (a with itself: other seeds)")
     facts(_flat([told["oracle"]])[0])
@@ -56,7 +60,7 @@ def analyse(
         table(_flat(found["pairs"]), ("a", "b", "jaccard"), title)
         if found["venn"]:
             facts(found["venn"]["regions"])
-    columns = ("ensemble", "rule", "accuracy", "gain_over_best", "gain_over_mean", "passes")
+    columns = ("ensemble", "rule", "accuracy", "gain", "gain_over_mean", "passes")
     table(_flat(told["ensembles"]), columns, "Ensembles (last: the control, other seeds)")
     columns = ("method", "top1", "nll", "brier", "ece", "aurc")
     table(told["calibration"], columns, "Calibration")
@@ -183,6 +187,14 @@ def advise(
         f"{nested['three']['value']:.2f} where its feature is chosen without the task); always "
         f"the best on average {baseline['one']['value']:.2f} and {baseline['three']['value']:.2f}."
     )
+    edge, first = told["record"]["edge"], told["record"]["calibration"]["first"]
+    print(
+        f"Its edge of {edge['gain']:.2f} points with one suggestion is {edge['without_one']:.2f} "
+        f"without {edge['task']}. Support is the chance to come within a point of the best: of the "
+        f"first it said {first['said']:.0%} on average, and {first['true']:.0%} came true."
+    )
+    if told["evidence"]["unknown_methods"]:
+        print(f"Nothing is known of: {', '.join(told['evidence']['unknown_methods'])}.")
     for line in told["cautions"]:
         print(line)
     quoted = [shlex.quote(row["name"]) for row in told["suggestions"]]
@@ -191,6 +203,29 @@ def advise(
 
 
 # -- private ---------------------------------------------------------------------------------------
+
+
+def _tell(told: Row, json: bool) -> None:
+    """The decision and its sentences, or all as JSON."""
+    if json:
+        emit(told)
+        return
+    if told["decision"] is not None:
+        _show_decision(told["decision"])
+    for line in told["verdict"]:
+        print(line)
+
+
+def _show_decision(told: Row) -> None:
+    columns = ("method", "accuracy", "low", "high", "rank_low", "rank_high", "may_be_best")
+    table(told["methods"], columns, f"Accuracy and ranks over {told['covers']}")
+    apart = sum(row["apart"] for row in told["pairs"])
+    of = f"{apart} of {len(told['pairs'])} pairs apart"
+    table(
+        _flat(told["pairs"]),
+        ("a", "b", "difference", "p", "apart"),
+        f"Differences of accuracy, all pairs together ({of})",
+    )
 
 
 def _show_ranking(told: Row) -> None:
@@ -227,10 +262,6 @@ def _show_check(check: Row) -> None:
     ]
     title = f"Points lost to the best method, each of {check['tasks']} tasks left out in turn"
     table(_flat(rows), ("regret", "one", "three"), title)
-
-
-def _verdict(row: Row) -> Row:
-    return row | {"verdict": ("" if row["distinguishable"] else "not ") + "distinguishable"}
 
 
 def _flat(rows: Iterable[Row]) -> list[Row]:

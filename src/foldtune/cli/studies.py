@@ -46,6 +46,7 @@ class SearchOptions:
     protocol: str | None = None  #: A preset of `foldtune protocols`.
     task: str | None = None  #: Its task, where the data's name does not tell.
     approximate: bool = False  #: Run a protocol without what cannot be done here.
+    search_seed: int | None = None  #: Of the search alone, to repeat it on the same splits.
     start_from: str | None = None  #: published: first what the unifying study chose.
     storage: str | None = None  #: Optuna's: a database URL or a file; by default in OUT.
 
@@ -68,7 +69,7 @@ SEARCH = SearchOptions()
 # val_accuracy is the last epoch's, which decides; the best epoch's is there to be seen.
 _BOARD = (
     *("label", "val_accuracy", "val_best_accuracy", "val_best_epoch", "test_accuracy", "low"),
-    *("high", "seeds", "trials", "epochs", "trainable"),
+    *("high", "against", "seeds", "trials", "epochs", "trainable"),
 )
 
 
@@ -94,6 +95,7 @@ def compare(
     runs are kept.
     """
     from foldtune.report.shortfalls import warning
+    from foldtune.report.verdict import verdict
     from foldtune.study.compare import compare as run
     from foldtune.study.live import live
     from foldtune.training.recipe import Recipe
@@ -111,6 +113,7 @@ def compare(
             executor=executor, say=say, command=shlex.join(["foldtune", *sys.argv[1:]]),
         )  # fmt: skip
     report = _report(out)
+    said = verdict(found.leaderboard, found.decision, len(images.splits["val"]))
     told = {
         "winner": found.winner and found.winner["label"],
         "report": report and str(report),
@@ -119,10 +122,14 @@ def compare(
         "certificate": found.certificate and str(found.certificate),
     }
     if json:
-        emit(told | {"leaderboard": list(found.leaderboard)})
+        decision = found.decision and found.decision.told()
+        more = {"verdict": said, "leaderboard": list(found.leaderboard), "decision": decision}
+        emit(told | more)
         return
     warned = [{**entry, "warning": warning(entry)} for entry in found.leaderboard]
     table(warned, [*_BOARD, *["warning"] * any(entry["warning"] for entry in warned)])
+    for line in said:
+        print(line)
     facts(told)
 
 

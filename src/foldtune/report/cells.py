@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -39,5 +40,5 @@ def plain(value: float | None, digits: int = 1) -> str:
 
 
 def chance(p: float) -> str:
-    """A p-value."""
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+    """A p-value, rounded down, so that what is below 0.05 does not read as 0.050."""
+    return "< 0.001" if p < 0.001 else f"{math.floor(1000 * p) / 1000:.3f}"

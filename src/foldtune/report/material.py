@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 
 from foldtune.analysis.bootstrap import resamples
+from foldtune.analysis.decision import Decision
 from foldtune.analysis.panel import Panel
 from foldtune.analysis.ranking import leaderboard
 from foldtune.console import say
 from foldtune.errors import InputError
 from foldtune.report.charts import colours
-from foldtune.study.logits import LOGITS, read_logits
 from foldtune.study.predictions import Predictions, read_predictions
 from foldtune.study.store import Store
 
@@ -53,7 +53,13 @@ class Material:
 
     @cached_property
     def board(self) -> list[Row]:
-        return leaderboard(self.rows, self.ties)
+        found = self.predictions
+        return leaderboard(self.rows, self.ties) if found is None else found.board
+
+    @property
+    def decision(self) -> Decision | None:
+        """What the test images tell apart; None where there are no predictions."""
+        return None if self.predictions is None else self.predictions.decision
 
     @property
     def ties(self) -> str:
@@ -69,6 +75,12 @@ class Material:
         return next((entry for entry in self.board if entry["winner"]), None)
 
     @property
+    def validation(self) -> int | None:
+        """How many images the methods were chosen on."""
+        images = self.asked.get("images")
+        return images.get("val") if isinstance(images, dict) else None
+
+    @property
     def predictions(self) -> Predictions | None:
         """The stored logits; None where there are none that can be read together (`missing`)."""
         return self._predictions if isinstance(self._predictions, Predictions) else None
@@ -82,18 +94,22 @@ class Material:
     def panel(self) -> Panel | None:
         return None if self.predictions is None else self.predictions.panel
 
+    @property
+    def groups(self) -> np.ndarray | None:
+        """See `Predictions`."""
+        return None if self.predictions is None else self.predictions.groups
+
     @cached_property
     def counts(self) -> np.ndarray:
         """The resamples of the test images behind every interval of the page."""
         assert self.panel is not None
-        return resamples(len(self.panel.labels))
+        return resamples(len(self.panel.labels), groups=self.groups)
 
-    @cached_property
+    @property
     def images(self) -> np.ndarray:
         """Of each test image its row in the data."""
-        assert self.panel is not None
-        path = self.folder / "runs" / self.panel.members[0].run / LOGITS
-        return read_logits(path).rows
+        assert self.predictions is not None
+        return self.predictions.images
 
     def results(self, kind: str) -> list[tuple[str, Row]]:
         """The JSON results of a kind, "wise" or "shift", each with its file's name as label.
@@ -121,7 +137,7 @@ class Material:
         return replace(
             found,
             panel=Panel(found.panel.labels, named),
-            order=tuple(map(readable, found.order)),
+            rows=self.rows,
             validation={readable(name): one for name, one in found.validation.items()},
         )
 

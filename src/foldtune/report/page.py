@@ -19,7 +19,7 @@ from altair.utils.schemapi import debug_mode
 
 from foldtune.data.entries import read_json, write_json
 from foldtune.data.store import default_cache
-from foldtune.report import words
+from foldtune.report import verdict, words
 from foldtune.report.charts import PAPER
 from foldtune.report.material import Material, readable
 from foldtune.report.paper import converter, vega_lite, write_charts
@@ -78,7 +78,7 @@ def _context(study: Material, found: Sequence[Section]) -> Row:
         },
         "asked": asked,
         "identity": rows[0].get("data_identity"),
-        "verdict": words.verdict(board),
+        "verdict": verdict.verdict(board, study.decision, study.validation),
         "budget": words.budget(rows, board),
         "notes": [
             *(*shortfalls(board), *words.notes(rows, board), *words.protocol(asked)),
@@ -153,7 +153,7 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    said = (words.percent, words.interval, words.duration, words.standing, words.count, warning)
+    said = (words.percent, words.interval, words.duration, verdict.standing, words.count, warning)
     for word in said:
         environment.filters[word.__name__] = word
     # Ours, so escaped by nobody: the style sheet, the scripts, and the runtime.

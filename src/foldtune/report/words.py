@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from foldtune.analysis.decision import SEEDS
 from foldtune.analysis.ranking import diverged
+from foldtune.study.terms import small_budget
 
 Row = dict[str, Any]
 
@@ -36,55 +38,6 @@ def listed(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def standing(entry: Row, best: Row | None) -> str:
-    """An entry against the chosen method, by their intervals on the test split."""
-    if best is None or entry["indistinguishable"] is None:
-        return "–"
-    if entry["winner"]:
-        return "chosen on validation"
-    if entry["indistinguishable"]:
-        return "not distinguishable"
-    return "lower" if entry["test_accuracy"] < best["test_accuracy"] else "higher"
-
-
-def verdict(board: Sequence[Row]) -> list[str]:
-    """Who wins, its test accuracy, and whom it cannot be told apart from."""
-    best = next((entry for entry in board if entry["winner"]), None)
-    if best is None:
-        return ["No trial has finished with a validation accuracy, so no method is chosen."]
-    said = [
-        f"{best['label']} is chosen: with {best['method']} it has the best validation accuracy, "
-        f"{percent(best['val_accuracy'])}."
-    ]
-    if best["test_accuracy"] is None:
-        return [*said, "Its final run on the test split has not finished yet."]
-    images = f"the {best['test_images']:,} test images" if best["test_images"] else "the test split"
-    said.append(
-        f"On {images} it reaches {percent(best['test_accuracy'])}"
-        + (f" (95 % interval {interval(best)})." if best["low"] is not None else ".")
-    )
-    return [*said, *_others(board, best)]
-
-
-def _others(board: Sequence[Row], best: Row) -> list[str]:
-    others = [e for e in board if e is not best and e["indistinguishable"] is not None]
-    alike = [entry["label"] for entry in others if entry["indistinguishable"]]
-    if not others:
-        return []
-    if not alike:
-        return ["Its interval overlaps no other method's."]
-    who = "none of the others" if len(alike) == len(others) else listed(alike)
-    said = f"This test split cannot tell it apart from {who}: the intervals overlap."
-    if len(alike) == len(others):
-        said = "This test split cannot tell it apart from any other method: the intervals overlap."
-    light = min(others, key=lambda e: (not e["indistinguishable"], e["trainable"]))
-    if light["trainable"] < best["trainable"]:
-        said += (
-            f" The smallest of them is {light['label']}, with {light['trainable']:,} parameters."
-        )
-    return [said]
-
-
 def budget(rows: Sequence[Row], board: Sequence[Row]) -> str:
     """How much was spent, and whether every method was given the same."""
     trials = sorted({entry["trials"] for entry in board})
@@ -110,6 +63,7 @@ def notes(rows: Sequence[Row], board: Sequence[Row]) -> list[str]:
         "Accuracies are those of the last epoch. The best epoch is shown beside the validation "
         "figure for information and decides nothing.",
         _covers(board),
+        *_small(board),
     ]
     lost = [f"{e['label']} ({e['diverged']})" for e in board if e["diverged"]]
     if lost:
@@ -129,6 +83,20 @@ def notes(rows: Sequence[Row], board: Sequence[Row]) -> list[str]:
     if any(row.get("pretrained") is False for row in rows):
         said.append("The backbone was not pre-trained: the figures say little about transfer.")
     return [line for line in said if line]
+
+
+def _small(board: Sequence[Row]) -> list[str]:
+    """What the budget of the search can and cannot tell."""
+    trials = max((entry["trials"] for entry in board), default=0)
+    if not trials:
+        return []
+    seeds = max(entry["seeds"] for entry in board)
+    said = [
+        f"A method stands for the best that {count(trials, 'trial')} of it found, not for the best "
+        "it can do: a longer search may change the order. The intervals hold for the chosen "
+        "configurations; to judge methods whatever the search finds, repeat it (--search-seed)."
+    ]
+    return said + [f"{line[0].upper()}{line[1:]}." for line in small_budget(trials, seeds or 2)]
 
 
 def protocol(asked: Row) -> list[str]:
@@ -152,11 +120,10 @@ def protocol(asked: Row) -> list[str]:
 
 def _covers(board: Sequence[Row]) -> str:
     kinds = {entry["interval"] for entry in board} - {None}
-    said = []
-    if "images" in kinds:
-        said.append("with one seed, other test images (Wilson), not other seeds")
-    if "images and seeds" in kinds:
-        said.append("with several seeds, other test images and other seeds")
-    if "seeds" in kinds:
-        said.append("without the number of test images, other seeds only (Student's t)")
-    return f"The 95 % intervals cover: {'; '.join(said)}." if said else ""
+    if not kinds:
+        return ""
+    seeds = "and other training seeds of the same configuration" if SEEDS in kinds else "only"
+    return (
+        f"The 95 % intervals cover other test images {seeds}. They do not cover choosing "
+        "hyper-parameters again, other training images, or a shift."
+    )

@@ -9,7 +9,6 @@ from typing import Any
 
 from foldtune.analysis.advice import Case, published_cases, suggest
 from foldtune.analysis.advice_check import check_advice
-from foldtune.analysis.ranking import leaderboard
 from foldtune.analysis.reference import above_chance
 from foldtune.backbones import Backbone
 from foldtune.core.attach import attach
@@ -18,6 +17,7 @@ from foldtune.data import ImageData
 from foldtune.errors import InputError
 from foldtune.methods.catalogue import catalogue, parse
 from foldtune.study.look import look
+from foldtune.study.predictions import judged_board
 from foldtune.study.store import Store
 
 _PROBE = "LinearProbe"
@@ -56,33 +56,47 @@ def advise(
             "own_studies": [case.name for case in own],
             "unused_studies": unused,
             "refused_methods": refused,
+            "unknown_methods": unknown_methods(cases),
         },
         "cautions": cautions(seen, backbone, cases),
-        "record": {name: check[name] for name in ("advice", "baseline", "nested")},
+        "record": {
+            name: check[name] for name in ("advice", "baseline", "nested", "edge", "calibration")
+        },
     }
 
 
 def study_cases(folders: Sequence[Path]) -> tuple[list[Case], dict[str, str]]:
-    """The studies as evidence; those that cannot serve, with the reason."""
+    """The studies as evidence; those that cannot serve, with the reason.
+
+    Methods that may be best there, as the study's own decision has it, have no shortfall: a study
+    that tells nothing apart says so.
+    """
     cases, unused = [], {}
     for folder in folders:
         rows = Store(folder).rows()
         if not rows:
             raise InputError(f"{folder} has no finished run (no rows.jsonl, or an empty one)")
         tested: dict[str, Row] = {}
-        for entry in leaderboard(rows):  # best first, so the first of a name stays
+        board, decision = judged_board(folder)
+        for entry in board:  # best first, so the first of a name stays
             name = str(entry["method"]).partition("(")[0]
             if entry["test_accuracy"] is not None and "+" not in entry["method"]:
                 tested.setdefault(name, entry)
         if _PROBE not in tested or len(tested) < 2:
             unused[str(folder)] = f"has no test figure of {_PROBE} and of another method"
             continue
+        if decision is None:
+            unused[str(folder)] = "has no test logits, so nothing tells its methods apart"
+            continue
         best = max(entry["test_accuracy"] for entry in tested.values())
         cases.append(
             Case(
                 str(folder),
                 above_chance(tested[_PROBE]["test_accuracy"], rows[0]["classes"]),
-                {n: 100 * (best - e["test_accuracy"]) for n, e in tested.items()},
+                {
+                    n: 0.0 if e["may_be_best"] else 100 * (best - e["test_accuracy"])
+                    for n, e in tested.items()
+                },
                 {n: _settings_of(e) for n, e in tested.items()},
                 "own study",
             )
@@ -91,15 +105,20 @@ def study_cases(folders: Sequence[Path]) -> tuple[list[Case], dict[str, str]]:
 
 
 def sureness(suggestions: Sequence[Row]) -> str:
-    """In words, from the support of the first suggestion and of all of them together."""
-    first, together = suggestions[0]["support"], sum(row["support"] for row in suggestions)
-    if first >= 0.8:
-        return "fairly sure of the first"
+    """In words, from the support of the first suggestion."""
+    first = suggestions[0]["support"]
+    often = f"the first comes within a point of the best in about {10 * first:.0f} of 10 such tasks"
+    if first >= 0.75:
+        return f"fairly sure: {often}"
     if first >= 0.5:
-        return "leaning to the first; try the others where a point matters"
-    if together >= 0.7 and len(suggestions) > 1:
-        return "not sure which of these; one of them is likely near the best"
-    return "unsure: the evidence does not part the methods; compare them on your data"
+        return f"leaning to the first: {often}; try the others where a point matters"
+    return f"unsure: {often}; compare them on your data"
+
+
+def unknown_methods(cases: Sequence[Case]) -> list[str]:
+    """The methods of which no case knows anything: they are never suggested, however good."""
+    known = {name for case in cases for name in case.shortfall}
+    return [name for name in catalogue() if name not in known]
 
 
 def cautions(seen: Row, backbone: Backbone, cases: Sequence[Case]) -> list[str]:

@@ -11,7 +11,6 @@ from foldtune.analysis.agreement import agreement, oracle
 from foldtune.analysis.bootstrap import DRAWS, resamples
 from foldtune.analysis.confident import confident_sets, overlaps, venn
 from foldtune.analysis.ensemble import Choice, best_k, ensembles, greedy
-from foldtune.analysis.paired import differences, image_ranks
 from foldtune.analysis.panel import Panel
 from foldtune.errors import unknown
 from foldtune.study.predictions import Predictions, read_predictions
@@ -37,7 +36,7 @@ def analyse(
     """
     found = read_predictions(Path(folder))
     panel = found.panel
-    counts = resamples(len(panel.labels), draws)
+    counts = resamples(len(panel.labels), draws, groups=found.groups)
     for name in three:
         if name not in panel.names:
             raise unknown("method of this study", name, panel.names)
@@ -49,15 +48,14 @@ def analyse(
         "order_on_validation": list(found.order),
         "draws": draws,
         "notes": _notes(found),
-        "ranking": image_ranks(panel, counts),
-        "differences": differences(panel, counts),
-        "agreement": agreement(panel, counts),
+        "decision": found.decision and found.decision.told(),
+        "agreement": agreement(panel, counts, found.groups),
         "oracle": oracle(panel, counts),
         "confident": {
             name: _confident(panel, counts, most, right, three or found.order[:3])
             for name, right in (("right", True), ("wrong", False))
         },
-        "ensembles": ensembles(panel, choices(found, k), counts),
+        "ensembles": ensembles(panel, choices(found, k), found.winner, found.groups),
         "calibration": [_calibration(panel, name) for name in panel.names],
     }
 
@@ -80,7 +78,10 @@ def choices(found: Predictions, k: int | None = None) -> list[Choice]:
 
 def _notes(found: Predictions) -> list[str]:
     """What a reader must know of the figures."""
-    said = ["Intervals cover other test images with the same trained models, at 95 %."]
+    said = [
+        "Intervals of agreement, overlap and oracle cover other test images with the same trained "
+        "models, at 95 %."
+    ]
     single = [name for name, group in found.panel.runs.items() if len(group) < 2]
     if single:
         said.append(

@@ -9,14 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from foldtune.analysis.ranking import chosen_trial, configuration, leaderboard, winner
+from foldtune.analysis.decision import Decision
+from foldtune.analysis.ranking import chosen_trial, configuration
 from foldtune.data import ImageData
 from foldtune.methods.catalogue import parse
 from foldtune.study.bench import TUNING, Bench
 from foldtune.study.execute import InProcess, Ledger, MakeExecutor, Say
 from foldtune.study.halving import Halving
 from foldtune.study.inputs import Data, Model, as_backbone, as_data
-from foldtune.study.pictures import keep_membership, keep_names, whereabouts
+from foldtune.study.pictures import clusters, keep_membership, keep_names, whereabouts
+from foldtune.study.predictions import judged_board
 from foldtune.study.protocols import Protocol
 from foldtune.study.record import JOURNAL, Record, shown
 from foldtune.study.run import Run
@@ -35,11 +37,13 @@ Row = dict[str, Any]
 @dataclass(frozen=True)
 class Comparison:
     """What `compare` found. rows: every run; leaderboard: one entry a method, best test first;
-    winner: chosen on validation; merged: the plain state dict of the best method that merges."""
+    decision: what the test images tell apart; winner: chosen on validation; merged: the plain
+    state dict of the best method that merges."""
 
     folder: Path
     rows: tuple[Row, ...]
     leaderboard: tuple[Row, ...]
+    decision: Decision | None
     winner: Row | None
     merged: Path | None
     merged_label: str | None
@@ -57,6 +61,7 @@ def compare(
     recipe: Recipe | None = None,
     head: str | None = None,
     seed: int = 0,
+    search_seed: int | None = None,
     search: str | None = None,
     halving: Halving | tuple[int, int] | None = None,
     ties: str | None = None,
@@ -76,10 +81,11 @@ def compare(
 
     methods: names (own settings searched too) or spelled methods (settings kept). out: the study
     folder; a second call with more methods, trials or seeds reuses every finished run. head: where
-    classifiers start, see `Run`; by default where each method has them start. search: sobol, grid,
-    tpe or random, see `planned` and `Proposed`; halving: rungs and factor, see `Halving`; ties: see
-    `foldtune.analysis.selection`. storage: of Optuna, where every trial is recorded too: a
-    database's URL or a file, by default
+    classifiers start, see `Run`; by default where each method has them start. seed: of drawn splits
+    and of all else; search_seed: of the search and its runs alone, to repeat it on the same splits
+    in another folder (see `repeated`). search: sobol, grid, tpe or random, see `planned` and
+    `Proposed`; halving: rungs and factor, see `Halving`; ties: see `foldtune.analysis.selection`.
+    storage: of Optuna, where every trial is recorded too: a database's URL or a file, by default
     `optuna.journal` in the study. protocol: one of `foldtune protocols`, which then decides what is
     not said here; task: one of its tasks, by default recognised in the data's name; approximate:
     run it without what cannot be done here. start_from: "published" tries first what the unifying
@@ -95,7 +101,8 @@ def compare(
     )
     backbone = as_backbone(model)
     source = str(data.facts.get("source", data.name) if isinstance(data, ImageData) else data)
-    terms = agreed(methods, asked, recipe, source, backbone, seed)
+    started = seed if search_seed is None else search_seed
+    terms = agreed(methods, asked, recipe, source, backbone, started)
     if terms.protocol is not None:
         backbone = terms.protocol.transformed(backbone)
     images = as_data(data, backbone, seed)
@@ -119,7 +126,7 @@ def compare(
         _tune(contests, bench, ledger, record, terms)
         ledger.rows(_finals(contests, store.rows(), bench, terms, say))
         keep_membership(folder, images)
-    return _conclude(folder, bench, terms.plan.ties)
+    return _conclude(folder, bench)
 
 
 @dataclass
@@ -157,12 +164,16 @@ def _tune(
 def _finals(
     contests: Sequence[_Contest], rows: Sequence[Row], bench: Bench, terms: Terms, say: Say
 ) -> list[Run]:
-    """The chosen configuration of each method, with every seed.
+    """The chosen configuration of each method, with seeds that no trial had.
 
     Chosen among all trials that the study has of it, those of earlier calls too, as the leaderboard
     does: else a better trial of a call that was cut short would stand there untested.
     """
     finals: list[Run] = []
+    # The chosen trial won with its own seed's luck, so no final run may have that seed again.
+    tuned = {row["seed"] for row in rows if row["stage"] != "final"} | {terms.plan.seed}
+    fresh = [s for s in range(terms.plan.seed, terms.plan.seed + terms.seeds + len(tuned))
+             if s not in tuned][: terms.seeds]  # fmt: skip
     for contest in contests:
         label = contest.entrant.label
         tried = [row for row in rows if row["label"] == label and row["stage"] == "trial"]
@@ -173,15 +184,15 @@ def _finals(
         method, settled = parse(best["method"]), Recipe(**best["recipe"])
         finals += [
             bench.describe("final", method, settled, s, label=label, head=best["head_start"])
-            for s in range(terms.plan.seed, terms.plan.seed + terms.seeds)
+            for s in fresh
         ]
     return finals
 
 
-def _conclude(folder: Path, bench: Bench, ties: str) -> Comparison:
+def _conclude(folder: Path, bench: Bench) -> Comparison:
     rows = tuple(Store(folder).rows())
-    board = tuple(leaderboard(rows, ties))
-    best = winner(rows, ties)
+    board, decision = judged_board(folder)
+    best = next((entry for entry in board if entry["winner"]), None)
     merging = [e for e in board if e["mergeable"] and e["seeds"] and e["val_accuracy"] is not None]
     merging.sort(key=lambda e: (-e["val_accuracy"], e["trainable"], e["label"]))
     merged = certificate = None
@@ -195,7 +206,7 @@ def _conclude(folder: Path, bench: Bench, ties: str) -> Comparison:
         tuning = folder / "runs" / final["run"] / TUNING
         certificate = merge_tuning(tuning, merged, bench.backbone, bench.data)
     label = merging[0]["label"] if merging else None
-    return Comparison(folder, rows, board, best, merged, label, certificate)
+    return Comparison(folder, rows, tuple(board), decision, best, merged, label, certificate)
 
 
 def _about(bench: Bench) -> Row:
@@ -211,6 +222,7 @@ def _about(bench: Bench) -> Row:
         **whereabouts(bench.data),
         "data_warnings": list(bench.data.facts["warnings"]),
         "conflicts": bench.data.facts["conflicts"],
+        "alike": clusters(bench.data),
         "version": foldtune.__version__,
     }
 

@@ -13,6 +13,8 @@ import torch
 
 from foldtune.core.tuningfile import write_tensors
 from foldtune.data import ImageData
+from foldtune.data.duplicates import alike
+from foldtune.data.embedded import is_embedded
 from foldtune.data.entries import open_entry
 from foldtune.data.membership import short_keys
 from foldtune.data.store import default_cache
@@ -20,6 +22,7 @@ from foldtune.study.rowfile import replace
 
 NAMES = "names.json"
 MEMBERSHIP = "membership.safetensors"
+_MANY = 20_000  # images; all pairs of them are compared in some seconds
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +67,16 @@ def whereabouts(data: ImageData) -> dict[str, Any]:
     """What a study's description says of its images."""
     file = getattr(data.pixels, "filename", None)
     return {"classes": list(data.classes), "pixels": file and str(Path(file).parent)}
+
+
+def clusters(data: ImageData) -> list[list[int]] | None:
+    """The test images that show one picture, which count as one; None where nobody looked: in
+    embedded sets, whose few pixels look alike, in streams, and among too many."""
+    rows = data.splits.get("test", ())
+    embedded = is_embedded(str(data.facts.get("source", data.name)))
+    if embedded or not isinstance(data.pixels, np.ndarray) or len(rows) > _MANY:
+        return None
+    return alike(data.pixels, rows)
 
 
 def find_pictures(

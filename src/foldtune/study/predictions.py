@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from foldtune.analysis.decision import Decision, decide
 from foldtune.analysis.panel import Member, Panel
 from foldtune.analysis.ranking import chosen_runs, leaderboard
 from foldtune.errors import InputError
@@ -20,21 +22,48 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """panel: test logits of every tested final run of each method's chosen configuration; board:
-    the leaderboard; order: these methods, best on validation first; validation: where the chosen
-    trials kept their logits, those of each method, over the labels."""
+    """panel: test logits of every tested final run of each method's chosen configuration; images:
+    of each test image its row in the data; rows: of the study; ties: its rule; validation: where
+    the chosen trials kept their logits, those of each method, over the labels; groups: of each
+    test image the cluster of near duplicates it is in, None where no two are alike or nobody has
+    looked."""
 
     panel: Panel
-    board: list[Row]
-    order: tuple[str, ...]
+    images: np.ndarray
+    rows: Sequence[Row]
+    ties: str
     validation: dict[str, Member]
     validation_labels: np.ndarray | None
+    groups: np.ndarray | None = None
+
+    @cached_property
+    def decision(self) -> Decision | None:
+        """What these runs tell apart; None where all test images are one."""
+        units = len(self.panel.labels) if self.groups is None else len(np.unique(self.groups))
+        return decide(self.panel.right, self.groups) if units > 1 else None
+
+    @cached_property
+    def board(self) -> list[Row]:
+        """The leaderboard, judged."""
+        return leaderboard(self.rows, self.ties, self.decision)
+
+    @cached_property
+    def order(self) -> tuple[str, ...]:
+        """The methods as the winner is chosen, see `_order`."""
+        return _order(self.board, self.panel.runs)
+
+    @property
+    def winner(self) -> str | None:
+        """The method that validation chose, where its final runs were tested."""
+        name = next((entry["label"] for entry in self.board if entry["winner"]), None)
+        return name if name in self.panel.names else None
 
 
 def read_predictions(folder: Path) -> Predictions:
     """Read a study. Raises InputError where it has no tested run, or runs on different images."""
     store = Store(folder)
-    rows, ties = store.rows(), store.description().get("ties") or "small"
+    rows, about = store.rows(), store.description()
+    ties = about.get("ties") or "small"
     by_label: dict[str, list[Row]] = {}
     for row in rows:
         by_label.setdefault(row["label"], []).append(row)
@@ -44,13 +73,31 @@ def read_predictions(folder: Path) -> Predictions:
         raise InputError(
             f"{folder} has no final run with test logits; run foldtune compare ... --out {folder}"
         )
-    board = leaderboard(rows, ties)
     trials = [found[label][0] for label in tested]
     validation, labels = _validation(folder, trials)
-    return Predictions(_panel(folder, tested), board, _order(board, tested), validation, labels)
+    panel, images = _panel(folder, tested)
+    groups = groups_of(images, about.get("alike") or ())
+    return Predictions(panel, images, rows, ties, validation, labels, groups)
 
 
-def _panel(folder: Path, tested: dict[str, list[Row]]) -> Panel:
+def judged_board(folder: Path) -> tuple[list[Row], Decision | None]:
+    """The leaderboard of a study and the decision behind it; without test logits what rows tell."""
+    try:
+        found = read_predictions(folder)
+    except InputError:
+        store = Store(folder)
+        return leaderboard(store.rows(), store.description().get("ties") or "small"), None
+    return found.board, found.decision
+
+
+def groups_of(images: np.ndarray, alike: Sequence[Sequence[int]]) -> np.ndarray | None:
+    """A number for each image (a row of the data), one for those that are `alike`."""
+    first = {row: cluster[0] for cluster in alike for row in cluster}
+    found = np.array([first.get(row, row) for row in images.tolist()])
+    return found if len(np.unique(found)) < len(images) else None
+
+
+def _panel(folder: Path, tested: dict[str, list[Row]]) -> tuple[Panel, np.ndarray]:
     labels = images = None
     runs: dict[str, list[Member]] = {}
     for label, finals in tested.items():
@@ -65,7 +112,8 @@ def _panel(folder: Path, tested: dict[str, list[Row]]) -> Panel:
             member = Member(label, row["seed"], stored.logits, row["run"], row["trainable"])
             runs.setdefault(label, []).append(member)
     assert labels is not None  # `tested` is not empty
-    return Panel(labels, runs)
+    assert images is not None
+    return Panel(labels, runs), images
 
 
 def _validation(folder: Path, trials: Sequence[Row]) -> tuple[dict[str, Member], np.ndarray | None]:
@@ -82,7 +130,7 @@ def _validation(folder: Path, trials: Sequence[Row]) -> tuple[dict[str, Member],
     return found, labels
 
 
-def _order(board: list[Row], tested: dict[str, list[Row]]) -> tuple[str, ...]:
+def _order(board: list[Row], tested: Container[str]) -> tuple[str, ...]:
     """As the winner is chosen: validation accuracy, then fewer parameters, then the name. A study
     without trials has no such order: then it is the alphabet's."""
     here = [entry for entry in board if entry["label"] in tested]

@@ -12,7 +12,7 @@ from foldtune.errors import InputError, unknown
 from foldtune.study.halving import Halving
 from foldtune.study.protocols import Protocol, protocol, settled
 from foldtune.study.protocols.published import published_values
-from foldtune.study.search import Entrant
+from foldtune.study.search import TRIALS, Entrant
 from foldtune.study.searches import Plan
 from foldtune.study.settings import METHODS, default_recipe
 from foldtune.training.recipe import Recipe
@@ -20,6 +20,7 @@ from foldtune.training.recipe import Recipe
 STARTS = ("published",)
 OWN = "own"  # each method's own start of the classifier
 SEEDS = 3  # of each method's chosen configuration
+FEW = 4  # trials below which a range of two decades is hardly searched: a draw in each half decade
 
 
 @dataclass(frozen=True)
@@ -38,9 +39,9 @@ class Terms:
         return self.head or method.head_start
 
     def notes(self) -> list[str]:
-        """What a reader of the study must know of its protocol, one line each."""
+        """What a reader of the study must know of its budget and protocol, one line each."""
         if self.protocol is None:
-            return []
+            return small_budget(self.plan.trials or TRIALS, self.seeds)
         start = f"protocol {self.protocol.name},"
         return [
             *(f"{start} changed: {name} {value}" for name, value in self.changed.items()),
@@ -70,6 +71,27 @@ class Terms:
                 "differs": [dict(one) for one in self.protocol.facts.get("differs", ())],
             }
         return told
+
+
+def small_budget(trials: int, seeds: int) -> list[str]:
+    """What so few trials and seeds cannot tell, one line each; nothing where they suffice."""
+    said = []
+    if trials == 1:
+        said.append(
+            "1 trial is no tuning: each method runs once, in the middle of every range, and which "
+            f"looks best may be whose middle fits; --trials {TRIALS} tunes"
+        )
+    elif trials < FEW:
+        said.append(
+            f"{trials} trials are the middle of every range and {trials - 1} "
+            f"draw{'s' * (trials > 2)}: learning rates are hardly tuned; --trials {TRIALS} tunes"
+        )
+    if seeds == 1:
+        said.append(
+            "1 seed cannot tell which method is better, only which of these tunings; --seeds "
+            f"{SEEDS} can"
+        )
+    return said
 
 
 @dataclass(frozen=True)

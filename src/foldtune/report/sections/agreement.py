@@ -22,7 +22,7 @@ def section(study: Material) -> Section | None:
     panel = study.panel
     if panel is None or len(panel.names) < 2:
         return None
-    rows = agreement(panel, study.counts)
+    rows = agreement(panel, study.counts, study.groups)
     pairs = [row for row in rows if not row["control"]]
     known = [row for row in pairs if row["beyond_seeds"] is not None]
     order = [name for name in study.palette if name in panel.names]
@@ -142,8 +142,8 @@ def _said(pairs: Sequence[Row], known: Sequence[Row], own: Sequence[Row]) -> lis
         differ = sum(row["differs"] for row in known)
         said[0] = said[0].replace("on average;", f"on average, seeds of one method on {seeds} %;")
         said.append(
-            f"{differ} of {len(known)} pairs agree less than seeds alone would explain (framed in "
-            "the second map)."
+            f"{differ} of {len(known)} pairs agree less than seeds alone would explain, over new "
+            "images and new seeds, all pairs together (framed in the second map)."
         )
     else:
         said.append("No method has a second seed, so there is no control; use --seeds 2 or more.")
@@ -167,5 +167,12 @@ def _table(rows: Sequence[Row]) -> Table:
         )
         for row in rows
     )
-    columns = ("method", "and", "agreement % (95 %)", "minus seeds", "equal mistakes %", "kappa")
+    columns = (
+        "method",
+        "and",
+        "agreement % (95 %)",
+        "minus seeds (all pairs together)",
+        "equal mistakes %",
+        "kappa",
+    )
     return Table("Agreement of pairs", columns, cells, ("method", "and"))

@@ -14,7 +14,8 @@ Row = dict[str, Any]
 _COLUMNS = (
     *("label", "method", "winner", "val_accuracy", "val_best_accuracy", "val_best_epoch"),
     *("val_start_accuracy", "below_start"),
-    *("test_accuracy", "low", "high", "interval", "seeds", "test_images", "indistinguishable"),
+    *("test_accuracy", "low", "high", "interval", "seeds", "test_images"),
+    *("against", "may_be_best", "rank_low", "rank_high"),
     *("trainable", "head", "total", "mergeable", "trials", "diverged", "seconds"),
 )
 
@@ -24,7 +25,6 @@ def section(study: Material) -> Section:
     cells = [[entry.get(column) for column in _COLUMNS] for entry in board]
     context = {
         "board": board,
-        "best": study.best,
         "palette": study.palette,
         "strip": _strip(board),
         "csv": "data:text/csv;charset=utf-8," + quote(as_csv(_COLUMNS, cells)),

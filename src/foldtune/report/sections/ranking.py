@@ -1,4 +1,4 @@
-"""Which methods the test images can tell apart, and where each would rank on other images."""
+"""Which methods the test images can tell apart, and between which ranks each lies."""
 
 from __future__ import annotations
 
@@ -6,42 +6,43 @@ from typing import Any
 
 import altair as alt
 
-from foldtune.analysis.paired import differences, image_ranks
+from foldtune.analysis.decision import IMAGES, Decision
 from foldtune.report import charts
 from foldtune.report.cells import chance, plain, points
 from foldtune.report.charts import tip
 from foldtune.report.material import Material
 from foldtune.report.section import Figure, Section, Table
+from foldtune.report.verdict import best_of, counted, pair_sentence
 
 Row = dict[str, Any]
 
 
 def section(study: Material) -> Section | None:
-    panel = study.panel
-    if panel is None or len(panel.names) < 2:
+    decision = study.decision
+    if decision is None or not decision.pairs:
         return None
-    ranks, pairs = image_ranks(panel, study.counts), differences(panel, study.counts)
-    apart = sum(pair["distinguishable"] for pair in pairs)
-    seeds = "Seeds are held: the leaderboard's intervals cover them."
+    ranks = decision.told()["methods"]
     return Section(
         "ranking",
         "Ranking",
         (
-            "The rank of each method by test accuracy, 1 the best, and where it would lie on other "
-            f"test images (95 % of resamples). {seeds}",
-            f"{apart} of {len(pairs)} pairs are distinguishable: their difference is beyond chance "
-            "at 5 % after Holm's correction for that many comparisons.",
+            "The rank of each method by test accuracy, 1 the best, and the ranks between which it "
+            "lies: from 1 + the number of methods told apart above it to the last without those "
+            "below it. All pairs are judged together, so that at most one page in twenty calls any "
+            "two different that are not.",
+            f"{best_of(decision)} {counted(decision)}",
+            *_examples(decision),
         ),
         (
             Figure(
                 "ranking",
-                "Rank over resampled test images",
+                "Ranks",
                 rank_chart(ranks, study.palette),
-                {"label": "label", "rank": "rank", "low": "low", "high": "high", "first": "first"},
+                {"label": "label", "rank": "rank", "low": "low", "high": "high"},
             ),
         ),
-        (_ranks(ranks), _pairs(pairs)),
-        f"{apart} of {len(pairs)} pairs of methods are distinguishable on these test images.",
+        (_ranks(ranks), _pairs(decision)),
+        counted(decision),
     )
 
 
@@ -49,10 +50,9 @@ def rank_chart(ranks: list[Row], palette: dict[str, str]) -> alt.LayerChart:
     values = [
         {
             "label": row["method"],
-            "rank": row["rank"]["value"],
-            "low": row["rank"]["low"],
-            "high": row["rank"]["high"],
-            "first": row["first"],
+            "rank": _rank(row, ranks),
+            "low": row["rank_low"],
+            "high": row["rank_high"],
             "accuracy": row["accuracy"],
         }
         for row in ranks
@@ -71,8 +71,8 @@ def rank_chart(ranks: list[Row], palette: dict[str, str]) -> alt.LayerChart:
     dots = base.mark_point(size=60, filled=True, opacity=1).encode(
         x=alt.X("rank:Q", title=title, scale=scale, axis=whole),
         tooltip=[
-            tip("label", "method"), tip("rank", "rank", ".1f"), tip("low", "from", ".1f"),
-            tip("high", "to", ".1f"), tip("first", "first in", ".0%"),
+            tip("label", "method"), tip("rank", "rank", ".1f"), tip("low", "from", ".0f"),
+            tip("high", "to", ".0f"), tip("accuracy", "accuracy", ".1%"),
         ],
     )  # fmt: skip
     return charts.finish(
@@ -80,42 +80,60 @@ def rank_chart(ranks: list[Row], palette: dict[str, str]) -> alt.LayerChart:
         dots,
         values=values,
         height=charts.ROW_HEIGHT * len(order),
-        description="The rank of each method with its 95 % interval over resampled test images.",
+        description="The rank of each method, and the ranks between which it lies at 95 %.",
     )
+
+
+def _rank(row: Row, ranks: list[Row]) -> float:
+    """1 the best; equal accuracies share their mean rank."""
+    better = sum(other["accuracy"] > row["accuracy"] for other in ranks)
+    equal = sum(other["accuracy"] == row["accuracy"] for other in ranks)
+    return better + (equal + 1) / 2
+
+
+def _examples(decision: Decision) -> list[str]:
+    """The nearest and the farthest pair that are told apart, and the farthest that are not."""
+    ordered = sorted(decision.pairs, key=lambda pair: -abs(pair.difference))
+    apart = [pair for pair in ordered if pair.apart]
+    close = [pair for pair in ordered if not pair.apart]
+    told = [*apart[:1], *apart[1:][-1:], *close[:1]]
+    return [pair_sentence(decision, pair) for pair in told]
 
 
 def _ranks(ranks: list[Row]) -> Table:
     rows = tuple(
         (
             row["method"],
-            plain(100 * row["accuracy"]),
-            plain(row["rank"]["value"]),
-            f"{plain(row['rank']['low'])} to {plain(row['rank']['high'])}",
-            f"{100 * row['first']:.0f} %",
+            points({"value": row["accuracy"], "low": row["low"], "high": row["high"]}),
+            plain(_rank(row, ranks)),
+            f"{row['rank_low']} to {row['rank_high']}",
+            "yes" if row["may_be_best"] else "no",
         )
         for row in ranks
     )
-    columns = ("method", "accuracy %", "rank", "95 % interval", "first in")
+    columns = ("method", "accuracy % (95 %)", "rank", "between", "may be best")
     return Table("Ranks", columns, rows)
 
 
-def _pairs(pairs: list[Row]) -> Table:
-    ordered = sorted(pairs, key=lambda row: row["p"])
+def _pairs(decision: Decision) -> Table:
+    ordered = sorted(decision.pairs, key=lambda pair: (pair.p, -abs(pair.difference)))
     rows = tuple(
         (
-            row["a"],
-            row["b"],
-            points(row["difference"], signed=True),
-            chance(row["p"]),
-            "yes" if row["distinguishable"] else "no",
+            pair.a,
+            pair.b,
+            points(pair.told["difference"], signed=True),
+            chance(pair.p),
+            f"{100 * pair.images_share:.0f} %",
+            "yes" if pair.apart else "no",
         )
-        for row in ordered
+        for pair in ordered
     )
     columns = (
         "method",
         "against",
-        "difference in points (95 %)",
-        "p after Holm",
-        "distinguishable",
+        "difference in points (95 %, all pairs together)",
+        "p, all pairs together",
+        "of the variance images",
+        "told apart on such images" if decision.covers == IMAGES else "distinguishable",
     )
     return Table("Differences between pairs", columns, rows, ("method", "against"))
