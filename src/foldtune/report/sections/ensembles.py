@@ -81,7 +81,8 @@ def gain_chart(rows: Sequence[Row], winner: str | None) -> alt.LayerChart:
         domain=["different methods", "seeds of one method"],
         range=[charts.PALETTE[0], charts.PALETTE[4]],
     )
-    title = f"gain over {winner or 'the members'}"
+    # No method's name in an axis: it may be long, and one with markup kept the chart from drawing.
+    title = f"gain over {'the members' if winner is None else 'the chosen method'}"
     base = alt.Chart().encode(y=charts.names_down("name", [value["name"] for value in values]))
     gain = charts.across("gain", title)
     dots = base.mark_point(size=60, filled=True, opacity=1).encode(
