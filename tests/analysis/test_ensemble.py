@@ -39,6 +39,13 @@ def test_a_weight_is_that_many_members(rule):
     assert np.abs(weighted - combine([a, b, c], rule)).max() > 0.01
 
 
+@pytest.mark.parametrize("rule", ["logits", "probabilities", "vote"])
+@pytest.mark.parametrize("weights", [[1], [1, 1, 1]])
+def test_as_many_weights_as_members_are_needed(rule, weights):
+    with pytest.raises(ValueError, match="zip"):
+        combine(members([[1.0, 0]], [[0, 1.0]]), rule, weights)
+
+
 def test_votes_and_half_of_the_mean_probability_are_the_scores():
     draw = np.random.default_rng(1)
     logits = draw.normal(size=(5, 20, 4))

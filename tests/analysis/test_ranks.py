@@ -200,6 +200,14 @@ def test_groups_whose_methods_all_tie_have_no_likeness():
     assert (row["tau"], row["p"]) == (None, None)
 
 
+def test_groups_and_the_whole_are_resampled_as_often_as_asked():
+    values = np.random.default_rng(0).normal(size=(5, 18))
+    table = scores(values, ("a", "b") * 9)
+    told = rank(table, 7)
+    assert told["overall"] == ranked(table, 7) != ranked(table, 2000)
+    assert told["groups"]["a"] == ranked(table.of_group("a"), 7) != ranked(table.of_group("a"))
+
+
 def test_noise_of_rounding_parts_no_ranks():
     rows = ranked(scores([[0.1 + 0.2, 1], [0.3, 1 + 1e-12]]), 20)
     assert [row["rank"]["value"] for row in rows] == [1.5, 1.5]
@@ -212,7 +220,6 @@ def test_a_group_is_ranked_by_its_own_tasks_alone():
     assert [row["method"] for row in told["groups"]["a"]] == ["m2", "m1", "m0"]
     assert [row["method"] for row in told["groups"]["b"]] == ["m0", "m1", "m2"]
     assert table.of_group("a").tasks == ("t0", "t2")
-    assert told["groups"]["a"] == ranked(table.of_group("a"), 20)
     assert told["overall"][0]["score"] == pytest.approx(3)
     assert len(told["between_groups"]) == 1
     assert rank(scores([[1, 5], [2, 4]]), 20)["between_groups"] == []
