@@ -123,6 +123,8 @@ def _beyond(panel: Panel, groups: np.ndarray | None) -> dict[Key, tuple[float, f
     from scipy.special import stdtrit
 
     own = {a: _with_others(found) for a, found in panel.predictions.items() if len(found) > 1}
+    if len(own) < 2:
+        return {}
     whole, parts = {}, {}
     for a, b in combinations(own, 2):
         equal = panel.predictions[a][:, None] == panel.predictions[b][None]
