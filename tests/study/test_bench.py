@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from foldtune.backbones import load_backbone
 from foldtune.core.tuningfile import hash_tensors, read
 from foldtune.errors import InputError
-from foldtune.methods import SSF, Full, LinearProbe, LoRA
+from foldtune.methods import SSF, BitFit, Full, LinearProbe, LoRA
 from foldtune.study import starts
 from foldtune.study.bench import CHECKPOINT, TUNING, Bench
 from foldtune.study.execute import told
@@ -169,6 +169,25 @@ def test_a_probe_start_is_better_than_a_random_one(bench, recipe):
     )
     assert probe["test_accuracy"] > default["test_accuracy"] + 0.2
     assert probe["test_accuracy"] > zero["test_accuracy"] + 0.2
+
+
+def test_the_usual_start_knows_the_classes_and_leaves_something_to_learn(bench, recipe):
+    """A start that fits its training images has no gradient: methods then only grew its logits."""
+    rows = bench.data.split("train")
+    losses, right = {}, {}
+    for head in ("probe", SSF.head_start, "zero"):
+        run = run_of(bench, BitFit(), recipe, "trial", head)
+        attachment = bench.attach(BitFit(), run)
+        images = prepare_for(bench.backbone)(torch.from_numpy(bench.data.pixels[rows]), None)
+        with torch.no_grad():
+            logits = attachment.model.eval()(images)
+        attachment.detach()
+        labels = torch.from_numpy(bench.data.labels[rows])
+        losses[head] = float(torch.nn.functional.cross_entropy(logits, labels))
+        right[head] = float((logits.argmax(1) == labels).float().mean())
+    assert 2 * losses["probe"] < losses["regularised"] < losses["zero"]
+    assert losses["regularised"] > 0.1
+    assert right["regularised"] > 0.8
 
 
 def test_a_solved_probe_has_no_epochs_and_tells_its_penalty(bench, recipe):

@@ -84,7 +84,7 @@ def test_a_linear_probe_is_solved_and_its_penalty_searched(study):
     assert probes[0]["method"] == "LinearProbe()"  # first the penalty that likelihood chooses
     assert len({r["probe"]["C"] for r in probes}) > 1
     heads = {r["label"]: r["head_start"] for r in found.rows}
-    assert heads == {"LinearProbe": "probe", "BitFit": "zero"}
+    assert heads == {"LinearProbe": "probe", "BitFit": "regularised"}
 
 
 def test_a_linear_probe_that_starts_at_zero_has_its_rate_searched(study):

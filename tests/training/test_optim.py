@@ -34,11 +34,22 @@ def test_only_trainable_parameters_are_grouped():
 
 def test_the_classifier_has_its_own_rate_and_decays_like_all_else():
     head = {"head.weight", "head.bias"}
-    groups = parameter_groups(vit(), 0.1, head=head, head_lr=10.0)
+    groups = parameter_groups(vit(), 0.1, head=head, times=10.0)
     rates = {name: group["rate"] for group in groups for name, _ in group["params"]}
     assert {name for name, rate in rates.items() if rate == 10.0} == head
     assert set(rates.values()) == {1.0, 10.0}
     assert named(groups) == named(parameter_groups(vit(), 0.1))
+
+
+@pytest.mark.parametrize("lr", [1e-4, 1e-2])
+def test_the_classifiers_rate_goes_by_its_inputs_whatever_that_of_the_rest(lr):
+    """A step of Adam moves a logit by the rate times the inputs: alike on all widths."""
+    head = {"head.weight", "head.bias"}
+    groups = build_optimizer(vit(), Recipe(lr=lr, min_lr=0.0, head_lr=1.0), head).param_groups
+    peaks = {group["rate"] * lr for group in groups}
+    assert sorted(peaks) == pytest.approx(sorted({lr, 1 / 16}))
+    plain = build_optimizer(vit(), Recipe(lr=lr, min_lr=0.0), head).param_groups
+    assert {group["rate"] for group in plain} == {1.0}
 
 
 def test_a_shared_parameter_is_grouped_once():

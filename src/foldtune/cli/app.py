@@ -113,7 +113,7 @@ class TrainOptions:
 
     epochs: int = 20  #: Passes over the training images.
     batch_size: int = 64  #: Images per step.
-    head_lr: float = 3.0  #: The classifier's learning rate, in those of all else.
+    head_lr: float | None = None  #: The classifier's rate, times its inputs; none: as all else.
     augment: tuple[str, ...] = ()  #: flip, vflip, crop:0.08, jitter, randaugment:9, erase:0.25.
     drop_path: float = 0.0  #: Rate of the deepest block.
     label_smoothing: float = 0.0
@@ -137,8 +137,8 @@ class TrainOptions:
 class HeadOptions:
     """Where classifiers start."""
 
-    #: zero, probe (on the plain features), default (random) or zero-shot; usual: probe of
-    #: LinearProbe, which is then solved and not trained, and zero of all others.
+    #: regularised (a probe that is kept weak; usual), probe (of chosen penalty; of LinearProbe,
+    #: which is then solved, not trained), zero, default (random) or zero-shot.
     head: str | None = None
     templates: Path | None = None  #: Of zero-shot: a text file, a line with {} for the class each.
     words: Path | None = None  #: Of zero-shot: a CSV of 'class,its words' where names do not do.

@@ -50,7 +50,7 @@ def wise(
     if part != "body" and start and not any(tensor.any() for tensor in start):
         say(
             "warning: the classifier of this tuning started at zero, so alpha 0 knows no class; "
-            "--part body keeps it tuned, and `fit --head probe` starts it where it knows them"
+            "--part body keeps it tuned"
         )
     for note in chosen.notes:
         say(note)

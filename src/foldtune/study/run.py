@@ -13,7 +13,7 @@ from foldtune.training.recipe import Recipe
 
 # Raised whenever the same description would give another row: finished runs are then run again.
 REVISION = 4
-HEAD_STARTS = ("probe", "default", "zero", ZERO_SHOT)
+HEAD_STARTS = ("regularised", "probe", "zero", "default", ZERO_SHOT)
 
 
 @dataclass(frozen=True)
@@ -22,9 +22,10 @@ class Run:
 
     stage: "trial" (watch validation), "rung" (the same, a short run that decides which trials are
     run), "final" (train on train and validation, then read the test split once) or "fit" (watch
-    validation, then read the test split once). head: where the classifier starts: "zero", "probe"
-    (solved on the plain backbone's features, then tuned), "default" (nn.Linear's draw), or
-    "zero-shot", followed by what prompts say (clip_text.py).
+    validation, then read the test split once). head: where the classifier starts: "probe"
+    (solved on the plain backbone's features), "regularised" (the same with so strong a penalty that
+    training has something left to learn), "zero", "default" (nn.Linear's draw), or "zero-shot",
+    followed by what prompts say (clip_text.py).
     """
 
     stage: str

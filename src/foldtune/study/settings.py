@@ -10,13 +10,10 @@ from foldtune.training.recipe import Recipe
 
 METHODS = ("LinearProbe", "BitFit", "LayerNorm", "SSF", "LoRA", "AdaptFormer", "Full")
 
-HEAD_LR = 3.0  # docs/findings.md: 1 is too slow for short runs, 10 spoils few images
-
 
 def default_recipe(epochs: int = 20) -> Recipe:
-    """AdamW, cosine, a tenth of the epochs (five at most) warming up, no augmentation, and a
-    classifier that trains faster than the rest, since it starts at zero."""
-    return Recipe(epochs=epochs, warmup_epochs=warmup(epochs), head_lr=HEAD_LR)
+    """AdamW, cosine, a tenth of the epochs (five at most) warming up, no augmentation."""
+    return Recipe(epochs=epochs, warmup_epochs=warmup(epochs))
 
 
 def warmup(epochs: int) -> float:
@@ -40,7 +37,7 @@ def settled(method: Method, recipe: Recipe, head: str) -> Recipe:
             f"{method!r} names the penalty of a solved classifier, and this one is trained from "
             f"{head}; leave C out, or --head {head}"
         )
-    return recipe
+    return replace(recipe, head_lr=None)  # else the rate that is searched would be nobody's
 
 
 def penalty(method: Method) -> float | None:

@@ -13,7 +13,7 @@ from foldtune.core.head import find_head
 from foldtune.data import ImageData
 from foldtune.errors import InputError
 from foldtune.study.ground import prepare_for
-from foldtune.training.probe import Probe, classifier_inputs, solve_probe
+from foldtune.training.probe import REGULARISED, Probe, classifier_inputs, solve_probe
 
 Start = tuple[Tensor, Tensor]  # weight (classes, channels) and bias (classes,)
 
@@ -35,8 +35,8 @@ class Starts:
 
         C, seed: of "probe", see `solve_probe`. Asked for while the backbone is plain.
         """
-        if head == "probe":
-            found = self.probe(train_on, C, seed)
+        if head in ("probe", "regularised"):
+            found = self.probe(train_on, C if head == "probe" else REGULARISED, seed)
             return found.weight, found.bias
         classes = self._data.classes
         if head.startswith(ZERO_SHOT):

@@ -86,7 +86,7 @@ def train(
     prepare: maps a batch (batch, height, width, 3) uint8 on the device and a generator on the CPU
     to normalised floats (batch, 3, height, width). With recipe.phases it must offer `at(side)`,
     the same at a side in pixels (data.resample does).
-    head: names of the classifier's parameters, which train at recipe.head_lr times the rate.
+    head: names of the classifier's parameters, for recipe.head_lr.
     evaluate: called with 0 before the first step and with its number after each epoch, the model
     in eval mode; its numbers join the curve; with recipe.ema the model holds the averaged weights
     for it, and after the last epoch it keeps them. checkpoint: a file to resume from where it

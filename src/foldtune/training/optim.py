@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import torch
@@ -28,21 +28,21 @@ def parameter_groups(
     weight_decay: float,
     decay_1d: bool = False,
     head: Collection[str] = (),
-    head_lr: float = 1.0,
+    times: float = 1.0,
 ) -> list[dict[str, Any]]:
     """The trainable parameters, named, in a group with decay and one without.
 
     Without decay: parameters of one dimension or none (gains, biases), and those that the host
     names in `no_weight_decay()`. With `decay_1d` everything decays, the host's names as well.
-    The parameters named in `head` have groups of their own, where head_lr is not 1: `rate` tells
-    how many times the learning rate a group takes. Empty groups are left out. Raises InputError
-    where nothing is trainable.
+    The parameters named in `head` take `times` the learning rate, in groups of their own where that
+    is not once: `rate` tells how many times a group takes. Empty groups are left out. Raises
+    InputError where nothing is trainable.
     """
     exempt = set(model.no_weight_decay()) if hasattr(model, "no_weight_decay") else set()  # type: ignore[operator]
     found: dict[tuple[bool, float], list[tuple[str, nn.Parameter]]] = {}
     for name, parameter in trainable(model).items():
         decays = decay_1d or (parameter.ndim > 1 and name not in exempt)
-        rate = head_lr if name in head else 1.0
+        rate = times if name in head else 1.0
         found.setdefault((decays, rate), []).append((name, parameter))
     return [
         {"params": found[kind], "weight_decay": weight_decay if kind[0] else 0.0, "rate": kind[1]}
@@ -50,14 +50,23 @@ def parameter_groups(
     ]
 
 
+def head_times(recipe: Recipe, shapes: Iterable[torch.Size]) -> float:
+    """How many times the learning rate a classifier takes, whose parameters have these shapes."""
+    inputs = max((shape[-1] for shape in shapes if len(shape) > 1), default=0)
+    if recipe.head_lr is None or not inputs:
+        return 1.0
+    return recipe.head_lr / (inputs * recipe.lr)
+
+
 def build_optimizer(
     model: nn.Module, recipe: Recipe, head: Collection[str] = ()
 ) -> torch.optim.Optimizer:
     """AdamW (decoupled decay) or SGD with momentum; the loop sets the rate at every step.
 
-    head: names of the classifier's parameters, which take `recipe.head_lr` times the rate.
+    head: names of the classifier's parameters, for `recipe.head_lr`.
     """
-    groups = parameter_groups(model, recipe.weight_decay, recipe.decay_1d, head, recipe.head_lr)
+    times = head_times(recipe, (p.shape for n, p in trainable(model).items() if n in head))
+    groups = parameter_groups(model, recipe.weight_decay, recipe.decay_1d, head, times)
     # A method trains many small tensors, and a pass over each costs more than the update itself.
     devices = {p.device.type for p in trainable(model).values()}
     fused = devices <= {"cpu", "cuda", "mps", "xpu"}

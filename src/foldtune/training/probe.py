@@ -23,6 +23,10 @@ FOLDS = 5
 # Where no class has two images nothing can be held out; C hardly moves accuracy with so few
 # (benchmarks/probe_table.py).
 DEFAULT = 0.1
+# Of a probe that a training starts from. The penalty that is likeliest still fits all of few
+# training images (loss 0.009 on lite0, 8 images a class): from there gradients vanish, and logits
+# only grow. At this one the loss is 0.2 to 1, and accuracy hardly lower (docs/findings.md).
+REGULARISED = 0.01
 _MOST = 4000  # images on which the penalty is chosen; solved is on all
 _PATIENCE = 2  # penalties in a row that are worse than the best so far before the search ends
 _STEPS = 1000  # of L-BFGS

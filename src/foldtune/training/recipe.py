@@ -42,7 +42,9 @@ class Recipe:
     batch_size: int = 64  # images per step, over all processes
     optimizer: str = "adamw"  # adamw | sgd
     lr: float = 1e-3  # the peak
-    head_lr: float = 1.0  # the classifier's rate, in those of all else
+    # The classifier's peak, times its inputs: alike on narrow hosts and on wide ones, since a step
+    # of Adam moves a logit by the rate times the inputs (Yang et al., NeurIPS 2021). None: lr.
+    head_lr: float | None = None
     weight_decay: float = 1e-4
     decay_1d: bool = False  # True: decay on everything, as in the unifying study
     warmup_epochs: float = 2.0  # a fraction is allowed
@@ -75,7 +77,7 @@ class Recipe:
                 raise _refused(field, value, f"a whole number >= {lowest}")
         for field in _RANGES:
             value = getattr(self, field)
-            if not (field == "clip_norm" and value is None):
+            if not (field in ("clip_norm", "head_lr") and value is None):
                 _check_range(field, value, *_RANGES[field])
         if len(self.betas) != 2:
             raise _refused("betas", self.betas, "two numbers in [0, 1)")

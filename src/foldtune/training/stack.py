@@ -16,7 +16,7 @@ from torch.func import functional_call, vmap
 from foldtune.core.mapped import Mapped
 from foldtune.errors import InputError
 from foldtune.training.host import host_logits
-from foldtune.training.optim import build_optimizer, parameter_groups, trainable
+from foldtune.training.optim import build_optimizer, head_times, parameter_groups, trainable
 from foldtune.training.recipe import Recipe
 
 _EPSILON = 1e-8  # torch.optim.AdamW's default
@@ -97,7 +97,7 @@ class RowOptimizer:
     """AdamW or SGD as torch has them, on the rows of a stack, each with its own rate and decay.
 
     recipes: one for each row, which differ in rates and decay alone. head: names of the
-    classifier's parameters, which take `head_lr` times the rate.
+    classifier's parameters, for the recipes' `head_lr`.
     """
 
     def __init__(self, stack: Stack, recipes: Sequence[Recipe], head: Collection[str] = ()) -> None:
@@ -107,10 +107,13 @@ class RowOptimizer:
         values = stack.values.detach()
         parts = [values.new_full(s, n in decays) for n, s in stack.shapes.items()]
         self._decayed = joined(parts)
-        rates = {n: self.recipe.head_lr if n in head else 1.0 for n in stack.shapes}
-        self._rate: Tensor | float = next(iter(rates.values()))
-        if len(set(rates.values())) > 1:
-            self._rate = joined([values.new_full(s, rates[n]) for n, s in stack.shapes.items()])
+        own = joined([values.new_full(s, n in head) for n, s in stack.shapes.items()])
+        shapes = [shape for name, shape in stack.shapes.items() if name in head]
+        times = values.new_tensor([[head_times(r, shapes)] for r in recipes])
+        # Of one number a row where that is enough: a pass over all is as costly as the update.
+        self._times = times if own.all() else 1 + own * (times - 1)
+        if (times == 1).all():
+            self._times = torch.ones_like(times)
         self._decay = values.new_tensor([[r.weight_decay] for r in recipes])
         self.names = ("exp_avg", "exp_avg_sq") if self._adam else ("momentum_buffer",)
         self.state = {name: torch.zeros_like(values) for name in self.names}
@@ -127,7 +130,7 @@ class RowOptimizer:
         if self.recipe.clip_norm is not None:
             norm = torch.linalg.vector_norm(gradient, dim=1, keepdim=True)
             gradient = gradient * (self.recipe.clip_norm / (norm + _CLIP_EPSILON)).clamp(max=1.0)
-        lr = values.new_tensor(rates)[:, None] * self._rate
+        lr = values.new_tensor(rates)[:, None] * self._times
         self.steps += 1
         if not self._adam:
             gradient = gradient + self._decay * self._decayed * values
@@ -145,7 +148,7 @@ class RowOptimizer:
 
     def keep(self, which: Sequence[int]) -> None:
         """Go on with these rows alone."""
-        self._decay = self._decay[list(which)]
+        self._decay, self._times = self._decay[list(which)], self._times[list(which)]
         self.state = {name: state[list(which)] for name, state in self.state.items()}
 
     def alone(self, row: int, recipe: Recipe) -> torch.optim.Optimizer:
