@@ -149,8 +149,8 @@ class Process:
         return self._send(run)
 
     def _send(self, value: object) -> bool:
-        try:
-            self.link.send(value)
+        try:  # not `send`, with which torch passes handles that only its own children may take
+            self.link.send_bytes(pickle.dumps(value))
         except OSError:
             return False
         return True
@@ -175,7 +175,7 @@ def serve(link: Connection) -> None:
     """Be a worker: be told a task, then answer run after run, until the driver ends."""
     signal.signal(signal.SIGTERM, _leave)
     os.dup2(2, 1)  # what a library prints must not mix with the driver's answers
-    told: SimpleQueue[Run | tuple[Task, str | None]] = SimpleQueue()
+    told: SimpleQueue[Any] = SimpleQueue()
     threading.Thread(target=_listen, args=(link, told), daemon=True).start()
     try:
         _answer(link, told)
@@ -183,15 +183,17 @@ def serve(link: Connection) -> None:
         os._exit(0)  # without the seconds that tearing torch down takes
 
 
-def _answer(link: Connection, told: SimpleQueue[Run | tuple[Task, str | None]]) -> None:
+def _answer(link: Connection, told: SimpleQueue[Any]) -> None:
     worker: Worker | None = None
     while True:
         message = told.get()
         if not isinstance(message, Run):
-            (task, device), worker = message, None
+            task, worker = message, None
             continue
         try:
-            worker = worker or Worker(task, device)
+            if isinstance(task, Exception):
+                raise task
+            worker = worker or Worker(*task)
             answer: object = worker.run(message)
         except Exception as error:
             answer = _sendable(error)
@@ -205,9 +207,11 @@ def _listen(link: Connection, told: SimpleQueue[Any]) -> None:
     """
     while True:
         try:
-            told.put(link.recv())
+            told.put(pickle.loads(link.recv_bytes()))
         except (EOFError, OSError):
             os._exit(0)
+        except Exception as error:  # a task with classes that are not here: the driver waits
+            told.put(error)
 
 
 def _leave(signum: int, frame: object) -> None:

@@ -15,6 +15,10 @@ from foldtune.study.execute import Row
 from foldtune.study.executors.place import Place
 from foldtune.study.rowfile import replace
 from foldtune.study.run import Run
+from foldtune.torchvision_ops import declare_missing_operators
+
+# Before a task arrives: a backbone of one's own may import timm itself, as it could at the driver.
+declare_missing_operators()
 
 
 @dataclass(frozen=True)
