@@ -43,6 +43,12 @@ def runs(bench, recipe):
     return [bench.describe("final", method, short, 0, head="zero") for method in methods]
 
 
+@pytest.fixture
+def wrong(runs, recipe):
+    """A run that raises wherever it is executed on a CPU."""
+    return replace(runs[0], recipe=replace(recipe, precision="fp16"))
+
+
 @pytest.fixture(scope="module")
 def pool():
     with Processes(workers=2, threads=1) as processes:
@@ -119,8 +125,10 @@ def test_a_lost_run_is_tried_three_times_and_no_more(runs):
     assert {row["run"] for row in dispatch(twice, runs)} == {run.key for run in runs}
     assert twice.begun.count(runs[0].key) == 3
     thrice = Weak({runs[0].key: 3})
-    with pytest.raises(InputError, match=r"ended its worker 3 times \(signal 9\).*memory"):
-        list(dispatch(thrice, runs))
+    rows = {row["run"]: row.get("verdict") for row in dispatch(thrice, runs)}
+    assert rows.keys() == {run.key for run in runs}  # the others go on
+    assert rows[runs[0].key].startswith("failed: it ended its worker 3 times (signal 9); mostly")
+    assert thrice.begun.count(runs[0].key) == 3
 
 
 def test_rows_not_taken_end_the_workers_at_them(runs):
@@ -131,15 +139,33 @@ def test_rows_not_taken_end_the_workers_at_them(runs):
     assert crew.dropped == [runs[1].key]
 
 
-def test_an_error_in_a_worker_is_the_one_in_process(bench, runs, recipe, tmp_path, pool):
-    wrong = [replace(runs[0], recipe=replace(recipe, precision="fp16"))]
-    said = []
-    for executor in (InProcess(bench, tmp_path), pool(bench, tmp_path)):
-        with pytest.raises(InputError) as error:
-            list(executor(wrong))
-        said.append(str(error.value))
-    assert said[0] == said[1]
-    assert "fp16 needs a GPU" in said[0]
+def test_an_error_in_a_worker_is_the_row_of_one_in_process(bench, wrong, tmp_path, pool):
+    (here,), (there,) = (
+        [plain(row) for row in executor([wrong])]
+        for executor in (InProcess(bench, tmp_path), pool(bench, tmp_path))
+    )
+    assert here == there
+    assert here["verdict"].startswith("failed: precision fp16 needs a GPU")
+
+
+def test_what_a_worker_cannot_even_read_ends_the_study_and_not_in_silence(bench, runs, tmp_path):
+    # Its listener died of the error, and the driver waited for ever.
+    with Processes(workers=1, threads=1) as processes:
+        crew = processes(bench, tmp_path)
+        crew.task = replace(crew.task, study=_Unreadable())
+        with pytest.raises(InputError, match="not on this machine"):
+            list(crew(runs[:1]))
+
+
+class _Unreadable:
+    """Pickles here, and raises where it is read."""
+
+    def __reduce__(self):
+        return _raise, ()
+
+
+def _raise():
+    raise InputError("not on this machine")
 
 
 def test_a_study_over_processes_has_the_table_of_one_in_process(
@@ -156,9 +182,11 @@ def test_a_study_over_processes_has_the_table_of_one_in_process(
     assert one.merged.read_bytes() == two.merged.read_bytes()
 
 
-def test_a_cluster_gives_the_rows_of_one_process_though_a_worker_is_killed(bench, runs, tmp_path):
+def test_a_cluster_gives_the_rows_of_one_process_though_a_worker_is_killed(
+    bench, runs, wrong, tmp_path
+):
     pytest.importorskip("ray")
-    runs = runs[:2]
+    runs = [*runs[:2], wrong]
     with chosen("ray", workers=1, threads=1) as executor:
         crew = executor(bench, tmp_path / "far")
         rows = crew(runs)
@@ -168,7 +196,7 @@ def test_a_cluster_gives_the_rows_of_one_process_though_a_worker_is_killed(bench
         os.kill(pid, signal.SIGKILL)
         found += rows
     assert by_run(found) == by_run(InProcess(bench, tmp_path / "here")(runs))
-    for run in runs:
+    for run in runs[:2]:
         here, far = (tmp_path / at / "runs" / run.key / TUNING for at in ("here", "far"))
         assert here.read_bytes() == far.read_bytes()
 

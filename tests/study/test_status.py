@@ -66,6 +66,19 @@ def test_a_complete_study_has_nothing_to_go_on_with(study):
     assert found.seconds_left == 0
 
 
+def test_a_method_all_of_whose_trials_failed_leaves_nothing_to_wait_for(study):
+    lost = {"verdict": "failed: RuntimeError: no memory", "val_accuracy": None}
+    tally = Tally(study)
+    with Store(study) as store:
+        store.add(row("b2", "LoRA", trial=1, **lost))
+        found = tally.status()
+        assert (found.done, found.planned, found.go_on) == (5, 5, None)
+        assert found.methods[1].failed == 1
+        assert "1 failed (--retry-failed runs them again)" in summary(found)
+        store.forget({"b2"})
+        assert (tally.status().done, tally.status().methods[1].failed) == (4, 0)
+
+
 def test_runs_under_way_are_told_by_their_checkpoints(study):
     begun(study, "b2", 3)
     begun(study, "a1", 8)  # stored since: killed before the checkpoint was removed

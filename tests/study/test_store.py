@@ -44,6 +44,17 @@ def test_every_line_is_plain_json(tmp_path):
     assert [json.loads(line)["row"]["seed"] for line in path.read_text().splitlines()] == [0, 1, 2]
 
 
+def test_rows_that_are_to_run_again_are_taken_out_and_may_be_stored_anew(tmp_path):
+    path = _filled(tmp_path)
+    with Store(tmp_path) as store:
+        store.forget({"00000001", "unknown"})
+        assert [row["seed"] for row in store.rows()] == [0, 2]
+        store.add(_row(1, verdict="finished"))
+    assert [row["seed"] for row in Store(tmp_path).rows()] == [0, 2, 1]
+    assert len(path.read_bytes().splitlines()) == 3
+    assert not (tmp_path / "rows.corrupt.jsonl").exists()
+
+
 def test_an_absent_folder_reads_as_empty_and_is_not_made(tmp_path):
     store = Store(tmp_path / "none")
     assert store.rows() == []

@@ -35,9 +35,10 @@ def leaderboard(
     `val_start_accuracy` before training (`below_start`: it ended lower); `test_accuracy` (mean
     over `seeds` final runs of that very configuration), `low` and `high` at 95 %, and what the
     interval covers (`interval`: "images", "images and seeds" or None); `trainable`, `head`,
-    `total`, `mergeable`; `seconds` and `diverged` over all runs of the label; its budget: `trials`
-    (configurations tried), `epochs` (trained for them, rungs included) and `best_after`, the best
-    validation accuracy after each number of trials; and `winner`.
+    `total`, `mergeable`; `seconds`, `diverged`, `failed` and the first `failure` over all runs of
+    the label; its budget: `trials` (configurations tried), `epochs` (trained for them, rungs
+    included) and `best_after`, the best validation accuracy after each number of trials; and
+    `winner`.
 
     decision: of these very final runs; from it come the intervals, how the method stands `against`
     the winner ("chosen", "better", "worse" or "alike"; None where that is not known), whether it
@@ -84,6 +85,10 @@ def diverged(row: Row) -> bool:
     return str(row["verdict"]).startswith("diverged")
 
 
+def failed(row: Row) -> bool:
+    return str(row["verdict"]).startswith("failed")
+
+
 def chosen_runs(rows: list[Row], ties: str = "small") -> tuple[Row, list[Row]]:
     """Of one label's rows the chosen trial (of a study without tuning, the first final run), and
     the tested final runs of its configuration, one a seed: the last that was stored."""
@@ -116,6 +121,8 @@ def _entry(label: str, rows: list[Row], ties: str) -> Row:
         "epochs": spent_epochs(rungs + trials),
         "best_after": best_after(trials),
         "diverged": sum(diverged(row) for row in rows),
+        "failed": sum(failed(row) for row in rows),
+        "failure": next((row["verdict"] for row in rows if failed(row)), None),
     }
 
 

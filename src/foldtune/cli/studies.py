@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
@@ -30,6 +31,7 @@ from foldtune.errors import NotInstalled
 
 if TYPE_CHECKING:
     from foldtune.backbones import Backbone
+    from foldtune.study.compare import Comparison
     from foldtune.study.protocols import Protocol
 
 
@@ -82,6 +84,7 @@ def compare(
     methods: Annotated[tuple[str, ...], Parameter(consume_multiple=True)] = (),
     seed: int = 0,
     device: str | None = None,
+    retry_failed: Annotated[bool, Parameter(negative="")] = False,
     starting: HeadOptions = HEAD,
     searching: SearchOptions = SEARCH,
     options: ModelOptions = MODEL,
@@ -93,8 +96,9 @@ def compare(
     """Tune every method with the same budget on DATA's validation split, test each one's best,
     merge the winner, and write a report. Call it again with more methods or trials: finished
     runs are kept.
+
+    retry_failed: run what failed in an earlier call again.
     """
-    from foldtune.report.shortfalls import warning
     from foldtune.report.verdict import verdict
     from foldtune.study.compare import compare as run
     from foldtune.study.live import live
@@ -110,7 +114,8 @@ def compare(
         found = run(
             images, backbone, methods or None, out=out, **asked, head=starting.start(), seed=seed,
             recipe=None if rules else Recipe(**training.changes()), device=device,
-            executor=executor, say=say, command=shlex.join(["foldtune", *sys.argv[1:]]),
+            executor=executor, say=say, retry_failed=retry_failed,
+            command=shlex.join(["foldtune", *sys.argv[1:]]),
         )  # fmt: skip
     report = _report(out)
     said = verdict(found.leaderboard, found.decision, len(images.splits["val"]))
@@ -124,13 +129,22 @@ def compare(
     if json:
         decision = found.decision and found.decision.told()
         more = {"verdict": said, "leaderboard": list(found.leaderboard), "decision": decision}
-        emit(told | more)
-        return
+        emit(told | more | {"left_out": dict(found.left_out)})
+    else:
+        _show(found, said, told)
+    if found.winner is None:
+        say("no trial of any method finished; the report says why")
+        raise SystemExit(1)
+
+
+def _show(found: Comparison, said: Sequence[str], told: dict[str, Any]) -> None:
+    from foldtune.report.shortfalls import warning
+
     warned = [{**entry, "warning": warning(entry)} for entry in found.leaderboard]
     table(warned, [*_BOARD, *["warning"] * any(entry["warning"] for entry in warned)])
     for line in said:
         print(line)
-    facts(told)
+    facts(told | {f"without {label}": reason for label, reason in found.left_out.items()})
 
 
 def _report(study: Path) -> Path | None:

@@ -73,7 +73,7 @@ def _context(study: Material, found: Sequence[Section]) -> Row:
     return {
         "about": {
             **about,
-            "classes": rows[0].get("classes"),
+            "classes": next((row["classes"] for row in rows if row.get("classes")), None),
             "images": images if isinstance(images, dict) else {},
         },
         "asked": asked,
@@ -81,7 +81,7 @@ def _context(study: Material, found: Sequence[Section]) -> Row:
         "verdict": verdict.verdict(board, study.decision, study.validation),
         "budget": words.budget(rows, board),
         "notes": [
-            *(*shortfalls(board), *words.notes(rows, board), *words.protocol(asked)),
+            *(*shortfalls(board, asked), *words.notes(rows, board), *words.protocol(asked)),
             *(*_of_the_data(asked), *_looked_up(study), *_missing(study)),
         ],
         "sections": found,

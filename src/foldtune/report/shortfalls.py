@@ -5,21 +5,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from foldtune.report.words import percent
+from foldtune.report.words import count, percent
 
 Row = dict[str, Any]
 
 
-def shortfalls(board: Sequence[Row]) -> list[str]:
-    """One sentence a kind, none where there is nothing of it."""
-    return [*_below_start(board)]
+def shortfalls(board: Sequence[Row], asked: Row) -> list[str]:
+    """Sentences about what ended below its start, failed, or was left out; none where nothing was.
+
+    asked: the study's description.
+    """
+    return [*_below_start(board), *_failed(board), *_left_out(asked)]
 
 
 def warning(entry: Row) -> str:
     """What is to be known of a method before its figures are read, in a few words."""
-    if not entry.get("below_start"):
-        return ""
-    return f"below its own start ({percent(entry['val_start_accuracy'])})"
+    said = []
+    if entry.get("below_start"):
+        said.append(f"below its own start ({percent(entry['val_start_accuracy'])})")
+    if entry.get("failed"):
+        said.append(f"{count(entry['failed'], 'run')} failed")
+    return ", ".join(said)
 
 
 def _below_start(board: Sequence[Row]) -> list[str]:
@@ -34,3 +40,20 @@ def _below_start(board: Sequence[Row]) -> list[str]:
         "Training made worse what it started from, by the validation accuracy of the chosen "
         f"configuration: {told}. Smaller learning rates, another start or fewer epochs may help."
     ]
+
+
+def _failed(board: Sequence[Row]) -> list[str]:
+    """A sentence a method: its first reason stands for all."""
+    return [
+        f"{count(entry['failed'], 'run')} of {entry['label']} {entry['failure']}"
+        + ("" if entry["failure"].endswith(".") else ".")
+        for entry in board
+        if entry.get("failed")
+    ]
+
+
+def _left_out(asked: Row) -> list[str]:
+    absent = asked.get("left_out")
+    if not isinstance(absent, dict):
+        return []
+    return [f"{label} was left out: {reason}." for label, reason in absent.items()]

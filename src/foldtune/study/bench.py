@@ -16,7 +16,7 @@ import torch
 
 from foldtune.backbones import Backbone
 from foldtune.core.attach import attach
-from foldtune.core.attachment import Attachment
+from foldtune.core.attachment import CONTAINER, Attachment
 from foldtune.core.method import Method, written_out
 from foldtune.core.tuningfile import save
 from foldtune.data import ImageData
@@ -26,6 +26,7 @@ from foldtune.evaluate.calibration import calibration
 from foldtune.evaluate.predict import predict_logits
 from foldtune.methods.catalogue import parse
 from foldtune.ranks import first
+from foldtune.study.failure import TRACEBACK, failed_row, keep_traceback, reason_of
 from foldtune.study.ground import (
     Ground,
     as_they_are,
@@ -39,6 +40,7 @@ from foldtune.study.logits import LOGITS, keep_validation, write_logits
 from foldtune.study.run import Run
 from foldtune.study.settings import penalty, settled
 from foldtune.study.starts import Starts
+from foldtune.training.device import parse_device
 from foldtune.training.loop import Outcome, train
 from foldtune.training.prefix import LIMIT, Prefix, prefix_of
 from foldtune.training.recipe import Recipe
@@ -63,8 +65,8 @@ class Bench:
         self.backbone, self.data, self.device = backbone, data, device
         self.identity = backbone.identity()
         self.backbone_hash = _hash(self.identity)
-        if device is not None:
-            backbone.model.to(device)
+        if (where := parse_device(device)) is not None:
+            backbone.model.to(where)
         self._starts = Starts(backbone, data)
         self._judged_starts: dict[tuple[Any, ...], dict[str, float]] = {}
 
@@ -84,8 +86,15 @@ class Bench:
         )  # fmt: skip
 
     def execute(self, run: Run, folder: Path | None = None, progress: str | None = None) -> dict:
-        """The row of a run; the backbone is plain again after."""
-        attachment, row = self.tune(run, folder, progress)
+        """The row of a run, a failed one where it raises; the backbone is plain again after."""
+        started = time.perf_counter()
+        try:
+            attachment, row = self.tune(run, folder, progress)
+        except Exception as error:
+            if getattr(self.backbone.model, CONTAINER, None) is not None:
+                raise  # the method is still on it, and the next run would train that
+            keep_traceback(error, folder)
+            return failed_row(run, reason_of(error), time.perf_counter() - started)
         attachment.detach()
         return row
 
@@ -108,7 +117,8 @@ class Bench:
             attachment.detach()
             raise
         if folder is not None and first():
-            (folder / CHECKPOINT).unlink(missing_ok=True)
+            for left in (CHECKPOINT, TRACEBACK):
+                (folder / left).unlink(missing_ok=True)
         return attachment, row | {"seconds": time.perf_counter() - started}
 
     def attach(self, method: Method, run: Run) -> Attachment:
@@ -148,12 +158,9 @@ class Bench:
     def row(self, attachment: Attachment, run: Run, outcome: Outcome) -> dict[str, Any]:
         """What is told of a run but for its test and its seconds."""
         row: dict[str, Any] = {
-            "run": run.key, "stage": run.stage, "label": run.label, "trial": run.trial,
-            "method": repr(attachment.method),
-            "recipe": asdict(run.recipe), "seed": run.seed, "head_start": run.head,
+            **run.told(),
             "backbone": self.backbone.name, "pretrained": self.backbone.pretrained,
-            "data": self.data.name, "data_identity": self.data.identity,
-            "classes": len(self.data.classes), "verdict": outcome.verdict,
+            "data": self.data.name, "classes": len(self.data.classes), "verdict": outcome.verdict,
             "trainable": attachment.trainable, "head": attachment.head_size,
             "total": sum(p.numel() for p in attachment.model.parameters()),
             "mergeable": attachment.mergeable, "curve": list(outcome.curve),

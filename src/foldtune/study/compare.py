@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from foldtune.analysis.decision import Decision
-from foldtune.analysis.ranking import chosen_trial, configuration
+from foldtune.analysis.ranking import chosen_trial, configuration, failed
 from foldtune.data import ImageData
+from foldtune.errors import InputError
 from foldtune.methods.catalogue import parse
 from foldtune.study.bench import TUNING, Bench
 from foldtune.study.execute import InProcess, Ledger, MakeExecutor, Say
@@ -24,6 +25,7 @@ from foldtune.study.record import JOURNAL, Record, shown
 from foldtune.study.run import Run
 from foldtune.study.search import Entrant
 from foldtune.study.searches import Search, search_for
+from foldtune.study.standing import tried
 from foldtune.study.store import Store
 from foldtune.study.terms import Asked, Terms, agreed
 from foldtune.study.tunings import Certificate, merge_tuning
@@ -37,8 +39,9 @@ Row = dict[str, Any]
 @dataclass(frozen=True)
 class Comparison:
     """What `compare` found. rows: every run; leaderboard: one entry a method, best test first;
-    decision: what the test images tell apart; winner: chosen on validation; merged: the plain
-    state dict of the best method that merges."""
+    decision: what the test images tell apart; winner: chosen on validation, None where no trial
+    finished; left_out: defaults that cannot stand on this host, and why; merged: the plain state
+    dict of the best method that merges."""
 
     folder: Path
     rows: tuple[Row, ...]
@@ -48,6 +51,7 @@ class Comparison:
     merged: Path | None
     merged_label: str | None
     certificate: Certificate | None
+    left_out: Mapping[str, str]
 
 
 def compare(
@@ -70,6 +74,7 @@ def compare(
     task: str | None = None,
     start_from: str | None = None,
     approximate: bool = False,
+    retry_failed: bool = False,
     device: str | None = None,
     executor: MakeExecutor = InProcess,
     say: Say | None = None,
@@ -89,12 +94,15 @@ def compare(
     `optuna.journal` in the study. protocol: one of `foldtune protocols`, which then decides what is
     not said here; task: one of its tasks, by default recognised in the data's name; approximate:
     run it without what cannot be done here. start_from: "published" tries first what the unifying
-    study chose for the task. executor: makes what executes runs, by default one after the other
-    in this process; all that is asked at once is one batch of independent runs, all finals another,
-    and nothing depends on the order in which rows come back. say: is told one line per run.
+    study chose for the task. retry_failed: run again what failed in an earlier call. executor:
+    makes what executes runs, by default one after the other in this process; all that is asked at
+    once is one batch of independent runs, all finals another, and nothing depends on the order in
+    which rows come back. say: is told one line per run.
 
-    The winner is chosen on validation; the test split selects nothing. Raises InputError for bad
-    input before anything is trained.
+    Every method is attached dry before the first run: one that was named and cannot stand is
+    refused, one of the defaults is left out. A run that raises is a failed row with its reason, and
+    the study goes on. The winner is chosen on validation; the test split selects nothing. Raises
+    InputError for bad input before anything is trained.
     """
     asked = Asked(
         search, trials, seeds, halving, ties, head, protocol, task, start_from, approximate
@@ -109,6 +117,7 @@ def compare(
     if terms.protocol is not None:
         terms.protocol.check_reading(images)
     bench = Bench(backbone, images, device)
+    terms = tried(terms, bench, named=bool(methods))
     contests = [_Contest(e, base, search_for(e, base, terms.plan)) for e, base in terms.entrants]
     folder, place = Path(out), storage or Path(out) / JOURNAL
     about = _about(bench) | terms.description() | {"storage": shown(place), "command": command}
@@ -121,12 +130,14 @@ def compare(
         keep_names(folder, images)
         if isinstance(images.keys, np.ndarray):  # of a stream they are known once it was trained on
             keep_membership(folder, images)
+        if retry_failed:
+            store.forget({row["run"] for row in store.rows() if failed(row)})
         ledger = Ledger(store, execute, say)
         record = Record(place, _title(bench))
         _tune(contests, bench, ledger, record, terms)
         ledger.rows(_finals(contests, store.rows(), bench, terms, say))
         keep_membership(folder, images)
-    return _conclude(folder, bench)
+    return _conclude(folder, bench, terms, say)
 
 
 @dataclass
@@ -179,7 +190,7 @@ def _finals(
         tried = [row for row in rows if row["label"] == label and row["stage"] == "trial"]
         best = chosen_trial(tried, terms.plan.ties)
         if best is None:
-            say(f"{label}: every trial diverged, nothing to test")
+            say(f"{label}: every trial diverged or failed, nothing to test")
             continue
         method, settled = parse(best["method"]), Recipe(**best["recipe"])
         finals += [
@@ -189,7 +200,7 @@ def _finals(
     return finals
 
 
-def _conclude(folder: Path, bench: Bench) -> Comparison:
+def _conclude(folder: Path, bench: Bench, terms: Terms, say: Say) -> Comparison:
     rows = tuple(Store(folder).rows())
     board, decision = judged_board(folder)
     best = next((entry for entry in board if entry["winner"]), None)
@@ -202,11 +213,16 @@ def _conclude(folder: Path, bench: Bench) -> Comparison:
             if r["stage"] == "final" and r["verdict"] == "finished"
             and configuration(r) == configuration(merging[0])
         )  # fmt: skip
-        merged = folder / MERGED
         tuning = folder / "runs" / final["run"] / TUNING
-        certificate = merge_tuning(tuning, merged, bench.backbone, bench.data)
-    label = merging[0]["label"] if merging else None
-    return Comparison(folder, rows, tuple(board), decision, best, merged, label, certificate)
+        try:
+            certificate = merge_tuning(tuning, folder / MERGED, bench.backbone, bench.data)
+            merged = folder / MERGED
+        except InputError as error:  # the rows stand, and so does their report
+            say(f"{merging[0]['label']} is not merged: {error}")
+    label = merging[0]["label"] if merged else None
+    return Comparison(
+        folder, rows, tuple(board), decision, best, merged, label, certificate, terms.left_out
+    )
 
 
 def _about(bench: Bench) -> Row:

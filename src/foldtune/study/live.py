@@ -77,6 +77,8 @@ def summary(status: Status) -> str:
     if status.under_way:
         epochs = ", ".join(f"{run.epoch}/{run.epochs}" for run in status.under_way[:8])
         parts.append(f"{len(status.under_way)} under way (epochs {epochs})")
+    if lost := sum(entry.failed for entry in status.methods):
+        parts.append(f"{lost} failed (--retry-failed runs them again)")
     if status.seconds_left is not None and status.go_on is not None:
         parts.append(f"about {duration(status.seconds_left)} left")
     return ", ".join(parts)

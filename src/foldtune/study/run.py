@@ -6,9 +6,11 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from typing import Any
 
 from foldtune.backbones.clip_text import ZERO_SHOT
 from foldtune.errors import unknown
+from foldtune.methods.catalogue import parse
 from foldtune.training.recipe import Recipe
 
 # Raised whenever the same description would give another row: finished runs are then run again.
@@ -48,6 +50,14 @@ class Run:
     def tested(self) -> bool:
         """Whether the run may read the test split: after selection only."""
         return self.stage not in ("trial", "rung")
+
+    def told(self) -> dict[str, Any]:
+        """What its row says of it, whatever came of it."""
+        return {
+            "run": self.key, "stage": self.stage, "label": self.label, "trial": self.trial,
+            "method": repr(parse(self.method)), "recipe": asdict(self.recipe), "seed": self.seed,
+            "head_start": self.head, "data_identity": self.data,
+        }  # fmt: skip
 
     @cached_property
     def key(self) -> str:

@@ -32,6 +32,7 @@ class Progress:
     finals_done: int = 0
     finals: int | None = None
     diverged: int = 0
+    failed: int = 0
     best: float | None = None
     images_per_second: float | None = None
 
@@ -86,6 +87,9 @@ class Tally:
             raise InputError(
                 f"{self.folder} holds no study; give the folder that `foldtune compare --out` wrote"
             )
+        if len(store) < len(self._seen):  # failed rows were taken out, to be run again
+            for counted in (self.progress, self.seconds, self._trials, self._seen):
+                counted.clear()
         for run in store.runs():
             if run not in self._seen:
                 self._seen.add(run)
@@ -93,6 +97,8 @@ class Tally:
         for label in asked.get("methods", ()):
             entry = self._entry(label)
             entry.trials, entry.finals = asked.get("trials"), asked.get("seeds")
+            if entry.best is None and entry.trials and entry.trials_done >= entry.trials:
+                entry.finals = entry.finals_done  # every trial failed or diverged: nothing to test
         owner = holder(self.folder)
         under_way = list(_under_way(self.folder, self._seen))
         planned, left = self._left()
@@ -124,6 +130,7 @@ class Tally:
             tried.add(row["run"] if number is None else number)
             entry.trials_done = len(tried)
         entry.diverged += str(row["verdict"]).startswith("diverged")
+        entry.failed += str(row["verdict"]).startswith("failed")
         accuracy = None if final else row.get("val_accuracy")
         entry.best = max((v for v in (entry.best, accuracy) if v is not None), default=None)
         entry.images_per_second = _pace(row.get("curve") or ()) or entry.images_per_second

@@ -11,6 +11,7 @@ import errno
 import json
 import os
 import warnings
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +123,15 @@ class Store:
         self._append(start + line_of(body))
         self._open_ended = False
         self._lines[run] = memoryview(body)
+
+    def forget(self, runs: Collection[str]) -> None:
+        """Take these rows out of the file, in one step: their runs are to be run again."""
+        self.claim()
+        if not any(run in self._lines for run in runs):
+            return
+        kept = [line_of(bytes(body)) for run, body in self._lines.items() if run not in runs]
+        replace(self._path, b"".join(kept))
+        self._mend()
 
     def description(self) -> dict[str, Any]:
         """What was asked of this study (study.json); empty where nothing was written yet."""

@@ -33,17 +33,20 @@ class Terms:
     head: str | None  # where classifiers start; None: where each method has them start
     protocol: Protocol | None = None
     changed: Mapping[str, Any] = field(default_factory=dict)  # where it is not as the protocol says
+    left_out: Mapping[str, str] = field(default_factory=dict)  # that cannot stand: label and why
 
     def start(self, method: Method) -> str:
         """Where the classifier of a method starts."""
         return self.head or method.head_start
 
     def notes(self) -> list[str]:
-        """What a reader of the study must know of its budget and protocol, one line each."""
+        """What a reader must know of who takes part, of budget and protocol, one line each."""
+        absent = [f"{label} left out: {reason}" for label, reason in self.left_out.items()]
         if self.protocol is None:
-            return small_budget(self.plan.trials or TRIALS, self.seeds)
+            return [*absent, *small_budget(self.plan.trials or TRIALS, self.seeds)]
         start = f"protocol {self.protocol.name},"
         return [
+            *absent,
             *(f"{start} changed: {name} {value}" for name, value in self.changed.items()),
             *(f"{start} left out: {missing}" for missing in self.protocol.missing()),
         ]
@@ -60,6 +63,7 @@ class Terms:
             "seeds": self.seeds,
             "head": self.head or OWN,
             "epochs": self.entrants[0][1].epochs,
+            "left_out": dict(self.left_out),
         }
         if self.protocol is not None:
             told["protocol"] = {

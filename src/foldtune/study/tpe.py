@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from foldtune.analysis.ranking import failed
 from foldtune.core.method import LogRange
 from foldtune.study.search import TRIALS, Entrant, Values, planned, rounded
 from foldtune.study.searches import Trial
@@ -29,7 +30,7 @@ class Proposed:
     same seed and the same rows, told in the same order, ask the same. The four of a batch do not
     see each other's accuracy, a constant liar keeps them apart; the batch is as large whoever
     executes it, so a study asks the same with one worker as with many. A run that diverged counts
-    as accuracy 0.
+    as accuracy 0, one that failed is spent and teaches nothing.
     """
 
     def __init__(self, entrant: Entrant, base: Recipe, trials: int | None, seed: int) -> None:
@@ -64,14 +65,17 @@ class Proposed:
         import optuna
 
         for (values, trial), row in zip(self._open, rows, strict=True):
-            value = row.get("val_accuracy") or 0.0
+            lost = failed(row)  # it says nothing about its accuracy
+            value = None if lost else row.get("val_accuracy") or 0.0
+            state = _failed() if lost else optuna.trial.TrialState.COMPLETE
             if trial is not None:
-                self._study.tell(trial, value)
+                self._study.tell(trial, value, state=state)
                 continue
             given = optuna.trial.create_trial(
                 params=parameters(self._entrant, self._base, values),
                 distributions=self._distributions,
                 value=value,
+                state=state,
             )
             self._study.add_trial(given)
         self._open = []

@@ -6,8 +6,8 @@ from collections import Counter, deque
 from collections.abc import Hashable, Iterator, Sequence
 from typing import Protocol, TypeVar
 
-from foldtune.errors import InputError
 from foldtune.study.execute import Row
+from foldtune.study.failure import failed_row
 from foldtune.study.run import Run
 
 # A worker that ends is mostly the fault of its machine; one that ends three times on the same run,
@@ -32,7 +32,7 @@ class Crew(Protocol[Ticket]):
         """Wait until there is an answer to some of them; those."""
 
     def result(self, ticket: Ticket) -> Row:
-        """The row; raises Lost, or what the run itself raised."""
+        """The row; raises Lost, or what keeps the worker from serving the study."""
 
     def drop(self, tickets: Sequence[Ticket]) -> None:
         """End the workers that are at them."""
@@ -41,8 +41,9 @@ class Crew(Protocol[Ticket]):
 def dispatch(crew: Crew[Ticket], runs: Sequence[Run]) -> Iterator[Row]:
     """The rows of the runs as they come.
 
-    A run whose worker is lost begins again with another, three times in all; then InputError. What
-    a run raises is raised here, and ends the others that are under way.
+    A run whose worker is lost begins again with another, three times in all; then its row is a
+    failed one. What a worker raises that cannot serve this study at all (other data, another
+    backbone) is raised here, and ends the others that are under way.
     """
     waiting, lost = deque(runs), Counter[str]()
     busy: dict[Ticket, Run] = {}
@@ -58,17 +59,18 @@ def dispatch(crew: Crew[Ticket], runs: Sequence[Run]) -> Iterator[Row]:
                 except Lost as loss:
                     lost[run.key] += 1
                     if lost[run.key] == _ATTEMPTS:
-                        raise _given_up(run, loss) from None
-                    waiting.append(run)
+                        yield _given_up(run, loss)
+                    else:
+                        waiting.append(run)
                 else:
                     yield row
     finally:
         crew.drop(list(busy))
 
 
-def _given_up(run: Run, loss: Lost) -> InputError:
-    return InputError(
-        f"{run.label} {run.stage} (run {run.key}) ended its worker {_ATTEMPTS} times ({loss}); "
-        "mostly that is too little memory: use fewer workers or a smaller batch size, and call "
-        "again: finished runs are kept"
+def _given_up(run: Run, loss: Lost) -> Row:
+    return failed_row(
+        run,
+        f"it ended its worker {_ATTEMPTS} times ({loss}); mostly that is too little memory: use "
+        "fewer workers or a smaller batch size",
     )

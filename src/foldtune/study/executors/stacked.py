@@ -17,6 +17,7 @@ from foldtune.evaluate.predict import predict_logits
 from foldtune.methods.catalogue import parse
 from foldtune.study.bench import CHECKPOINT, Bench
 from foldtune.study.execute import Row
+from foldtune.study.failure import keep_traceback
 from foldtune.study.ground import Ground, judged, only_a_classifier, swept
 from foldtune.study.logits import keep_validation
 from foldtune.study.run import Run
@@ -49,10 +50,13 @@ class Stacked:
     def __call__(self, runs: Sequence[Run]) -> Iterator[Row]:
         for group in self._groups(runs):
             for part in _evenly(group, self._largest(group)):
-                if len(part) > 1:
-                    yield from self._together(part)
-                else:
-                    yield self.bench.execute(part[0], self._folder(part[0]))
+                rows = self._together(part) if len(part) > 1 else None
+                for place, run in enumerate(part):
+                    if rows is None:
+                        yield self.bench.execute(run, self._folder(run))
+                    else:
+                        (self._folder(run) / CHECKPOINT).unlink(missing_ok=True)
+                        yield rows[place]
 
     def _groups(self, runs: Sequence[Run]) -> list[list[Run]]:
         """Runs that may share a stack: as far trained, and equal but for rates and decay."""
@@ -74,16 +78,19 @@ class Stacked:
         epochs = epochs_trained(header["curve"]) if header else 0
         return replace(run, recipe=shared, label="", trial=None), epochs
 
-    def _together(self, runs: Sequence[Run]) -> Iterator[Row]:
-        attachment = self.bench.attach(parse(runs[0].method), runs[0])
+    def _together(self, runs: Sequence[Run]) -> list[Row] | None:
+        """The rows of a stack; None where it raised, and each trial is to show by itself why."""
         try:
-            attachment.keep_plainly()
-            rows = self._stack(attachment, self.bench.ground(attachment, runs[0]), runs)
-        finally:
-            attachment.detach()
-        for run, row in zip(runs, rows, strict=True):
-            (self._folder(run) / CHECKPOINT).unlink(missing_ok=True)
-            yield row
+            attachment = self.bench.attach(parse(runs[0].method), runs[0])
+            try:
+                attachment.keep_plainly()
+                rows = self._stack(attachment, self.bench.ground(attachment, runs[0]), runs)
+            finally:
+                attachment.detach()
+        except Exception as error:
+            keep_traceback(error, self._folder(runs[0]))
+            return None
+        return rows
 
     def _largest(self, runs: Sequence[Run]) -> int:
         """How many of these runs a stack is to have; 1 where they are better trained alone."""
@@ -91,7 +98,10 @@ class Stacked:
             return 1
         # How the classifier starts changes no count, and solving it takes long.
         run, example = replace(runs[0], head="default"), self.bench.backbone.example(2)
-        attachment = self.bench.attach(parse(run.method), run)
+        try:
+            attachment = self.bench.attach(parse(run.method), run)
+        except Exception:  # its row will say so
+            return 1
         try:
             probes = only_a_classifier(attachment, run.recipe)
             # A run by itself computes the frozen blocks once; once an epoch for all is more.

@@ -1,0 +1,38 @@
+"""A run that raised: its row, with the reason where its figures would be."""
+
+from __future__ import annotations
+
+import contextlib
+import traceback
+from pathlib import Path
+from typing import Any
+
+from foldtune.errors import InputError
+from foldtune.ranks import first
+from foldtune.study.run import Run
+
+TRACEBACK = "error.txt"  # in the run's folder
+
+
+def failed_row(run: Run, reason: str, seconds: float = 0.0) -> dict[str, Any]:
+    """The row of a run that came to nothing, with the keys that every row has."""
+    nothing = dict.fromkeys(("trainable", "head", "total", "mergeable"))
+    return run.told() | nothing | {"verdict": f"failed: {reason}", "curve": [], "seconds": seconds}
+
+
+def reason_of(error: Exception) -> str:
+    """One line: what the user is told, else the kind of error and what it says."""
+    said = " ".join(str(error).split())
+    if isinstance(error, InputError):
+        return said
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__
+
+
+def keep_traceback(error: Exception, folder: Path | None) -> None:
+    """Leave where it happened in the run's folder, unless the user is to blame."""
+    if folder is None or isinstance(error, InputError) or not first():
+        return
+    with contextlib.suppress(OSError):  # the disk may be what failed
+        folder.mkdir(parents=True, exist_ok=True)
+        text = "".join(traceback.format_exception(error))
+        (folder / TRACEBACK).write_text(text, encoding="utf-8")

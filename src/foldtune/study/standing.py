@@ -1,0 +1,82 @@
+"""Who can take part: everything that a study asks for is tried on its host and data first."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from foldtune.backbones.clip_text import ZERO_SHOT, Prompts, zero_shot_head
+from foldtune.core.attach import attach
+from foldtune.core.head import find_head
+from foldtune.errors import InputError
+from foldtune.study.bench import Bench
+from foldtune.study.failure import reason_of
+from foldtune.study.ground import prepare_for
+from foldtune.study.search import Entrant
+from foldtune.study.terms import Terms
+from foldtune.training.batches import prepare_at, steps_per_epoch
+from foldtune.training.device import check_precision, parse_device
+from foldtune.training.probe import classifier_inputs
+from foldtune.training.recipe import Recipe
+
+
+def tried(terms: Terms, bench: Bench, *, named: bool) -> Terms:
+    """The terms with those methods that stand, each attached dry, and the others left out.
+
+    named: the user named these methods, so that one which cannot stand is refused; of the methods
+    that take part by default it is left out. Raises InputError for that, where none stands, and for
+    a start of the classifier or a recipe that no run could have.
+    """
+    for recipe in dict.fromkeys(recipe for _, recipe in terms.entrants):
+        _try_recipe(recipe, bench)
+    for head in dict.fromkeys(terms.start(entrant.method) for entrant, _ in terms.entrants):
+        _try_start(head, bench)
+    left_out: dict[str, str] = {}
+    for entrant, _ in terms.entrants:
+        reason = _refusal(entrant, bench)
+        if reason is None:
+            continue
+        if named:
+            raise reason
+        left_out[entrant.label] = str(reason.args[0])
+    if len(left_out) == len(terms.entrants):
+        raise InputError(
+            f"no method of {', '.join(left_out)} can stand on {bench.backbone.name}: "
+            f"{next(iter(left_out.values()))}; name others with --methods"
+        )
+    standing = tuple(pair for pair in terms.entrants if pair[0].label not in left_out)
+    return replace(terms, entrants=standing, left_out=left_out)
+
+
+def _refusal(entrant: Entrant, bench: Bench) -> InputError | None:
+    """Why the method cannot stand here; None where it can. The backbone is plain after."""
+    classes = len(bench.data.classes)
+    try:
+        attach(bench.backbone, entrant.method, num_classes=classes, seed=0).detach()
+    except InputError as refusal:
+        return refusal
+    except Exception as error:  # a method of somebody else's, or a host that nobody has tried
+        told = InputError(f"{entrant.label} fails on {bench.backbone.name}: {reason_of(error)}")
+        told.__cause__ = error
+        return told
+    return None
+
+
+def _try_recipe(recipe: Recipe, bench: Bench) -> None:
+    prepare = prepare_for(bench.backbone, recipe.augment)
+    for _, side in recipe.phases:
+        prepare_at(prepare, side)
+    steps_per_epoch(len(bench.data.split("train")), recipe)
+    device = parse_device(bench.device) or torch.accelerator.current_accelerator()
+    check_precision(recipe.precision, device or torch.device("cpu"))
+
+
+def _try_start(head: str, bench: Bench) -> None:
+    """Two images are enough to see whether a probe is given vectors; a text tower has none."""
+    if head.startswith(ZERO_SHOT):
+        zero_shot_head(bench.backbone, bench.data.classes, Prompts.parse(head))
+    elif head == "probe":
+        rows, prepare = bench.data.split("train")[:2], prepare_for(bench.backbone)
+        path = find_head(bench.backbone.model)[0]
+        classifier_inputs(bench.backbone.model, path, bench.data.pixels, rows, prepare)
