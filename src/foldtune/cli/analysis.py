@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from cyclopts import Parameter
 
 from foldtune.cli.app import DATA, JSON, MODEL, MODEL_NAME, DataOptions, ModelOptions, app
 from foldtune.cli.robustness import show_published
+from foldtune.cli.tables import flat, show_check, show_ranking, tell
 from foldtune.console import emit, facts, table
 
 _MANY = Parameter(consume_multiple=True)
-Row = dict[str, Any]
 
 
 @app.command
@@ -43,25 +42,25 @@ def analyse(
 
     if len(studies) > 1:
         decision = repeated(studies)
-        _tell({"decision": decision.told(), "verdict": over_searches(decision)}, json)
+        tell({"decision": decision.told(), "verdict": over_searches(decision)}, json)
         return
     (study,) = studies
     told = run(study, most=most, k=k, three=three, draws=draws)
     material = Material.read(study)
     told["verdict"] = verdict(material.board, material.decision, material.validation)
-    _tell(told, json)
+    tell(told, json)
     if json:
         return
     columns = ("a", "b", "agreement", "seeds_agreement", "given_both_wrong", "kappa")
-    table(_flat(told["agreement"]), columns, "Agreement (a with itself: other seeds)")
-    facts(_flat([told["oracle"]])[0])
+    table(flat(told["agreement"]), columns, "Agreement (a with itself: other seeds)")
+    facts(flat([told["oracle"]])[0])
     for side, found in told["confident"].items():
         title = f"Overlap of the {found['k']} most confident {side} predictions"
-        table(_flat(found["pairs"]), ("a", "b", "jaccard"), title)
+        table(flat(found["pairs"]), ("a", "b", "jaccard"), title)
         if found["venn"]:
             facts(found["venn"]["regions"])
     columns = ("ensemble", "rule", "accuracy", "gain", "gain_over_mean", "passes")
-    table(_flat(told["ensembles"]), columns, "Ensembles (last: the control, other seeds)")
+    table(flat(told["ensembles"]), columns, "Ensembles (last: the control, other seeds)")
     columns = ("method", "top1", "nll", "brier", "ece", "aurc")
     table(told["calibration"], columns, "Calibration")
     for line in told["notes"]:
@@ -114,7 +113,7 @@ def rank(
     if json:
         emit(told)
         return
-    _show_ranking(told)
+    show_ranking(told)
     for study, labels in left_out.items():
         print(f"not in every study, left out of {study}: {', '.join(labels)}")
 
@@ -145,8 +144,8 @@ def reference(name: str = "vtab", *, json: JSON = False) -> None:
         return
     for epoch, found in told.items():
         print(f"== {epoch.replace('_', ' ')} ==")
-        _show_ranking(found)
-        _show_check(found["advice"])
+        show_ranking(found)
+        show_check(found["advice"])
 
 
 @app.command
@@ -200,80 +199,3 @@ def advise(
     quoted = [shlex.quote(row["name"]) for row in told["suggestions"]]
     print(f"Next: foldtune compare {shlex.quote(data)} --model {shlex.quote(model)} --methods "
           f"{' '.join(quoted)} --out DIR")  # fmt: skip
-
-
-# -- private ---------------------------------------------------------------------------------------
-
-
-def _tell(told: Row, json: bool) -> None:
-    """The decision and its sentences, or all as JSON."""
-    if json:
-        emit(told)
-        return
-    if told["decision"] is not None:
-        _show_decision(told["decision"])
-    for line in told["verdict"]:
-        print(line)
-
-
-def _show_decision(told: Row) -> None:
-    columns = ("method", "accuracy", "low", "high", "rank_low", "rank_high", "may_be_best")
-    table(told["methods"], columns, f"Accuracy and ranks over {told['covers']}")
-    apart = sum(row["apart"] for row in told["pairs"])
-    of = f"{apart} of {len(told['pairs'])} pairs apart"
-    table(
-        _flat(told["pairs"]),
-        ("a", "b", "difference", "p", "apart"),
-        f"Differences of accuracy, all pairs together ({of})",
-    )
-
-
-def _show_ranking(told: Row) -> None:
-    for name, rows in {"all tasks": told["overall"], **told["groups"]}.items():
-        lines = [r | {"places": " ".join(map(str, r["frequency"]))} for r in rows]
-        table(_flat(lines), ("method", "score", "rank", "places"), f"Mean rank, {name}")
-    if told["friedman"]:
-        differ = "differ" if told["friedman"]["differ"] else "are not distinguishable"
-        print(
-            f"Friedman (Iman-Davenport): p = {told['friedman']['f_p']:.2g}, the methods {differ}."
-        )
-    critical = told["nemenyi"]["critical_difference"]
-    if critical is not None:
-        print(f"Nemenyi: mean ranks closer than {critical:.2f} are not distinguishable:")
-    for clique in told["nemenyi"]["cliques"]:
-        print(f"  {', '.join(clique)}")
-    unlike = [row for row in told["pairs"] if row["distinguishable"]]
-    print(f"Wilcoxon with Holm: {len(unlike)} of {len(told['pairs'])} pairs are distinguishable.")
-    columns = ("a", "b", "median_difference", "wins", "losses", "p")
-    if unlike:
-        table(unlike, columns)
-    if told["between_groups"]:
-        table(told["between_groups"], ("a", "b", "tau", "p"), "Kendall's tau between groups")
-
-
-def _show_check(check: Row) -> None:
-    rows = [
-        {"regret": name, **check[key]}
-        for name, key in (
-            ("always the best on average", "baseline"),
-            ("advice", "advice"),
-            ("advice, feature chosen without the task", "nested"),
-        )
-    ]
-    title = f"Points lost to the best method, each of {check['tasks']} tasks left out in turn"
-    table(_flat(rows), ("regret", "one", "three"), title)
-
-
-def _flat(rows: Iterable[Row]) -> list[Row]:
-    """Rows with each estimate as `value [low, high]`."""
-    return [{key: _estimated(value) for key, value in row.items()} for row in rows]
-
-
-def _estimated(value: Any) -> Any:
-    if not isinstance(value, dict) or "value" not in value:
-        return value
-    if value["value"] is None:
-        return None
-    if value["low"] is None:
-        return f"{value['value']:.4g}"
-    return f"{value['value']:.4g} [{value['low']:.4g}, {value['high']:.4g}]"
