@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test test-outside lint clean
+.PHONY: demo test test-outside test-processors lint clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -25,6 +25,10 @@ test: lint
 # References with real images and weights, where they are; tests/outside/conftest.py says which.
 test-outside: $(VENV)/.installed
 	$(BIN)/pytest -n 2 --dist worksteal tests/outside
+
+# The suite with the kernels that other processors take, and with their last bits.
+test-processors: $(VENV)/.installed
+	$(BIN)/python tests/processors.py
 
 clean:
 	rm -rf $(VENV) demo-study .pytest_cache .mypy_cache .ruff_cache

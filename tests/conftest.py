@@ -1,12 +1,42 @@
-"""Test-wide settings: one thread per worker (two workers share two cores), quiet and offline."""
+"""Test-wide settings: quiet, offline, and by default one thread (two workers share two cores)."""
 
 import os
+from contextlib import nullcontext
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+import pytest
 import torch
 
 from foldtune.torchvision_ops import declare_missing_operators
+from rounding import rounded_otherwise
 
 declare_missing_operators()
-torch.set_num_threads(1)
+
+
+def pytest_addoption(parser):
+    parser.addoption("--threads", type=int, default=1, help="threads of torch in each test process")
+    parser.addoption(
+        "--other-rounding", action="store_true", help="last bits as another processor may give them"
+    )
+
+
+def pytest_configure(config):
+    torch.set_num_threads(config.getoption("--threads"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item):
+    with _rounding(item):
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item):
+    with _rounding(item):
+        return (yield)
+
+
+def _rounding(item):
+    asked = item.config.getoption("--other-rounding")
+    return rounded_otherwise(item.name) if asked else nullcontext()

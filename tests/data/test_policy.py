@@ -96,8 +96,9 @@ def test_every_image_draws_its_own_operations(images):
     same = images[:1].expand(200, -1, -1, -1)
     changed = rand_augment(same, 9, seeded())
     assert len({tuple(x.flatten()[::17].tolist()) for x in changed}) > 60
-    assert changed.min() >= 0
-    assert changed.max() <= 1
+    # Sampling may give white a unit of rounding too much, and solarizing then black one too little.
+    assert changed.min() >= -1e-6
+    assert changed.max() <= 1 + 1e-6
 
 
 @pytest.mark.parametrize("kinds", [(kind,) for kind in AUGMENTATIONS] + [AUGMENTATIONS])

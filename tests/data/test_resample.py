@@ -64,8 +64,9 @@ def test_mirrored_is_flipped(batch):
     boxes = torch.tensor([[0.1, 0.2, 0.7, 0.6]]).repeat(6, 1)
     mirrored = torch.tensor([True, False] * 3)
     result, usual = resample(batch, boxes, 10, mirrored), plain(batch, boxes, 10)
-    assert torch.equal(result[::2], usual[::2].flip(3))
-    assert torch.equal(result[1::2], usual[1::2])
+    # Sums of at most 28 float32 products, which a mirrored matrix adds up in another order.
+    assert torch.allclose(result[::2], usual[::2].flip(3), atol=2e-5)
+    assert torch.allclose(result[1::2], usual[1::2], atol=2e-5)
 
 
 def test_draws_repeat_and_differ_between_images():
