@@ -7,7 +7,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from data.conftest import encoded, picture
-from foldtune.data.decode import Fit, decode, read_image, to_rgb, upright_rgb
+from foldtune.data.decode import Fit, decode, read_image, to_rgb, upright
 from foldtune.errors import InputError
 
 
@@ -53,6 +53,12 @@ def test_crop_takes_the_centre_of_the_shorter_side():
     image.paste((255, 255, 255), (112, 0, 336, 224))  # the central square is white
     pixels = decode(file_of(image, "PNG"), Fit(224, "crop", "nearest"))
     assert (pixels == 255).all()
+
+
+def test_an_odd_rim_of_a_crop_is_smaller_at_the_top_and_left():
+    image = picture(1, (8, 12))  # 8 is the shorter side for 7 pixels, so nothing is resized
+    pixels = decode(file_of(image, "PNG"), Fit(7, "crop"))
+    assert np.array_equal(pixels, np.asarray(image)[0:7, 2:9])
 
 
 def test_interpolations_differ():
@@ -118,7 +124,7 @@ def test_a_picture_is_turned_upright_from_every_orientation(tag, form):
     exif[0x0112] = tag
     options = {"lossless": True} if form == "WEBP" else {}
     data = file_of(picture(1, (5, 8)), form, exif=exif, **options)
-    found = np.asarray(upright_rgb(data))
+    found = np.asarray(to_rgb(upright(data)))
     assert np.array_equal(found, UPRIGHT[tag](np.asarray(picture(1, (5, 8)))))
     with Image.open(io.BytesIO(data)) as image:
         assert np.array_equal(found, np.asarray(ImageOps.exif_transpose(image).convert("RGB")))
