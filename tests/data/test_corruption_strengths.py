@@ -55,9 +55,11 @@ def test_dead_pixels_have_the_published_share_half_of_them_white(level):
 
 @pytest.fixture(scope="module")
 def colours():
-    """Pixels of every kind, with greys, black and white among them."""
+    """Pixels of every kind: near greys, whose colour stays below all even twenty times as strong,
+    greys, black and white among them."""
     drawn = np.random.default_rng(0).random((60, 3))
-    return np.concatenate([drawn, [[0, 0, 0], [1, 1, 1], [0.4, 0.4, 0.4], [0.9, 0.1, 0.1]]])
+    near = 0.4 + 0.3 * drawn[:20, :1] + 0.02 * drawn[:20]
+    return np.concatenate([drawn, near, [[0, 0, 0], [1, 1, 1], [0.4, 0.4, 0.4], [0.9, 0.1, 0.1]]])
 
 
 def recoloured(colours, change):
