@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test test-outside test-processors lint clean
+.PHONY: demo test test-outside test-processors lint mutants clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -30,5 +30,10 @@ test-outside: $(VENV)/.installed
 test-processors: $(VENV)/.installed
 	$(BIN)/python tests/processors.py
 
+# A seeded sample of small changes of the source, and which of them no test notices.
+mutants: $(VENV)/.installed
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[mutants]"
+	$(BIN)/python benchmarks/mutants.py
+
 clean:
-	rm -rf $(VENV) demo-study .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) demo-study mutants .pytest_cache .mypy_cache .ruff_cache
