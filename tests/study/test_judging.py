@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from foldtune.backbones import load_backbone
 from foldtune.data import load_data
 from foldtune.data.membership import Membership
+from foldtune.data.streaming import stream_data
 from foldtune.errors import InputError
 from foldtune.study.fit import fit
 from foldtune.study.judging import Known, choose, validation_rows
@@ -82,6 +83,12 @@ def test_its_own_test_images_are_judged_however_they_are_read(tuning, folder, re
     names = {own.names[row] for row in own.split("test")}
     assert {data.names[row] for row in chosen.rows} == names
     assert len(names) == 6
+
+
+def test_a_stream_of_its_own_images_is_known_as_such(tuning, folder, read, home):
+    data = stream_data(folder, size=8, seed=None, cache=home / "cache")
+    chosen = choose(known_of(tuning), data)
+    assert (chosen.split, len(chosen.rows), chosen.trained_on) == ("test", 6, 0)
 
 
 def test_what_it_was_trained_on_is_left_out_and_counted(tuning, folder, read, trained):

@@ -33,11 +33,12 @@ def repeated(keys: Sequence[Key], labels: Sequence[int], splits: Sequence[str | 
 
     keys, labels, splits: of each row; an empty key is no picture.
     """
-    same: dict[Key, list[int]] = {}
+    first: dict[Key, int] = {}
+    more: dict[int, list[int]] = {}  # few: most pictures are there once
     for row, key in enumerate(keys):
-        if key:
-            same.setdefault(key, []).append(row)
-    groups = [tuple(rows) for rows in same.values() if len(rows) > 1]
+        if key and (one := first.setdefault(key, row)) != row:
+            more.setdefault(one, [one]).append(row)
+    groups = [tuple(more[one]) for one in sorted(more)]
     several = {g for g in groups if len({labels[row] for row in g}) > 1}
     parted = [g for g in groups if g not in several and len({splits[row] for row in g}) > 1]
     return Repeated(tuple(g for g in groups if g in several), tuple(parted))

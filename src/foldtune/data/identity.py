@@ -7,8 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-_BYTES = 16  # 128 bits: no accidental collision among any number of images anybody holds
-KEY = 2 * _BYTES  # characters of a hash in hex
+HASH = 16  # 128 bits: no accidental collision among any number of images anybody holds
+KEY = 2 * HASH  # characters of a hash in hex
+MARK = 2 * HASH  # bytes of a key and its file's hash
+NO_MARK = "00" * MARK
+_LONG = 1 << 16  # bytes that are gathered before they are hashed
 
 
 def digest(parts: Iterable[str | bytes | int]) -> str:
@@ -16,17 +19,25 @@ def digest(parts: Iterable[str | bytes | int]) -> str:
 
     Names of files that are not valid UTF-8 hold lone surrogates, hence `surrogatepass`.
     """
-    total = bytearray()
+    total, hasher = bytearray(), hashlib.blake2b(digest_size=HASH)
     for part in parts:
         data = part if isinstance(part, bytes) else str(part).encode("utf-8", "surrogatepass")
-        total += len(data).to_bytes(8, "little") + data
-    return hashlib.blake2b(total, digest_size=_BYTES).hexdigest()
+        total += len(data).to_bytes(8, "little")
+        if len(data) < _LONG:
+            total += data
+        if len(total) + len(data) > _LONG:
+            hasher.update(total)
+            total.clear()
+        if len(data) >= _LONG:
+            hasher.update(data)
+    hasher.update(total)
+    return hasher.hexdigest()
 
 
 def image_hash(pixels: np.ndarray | bytes) -> str:
     """The hex hash of an array's bytes, such as one image's pixels, or of bytes."""
     data = pixels if isinstance(pixels, bytes) else np.ascontiguousarray(pixels).data
-    return hashlib.blake2b(data, digest_size=_BYTES).hexdigest()
+    return hashlib.blake2b(data, digest_size=HASH).hexdigest()
 
 
 def image_key(samples: np.ndarray, space: str = "", content: str = "") -> str:
@@ -67,6 +78,8 @@ def content_of(keys: Sequence[str], labels: Sequence[int], classes: Sequence[str
 
     keys: `image_key` of each; what has none, since it is broken, does not count.
     """
+    if all(keys):
+        return data_identity(keys, labels, classes, ())
     pairs = [(key, label) for key, label in zip(keys, labels, strict=True) if key]
     return data_identity([key for key, _ in pairs], [label for _, label in pairs], classes, ())
 
@@ -76,9 +89,10 @@ def pack(hexes: Iterable[str]) -> str:
     return "".join(hexes)
 
 
-def unpack(text: str, size: int = _BYTES) -> np.ndarray:
-    """The hashes of `pack` as (images, size) uint8."""
-    return np.frombuffer(bytes.fromhex(text), np.uint8).reshape(-1, size)
+def unpack(hashes: str | bytes | bytearray, size: int = HASH) -> np.ndarray:
+    """The hashes of `pack`, or their bytes, as (images, size) uint8."""
+    data = bytes.fromhex(hashes) if isinstance(hashes, str) else hashes
+    return np.frombuffer(data, np.uint8).reshape(-1, size)
 
 
 def as_bytes(hashes: np.ndarray) -> list[bytes]:

@@ -1,6 +1,8 @@
 """Keys that are known already: of every file that was decoded before, by its name and its stamp.
 
-    <cache>/keys/<place>.json    key and file's hash of the files of one folder, or of one archive
+    <cache>/keys/<place>.raw    of the files of one folder, or of one archive: the hashes of names
+                                and stamps, then the marks (key and file's hash); in front a sign
+                                and the hash of all
 
 Beside size, times and inode, which a stamp holds, so that a picture keeps its split and is known
 again at any size without being decoded: a stream draws splits at once, and few shots are drawn.
@@ -8,55 +10,63 @@ again at any size without being decoded: a stream draws splits at once, and few 
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
+
 from foldtune.data.decode import Fit
-from foldtune.data.entries import read_json, write_json
-from foldtune.data.identity import KEY, as_bytes, digest, pack, unpack
+from foldtune.data.identity import HASH, MARK, as_bytes, digest, unpack
 from foldtune.data.listing import Listing
 from foldtune.data.workers import Job, decode_all
 from foldtune.errors import InputError
 
-_FORMAT = 1
-_MARK = 32  # bytes of a key and its file's hash
+_SIGN = b"foldtune keys 1\n"
 
 
-def known_marks(listing: Listing, cache: Path) -> list[str]:
-    """`Decoded.mark` of each item, in hex; '' where it was not decoded yet, or changed since."""
+def known_marks(listing: Listing, cache: Path) -> np.ndarray:
+    """`Decoded.mark` of each item, (items, 32) uint8; zeros where it was not decoded yet, or
+    changed since."""
+    marks = np.zeros((len(listing.items), MARK), np.uint8)
     if not listing.stamps:
-        return [""] * len(listing.items)
-    known = _read(_record(listing, cache))
-    return [known.get(item, b"").hex() for item in _items(listing)]
+        return marks
+    items, known = _read(_record(listing, cache))
+    place = {item: row for row, item in enumerate(as_bytes(items))}
+    for row, item in enumerate(as_bytes(_items(listing))) if place else ():
+        if item in place:
+            marks[row] = known[place[item]]
+    return marks
 
 
-def remember(listing: Listing, cache: Path, marks: Sequence[str]) -> list[str]:
-    """Keep the marks of items; '' for those that have none. Returns the names of items whose file
+def unknown(marks: np.ndarray) -> np.ndarray:
+    """The rows of marks that are not known."""
+    return np.flatnonzero(~marks.any(1))
+
+
+def remember(listing: Listing, cache: Path, marks: np.ndarray) -> list[str]:
+    """Keep the marks of items, as `known_marks` gives them. Returns the names of items whose file
     was known under another key: the decoder gives other pixels than before."""
     if not listing.stamps:
         return []
-    path = _record(listing, cache)
-    known = _read(path)
-    key_of = {mark[16:]: mark[:16] for mark in known.values()}
+    path, found = _record(listing, cache), marks.any(1)
+    items, (old_items, old) = _items(listing), _read(path)
     changed = []
-    for item, code, text in zip(listing.items, _items(listing), marks, strict=True):
-        if not text:
-            continue
-        mark = bytes.fromhex(text)
-        if key_of.get(mark[16:], mark[:16]) != mark[:16]:
-            changed.append(item.name)
-        known[code] = mark
-    told = {
-        "format": _FORMAT,
-        "items": pack(code.hex() for code in known),
-        "marks": pack(mark.hex() for mark in known.values()),
-    }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        write_json(Path(folder) / "new", told)
-        os.replace(Path(folder) / "new", path)
+    if len(old):
+        key_of = dict(zip(as_bytes(old[:, 16:]), as_bytes(old[:, :16]), strict=True))
+        for row in np.flatnonzero(found).tolist():
+            key = marks[row, :16].tobytes()
+            if key_of.get(marks[row, 16:].tobytes(), key) != key:
+                changed.append(listing.items[row].name)
+        new = set(as_bytes(items[found]))
+        stays = np.array([item not in new for item in as_bytes(old_items)], bool)
+        items = np.concatenate([old_items[stays], items[found]])
+        marks = np.concatenate([old[stays], marks[found]])
+    else:
+        items, marks = items[found], marks[found]
+    _write(path, items, marks)
     return changed
 
 
@@ -66,10 +76,10 @@ def find_keys(listing: Listing, cache: Path, workers: int | None = None) -> list
     Raises InputError naming images that cannot be read.
     """
     marks = known_marks(listing, cache)
-    unknown = [row for row, mark in enumerate(marks) if not mark]
-    if unknown:
+    rows = unknown(marks)
+    if len(rows):
         cache.mkdir(parents=True, exist_ok=True)
-        names = [listing.items[row].name for row in unknown]
+        names = [listing.items[row].name for row in rows]
         with tempfile.TemporaryDirectory(dir=cache) as folder:
             file = Path(folder) / "pixels.raw"
             file.touch()
@@ -78,10 +88,9 @@ def find_keys(listing: Listing, cache: Path, workers: int | None = None) -> list
                                workers, None)  # fmt: skip
         if found.broken:
             raise unreadable({names[row]: why for row, why in found.broken.items()}, len(marks))
-        for row, mark in zip(unknown, found.marks, strict=True):
-            marks[row] = mark
+        marks[rows] = unpack(found.marks, MARK)
         remember(listing, cache, marks)
-    return [bytes.fromhex(mark[:KEY]) for mark in marks]
+    return as_bytes(marks[:, :16])
 
 
 def unreadable(skipped: Mapping[str, str], count: int) -> InputError:
@@ -97,20 +106,42 @@ def unreadable(skipped: Mapping[str, str], count: int) -> InputError:
 def _record(listing: Listing, cache: Path) -> Path:
     """Where the keys of a listing's folder are kept; of an archive, by the names in it."""
     names = [] if listing.origin else [item.name for item in listing.items]
-    return cache / "keys" / f"{digest(['keys', listing.origin, *names])}.json"
+    return cache / "keys" / f"{digest(['keys', listing.origin, *names])}.raw"
 
 
-def _items(listing: Listing) -> list[bytes]:
-    pairs = zip(listing.items, listing.stamps, strict=True)
-    return [bytes.fromhex(digest([item.name, stamp])) for item, stamp in pairs]
+def _items(listing: Listing) -> np.ndarray:
+    """The hash of each item's name and stamp, (items, 16) uint8."""
+    found = bytearray()
+    for item, stamp in zip(listing.items, listing.stamps, strict=True):
+        found += bytes.fromhex(digest([item.name, stamp]))
+    return unpack(found)
 
 
-def _read(path: Path) -> dict[bytes, bytes]:
-    """From a file's name and stamp, hashed, to its mark; empty if there is no sound record."""
-    told = read_json(path)
-    if told is None or told["format"] != _FORMAT:
-        return {}
-    pairs = zip(
-        as_bytes(unpack(told["items"])), as_bytes(unpack(told["marks"], _MARK)), strict=True
-    )
-    return dict(pairs)
+def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Names and stamps, hashed, and the marks of their files; empty without a sound record."""
+    try:
+        data = path.read_bytes()
+    except OSError:
+        data = b""
+    start = len(_SIGN) + HASH
+    if data[:start] != _SIGN + _hash(memoryview(data)[start:]):
+        return unpack(b""), unpack(b"", MARK)
+    split = start + (len(data) - start) // (HASH + MARK) * HASH
+    return unpack(data[start:split]), unpack(data[split:], MARK)
+
+
+def _write(path: Path, items: np.ndarray, marks: np.ndarray) -> None:
+    """Put a record in its place at once, on disk."""
+    body = items.tobytes() + marks.tobytes()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        with (Path(folder) / "new").open("wb") as file:
+            file.write(_SIGN + _hash(body))
+            file.write(body)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(Path(folder) / "new", path)
+
+
+def _hash(body: bytes | memoryview) -> bytes:
+    return hashlib.blake2b(body, digest_size=HASH).digest()

@@ -35,7 +35,7 @@ from foldtune.data.entries import (
     temporary_folder,
     write_json,
 )
-from foldtune.data.identity import KEY, content_of, data_identity, digest, pack, unpack
+from foldtune.data.identity import MARK, as_bytes, content_of, data_identity, digest, pack, unpack
 from foldtune.data.journal import Journal, adopt
 from foldtune.data.keys import remember, unreadable
 from foldtune.data.listing import Listing
@@ -169,14 +169,17 @@ def _build(
             job, names, workers, progress, done=journal.done(job), note=journal.add
         )
         broken = decoded.broken
-        keys = [mark[:KEY] for mark in decoded.marks]
+        marks = unpack(decoded.marks, MARK)
+        keys = ["" if n in broken else key.hex() for n, key in enumerate(as_bytes(marks[:, :16]))]
         skipped = {names[row]: why for row, why in broken.items()}
         if skipped and (not skip_broken or len(broken) == len(names)):
             raise unreadable(skipped, len(names))
         splits = [item.split for item in listing.items]
         dropped = to_drop(keys, labels, splits) if drop else {}
         rows = [row for row in range(len(names)) if row not in broken and row not in dropped]
-        rows.sort(key=lambda row: (labels[row], keys[row], names[row]))
+        rows.sort(key=names.__getitem__)
+        rows.sort(key=keys.__getitem__)
+        rows.sort(key=labels.__getitem__)
         permute(file, [*rows, *broken, *dropped], len(rows), fit.row_bytes)
         about = _describe([keys[r] for r in rows], [labels[r] for r in rows], listing, fit, drop)
         about["hashes"] = [decoded.hashes[r] for r in rows]
@@ -187,11 +190,11 @@ def _build(
         found = {
             "identity": about["identity"],
             "rows": rows,
-            "files": pack(decoded.marks[r][KEY:] for r in rows),
+            "files": marks[rows, 16:].tobytes().hex(),
             "skipped": skipped,
             "dropped": {names[row]: why for row, why in dropped.items()},
             "content": content_of(keys, labels, listing.classes),
-            "rekeyed": remember(listing, cache, decoded.marks),
+            "rekeyed": remember(listing, cache, marks),
         }
         write_json(temporary / "request.json", found)
         os.replace(temporary / "request.json", request)

@@ -10,8 +10,8 @@ import numpy as np
 from foldtune.data.conflicts import check_mode, to_drop
 from foldtune.data.decode import Fit
 from foldtune.data.facts import data_facts, rekeyed, tell_conflicts
-from foldtune.data.identity import KEY, content_of, data_identity, pack, unpack
-from foldtune.data.keys import known_marks, remember
+from foldtune.data.identity import as_bytes, content_of, data_identity
+from foldtune.data.keys import known_marks, remember, unknown
 from foldtune.data.listing import Listing
 from foldtune.data.pixels import ImageData, find_listing, refuse_one_class, short_name
 from foldtune.data.splits import complete_splits
@@ -61,6 +61,11 @@ def stream_data(
         [item.split for item in listing.items], labels, names, listing.classes, seed,
         groups=listing.groups, published=listing.published,
     )  # fmt: skip
+    facts = data_facts(spec, fit, listing, splits, rule, seed)
+    if seed is None and not len(unknown(marks := known_marks(listing, home))):
+        # To judge: whether these are the images that a tuning was made with.
+        keys = [key.hex() for key in as_bytes(marks[:, :16])]
+        facts["content"] = content_of(keys, labels.tolist(), listing.classes)
     return ImageData(
         name=short_name(spec),
         pixels=pixels,  # type: ignore[arg-type]  # an array in all that anybody asks of it
@@ -70,7 +75,7 @@ def stream_data(
         splits=splits,
         identity=f"listing:{request}",
         keys=StreamedKeys(pixels),  # type: ignore[arg-type]
-        facts=data_facts(spec, fit, listing, splits, rule, seed),
+        facts=facts,
     )
 
 
@@ -81,7 +86,7 @@ def _drawn(
     """The data of which splits are drawn: rows and identity are those of the loaded data."""
     marks, changed = all_marks(listing, cache, pixels)
     labels, names = [item.label for item in listing.items], [item.name for item in listing.items]
-    keys = [mark[:KEY] for mark in marks]
+    keys = [key.hex() for key in as_bytes(marks[:, :16])]
     given = [item.split for item in listing.items]
     dropped = to_drop(keys, labels, given) if conflicts == "drop" else {}
     kept = [row for row in range(len(marks)) if row not in dropped]
@@ -105,7 +110,7 @@ def _drawn(
         names=tuple(names[row] for row in order),
         splits=splits,
         identity=data_identity([keys[row] for row in order], own.tolist(), listing.classes, stated),
-        keys=unpack(pack(marks[row] for row in order), KEY),
+        keys=marks[order],
         facts=facts,
     )
     tell_conflicts(data, known, {names[row]: why for row, why in dropped.items()})
@@ -114,14 +119,13 @@ def _drawn(
 
 def all_marks(
     listing: Listing, cache: Path, pixels: StreamedPixels
-) -> tuple[Sequence[str], Sequence[str]]:
+) -> tuple[np.ndarray, Sequence[str]]:
     """The mark of every item, and names of files that were known under another key. What is not
     known is decoded into the stream."""
     marks = known_marks(listing, cache)
-    unknown = [row for row, mark in enumerate(marks) if not mark]
-    if not unknown:
+    rows = unknown(marks)
+    if not len(rows):
         return marks, ()
-    pixels.expect(np.array(unknown))
-    for row, key in zip(unknown, pixels.keys(np.array(unknown)), strict=True):
-        marks[row] = key.tobytes().hex()
+    pixels.expect(rows)
+    marks[rows] = pixels.keys(rows)
     return marks, remember(listing, cache, marks)

@@ -28,6 +28,7 @@ import numpy as np
 
 from foldtune.data.decode import Fit, read_image, strict
 from foldtune.data.duplicates import difference_hashes
+from foldtune.data.identity import MARK, NO_MARK, pack
 from foldtune.errors import InputError
 
 Progress = Callable[[int, int], None]
@@ -46,7 +47,7 @@ class Rows:
 
     first: int
     hashes: list[str]  # of the pixels
-    marks: list[str]  # key and file's hash, `Decoded.mark`
+    marks: str  # packed: key and file's hash of each, `Decoded.mark`; NO_MARK where broken
     prints: list[int]  # difference hashes, for near duplicates
     broken: dict[int, str]
 
@@ -62,24 +63,20 @@ class Job:
     def rows(self, first: int, names: Sequence[str]) -> Rows:
         """Decode images and write them from row `first` on; the row of a broken one is zero."""
         pixels = np.zeros((len(names), self.fit.size, self.fit.size, 3), np.uint8)
-        done = Rows(first, [], [], [], {})
+        hashes, marks, broken = [""] * len(names), [NO_MARK] * len(names), dict[int, str]()
         with strict():
             for i, name in enumerate(names):
                 image = read_image(self.open, name, self.fit)
                 if isinstance(image, str):
-                    done.broken[first + i] = image
-                    done.hashes.append("")
-                    done.marks.append("")
+                    broken[first + i] = image
                 else:
                     pixels[i] = image.pixels
-                    done.hashes.append(image.hash)
-                    done.marks.append(image.mark)
-        done.prints.extend(difference_hashes(pixels))
+                    hashes[i], marks[i] = image.hash, image.mark
         # Written, not mapped: on a full disk a write raises, a mapping kills the process.
         with self.file.open("r+b") as file:
             file.seek(first * self.fit.row_bytes)
             file.write(pixels.data)
-        return done
+        return Rows(first, hashes, pack(marks), difference_hashes(pixels), broken)
 
 
 def decode_all(
@@ -102,7 +99,8 @@ def decode_all(
             and len(done[at].hashes) == len(some)]  # fmt: skip
     known = {rows.first for rows in kept}
     results = _decoded(job, [chunk for chunk in chunks if chunk[0] not in known], workers)
-    hashes, marks, prints = [""] * len(names), [""] * len(names), [0] * len(names)
+    hashes, prints = [""] * len(names), [0] * len(names)
+    marks = bytearray(MARK * len(names))
     broken: dict[int, str] = {}
     count = 0
     with contextlib.closing(results):  # an interrupted run must not leave processes at work
@@ -110,12 +108,13 @@ def decode_all(
             if rows.first not in known:
                 note(rows)
             span = slice(rows.first, rows.first + len(rows.hashes))
-            hashes[span], marks[span], prints[span] = rows.hashes, rows.marks, rows.prints
+            hashes[span], prints[span] = rows.hashes, rows.prints
+            marks[MARK * span.start : MARK * span.stop] = bytes.fromhex(rows.marks)
             broken |= rows.broken
             count += len(rows.hashes)
             if progress is not None:
                 progress(count, len(names))
-    return Rows(0, hashes, marks, prints, dict(sorted(broken.items())))
+    return Rows(0, hashes, marks.hex(), prints, dict(sorted(broken.items())))
 
 
 def _decoded(job: Job, chunks: Sequence[Chunk], workers: int | None) -> Generator[Rows]:
