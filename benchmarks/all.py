@@ -51,6 +51,8 @@ ALL = (
     ("prefix", "--images 1000 --epochs 20", "--images 64 --epochs 2", 3, 2),
     ("end_to_end", "--rounds 1", "--images 256 --epochs 1 --side 100", 25, 2),
     ("decode", "", "--images 60 --size 32 --rounds 1", 4, 2),
+    ("checking", "", "--rounds 1 --shots 2", 4, 1),
+    ("bit_flips", "", "--flips 4 --images 4 --size 4", 9, 2),
     ("executors", "", "--runs 2 --epochs 1 --shots 2 --short 2 --only overhead", 6, 1),
     ("open_store", "", "--rows 100", 1, 1),
     ("analysis_speed", "", "--methods 2 --seeds 2 --images 200 --classes 10 --draws 20", 1, 1),

@@ -51,6 +51,10 @@ ABOUT = {
     "startup": "From the start of the process to its end, the files in the disk's cache.",
     "decode": "Decoding into the store and reading from it, beside torchvision's ImageFolder and "
     "DataLoader on the same files.",
+    "checking": "A study over a warm store whose rows are hashed at their first use over the same "
+    "study on the bare file, by processor time, in turn, the store opened anew each time.",
+    "bit_flips": "Random bits flipped in the files of store and stream, each followed by a reading "
+    "of every image through training's batch loader.",
     "executors": "Runs by other processes and by Ray beside the same runs here, and what the "
     "engine adds to the training it runs.",
     "halving": "Successive halving beside the full grid.",

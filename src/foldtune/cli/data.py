@@ -156,14 +156,31 @@ def convert(source: str, out: Path, *, workers: int | None = None, json: JSON = 
 
 
 @data.command(name="cache")
-def show_cache(*, limit: str | None = None, cache: Path | None = None, json: JSON = False) -> None:
-    """Show the cache of decoded images; with --limit 20g remove the least recently used beyond."""
+def show_cache(
+    *,
+    limit: str | None = None,
+    verify: bool = False,
+    cache: Path | None = None,
+    json: JSON = False,
+) -> None:
+    """Show the cache of decoded images; with --limit 20g remove the least recently used beyond.
+
+    verify: hash every decoded image; the exit code is 1 where one is damaged. It is decoded again
+    when it is next used.
+    """
+    import sys
     from datetime import datetime
 
     from foldtune.data.cachesize import contents, parse_size, shrink
+    from foldtune.data.cachesize import verify as verified
     from foldtune.data.store import default_cache
 
     folder = default_cache() if cache is None else cache.expanduser()
+    if verify:
+        found = verified(folder)
+        shown = ("kind", "images", "damaged", "rows", "folder")
+        emit(found) if json else table(found, shown, str(folder))
+        sys.exit(1 if any(one["damaged"] for one in found) else 0)
     if limit is not None:
         told = shrink(folder, parse_size(limit))
         emit(told) if json else facts(told)

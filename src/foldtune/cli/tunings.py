@@ -148,11 +148,14 @@ def evaluate(
     of_home = ("home", "drop", "predicted", "effective")
     away["shifts"] = [honest_names(row, chosen, of_home) for row in away["shifts"]]
     _tell(told, chosen, json, away)
-    if json:
-        return
+    if not json:
+        _show_away(away, list(honest_names(dict.fromkeys(of_home), chosen)))
+
+
+def _show_away(away: dict[str, Any], of_home: list[str]) -> None:
+    """Tables of shifts, with their columns about home, and of corruptions."""
     if away["shifts"]:
-        shown = honest_names(dict.fromkeys(of_home), chosen)
-        columns = ("shift", "images", "classes", "top1", *shown)
+        columns = ("shift", "images", "classes", "top1", *of_home)
         table(away["shifts"], [c for c in columns if any(c in row for row in away["shifts"])])
     if away["corruptions"]:
         facts(away["corruptions"])

@@ -9,10 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from foldtune.data.entries import read_json
+import numpy as np
+
+from foldtune.data.crew import DECODED, Rows
+from foldtune.data.entries import open_entry, read_json
+from foldtune.data.identity import image_hash
 from foldtune.errors import InputError
 
 _UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
+_NAMED = 5  # damaged rows that are told
 _IN_USE = 600  # seconds since the last use within which nothing is removed
 
 
@@ -61,6 +66,36 @@ def shrink(cache: Path, limit: int) -> dict[str, Any]:
         shutil.rmtree(one.folder, ignore_errors=True)
         total, freed, removed = total - one.bytes, freed + one.bytes, removed + 1
     return {"removed": removed, "freed": freed, "left": total}
+
+
+def verify(cache: Path) -> list[dict[str, Any]]:
+    """Hash every decoded row of a cache; one line an entry or stream: its images and the places of
+    damaged ones, -1 for a damaged description. Nothing is changed: a damaged row is decoded again
+    when it is next used."""
+    found = []
+    for one in contents(cache):
+        damaged = _damaged(one)
+        found.append(
+            {"kind": one.kind, "images": one.images, "damaged": len(damaged),
+             "rows": damaged[:_NAMED], "folder": str(one.folder)}
+        )  # fmt: skip
+    return found
+
+
+def _damaged(one: Kept) -> list[int]:
+    """The rows whose pixels have another hash than was kept."""
+    if one.kind == "entry":
+        opened = open_entry(one.folder)
+        if opened is None:
+            return [-1]
+        pixels, about = opened
+        return [n for n, known in enumerate(about["hashes"]) if image_hash(pixels[n]) != known]
+    try:
+        rows = Rows.found(one.folder)
+    except (OSError, ValueError):
+        return [-1]
+    decoded = np.flatnonzero(rows.state == DECODED)
+    return [n for n in decoded.tolist() if rows.doubtful(np.array([n]), forget=False)]
 
 
 def parse_size(text: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import time
@@ -12,13 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from foldtune.data.decode import Fit
-from foldtune.data.identity import image_hash
+from foldtune.data.identity import HASH, image_hash
 from foldtune.data.workers import Worker
 from foldtune.errors import InputError
 
 DECODED, BROKEN = 1, 2
-HASH = 16  # bytes
 _STEP = 8  # rows a decoder takes at a time when nobody waits
 _PATIENCE = 0.5  # seconds between looks whether a decoder died
 _UNSYNCED = 5.0  # seconds of decoding that a loss of power may cost
@@ -30,16 +29,15 @@ class Rows:
     state: of each row, as this process knows it; the file says the same once the row is on disk.
     """
 
-    def __init__(self, folder: Path, count: int, fit: Fit) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, shape: tuple[int, int, int, int]) -> None:
+        self.folder, count, width = folder, shape[0], 3 * HASH
         folder.mkdir(parents=True, exist_ok=True)
-        width = 3 * HASH
-        for name, size in (("pixels", fit.row_bytes), ("state", 1), ("marks", width)):
+        row = shape[1] * shape[2] * shape[3]
+        for name, size in (("pixels", row), ("state", 1), ("marks", width)):
             file = folder / f"{name}.raw"
             with file.open("ab") as opened:
                 if opened.tell() != count * size:
                     os.truncate(file, count * size)
-        shape = (count, fit.size, fit.size, 3)
         self.pixels = np.memmap(folder / "pixels.raw", np.uint8, "r", shape=shape)
         self.marks = np.memmap(folder / "marks.raw", np.uint8, "r+", shape=(count, width))
         self._told = np.memmap(folder / "state.raw", np.uint8, "r+", shape=(count,))
@@ -48,6 +46,16 @@ class Rows:
         self._waiting: list[int] = []
         self._synced = time.monotonic()
         self._lock = threading.Lock()
+
+    @classmethod
+    def found(cls, folder: Path) -> Rows:
+        """The rows of a stream that is there. Raises ValueError where its files do not fit."""
+        count = (folder / "state.raw").stat().st_size
+        row, rest = divmod((folder / "pixels.raw").stat().st_size, max(count, 1))
+        side = math.isqrt(row // 3)
+        if not count or rest or 3 * side * side != row:
+            raise ValueError(f"{folder} holds {row} bytes a row")
+        return cls(folder, (count, side, side, 3))
 
     def look(self, rows: np.ndarray) -> None:
         """Take over what another process says it has decoded."""
@@ -63,15 +71,15 @@ class Rows:
         self.state[row] = DECODED
         self._waiting.append(row)
 
-    def doubtful(self, rows: np.ndarray) -> bool:
+    def doubtful(self, rows: np.ndarray, *, forget: bool = True) -> bool:
         """Whether a decoded row here has other pixels than its mark says; then it is forgotten."""
         found = False
         for row in rows[~self._checked[rows]].tolist():
             same = bytes.fromhex(image_hash(self.pixels[row])) == self.marks[row, :HASH].tobytes()
             self._checked[row] = same
-            if not same:
+            if not same and forget:
                 self.state[row] = self._told[row] = 0
-                found = True
+            found |= not same
         return found
 
     def sync(self, now: bool = False) -> None:
@@ -79,12 +87,19 @@ class Rows:
         with self._lock:
             if not self._waiting or not (now or time.monotonic() - self._synced > _UNSYNCED):
                 return
-            rows, self._waiting = self._waiting, []
-            with (self.folder / "pixels.raw").open("rb") as file:
-                os.fsync(file.fileno())  # what other processes wrote, too
-            self.marks.flush()
-            self._told[rows] = DECODED
-            self._told.flush()
+            rows = list(self._waiting)
+            try:
+                with (self.folder / "pixels.raw").open("rb") as file:
+                    os.fsync(file.fileno())  # what other processes wrote, too
+                self.marks.flush()
+                self._told[rows] = DECODED
+                self._told.flush()
+            except OSError as error:
+                raise InputError(
+                    f"cannot keep the decoded images in {self.folder}: {error.strerror or error}; "
+                    "give a folder on a sound disk (cache)"
+                ) from error
+            del self._waiting[: len(rows)]
             self._synced = time.monotonic()
 
 

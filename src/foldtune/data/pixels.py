@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from foldtune.data.checked import CheckedPixels, DecodeAgain
 from foldtune.data.conflicts import check_mode
 from foldtune.data.decode import Fit
 from foldtune.data.embedded import embedded_listing, embedded_names, is_embedded
@@ -123,6 +124,13 @@ def load_data(
         workers=workers,
         progress=progress,
     )
+    return _labelled(spec, fit, listing, stored, seed, conflicts)
+
+
+def _labelled(
+    spec: str | Path, fit: Fit, listing: Listing, stored: Stored, seed: int | None, conflicts: str
+) -> ImageData:
+    """What is stored, with splits and facts."""
     if seed is not None:
         _refuse_lost_classes(listing, stored)
     items = [listing.items[row] for row in stored.rows]
@@ -143,12 +151,15 @@ def load_data(
         "content": stored.content,
     }
     facts["warnings"] += rekeyed(stored.rekeyed)
+    names = tuple(item.name for item in items)
+    again = DecodeAgain(spec, fit, names)
+    checked = CheckedPixels(stored.pixels, stored.hashes, names, again)
     data = ImageData(
         name=short_name(spec),
-        pixels=stored.pixels,
+        pixels=checked,  # type: ignore[arg-type]  # an array in all that anybody asks of it
         labels=stored.labels,
         classes=listing.classes,
-        names=tuple(item.name for item in items),
+        names=names,
         splits=splits,
         identity=stored.identity,
         keys=stored.keys,

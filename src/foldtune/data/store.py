@@ -32,6 +32,7 @@ from foldtune.data.entries import (
     permute,
     publish,
     read_json,
+    sync_folder,
     temporary_folder,
     write_json,
 )
@@ -198,6 +199,7 @@ def _build(
         }
         write_json(temporary / "request.json", found)
         os.replace(temporary / "request.json", request)
+    sync_folder(request.parent)
 
 
 def _describe(

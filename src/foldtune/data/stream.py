@@ -24,8 +24,9 @@ from typing import Any
 
 import numpy as np
 
-from foldtune.data.crew import BROKEN, HASH, Crew, Rows
+from foldtune.data.crew import BROKEN, Crew, Rows
 from foldtune.data.decode import Fit, read_image, strict
+from foldtune.data.identity import HASH
 from foldtune.data.listing import Listing
 from foldtune.data.workers import cores
 from foldtune.errors import InputError
@@ -78,7 +79,7 @@ class StreamedPixels:
         self._order = np.arange(len(listing.items)) if order is None else order
         self.shape = (len(self._order), fit.size, fit.size, 3)
         self._names = [item.name for item in listing.items]
-        rows = Rows(folder, len(listing.items), fit)
+        rows = Rows(folder, (len(listing.items), fit.size, fit.size, 3))
         with contextlib.suppress(OSError):
             os.utime(folder / "state.raw")  # when it was used last, for `data cache --limit`
         job = ScatterJob(listing.open, fit, folder / "pixels.raw")

@@ -13,6 +13,7 @@ import torch
 
 from foldtune.core.tuningfile import write_tensors
 from foldtune.data import ImageData
+from foldtune.data.checked import CheckedPixels
 from foldtune.data.duplicates import alike
 from foldtune.data.embedded import is_embedded
 from foldtune.data.entries import open_entry
@@ -30,7 +31,7 @@ class Pictures:
     """pixels: (images, size, size, 3) uint8, None where they are not found; classes: names of the
     classes, names: of images by row; both empty where they are not known."""
 
-    pixels: np.ndarray | None
+    pixels: CheckedPixels | None
     classes: tuple[str, ...]
     names: Mapping[int, str]
 
@@ -92,7 +93,8 @@ def find_pictures(
     for place in places:
         found = open_entry(Path(place)) if Path(place).name == identity else None
         if found is not None:
-            pixels, entry = found
+            stored, entry = found
+            pixels = CheckedPixels(stored, entry["hashes"])
             classes = entry["classes"]
             break
     return Pictures(pixels, tuple(map(str, classes)), _names(folder / NAMES))

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from foldtune.data.entries import sync_folder
 from foldtune.errors import InputError
 
 _HEAD = b'{"crc":"%08x","row":'
@@ -97,17 +98,6 @@ def replace(path: Path, data: bytes) -> None:
     except OSError as error:
         fresh.unlink(missing_ok=True)
         raise unwritable(path.parent, error) from None
-
-
-def sync_folder(folder: Path) -> None:
-    """Make a new name in the folder last through a power cut; Windows opens no folder for it."""
-    if os.name == "nt":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def encode(row: dict[str, Any]) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 from collections.abc import Sequence
 from itertools import combinations
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from foldtune.errors import InputError
 from foldtune.report.material import Material, readable
 from foldtune.report.section import Section
 from foldtune.study.pictures import Pictures, find_pictures
@@ -105,8 +107,9 @@ def _items(
             "p": predictions[:, image].tolist(),
         }
         if found.pixels is not None and row < len(found.pixels) and spent < _BYTES:
-            item["t"] = thumbnail(found.pixels[row])
-            spent += len(item["t"])
+            with contextlib.suppress(InputError):  # a damaged picture is not shown
+                item["t"] = thumbnail(found.pixels[row])
+                spent += len(item["t"])
         items.append(item)
     return items
 

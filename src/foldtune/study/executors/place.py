@@ -15,6 +15,8 @@ from foldtune.backbones import Backbone
 from foldtune.backbones.backbone import Transform, known_by_name
 from foldtune.backbones.tuning import backbone_of
 from foldtune.data import ImageData, load_data
+from foldtune.data.checked import CheckedPixels, DecodeAgain
+from foldtune.data.decode import Fit
 from foldtune.data.entries import open_entry
 from foldtune.data.store import default_cache
 from foldtune.errors import InputError
@@ -79,7 +81,7 @@ class Place:
             return self.data
         for cache in (self.cache, default_cache()):
             if (found := open_entry(cache / self.data.identity)) is not None:
-                return replace(self.data, pixels=found[0])
+                return replace(self.data, pixels=self._checked(*found))
         facts = self.data.facts
         rebuilt = load_data(
             self.source, size=facts["size"], interpolation=facts["interpolation"],
@@ -92,6 +94,13 @@ class Place:
                 f"{rebuilt.identity}, not {self.data.identity}; copy the same data to both"
             )
         return replace(self.data, pixels=rebuilt.pixels)
+
+    def _checked(self, pixels: np.memmap, entry: Mapping[str, Any]) -> Any:
+        """An entry's pixels, each hashed once in this worker, too."""
+        facts, names = self.data.facts, self.data.names
+        fit = Fit(facts["size"], facts["resize"], facts["interpolation"])
+        again = DecodeAgain(self.source, fit, names)
+        return CheckedPixels(pixels, entry["hashes"], names, again)
 
 
 def _store_of(data: ImageData) -> Path | None:
