@@ -1,0 +1,155 @@
+"""`fit` as it comes beside plain code, on one folder that both read.
+
+    python benchmarks/against_plain.py DATA [--out FOLDER] [--minutes 60] [--models lite0 micro]
+        [--sets flowers12 photo art] [--shots 8 16 30 0] [--seeds 3] [--methods ...]
+
+DATA: the folder of flowers12-224.zip and pacs-128.zip; shots: training images a class, 0 is all.
+Plain code (_plain.py): scikit-learn's logistic regression on frozen features, and a loop of 30
+lines that trains all weights for 10 epochs. Ours: foldtune.fit with every default, on all training
+images of the same folder (`--train-on train val`), LinearProbe, Full, and SSF, BitFit and LoRA
+beside. A finished cell is a line in FOLDER/cells.jsonl; a second call goes on with what is missing,
+the most telling first: one seed of everything, few images before many, the small methods last.
+--minutes: begin no cell after so many. Ends with the table of all that is there: means over seeds
+in percent, and the difference of ours to plain.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+from _plain import (
+    SETS,
+    SIZES,
+    accuracy,
+    features_of,
+    model_of,
+    nearest,
+    read_folder,
+    regression,
+    train_all,
+    write_folder,
+)
+
+import foldtune
+from foldtune.errors import InputError
+
+METHODS = ("LinearProbe", "Full", "SSF", "BitFit", "LoRA")
+PLAIN = ("logistic", "loop")
+# What ours is set beside.
+BESIDE = {"LinearProbe": "logistic", "Full": "loop"}
+
+
+def main() -> None:
+    """Run what is missing, and print all."""
+    options = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    options.add_argument("data", type=Path)
+    options.add_argument("--out", type=Path, default=Path("against-plain"))
+    options.add_argument("--minutes", type=float, default=float("inf"))
+    options.add_argument("--models", nargs="+", default=list(SIZES), choices=list(SIZES))
+    options.add_argument("--sets", nargs="+", default=list(SETS), choices=list(SETS))
+    options.add_argument("--shots", type=int, nargs="+", default=[8, 16, 30, 0])
+    options.add_argument("--seeds", type=int, default=3)
+    options.add_argument("--methods", nargs="+", default=list(METHODS))
+    asked = options.parse_args()
+    asked.out.mkdir(parents=True, exist_ok=True)
+    lines, end = asked.out / "cells.jsonl", time.monotonic() + 60 * asked.minutes
+    known = [json.loads(line) for line in lines.read_text().splitlines()] if lines.exists() else []
+    done = {tuple(line["cell"]) for line in known}
+    for cell in cells(asked):
+        if cell in done or time.monotonic() > end:
+            continue
+        started = time.process_time()
+        told = {"cell": cell, **measured(cell, asked.data, asked.out)}
+        told["processor_seconds"] = round(time.process_time() - started, 1)
+        known.append(told)
+        with lines.open("a") as file:
+            file.write(json.dumps(told) + "\n")
+    print(table(known))
+
+
+def cells(asked: argparse.Namespace) -> list[tuple]:
+    """(model, set, shots, seed, what) in the order in which they are most telling."""
+    sides = [(what, BESIDE[what]) for what in asked.methods if what in BESIDE]
+    first = [one for pair in sides for one in pair]
+    rest = [what for what in asked.methods if what not in BESIDE]
+    shots = sorted(asked.shots, key=lambda number: number or 10**9)
+    return [
+        (model, name, number, seed, what)
+        for group, seeds in ((first, [0]), (first, range(1, asked.seeds)), (rest, [0]),
+                             (rest, range(1, asked.seeds)))
+        for number in shots
+        for seed in seeds
+        for model in asked.models
+        for name in asked.sets
+        for what in group
+    ]  # fmt: skip
+
+
+def measured(cell: tuple, data: Path, out: Path) -> dict:
+    """Test accuracy of one way on one folder, or why there is none."""
+    model, name, shots, seed, what = cell
+    folder = write_folder(data, name, shots, seed, out / "data" / f"{name}-{shots}-{seed}")
+    size = SIZES[model]
+    if what in PLAIN:
+        return plain(what, model, folder, size, seed)
+    backbone = foldtune.load_backbone(model, size=size)
+    images = foldtune.load_data(folder, size=size, seed=seed, cache=out / "cache")
+    try:
+        found = foldtune.fit(images, backbone, what, seed=seed, train_on=("train", "val"))
+    except InputError as error:
+        return {"refused": str(error)}
+    row = found.row
+    return {"accuracy": row["test_accuracy"], "nll": row["test"]["nll"], "lr": row["recipe"]["lr"]}
+
+
+def plain(what: str, model: str, folder: Path, size: int, seed: int) -> dict:
+    """The same by plain code."""
+    classes = len(list((folder / "train").iterdir()))
+    host = model_of(model, classes if what == "loop" else None)
+    x, y, test, truth = read_folder(folder, host, size)
+    if what == "loop":
+        train_all(host, x, y, seed=seed)
+        return {"accuracy": accuracy(host, test, truth)}
+    given = (features_of(host, x), y.numpy(), features_of(host, test), truth.numpy())
+    return {**regression(*given), "neighbour": nearest(*given), "train": len(y), "test": len(truth)}
+
+
+def table(known: list[dict]) -> str:
+    """Mean over seeds, a row a model, set and number of images."""
+    found: dict[tuple, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for line in known:
+        *place, _seed, what = line["cell"]
+        found[tuple(place)][what].append(line.get("accuracy", float("nan")))
+    columns = ("logistic", "LinearProbe", "loop", "Full", "SSF", "BitFit", "LoRA")
+    rows = [f"| model | set, images a class | {' | '.join(columns)} | seeds |"]
+    rows.append("|---" * (len(columns) + 3) + "|")
+    order = sorted(found, key=lambda p: (p[0], list(SETS).index(p[1]), p[2] or 10**9))
+    for place in order:
+        model, name, shots = place
+        shown = [shown_cell(found[place], column) for column in columns]
+        seeds = max(map(len, found[place].values()))
+        rows.append(f"| {model} | {name}, {shots or 'all'} | {' | '.join(shown)} | {seeds} |")
+    return "\n".join(rows)
+
+
+def shown_cell(row: dict[str, list[float]], column: str) -> str:
+    """A mean in percent, with its difference to plain code over the seeds that both have."""
+    if column not in row:
+        return ""
+    values = row[column]
+    if np.isnan(values).all():
+        return "refused"
+    told, other = f"{100 * np.mean(values):.1f}", row.get(BESIDE.get(column, ""), [])
+    both = min(len(values), len(other))
+    if both:
+        told += f" ({100 * (np.mean(values[:both]) - np.mean(other[:both])):+.1f})"
+    return told
+
+
+if __name__ == "__main__":
+    main()

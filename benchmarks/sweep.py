@@ -1,0 +1,107 @@
+"""Whether each method's default range of learning rates holds the best one, on real images.
+
+    python benchmarks/sweep.py DATA [--out FOLDER] [--minutes 30] [--models lite0 micro]
+        [--sets flowers12 photo] [--shots 8] [--methods Full SSF BitFit LayerNorm LoRA AdaptFormer]
+        [--set NAME=VALUE ...]
+
+Each rate at the ends, the quarters and the middle of the method's range, by `fit` with everything
+else as it comes, judged on validation at the last epoch. --set changes the recipe for all, e.g.
+`--set head_lr=10`, and is part of the line. A finished line is kept in FOLDER/lines.jsonl, and a
+second call goes on; --minutes: begin none after so many. Prints a row a method: validation accuracy
+in percent at each rate, and where the best stands.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import itertools
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from _plain import SETS, SIZES, write_folder
+
+import foldtune
+from foldtune.core.method import LogRange
+from foldtune.errors import InputError
+from foldtune.methods.catalogue import parse
+from foldtune.study.fit import recipe_for
+from foldtune.study.search import at
+
+METHODS = ("Full", "SSF", "BitFit", "LayerNorm", "LoRA", "AdaptFormer")
+SHARES = (0.5, 0.25, 0.75, 0.0, 1.0)
+Line = dict
+
+
+def main() -> None:
+    """Run what is missing, and print all."""
+    options = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    options.add_argument("data", type=Path)
+    options.add_argument("--out", type=Path, default=Path("sweep"))
+    options.add_argument("--minutes", type=float, default=float("inf"))
+    options.add_argument("--models", nargs="+", default=list(SIZES), choices=list(SIZES))
+    options.add_argument("--sets", nargs="+", default=["flowers12", "photo"], choices=list(SETS))
+    options.add_argument("--shots", type=int, nargs="+", default=[8])
+    options.add_argument("--methods", nargs="+", default=list(METHODS))
+    options.add_argument("--set", nargs="*", default=[], dest="changes")
+    asked = options.parse_args()
+    asked.out.mkdir(parents=True, exist_ok=True)
+    lines, end = asked.out / "lines.jsonl", time.monotonic() + 60 * asked.minutes
+    known = [json.loads(line) for line in lines.read_text().splitlines()] if lines.exists() else []
+    done = {json.dumps(line["asked"]) for line in known}
+    pairs = (one.split("=") for one in asked.changes)
+    changes = {name: ast.literal_eval(value) for name, value in pairs}
+    axes = (SHARES, asked.models, asked.sets, asked.shots, asked.methods)
+    for share, model, name, shots, method in itertools.product(*axes):
+        one = {"model": model, "set": name, "shots": shots, "method": method, "share": share}
+        one |= changes
+        if json.dumps(one) in done or time.monotonic() > end:
+            continue
+        known.append({"asked": one, **tried(one, changes, asked.data, asked.out)})
+        with lines.open("a") as file:
+            file.write(json.dumps(known[-1]) + "\n")
+    print(table(known))
+
+
+def tried(one: Line, changes: Line, data: Path, out: Path) -> Line:
+    """Validation of one method at one rate; `refused` where it does not stand on the model."""
+    folder = out / "data" / f"{one['set']}-{one['shots']}"
+    folder = write_folder(data, one["set"], one["shots"], 0, folder)
+    backbone = foldtune.load_backbone(one["model"], size=SIZES[one["model"]])
+    images = foldtune.load_data(folder, size=SIZES[one["model"]], cache=out / "cache")
+    method = parse(one["method"])
+    rates = type(method).space["lr"]
+    assert isinstance(rates, LogRange)
+    lr = at(rates, one["share"])
+    recipe = replace(recipe_for(method), lr=lr, min_lr=lr / 100, warmup_lr=lr / 100, **changes)
+    try:
+        row = foldtune.fit(images, backbone, method, recipe=recipe).row
+    except InputError as error:
+        return {"lr": lr, "refused": str(error)}
+    return {"lr": lr, **{key: row[key] for key in ("val_accuracy", "val_loss", "seconds")}}
+
+
+def table(known: list[Line]) -> str:
+    """A row a model, set, method and change of the recipe, the rates in rising order."""
+    groups: dict[str, list[Line]] = {}
+    for line in known:
+        place = {k: v for k, v in line["asked"].items() if k != "share"}
+        groups.setdefault(json.dumps(place), []).append(line)
+    rows = ["| model, set, shots, method | validation at each rate | best |", "|---|---|---|"]
+    for place, lines in sorted(groups.items()):
+        values = json.loads(place).values()
+        ran = sorted((x for x in lines if "refused" not in x), key=lambda line: line["lr"])
+        if not ran:
+            rows.append(f"| {', '.join(map(str, values))} | refused | |")
+            continue
+        best = max(ran, key=lambda line: (line["val_accuracy"], -line["val_loss"]))
+        shown = ", ".join(f"{x['lr']:.1e}: {100 * x['val_accuracy']:.1f}" for x in ran)
+        inside = "" if 0 < best["asked"]["share"] < 1 else " (an end)"
+        rows.append(f"| {', '.join(map(str, values))} | {shown} | {best['lr']:.1e}{inside} |")
+    return "\n".join(rows)
+
+
+if __name__ == "__main__":
+    main()
