@@ -80,6 +80,15 @@ def test_groups_are_carried_along(tmp_path):
     assert read_source(tmp_path / "out").groups == ("p0", "p0", "p1", "p1")
 
 
+def test_loaded_images_keep_their_groups(tmp_path):
+    images(tmp_path, [f"{n}.png" for n in range(12)])
+    rows = "".join(f"{n}.png,{'ab'[n % 2]},p{n // 2}\n" for n in range(12))
+    texts(tmp_path, {"t.csv": "path,label,group\n" + rows})
+    found = load_data(tmp_path / "t.csv", size=8, cache=tmp_path / "cache")
+    numbers = [int(name.split("/")[-1].removesuffix(".png")) for name in found.names]
+    assert found.groups == tuple(f"p{n // 2}" for n in numbers)
+
+
 def test_another_source_or_a_full_folder_is_refused(source, tmp_path, make_folder):
     convert(source, tmp_path / "out")
     other = make_folder({"x": 1, "y": 1}, name="other")

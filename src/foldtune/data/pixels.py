@@ -46,6 +46,7 @@ class ImageData:
     # stream, what gives these rows once they are decoded.
     keys: np.ndarray = field(repr=False)
     facts: Mapping[str, Any]  # ready for JSON
+    groups: tuple[str, ...] = field(default=(), repr=False)  # of the images, where they have any
 
     def split(self, *names: str) -> np.ndarray:
         """The sorted rows of one split, or of several together."""
@@ -135,13 +136,14 @@ def _labelled(
         _refuse_lost_classes(listing, stored)
     items = [listing.items[row] for row in stored.rows]
     keys = as_bytes(stored.keys[:, :16])
+    groups = tuple(listing.groups[row] for row in stored.rows) if listing.groups else ()
     splits, rule = complete_splits(
         [item.split for item in items],
         stored.labels,
         keys,
         listing.classes,
         seed,
-        groups=[listing.groups[row] for row in stored.rows] if listing.groups else (),
+        groups=groups,
         published=listing.published,
     )
     facts = {
@@ -164,6 +166,7 @@ def _labelled(
         identity=stored.identity,
         keys=stored.keys,
         facts=facts,
+        groups=groups,
     )
     tell_conflicts(data, keys, stored.dropped)
     if not _embedded(spec):  # digits of 8 x 8 pixels look alike, and are as they are

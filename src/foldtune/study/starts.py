@@ -56,8 +56,11 @@ class Starts:
         if key not in self._probes:
             path, data = find_head(self._backbone.model)[0], self._data
             features = np.concatenate([self._split_features(path, s) for s in train_on])
-            labels = np.concatenate([data.labels[data.splits[s]] for s in train_on])
-            self._probes[key] = solve_probe(features, labels, len(data.classes), C, seed=seed)
+            rows = np.concatenate([data.splits[s] for s in train_on])
+            groups = np.asarray(data.groups)[rows] if data.groups else ()
+            self._probes[key] = solve_probe(
+                features, data.labels[rows], len(data.classes), C, groups, seed
+            )
         return self._probes[key]
 
     def table(self, splits: tuple[str, ...]) -> np.ndarray:
