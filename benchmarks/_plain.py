@@ -14,11 +14,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import timm
 import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
+
+try:  # the registry's torchvision beside a CPU torch lacks operators that timm's import asks for
+    _LIBRARY = torch.library.Library("torchvision", "DEF")
+    for _signature in (
+        "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+        "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+    ):
+        _LIBRARY.define(_signature)
+except RuntimeError:  # they are there
+    pass
+
+import timm
 
 SIZES = {"lite0": 96, "micro": 64}
 # name: zip, and the domain in it
