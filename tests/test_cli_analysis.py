@@ -26,7 +26,6 @@ def test_analyse_prints_tables_and_json(study):
     assert done.returncode == 0, done.stderr
     for heading in (
         "Accuracy and ranks over",
-        "may be best",
         "Agreement",
         "Ensembles",
         "Calibration",
