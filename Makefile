@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test test-outside test-processors lint mutants clean
+.PHONY: demo test test-outside test-processors test-oldest lint mutants clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -35,5 +35,14 @@ mutants: $(VENV)/.installed
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[mutants]"
 	$(BIN)/python benchmarks/mutants.py
 
+# The suite with the oldest versions that pyproject.toml allows; 5 GB, CUDA's libraries included.
+test-oldest: .venv-oldest/.installed
+	.venv-oldest/bin/python -m pytest -n 2 --dist worksteal --ignore tests/outside
+
+.venv-oldest/.installed: pyproject.toml constraints-oldest.txt
+	$(PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/pip install --quiet --disable-pip-version-check -c constraints-oldest.txt -e ".[test]"
+	touch $@
+
 clean:
-	rm -rf $(VENV) demo-study mutants .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-oldest demo-study mutants .pytest_cache .mypy_cache .ruff_cache

@@ -63,7 +63,7 @@ def test_a_model_that_caches_in_its_forward_can_still_train():
 
 
 def test_half_precision_comes_near(model, monkeypatch):
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
+    monkeypatch.setattr("foldtune.training.device._abilities", lambda: {"avx512_bf16": True})
     full = predict_logits(model, PIXELS, ROWS, prepare)
     half = predict_logits(model, PIXELS, ROWS, prepare, precision="bf16", device="cpu")
     assert half.dtype == torch.float32

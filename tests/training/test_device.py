@@ -13,7 +13,7 @@ CPU = torch.device("cpu")
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_preparing_leaves_no_trace_on_the_model(precision, monkeypatch):
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
+    monkeypatch.setattr("foldtune.training.device._abilities", lambda: {"avx512_bf16": True})
     model = vit()
     attributes, keys = set(vars(model)), list(model.state_dict())
     with prepared(model, precision, "cpu") as at:
@@ -36,7 +36,7 @@ def test_a_forward_of_the_models_own_is_kept():
 
 
 def test_precisions_follow_each_other_and_the_callers_accelerator_lives_on(monkeypatch):
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
+    monkeypatch.setattr("foldtune.training.device._abilities", lambda: {"avx512_bf16": True})
     AcceleratorState._reset_state(reset_partial_state=True)
     callers = Accelerator(mixed_precision="no", cpu=True)
     for precision in ("bf16", "fp32", "bf16"):
@@ -51,7 +51,9 @@ def test_precisions_follow_each_other_and_the_callers_accelerator_lives_on(monke
 
 
 def test_bf16_is_refused_where_the_cpu_would_emulate_it(monkeypatch):
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True, "avx512_bf16": False})
+    monkeypatch.setattr(
+        "foldtune.training.device._abilities", lambda: {"avx2": True, "avx512_bf16": False}
+    )
     with pytest.raises(InputError, match="neither avx512_bf16 nor amx_bf16"):
         check_precision("bf16", CPU)
     check_precision("fp32", CPU)

@@ -10,6 +10,7 @@ from safetensors import safe_open
 from torch import nn
 
 from foldtune.errors import InputError
+from foldtune.training.device import check_precision
 from foldtune.training.loop import train
 from foldtune.training.recipe import Recipe
 
@@ -200,8 +201,10 @@ def test_only_trainable_parameters_move_and_only_they_get_gradients():
 
 
 def test_mixed_precision_trains_and_leaves_no_trace():
-    if not torch.cpu.get_capabilities().get("avx512_bf16"):
-        pytest.skip("this CPU has no avx512_bf16")
+    try:
+        check_precision("bf16", torch.device("cpu"))
+    except InputError as refusal:
+        pytest.skip(str(refusal))
     model = vit()
     outcome, _ = run(replace(RECIPE, precision="bf16"), model)
     assert outcome.finished

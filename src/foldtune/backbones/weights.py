@@ -5,12 +5,17 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
+from pickle import UnpicklingError
 
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from foldtune.errors import InputError
 
+_UNREADABLE = (
+    *(SafetensorError, OSError, RuntimeError, EOFError, AttributeError, KeyError),
+    UnpicklingError,  # of torch, where timm does not wrap it
+)
 SUFFIXES = (".safetensors", ".npz", ".pth", ".pt", ".bin")
 
 
@@ -24,8 +29,8 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
 
     try:
         state = load_state_dict(str(path), weights_only=True)
-    except (SafetensorError, OSError, RuntimeError, EOFError, AttributeError, KeyError) as error:
-        if "pickle" in str(error):  # timm 1.0.31 wraps torch's refusal
+    except _UNREADABLE as error:
+        if isinstance(error, UnpicklingError) or "pickle" in str(error):  # timm 1.0.31 wraps it
             raise InputError(
                 f"{path} is damaged or holds more than tensors, which would mean executing code "
                 "from it; save its state dict as .safetensors"

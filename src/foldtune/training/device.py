@@ -98,12 +98,19 @@ def check_precision(precision: str, device: torch.device) -> None:
         return
     if precision == "fp16":
         raise InputError("precision fp16 needs a GPU; on a CPU use fp32, or bf16 where it has it")
-    abilities = torch.cpu.get_capabilities()
+    abilities = _abilities()
     if not (abilities.get("avx512_bf16") or abilities.get("amx_bf16") or abilities.get("bf16")):
         raise InputError(
             "precision bf16 is refused on this CPU: it has neither avx512_bf16 nor amx_bf16, and "
             "emulating them was measured 12 to 280 times slower than fp32; use fp32"
         )
+
+
+def _abilities() -> dict[str, bool]:
+    """What this CPU computes in; older torch (2.6) tells of one half precision alone."""
+    if hasattr(torch.cpu, "get_capabilities"):
+        return dict(torch.cpu.get_capabilities())
+    return {"avx512_bf16": torch.cpu._is_avx512_bf16_supported()}
 
 
 @contextmanager
