@@ -160,10 +160,13 @@ def _report(study: Path) -> Path | None:
 
 @app.command
 def demo(*, out: Path = Path("foldtune-demo"), data: str = "digits", json: JSON = False) -> None:
-    """Compare seven methods on embedded images with the embedded backbone; needs no network."""
+    """Compare seven methods on embedded images with the embedded backbone; needs no network.
+
+    Few images and epochs, but the whole budget of trials and seeds: less would tell nothing.
+    """
     compare(
-        data, out=out, searching=SearchOptions(trials=2, seeds=1), options=ModelOptions(size=32),
-        reading=DataOptions(shots=32), training=TrainOptions(epochs=6), json=json,
+        data, out=out, options=ModelOptions(size=32), reading=DataOptions(shots=24),
+        training=TrainOptions(epochs=4), json=json,
     )  # fmt: skip
 
 
