@@ -47,14 +47,14 @@ def told(*words, cache=None):
 
 
 def refused(*words, cache=None):
-    """The one line of a refusal."""
+    """The one line of a refusal; what was told of the data and the study may stand before it."""
     done = foldtune(*words, cache=cache)
     assert done.returncode == 2, (done.returncode, done.stdout, done.stderr)
     assert done.stdout == ""
-    lines = done.stderr.splitlines()
-    assert len(lines) == 1, done.stderr
-    assert lines[0].startswith("error: ")
-    return lines[0]
+    assert "Traceback" not in done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert done.stderr.endswith(f"{line}\n")
+    return line
 
 
 def in_a_process(code):
@@ -218,6 +218,25 @@ def test_compare_writes_report_and_merged_model_and_keeps_finished_runs(photos, 
     second = told(*words, "--methods", "LinearProbe", "SSF", "BitFit", cache=cache)
     assert (tmp_path / "study/rows.jsonl").read_text().startswith(before)
     assert {entry["label"] for entry in second["leaderboard"]} == {"LinearProbe", "SSF", "BitFit"}
+
+
+def test_a_study_of_which_nothing_finishes_still_has_its_page_and_ends_in_1(
+    photos, cache, tmp_path
+):
+    from safetensors.torch import save_file
+
+    from foldtune.backbones.micro import build
+
+    weights = {name: value * torch.nan for name, value in build().state_dict().items()}
+    save_file(weights, tmp_path / "nan.safetensors")
+    words = ["compare", photos, "--size", 16, "--epochs", 1, "--trials", 1, "--seeds", 1, "--json",
+             "--weights", tmp_path / "nan.safetensors", "--methods", "LinearProbe", "SSF",
+             "--out", tmp_path / "study"]  # fmt: skip
+    done = foldtune(*words, cache=cache)
+    assert done.returncode == 1, done.stderr
+    assert json.loads(done.stdout)["winner"] is None
+    assert done.stderr.splitlines()[-1].startswith("no trial of any method finished")
+    assert "no method is chosen" in (tmp_path / "study/report.html").read_text()
 
 
 # -- bad input -----------------------------------------------------------------------------------
