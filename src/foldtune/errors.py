@@ -10,6 +10,10 @@ class InputError(ValueError):
     """Bad input from the caller. The command line prints it as one line and exits with 2."""
 
 
+class Unwritable(InputError):
+    """A place that takes no more, such as a full disk: no run is to blame, and none can go on."""
+
+
 class NotInstalled(InputError):
     """A package that only some users need is not there; says which extra of foldtune brings it."""
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from foldtune.core.attachment import Attachment
 from foldtune.core.method import written_out
-from foldtune.errors import InputError
+from foldtune.errors import InputError, Unwritable
 
 FORMAT = 3  # 2 keeps where the classifier started, 3 which pictures training saw
 _FIELD = "foldtune"
@@ -165,7 +165,7 @@ def write_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: dict[str,
     except (OSError, SafetensorError) as error:
         full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error)
         why = "no space left on the device" if full else str(error)
-        raise InputError(f"cannot write {path}: {why}; free space or choose another folder") from (
+        raise Unwritable(f"cannot write {path}: {why}; free space or choose another folder") from (
             error
         )
     finally:

@@ -21,6 +21,7 @@ from foldtune.core.method import Method, written_out
 from foldtune.core.tuningfile import save
 from foldtune.data import ImageData
 from foldtune.data.membership import Membership
+from foldtune.errors import Unwritable
 from foldtune.evaluate.accuracy import accuracy
 from foldtune.evaluate.calibration import calibration
 from foldtune.evaluate.predict import predict_logits
@@ -86,13 +87,18 @@ class Bench:
         )  # fmt: skip
 
     def execute(self, run: Run, folder: Path | None = None, progress: str | None = None) -> dict:
-        """The row of a run, a failed one where it raises; the backbone is plain again after."""
+        """The row of a run, a failed one where it raises; the backbone is plain again after.
+
+        Raises where no further run could succeed either: the disk is full, or the method did not
+        come off the backbone.
+        """
         started = time.perf_counter()
         try:
             attachment, row = self.tune(run, folder, progress)
         except Exception as error:
-            if getattr(self.backbone.model, CONTAINER, None) is not None:
-                raise  # the method is still on it, and the next run would train that
+            carried = getattr(self.backbone.model, CONTAINER, None) is not None
+            if carried or isinstance(error, Unwritable):  # the next run would meet the same
+                raise
             keep_traceback(error, folder)
             return failed_row(run, reason_of(error), time.perf_counter() - started)
         attachment.detach()

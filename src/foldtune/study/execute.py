@@ -74,7 +74,7 @@ def told(row: Row) -> str:
     recipe = row["recipe"]
     where = f"lr {recipe['lr']:g}, decay {recipe['weight_decay']:g}"
     if recipe["epochs"] == 0:
-        where = f"solved, C {row['probe']['C']:g}"
+        where = f"solved, C {row['probe']['C']:g}" if "probe" in row else "solved"
     if row["verdict"] != "finished":
         return f"{row['label']}: {row['method']}, {where}: {row['verdict']}"
     if row["stage"] == "final":

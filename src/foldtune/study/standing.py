@@ -76,7 +76,7 @@ def _try_start(head: str, bench: Bench) -> None:
     """Two images are enough to see whether a probe is given vectors; a text tower has none."""
     if head.startswith(ZERO_SHOT):
         zero_shot_head(bench.backbone, bench.data.classes, Prompts.parse(head))
-    elif head == "probe":
+    elif head in ("probe", "regularised"):
         rows, prepare = bench.data.split("train")[:2], prepare_for(bench.backbone)
         path = find_head(bench.backbone.model)[0]
         classifier_inputs(bench.backbone.model, path, bench.data.pixels, rows, prepare)
