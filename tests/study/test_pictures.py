@@ -1,6 +1,7 @@
 """Test images that show one picture are found once, kept with the study, and count as one."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 from PIL import Image
@@ -40,6 +41,17 @@ def test_near_duplicates_of_the_test_split_reach_the_judgement(tmp_path):
     assert json.loads((tmp_path / "study/study.json").read_bytes())["alike"] == [found]
     decision = read_predictions(tmp_path / "study").decision
     assert (decision.images, decision.units) == (10, 8)
+
+
+def test_groups_of_the_data_count_as_one_with_their_near_duplicates(tmp_path):
+    data = load_data(write(tmp_path / "data"), size=16, cache=tmp_path / "cache")
+    (same,) = clusters(data)
+    test = data.split("test").tolist()
+    other = [row for row in test if row not in same]
+    names = {same[0]: "ann", other[0]: "ann", other[1]: "bob", other[2]: "bob"}
+    groups = tuple(names.get(row, f"{row}") for row in range(len(data.labels)))
+    found = clusters(replace(data, groups=groups))
+    assert found == sorted([sorted([*same, other[0]]), sorted(other[1:3])])
 
 
 def test_embedded_sets_are_as_they_are(digits):

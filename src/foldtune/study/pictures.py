@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,14 +71,38 @@ def whereabouts(data: ImageData) -> dict[str, Any]:
 
 
 def clusters(data: ImageData) -> list[list[int]] | None:
-    """The test images that show one picture, which count as one; None where nobody looked: in
+    """The test images that count as one: those of one group of the data (a patient, a burst), and
+    those that show one picture. None where neither is known: pictures are not looked at in
     embedded sets, whose few pixels look alike, in streams, and among too many."""
     rows = data.splits.get("test", ())
     embedded = is_embedded(str(data.facts.get("source", data.name)))
     streamed = not isinstance(data.pixels, np.ndarray | CheckedPixels)
-    if embedded or streamed or len(rows) > _MANY:
+    unseen = embedded or streamed or len(rows) > _MANY
+    if unseen and not data.groups:
         return None
-    return alike(data.pixels, rows)
+    together: dict[str, list[int]] = {}
+    for row in map(int, rows if data.groups else ()):
+        together.setdefault(data.groups[row], []).append(row)
+    return _joined([*together.values(), *([] if unseen else alike(data.pixels, rows))])
+
+
+def _joined(lists: Iterable[list[int]]) -> list[list[int]]:
+    """Lists that share a row made one, those of two rows and more, each in order."""
+    leads: dict[int, int] = {}
+
+    def lead(row: int) -> int:
+        while leads.setdefault(row, row) != row:
+            row = leads[row]
+        return row
+
+    for first, *others in lists:
+        root = lead(first)
+        for row in others:
+            leads[lead(row)] = root
+    parts: dict[int, list[int]] = {}
+    for row in sorted(leads):
+        parts.setdefault(lead(row), []).append(row)
+    return sorted(part for part in parts.values() if len(part) > 1)
 
 
 def find_pictures(
