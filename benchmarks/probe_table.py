@@ -125,7 +125,7 @@ def table(known: list[dict]) -> str:
         cells[line["model"], line["set"], line["shots"]].append(line)
     rows = ["| model | set, images a class | draws | " + " | ".join(COLUMNS) + " |"]
     rows.append("|---" * (3 + len(COLUMNS)) + "|")
-    for (model, name, shots), lines in sorted(cells.items(), key=str):
+    for (model, name, shots), lines in sorted(cells.items()):
         means = {c: float(np.mean([line[c] for line in lines])) for c in COLUMNS}
         shown = [f"{v:.2f}" if c.endswith("nll") else f"{100 * v:.1f}" for c, v in means.items()]
         start = f"| {model} | {name}, {shots or 'all'} | {len(lines)} | "
