@@ -33,8 +33,8 @@ def test_a_bare_name_has_its_own_settings_searched_too():
 
 def test_full_fine_tuning_gets_small_learning_rates():
     rates = [r.lr for _, r in candidates(Entrant.named("Full"), BASE, 32, 0)]
-    assert min(rates) < 3e-5
-    assert all(1e-5 <= lr <= 3e-3 for lr in rates)
+    assert min(rates) < 6e-5
+    assert all(3e-5 <= lr <= 3e-3 for lr in rates)
 
 
 @pytest.mark.parametrize("sampler", ["sobol", "random"])
@@ -48,7 +48,7 @@ def test_no_method_has_better_luck_with_its_learning_rates(sampler):
 
     wanted = shares("LoRA")
     assert len(set(wanted)) > 9
-    for name in ("Full", "SSF", "LinearProbe", "AdaptFormer", "VPTDeep"):
+    for name in ("Full", "SSF", "BitFit", "AdaptFormer", "VPTDeep"):
         # A rate has two digits: 0.5 in 10 at most.
         assert shares(name) == pytest.approx(wanted, abs=0.02), name
 
