@@ -1,9 +1,11 @@
 """The verbs about data, as a user runs them."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from data.conftest import encoded
 from test_cli import foldtune, refused, told
@@ -53,6 +55,20 @@ def test_card_writes_the_examples(photos, tmp_path):
 
 def test_a_wrong_set_is_refused_in_one_line(tmp_path):
     assert "choose from: vtab" in refused("data", "check", "vtub", tmp_path)
+
+
+def test_test_images_that_were_trained_on_are_counted_in_one_line(tmp_path):
+    for split, seed in (("train", 0), ("val", 40), ("test", 80)):
+        for number in range(4):
+            path = tmp_path / "given" / split / "ab"[number % 2] / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            noise = np.random.default_rng(seed + number).integers(0, 256, (20, 20, 3), np.uint8)
+            Image.fromarray(noise).save(path)
+    shutil.copy(tmp_path / "given/train/a/0.png", tmp_path / "given/test/a/copy.png")
+    words = ("--size", 16, "--epochs", 1, "--method", "LinearProbe", "--out", tmp_path / "out")
+    done = foldtune("fit", tmp_path / "given", *words, cache=tmp_path / "cache")
+    assert done.returncode == 0, done.stderr
+    assert "test images: 1 of 5 were trained on: left out" in done.stderr.splitlines()
 
 
 def test_a_subset_a_conversion_and_the_cache_are_verbs(photos, tmp_path):

@@ -101,6 +101,7 @@ def compare(
     """
     from foldtune.report.verdict import verdict
     from foldtune.study.compare import compare as run
+    from foldtune.study.judging import tested_lines
     from foldtune.study.live import live
     from foldtune.training.recipe import Recipe
 
@@ -117,6 +118,8 @@ def compare(
             executor=executor, say=say, retry_failed=retry_failed,
             command=shlex.join(["foldtune", *sys.argv[1:]]),
         )  # fmt: skip
+    for line in tested_lines(found.rows):
+        say(line)
     report = _report(out)
     said = verdict(found.leaderboard, found.decision, len(images.splits["val"]))
     told = {

@@ -58,6 +58,7 @@ def fit(
     from foldtune.methods.catalogue import parse
     from foldtune.study.fit import fit as run
     from foldtune.study.fit import recipe_for
+    from foldtune.study.judging import tested_lines
 
     chosen = parse(method)
     named = {"lr": lr, "weight_decay": weight_decay}
@@ -79,6 +80,8 @@ def fit(
         device=device,
     )
     row = fitted.row
+    for line in tested_lines([row]):
+        say(line)
     told = {
         "method": row["method"],
         "validation": row.get("val_accuracy"),

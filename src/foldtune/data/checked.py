@@ -38,7 +38,7 @@ class CheckedPixels:
         names: Sequence[str] = (),
         again: Again | None = None,
     ) -> None:
-        self._pixels, self._hashes, self._names, self._again = pixels, hashes, names, again
+        self._pixels, self.hashes, self._names, self._again = pixels, hashes, names, again
         self._known = np.zeros(len(pixels), bool)
         self._mended: dict[int, np.ndarray] = {}  # rows that the store could not take
         self.shape, self.nbytes, self.size = pixels.shape, pixels.nbytes, pixels.size
@@ -67,7 +67,7 @@ class CheckedPixels:
     def check(self, rows: np.ndarray) -> None:
         """Hash those of these rows that this process has not hashed yet."""
         for row in rows[~self._known[rows]].tolist():
-            if image_hash(self._pixels[row]) != self._hashes[row]:
+            if image_hash(self._pixels[row]) != self.hashes[row]:
                 self._mend(row)
             self._known[row] = True
 
@@ -80,11 +80,11 @@ class CheckedPixels:
             raise _lost(where, f"its source cannot be read ({error})") from error
         if pixels is None:
             raise _lost(where, "its source is not known here")
-        if image_hash(pixels) != self._hashes[row]:
+        if image_hash(pixels) != self.hashes[row]:
             raise _lost(where, "its source gives other pixels now")
         with contextlib.suppress(OSError):  # a store that others keep may be read-only
             self._write(row, pixels)
-        if image_hash(self._pixels[row]) != self._hashes[row]:
+        if image_hash(self._pixels[row]) != self.hashes[row]:
             self._mended[row] = pixels
         warnings.warn(f"{where}; decoded again from its source", RuntimeWarning, stacklevel=2)
 

@@ -6,7 +6,7 @@ format nor another drawing of splits lets one through that was trained on.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -170,6 +170,13 @@ def trained_line(seen: int, asked: int, *, included: bool = False) -> str:
     """What is said of images that were trained on."""
     done = "judged all the same (--include-trained)" if included else "left out"
     return f"{seen} of {asked} were trained on: {done}"
+
+
+def tested_lines(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """What is said of the test images of runs that were trained on, a line at most."""
+    left = [(row.get("test_trained_on") or 0, row.get("test_images") or 0) for row in rows]
+    seen, kept = max(left, default=(0, 0))
+    return [f"test images: {trained_line(seen, seen + kept)}"] if seen else []
 
 
 def _notes(
