@@ -63,17 +63,17 @@ def test_its_own_test_suite_passes(installed):
 BROKEN = {
     "raises": 'raise RuntimeError("two\\nlines")',
     "leaves": "import sys; sys.exit(3)",
-    "collides": "class SSF(LinearProbe): pass",
-    "needs": "class Needs(LinearProbe):\n    rank: int",
-    "refuses": "class Refuses(LinearProbe):\n    rank: int = 0",
-    "mute": 'class Mute(LinearProbe):\n    """ """',
+    "collides": "class SSF(BitFit): pass",
+    "needs": "class Needs(BitFit):\n    rank: int",
+    "refuses": "class Refuses(BitFit):\n    rank: int = 0",
+    "mute": 'class Mute(BitFit):\n    """ """',
 }
 
 
 def test_a_broken_plug_in_is_named_in_one_line_and_the_others_stay(tmp_path):
     lines = ["[foldtune.methods]"]
     for name, body in BROKEN.items():
-        head = "from dataclasses import dataclass\nfrom foldtune.methods import LinearProbe\n"
+        head = "from dataclasses import dataclass\nfrom foldtune.methods import BitFit\n"
         decorator = "@dataclass(frozen=True, repr=False)\n" if body.startswith("class") else ""
         (tmp_path / f"{name}.py").write_text(f"{head}{decorator}{body}\n")
         lines.append(f"{name} = {name}:{'SSF' if name == 'collides' else name.title()}")
