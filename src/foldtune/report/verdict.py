@@ -68,6 +68,7 @@ def judgement(board: Sequence[Row], decision: Decision, best: Row) -> list[str]:
 def best_of(decision: Decision) -> str:
     """The methods to which no other is distinguishably better."""
     able = [name for name in decision.names if decision.may_be_best(name)]
+    able.sort(key=lambda name: -decision.accuracy[decision.at(name)])
     what = " of these tunings" if decision.covers == IMAGES else ""
     if len(able) == len(decision.names) and len(able) > 2:
         return f"Any of the {len(able)} methods may be best{what} (95 %)."
