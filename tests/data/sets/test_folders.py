@@ -1,7 +1,6 @@
 """Sets of folders: domains, Tiny-ImageNet in its native layout, RESISC45, EuroSAT; CLEVR."""
 
 import json
-from pathlib import Path
 
 import pytest
 
@@ -10,8 +9,6 @@ from foldtune.data import load_data, read_source
 from foldtune.data.sets import set_parts
 from foldtune.data.spec import parse_spec
 from foldtune.errors import InputError
-
-SHARED = Path(__file__).parents[3].parent / "shared" / "data"
 
 
 @pytest.fixture
@@ -117,11 +114,3 @@ def test_clevr_without_scenes_is_refused_by_file(tmp_path):
     (clevr(tmp_path) / "scenes/CLEVR_val_scenes.json").write_text("{")
     with pytest.raises(InputError, match=r"CLEVR_val_scenes\.json in .* is damaged"):
         read_source(f"clevr-distance@{tmp_path}")
-
-
-@pytest.mark.skipif(not SHARED.exists(), reason="no shared data")
-def test_the_real_pacs_zip_is_four_domains():
-    path = SHARED / "pacs-128.zip"
-    parts = set_parts(parse_spec(f"domains@{path}"))
-    assert [spec.part for spec in parts] == ["art_painting", "cartoon", "photo", "sketch"]
-    assert len(read_source(f"domains:photo@{path}").items) == 1670
