@@ -4,6 +4,8 @@ import os
 from contextlib import nullcontext
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# NumPy's and SciPy's products: two workers with two threads each would wait for one another.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import pytest
 import torch

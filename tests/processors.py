@@ -13,7 +13,7 @@ from pathlib import Path
 # Each makes a library choose other kernels; the last moves last bits by shape and layout.
 SETTINGS: dict[str, tuple[dict[str, str], list[str]]] = {
     "1 thread": ({}, ["--threads", "1"]),
-    "2 threads": ({}, ["--threads", "2"]),
+    "2 threads": ({"OPENBLAS_NUM_THREADS": "2"}, ["--threads", "2"]),
     "ATen without vectors": ({"ATEN_CPU_CAPABILITY": "default"}, []),
     "ATen for AVX2": ({"ATEN_CPU_CAPABILITY": "avx2"}, []),
     "oneDNN for SSE4.1": ({"ONEDNN_MAX_CPU_ISA": "SSE41"}, []),
