@@ -37,8 +37,8 @@ import torch
 from _lines import Lines, add_results
 from PIL import Image
 
+from foldtune.augment.batch import to_float
 from foldtune.data import load_data
-from foldtune.data.augment import to_float
 from foldtune.data.streaming import stream_data
 from foldtune.data.workers import cores
 from foldtune.torchvision_ops import declare_missing_operators

@@ -12,10 +12,10 @@ import torch
 from cyclopts import App
 from PIL import Image
 
+from foldtune.augment.batch import to_float
 from foldtune.backbones import Backbone
 from foldtune.console import say
 from foldtune.data import ImageData
-from foldtune.data.augment import to_float
 from foldtune.data.decode import Fit
 from foldtune.errors import InputError
 from foldtune.evaluate.predict import predict_logits

@@ -34,11 +34,11 @@ from micro_files import (
 )
 
 import foldtune
+from foldtune.augment.resample import Resample
 from foldtune.backbones import load_backbone
 from foldtune.console import say
 from foldtune.core.tuningfile import write_tensors
 from foldtune.data import ImageData, load_data
-from foldtune.data.resample import Resample
 from foldtune.errors import InputError
 from foldtune.training.loop import Outcome, train
 from foldtune.training.recipe import Recipe

@@ -1,6 +1,6 @@
 """Augmentation of whole batches on their device, for `distil_micro.py`.
 
-The product's own augmentations (foldtune.data.augment) draw each image's own crop as torchvision
+The product's own augmentations (foldtune.augment.batch) draw each image's own crop as torchvision
 does, image by image where they must; here one sampling does crop, flip, rotation and shear for
 the whole batch, as a card that takes 30,000 images a second needs it. Draws are made on the CPU.
 """

@@ -10,7 +10,7 @@ FLOORS = (
     ("errors", "torchvision_ops", "ranks", "console"),
     ("core",),
     ("methods",),
-    ("training", "evaluate", "backbones", "data"),
+    ("training", "evaluate", "backbones", "data", "augment"),
     ("analysis", "tiny_hosts", "interop"),
     ("testing", "capabilities"),
     ("study",),

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from foldtune.data.augment import to_float
-from foldtune.data.corruptions import corrupt
+from foldtune.augment.batch import to_float
+from foldtune.augment.corruptions import corrupt
 from foldtune.errors import InputError
 from foldtune.evaluate.shift import judge, logits_on, ruled_out, target_of, top1
 

@@ -59,7 +59,7 @@ def test_killed_and_resumed_gives_the_same_file(
     pretraining, settings, toy, cache, finished, tmp_path
 ):
     def until_the_third_epoch():
-        from foldtune.data.resample import Resample
+        from foldtune.augment.resample import Resample
 
         plain, seen = Resample.at, []
 

@@ -180,7 +180,7 @@ class ShiftOptions:
     def targets(
         self, home: Target, backbone: Backbone, known: Known, reading: DataOptions
     ) -> list[Target]:
-        from foldtune.data.corruptions import parse_corruptions
+        from foldtune.augment.corruptions import parse_corruptions
         from foldtune.study.judging import trained_line
         from foldtune.study.shifts import shifted
 

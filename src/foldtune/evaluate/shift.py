@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from foldtune.augment.corruptions import corrupt
 from foldtune.data import ImageData
-from foldtune.data.corruptions import corrupt
 from foldtune.errors import InputError
 from foldtune.evaluate.accuracy import accuracy
 from foldtune.evaluate.calibration import calibration

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from foldtune.augment.batch import Normalise, augment, parse_kind, to_float
 from foldtune.backbones import Backbone
 from foldtune.core.attachment import Attachment
-from foldtune.data.augment import Normalise, augment, parse_kind, to_float
 from foldtune.training.batches import Prepare
 from foldtune.training.recipe import Recipe
 

@@ -147,6 +147,6 @@ def prepare_at(prepare: Prepare, side: int | None) -> Prepare:
     if not hasattr(prepare, "at"):
         raise InputError(
             f"the recipe's phases ask for {side} pixels, but this prepare has no `at(side)`; give "
-            "a foldtune.data.resample.Resample, or phases=()"
+            "a foldtune.augment.resample.Resample, or phases=()"
         )
     return prepare.at(side)

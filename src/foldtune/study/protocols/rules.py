@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
+from foldtune.augment.batch import augment
 from foldtune.backbones import Backbone
 from foldtune.data import ImageData
-from foldtune.data.augment import augment
 from foldtune.errors import InputError, unknown
 from foldtune.study.halving import shortened
 from foldtune.study.protocols.tasks import recognised, vtab_tasks

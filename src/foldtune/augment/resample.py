@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from foldtune.data.augment import Normalise, draw_boxes
+from foldtune.augment.batch import Normalise, draw_boxes
 from foldtune.errors import InputError
 
 _CUBIC = -0.5  # Keys's parameter, as Pillow and antialiasing torch use it

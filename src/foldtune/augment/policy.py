@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from foldtune.data import operations as op
-from foldtune.data.operations import Operation
+from foldtune.augment import operations as op
+from foldtune.augment.operations import Operation
 
 LEVELS = 30  # magnitudes run from 0 to this
 _LAYERS = 2  # operations an image gets

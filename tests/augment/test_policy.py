@@ -7,9 +7,9 @@ import math
 import pytest
 import torch
 
-from foldtune.data import operations as op
-from foldtune.data.augment import AUGMENTATIONS, augment, parse_kind
-from foldtune.data.policy import LEVELS, erase, jitter, rand_augment, space
+from foldtune.augment import operations as op
+from foldtune.augment.batch import AUGMENTATIONS, augment, parse_kind
+from foldtune.augment.policy import LEVELS, erase, jitter, rand_augment, space
 from foldtune.errors import InputError
 from foldtune.torchvision_ops import declare_missing_operators
 

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from foldtune.data.corruptions import CORRUPTIONS, corrupt
+from foldtune.augment.corruptions import CORRUPTIONS, corrupt
 
 LEVELS = range(5)
 

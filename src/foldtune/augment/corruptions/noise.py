@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from foldtune.data.corruptions.fields import Draws, each, normal
+from foldtune.augment.corruptions.fields import Draws, each, normal
 
 
 def gaussian_noise(images: Tensor, level: int, draws: Draws) -> Tensor:

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from foldtune.data.augment import Normalise, augment, draw_boxes, to_float
+from foldtune.augment.batch import Normalise, augment, draw_boxes, to_float
 from foldtune.errors import InputError
 
 LINEAR = ("flip", "crop")
@@ -51,7 +51,7 @@ def test_a_full_box_gives_the_images_back(images):
 def test_a_crop_is_the_box_resized(images):
     from torchvision.transforms.v2 import functional as reference
 
-    from foldtune.data.augment import _crop
+    from foldtune.augment.batch import _crop
 
     boxes = torch.tensor([[4 / 20, 7 / 28, 10 / 20, 14 / 28]]).double().repeat(16, 1)
     expected = reference.resize(images[:, :, 4:14, 7:21], [20, 28], antialias=True)

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from foldtune.data.corruptions.fields import (
+from foldtune.augment.corruptions.fields import (
     Draws,
     convolve,
     gaussian,

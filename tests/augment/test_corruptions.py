@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from foldtune.data.corruptions import CORRUPTIONS, corrupt, parse_corruptions
-from foldtune.data.corruptions.fields import plasma, sampled, smooth
+from foldtune.augment.corruptions import CORRUPTIONS, corrupt, parse_corruptions
+from foldtune.augment.corruptions.fields import plasma, sampled, smooth
 from foldtune.errors import InputError
 
 NOISES = ("gaussian_noise", "shot_noise", "impulse_noise", "speckle_noise")

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from foldtune.data.corruptions.fields import Draws, reference, smooth, uniform
+from foldtune.augment.corruptions.fields import Draws, reference, smooth, uniform
 
 
 def contrast(images: Tensor, level: int, _draws: Draws) -> Tensor:

@@ -17,8 +17,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from foldtune.data.corruptions import blur, digital, noise, weather
-from foldtune.data.corruptions.fields import Corruption
+from foldtune.augment.corruptions import blur, digital, noise, weather
+from foldtune.augment.corruptions.fields import Corruption
 from foldtune.errors import InputError, unknown
 
 SEVERITIES = (1, 2, 3, 4, 5)

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from foldtune.data.resample import Resample, resample
+from foldtune.augment.resample import Resample, resample
 from foldtune.errors import InputError
 
 WHOLE = torch.tensor([[0.0, 0.0, 1.0, 1.0]])

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from foldtune.data.policy import LEVELS, erase, jitter, rand_augment
+from foldtune.augment.policy import LEVELS, erase, jitter, rand_augment
 from foldtune.errors import InputError, unknown
 
 AUGMENTATIONS = ("flip", "crop", "vflip", "jitter", "randaugment", "erase")
