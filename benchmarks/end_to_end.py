@@ -35,7 +35,7 @@ from torch import Tensor, nn
 
 from foldtune import attach, load_backbone, load_data, save
 from foldtune.backbones.micro import build
-from foldtune.data.embedded import draw, scene
+from foldtune.data.sources.embedded import draw, scene
 from foldtune.evaluate.predict import predict_logits
 from foldtune.methods import parse
 from foldtune.study.ground import prepare_for

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from data.conftest import picture
-from data.sets.native import images, texts
+from data.sources.sets.native import images, texts
 from foldtune.data import load_data, read_source
 from foldtune.data.convert import convert
 from foldtune.errors import InputError

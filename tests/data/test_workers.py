@@ -13,7 +13,7 @@ from PIL import ImageFile
 from data.conftest import encoded
 from foldtune.data import workers
 from foldtune.data.decode import Fit
-from foldtune.data.embedded import SceneReader
+from foldtune.data.sources.embedded import SceneReader
 from foldtune.data.workers import Job, decode_all
 from foldtune.errors import InputError
 

@@ -1,8 +1,8 @@
 """Real sets through the readers of sets by name."""
 
 from foldtune.data import read_source
-from foldtune.data.sets import set_parts
-from foldtune.data.spec import parse_spec
+from foldtune.data.sources.sets import set_parts
+from foldtune.data.sources.spec import parse_spec
 
 
 def test_the_pacs_zip_is_four_domains(outside_set):

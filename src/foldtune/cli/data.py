@@ -16,7 +16,7 @@ app.command(data)
 @data.command
 def sets(*, json: JSON = False) -> None:
     """Show the data sets that are known by name, and how each is written."""
-    from foldtune.data.sets import SETS
+    from foldtune.data.sources.sets import SETS
 
     rows = [
         {"set": name, "write": found.example, "what": found.about, "options": found.options}
@@ -36,8 +36,8 @@ def check(name: str, root: Path | None = None, *, json: JSON = False) -> None:
 
     from foldtune.data.describe import check as checked
     from foldtune.data.describe import describe
-    from foldtune.data.sources import read_source
-    from foldtune.data.spec import parse_spec
+    from foldtune.data.sources.source import read_source
+    from foldtune.data.sources.spec import parse_spec
 
     spec = parse_spec(f"{name}@{root}") if root is not None else None
     rows = checked(spec) if spec else [{"part": name, **describe(read_source(name))}]
@@ -212,7 +212,7 @@ def subset(
     the smaller one. Images that were not decoded yet are read, since their pictures decide.
     """
     from foldtune.data.keys import find_keys
-    from foldtune.data.sources import read_source
+    from foldtune.data.sources.source import read_source
     from foldtune.data.store import default_cache
     from foldtune.data.subset import write_subset
 

@@ -10,18 +10,18 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from foldtune.data.listing import Item, Listing
     from foldtune.data.pixels import ImageData, load_data
-    from foldtune.data.sources import read_source
+    from foldtune.data.sources.listing import Item, Listing
+    from foldtune.data.sources.source import read_source
 
 __all__ = ["ImageData", "Item", "Listing", "load_data", "read_source"]
 
 _HOMES = {
     "ImageData": "pixels",
-    "Item": "listing",
-    "Listing": "listing",
+    "Item": "sources.listing",
+    "Listing": "sources.listing",
     "load_data": "pixels",
-    "read_source": "sources",
+    "read_source": "sources.source",
 }
 
 

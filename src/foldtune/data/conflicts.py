@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from foldtune.data.grouping import Key
 from foldtune.data.identity import image_hash
-from foldtune.data.listing import Listing
+from foldtune.data.sources.listing import Listing
 from foldtune.errors import InputError, unknown
 
 CONFLICTS = ("keep", "drop", "refuse")

@@ -20,8 +20,8 @@ from typing import Any
 from foldtune.data.decode import to_rgb, upright
 from foldtune.data.entries import read_json, write_json
 from foldtune.data.identity import digest
-from foldtune.data.listing import Listing
-from foldtune.data.sources import CONVERTED, read_source
+from foldtune.data.sources.listing import Listing
+from foldtune.data.sources.source import CONVERTED, read_source
 from foldtune.data.workers import cores
 from foldtune.errors import InputError
 

@@ -19,8 +19,8 @@ from foldtune.data.conflicts import (
     told_splits,
 )
 from foldtune.data.identity import digest
-from foldtune.data.listing import Item, Listing
-from foldtune.data.spec import Spec
+from foldtune.data.sources.listing import Item, Listing
+from foldtune.data.sources.spec import Spec
 from foldtune.errors import InputError
 
 _LOSSY = {"JPEG", "MPO", "AVIF"}
@@ -29,7 +29,7 @@ _SAMPLE = 64  # images of a split whose headers are read
 
 def check(spec: Spec) -> list[dict[str, Any]]:
     """One row per part of a set: what is present, or in `problem` why it cannot be read."""
-    from foldtune.data.sets import part_group, read_set, set_parts
+    from foldtune.data.sources.sets import part_group, read_set, set_parts
 
     rows = []
     for part in set_parts(spec):

@@ -19,7 +19,7 @@ from foldtune.data.conflicts import (
 from foldtune.data.decode import Fit
 from foldtune.data.duplicates import near_duplicates
 from foldtune.data.identity import split_hash
-from foldtune.data.listing import Listing
+from foldtune.data.sources.listing import Listing
 from foldtune.data.splits import SPLITS
 
 if TYPE_CHECKING:

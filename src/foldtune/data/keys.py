@@ -20,7 +20,7 @@ import numpy as np
 
 from foldtune.data.decode import Fit
 from foldtune.data.identity import HASH, MARK, as_bytes, digest, unpack
-from foldtune.data.listing import Listing
+from foldtune.data.sources.listing import Listing
 from foldtune.data.workers import Job, decode_all
 from foldtune.errors import InputError
 

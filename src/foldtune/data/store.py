@@ -39,7 +39,7 @@ from foldtune.data.entries import (
 from foldtune.data.identity import MARK, as_bytes, content_of, data_identity, digest, pack, unpack
 from foldtune.data.journal import Journal, adopt
 from foldtune.data.keys import remember, unreadable
-from foldtune.data.listing import Listing
+from foldtune.data.sources.listing import Listing
 from foldtune.data.workers import Job, Progress, decode_all
 from foldtune.errors import InputError
 

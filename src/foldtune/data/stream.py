@@ -27,7 +27,7 @@ import numpy as np
 from foldtune.data.crew import BROKEN, Crew, Rows
 from foldtune.data.decode import Fit, read_image, strict
 from foldtune.data.identity import HASH
-from foldtune.data.listing import Listing
+from foldtune.data.sources.listing import Listing
 from foldtune.data.workers import cores
 from foldtune.errors import InputError
 

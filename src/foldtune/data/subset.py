@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from foldtune.data.grouping import Key
-from foldtune.data.listing import Listing
+from foldtune.data.sources.listing import Listing
 from foldtune.data.splits import complete_splits, in_order
 from foldtune.errors import InputError
 

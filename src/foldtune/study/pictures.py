@@ -15,9 +15,9 @@ from foldtune.core.tuningfile import write_tensors
 from foldtune.data import ImageData
 from foldtune.data.checked import CheckedPixels
 from foldtune.data.duplicates import alike
-from foldtune.data.embedded import is_embedded
 from foldtune.data.entries import open_entry
 from foldtune.data.membership import short_keys
+from foldtune.data.sources.embedded import is_embedded
 from foldtune.data.store import default_cache
 from foldtune.study.rowfile import replace
 

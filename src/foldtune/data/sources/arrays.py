@@ -1,0 +1,151 @@
+"""Images that lie in arrays: .npz files, and readers that serve one row as an image file."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from foldtune.data.sources.listing import Item, Listing
+from foldtune.data.splits import SPLITS
+from foldtune.errors import InputError
+
+_IMAGES, _LABELS = ("images", "x", "pixels"), ("labels", "y")
+_KEYS = "images and labels, or train_images, train_labels, ..., or x_train, y_train, ..."
+_DAMAGED = (zipfile.BadZipFile, OSError, ValueError, EOFError, KeyError)
+
+
+@dataclass(frozen=True)
+class Part:
+    """The two arrays of one split, by their keys in the file; split None: not given."""
+
+    split: str | None
+    images: str
+    labels: str
+
+
+def as_file(pixels: np.ndarray) -> bytes:
+    """(height, width, 3) or (height, width) uint8 as a file that costs nearly nothing to read."""
+    file = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(pixels)).save(file, "PPM")
+    return file.getvalue()
+
+
+class NpzReader:
+    """Reads `key/row` of an .npz. The arrays do not travel: each process reads its own."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._kept: tuple[str, Any] = ("", None)
+
+    def __call__(self, name: str) -> bytes:
+        key, row = name.rsplit("/", 1)
+        if self._kept[0] != key:
+            with np.load(self.path, allow_pickle=False) as arrays:
+                self._kept = (key, arrays[key])
+        pixels = self._kept[1][int(row)]
+        return as_file(pixels[:, :, 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"path": self.path, "_kept": ("", None)}
+
+
+def read_npz(path: Path, classes: int | None = None) -> Listing:
+    """List the images of an .npz: arrays of images and labels, whole or one pair per split.
+
+    Images: (images, height, width) or (images, height, width, 1 or 3), uint8; labels: (images,) or
+    (images, 1), whole numbers; `classes`, if there, names them. Raises InputError for anything
+    else, naming the array.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return _listed(path, arrays, classes)
+    except _DAMAGED as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path} is not a whole .npz ({error}); fetch it again") from error
+
+
+def _listed(path: Path, arrays: Any, classes: int | None) -> Listing:
+    found = _parts(arrays.files)
+    if not found:
+        raise InputError(f"{path} holds {', '.join(arrays.files)}; expected {_KEYS}")
+    checks = _checksums(path)
+    items: list[Item] = []
+    stamps: list[str] = []
+    for part in found:
+        labels = _labels(path, part.labels, arrays[part.labels])
+        _check_images(path, part, _shape_of(path, part.images), len(labels))
+        items += [Item(f"{part.images}/{n}", int(y), part.split) for n, y in enumerate(labels)]
+        stamps += [f"{checks[part.images]}:row:{row}" for row in range(len(labels))]
+    highest = max(item.label for item in items)
+    names = _class_names(path, arrays, classes or highest + 1)
+    if highest >= len(names):
+        raise InputError(f"{path} holds the label {highest}, but there are {len(names)} classes")
+    return Listing(tuple(items), names, NpzReader(str(path.resolve())), tuple(stamps))
+
+
+def _parts(keys: list[str]) -> list[Part]:
+    whole = [(i, y) for i in _IMAGES for y in _LABELS if i in keys and y in keys]
+    if whole:
+        return [Part(None, *whole[0])]
+    forms: tuple[Callable[[str, str], str], ...] = (
+        lambda split, word: f"{split}_{word}",
+        lambda split, word: f"{word}_{split}",
+    )
+    for form in forms:
+        for image, label in (("images", "labels"), ("x", "y")):
+            pairs = [(s, form(s, image), form(s, label)) for s in SPLITS]
+            parts = [Part(s, i, y) for s, i, y in pairs if i in keys and y in keys]
+            if parts:
+                return parts
+    return []
+
+
+def _labels(path: Path, key: str, labels: np.ndarray) -> np.ndarray:
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if labels.ndim != 1 or labels.dtype.kind not in "iu" or not len(labels) or labels.min() < 0:
+        raise InputError(
+            f"{key} in {path} is {labels.dtype} of shape {labels.shape}; expected one class from 0 "
+            "per image (several labels an image are no classification into classes)"
+        )
+    return labels
+
+
+def _check_images(path: Path, part: Part, about: tuple[tuple, np.dtype], labels: int) -> None:
+    shape, dtype = about
+    colour = len(shape) == 3 or (len(shape) == 4 and shape[3] in (1, 3))
+    if not colour or dtype != np.uint8:
+        raise InputError(
+            f"{part.images} in {path} is {dtype} of shape {shape}; expected uint8 (images, height, "
+            "width) or (images, height, width, 3): scale and order the axes so, and save it again"
+        )
+    if shape[0] != labels:
+        raise InputError(f"{path} has {shape[0]} images in {part.images} and {labels} labels")
+
+
+def _shape_of(path: Path, key: str) -> tuple[tuple, np.dtype]:
+    """Shape and type of a member, from its header alone."""
+    with zipfile.ZipFile(path) as archive, archive.open(f"{key}.npy") as file:
+        version = np.lib.format.read_magic(file)
+        read = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}
+        shape, _, dtype = read[version[0]](file)
+    return shape, dtype
+
+
+def _checksums(path: Path) -> Mapping[str, str]:
+    with zipfile.ZipFile(path) as archive:
+        return {m.filename.removesuffix(".npy"): f"{m.CRC:08x}" for m in archive.infolist()}
+
+
+def _class_names(path: Path, arrays: Any, count: int) -> tuple[str, ...]:
+    if "classes" not in arrays.files:
+        return tuple(str(label) for label in range(count))
+    return tuple(str(name) for name in arrays["classes"].ravel())

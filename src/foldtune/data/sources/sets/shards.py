@@ -1,0 +1,105 @@
+"""WebDataset tar shards: samples are files of one name with several extensions, in sequence.
+
+    000012.jpg 000012.cls                the class as a number or a name
+    000012.jpg 000012.json               an object with `label`, or `cls`
+Read with `tarfile` alone, by place, so that samples need not be read in sequence. Shards whose
+names begin with train, val or test give those splits. A tar without any of this is read as class
+folders.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from posixpath import basename
+
+from foldtune.data.sources.layout import SUFFIXES, hidden
+from foldtune.data.sources.listing import Item, Listing
+from foldtune.data.sources.source import read_folders
+from foldtune.data.sources.spec import Spec
+from foldtune.data.sources.tables import sorted_labels
+from foldtune.data.sources.trees import Tree, open_tars
+from foldtune.data.splits import split_name
+from foldtune.errors import InputError
+
+_LABELS = ("cls", "txt", "json")
+_BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}")
+
+
+def read(spec: Spec) -> Listing:
+    """List the samples of a tar, a folder of tars, or `name-{000..007}.tar`."""
+    root = spec.folder()
+    if spec.part:
+        raise InputError(f"wds has no parts, so not {spec.part!r} ({spec.text!r})")
+    return read_shards(expand(root))
+
+
+def expand(root: Path) -> list[Path]:
+    """The tars that a path means, in order; all must be there."""
+    found = _BRACES.search(root.name)
+    if found is not None:
+        low, high = found[1], found[2]
+        numbers = [f"{n:0{len(low)}d}" for n in range(int(low), int(high) + 1)]
+        paths = [root.with_name(_BRACES.sub(number, root.name, count=1)) for number in numbers]
+    elif root.is_dir():
+        paths = sorted(root.glob("*.tar"))
+    else:
+        paths = [root]
+    missing = [str(path) for path in paths if not path.is_file()]
+    if missing or not paths:
+        raise InputError(
+            f"no shard {', '.join(missing[:5]) or f'*.tar in {root}'} ({len(missing)} missing of "
+            f"{len(paths)}); get it, or name the shards there are, such as x-{{000..007}}.tar"
+        )
+    return paths
+
+
+def read_shards(paths: Sequence[Path]) -> Listing:
+    """List the samples of tars; refuses a sample without an image or a label, by name."""
+    tree = open_tars(paths)
+    samples: dict[str, dict[str, str]] = {}
+    for name in tree.stamps:
+        if not hidden(name):
+            folder, file = name[: -len(basename(name))], basename(name)
+            stem, _, extension = file.partition(".")
+            samples.setdefault(folder + stem, {})[extension.lower()] = name
+    if not any(key in files for files in samples.values() for key in _LABELS):
+        return read_folders(tree)
+    names, labels, splits = [], [], []
+    for key, files in samples.items():
+        image = next((n for e, n in files.items() if "." + e.split(".")[-1] in SUFFIXES), None)
+        if image is None:
+            raise InputError(f"sample {key} in {tree.where} has no image, but {', '.join(files)}")
+        names.append(image)
+        labels.append(_label(tree, key, files))
+        splits.append(_split(paths, key))
+    classes = sorted_labels(set(labels))
+    index = {name: label for label, name in enumerate(classes)}
+    given = splits if None not in splits else [None] * len(splits)
+    return tree.listing(map(Item, names, (index[label] for label in labels), given), classes)
+
+
+def _split(paths: Sequence[Path], key: str) -> str | None:
+    shard = key.split("/", 1)[0] if len(paths) > 1 else paths[0].stem
+    return split_name(re.split(r"[-_.\d]", shard, maxsplit=1)[0])
+
+
+def _label(tree: Tree, key: str, files: dict[str, str]) -> str:
+    for kind in _LABELS:
+        if kind not in files:
+            continue
+        text = tree.text(files[kind]).strip()
+        if kind != "json":
+            return text
+        try:
+            about = json.loads(text)
+        except ValueError as error:
+            raise InputError(f"{files[kind]} in {tree.where} is not JSON ({error})") from error
+        for field in ("label", "cls", "class"):
+            if field in about:
+                return str(about[field])
+    raise InputError(
+        f"sample {key} in {tree.where} has no label; expected {key}.cls, .txt, or .json with label"
+    )
