@@ -26,7 +26,7 @@ from _lines import Lines, add_results
 
 from foldtune.backbones import Backbone, load_backbone
 from foldtune.data import ImageData, load_data
-from foldtune.data.checked import CheckedPixels
+from foldtune.data.store.checked import CheckedPixels
 from foldtune.study.compare import compare
 from foldtune.training.recipe import Recipe
 

@@ -126,7 +126,7 @@ def tells_little(change: str) -> bool:
 
 
 def where(name: str) -> str:
-    """`foldtune.data.decode.xǁFitǁapply__mutmut_3` is `data/decode.py Fit.apply`."""
+    """`foldtune.data.store.decode.xǁFitǁapply__mutmut_3` is `data/store/decode.py Fit.apply`."""
     module, _, function = name.rpartition(".")
     function = function.rpartition("__mutmut_")[0].removeprefix("x")
     function = function.strip("ǁ").replace("ǁ", ".") if "ǁ" in function else function[1:]

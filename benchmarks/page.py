@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from _lines import Lines, add_results
 
-from foldtune.data.entries import FORMAT, write_json
 from foldtune.data.identity import data_identity, image_hash
+from foldtune.data.store.entries import FORMAT, write_json
 from foldtune.report.page import write_report
 from foldtune.study.logits import LOGITS, VALIDATION, write_logits
 from foldtune.study.store import Store

@@ -16,7 +16,7 @@ from foldtune.augment.batch import to_float
 from foldtune.backbones import Backbone
 from foldtune.console import say
 from foldtune.data import ImageData
-from foldtune.data.decode import Fit
+from foldtune.data.store.decode import Fit
 from foldtune.errors import InputError
 from foldtune.evaluate.predict import predict_logits
 

@@ -171,7 +171,7 @@ def test_squash_is_torchvisions_resize_of_the_picture():
     from torchvision.transforms import v2
 
     from data.conftest import picture
-    from foldtune.data.decode import Fit
+    from foldtune.data.store.decode import Fit
 
     whole = picture(3, (300, 177))
     for name, mode in (("bicubic", v2.InterpolationMode.BICUBIC),
@@ -185,7 +185,7 @@ def test_plain_bilinear_reads_four_pixels_as_tensorflow_does(shape):
     import numpy as np
 
     from data.conftest import picture
-    from foldtune.data.decode import Fit
+    from foldtune.data.store.decode import Fit
 
     whole = picture(3, shape)
     pixels = torch.tensor(np.asarray(whole)).permute(2, 0, 1)[None].float()

@@ -8,10 +8,10 @@ import pytest
 from PIL import Image
 
 from foldtune.data import load_data, read_source
-from foldtune.data.card import data_card
 from foldtune.data.conflicts import alike_names, repeated, to_drop
-from foldtune.data.describe import describe
 from foldtune.data.streaming import stream_data
+from foldtune.data.tools.card import data_card
+from foldtune.data.tools.check import describe
 from foldtune.errors import InputError
 
 

@@ -6,8 +6,8 @@ import fake
 import numpy as np
 import torch
 
-from foldtune.data.entries import FORMAT, write_json
 from foldtune.data.identity import data_identity, image_hash
+from foldtune.data.store.entries import FORMAT, write_json
 from foldtune.study.logits import LOGITS, write_logits
 from foldtune.study.pictures import NAMES
 from foldtune.study.store import Store

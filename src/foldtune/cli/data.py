@@ -34,10 +34,10 @@ def check(name: str, root: Path | None = None, *, json: JSON = False) -> None:
     """
     import sys
 
-    from foldtune.data.describe import check as checked
-    from foldtune.data.describe import describe
     from foldtune.data.sources.source import read_source
     from foldtune.data.sources.spec import parse_spec
+    from foldtune.data.tools.check import check as checked
+    from foldtune.data.tools.check import describe
 
     spec = parse_spec(f"{name}@{root}") if root is not None else None
     rows = checked(spec) if spec else [{"part": name, **describe(read_source(name))}]
@@ -74,7 +74,7 @@ def card(
     examples: a file that gets a picture of some images of each class.
     """
     from foldtune.data import load_data
-    from foldtune.data.card import data_card, draw_examples
+    from foldtune.data.tools.card import data_card, draw_examples
 
     loaded = load_data(
         source, size=size, resize=resize, seed=seed, cache=cache, skip_broken=skip_broken,
@@ -149,7 +149,7 @@ def convert(source: str, out: Path, *, workers: int | None = None, json: JSON = 
     OUT is then read like any folder, and its identity is the source's at every size. A call that
     was stopped goes on where it was.
     """
-    from foldtune.data.convert import convert as run
+    from foldtune.data.tools.convert import convert as run
 
     told = run(source, out, workers=workers)
     emit(told) if json else facts(told)
@@ -171,9 +171,9 @@ def show_cache(
     import sys
     from datetime import datetime
 
-    from foldtune.data.cachesize import contents, parse_size, shrink
-    from foldtune.data.cachesize import verify as verified
-    from foldtune.data.store import default_cache
+    from foldtune.data.store.build import default_cache
+    from foldtune.data.store.cachesize import contents, parse_size, shrink
+    from foldtune.data.store.cachesize import verify as verified
 
     folder = default_cache() if cache is None else cache.expanduser()
     if verify:
@@ -211,10 +211,10 @@ def subset(
     They are the images that --shots trains on with the same seed. A larger number of shots holds
     the smaller one. Images that were not decoded yet are read, since their pictures decide.
     """
-    from foldtune.data.keys import find_keys
+    from foldtune.data.shots import write_subset
     from foldtune.data.sources.source import read_source
-    from foldtune.data.store import default_cache
-    from foldtune.data.subset import write_subset
+    from foldtune.data.store.build import default_cache
+    from foldtune.data.store.keys import find_keys
 
     listing = read_source(source)
     keys = find_keys(listing, default_cache() if cache is None else cache.expanduser())

@@ -10,17 +10,17 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from foldtune.data.pixels import ImageData, load_data
+    from foldtune.data.images import ImageData, load_data
     from foldtune.data.sources.listing import Item, Listing
     from foldtune.data.sources.source import read_source
 
 __all__ = ["ImageData", "Item", "Listing", "load_data", "read_source"]
 
 _HOMES = {
-    "ImageData": "pixels",
+    "ImageData": "images",
     "Item": "sources.listing",
     "Listing": "sources.listing",
-    "load_data": "pixels",
+    "load_data": "images",
     "read_source": "sources.source",
 }
 

@@ -16,14 +16,14 @@ from foldtune.data.conflicts import (
     told_labels,
     told_splits,
 )
-from foldtune.data.decode import Fit
-from foldtune.data.duplicates import near_duplicates
 from foldtune.data.identity import split_hash
 from foldtune.data.sources.listing import Listing
 from foldtune.data.splits import SPLITS
+from foldtune.data.store.decode import Fit
+from foldtune.data.store.duplicates import near_duplicates
 
 if TYPE_CHECKING:
-    from foldtune.data.pixels import ImageData
+    from foldtune.data.images import ImageData
 
 _PAIRS = 50_000_000  # of a training and a judging image, compared in about 0.3 s
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from foldtune.data.pixels import ImageData
+from foldtune.data.images import ImageData
 from foldtune.data.splits import SPLITS
 
 Parts = Mapping[str, np.ndarray]

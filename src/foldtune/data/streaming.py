@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 
 from foldtune.data.conflicts import check_mode, to_drop
-from foldtune.data.decode import Fit
 from foldtune.data.facts import data_facts, rekeyed, tell_conflicts
 from foldtune.data.identity import as_bytes, content_of, data_identity
-from foldtune.data.keys import known_marks, remember, unknown
-from foldtune.data.pixels import ImageData, find_listing, refuse_one_class, short_name
+from foldtune.data.images import ImageData, find_listing, refuse_one_class, short_name
 from foldtune.data.sources.listing import Listing
 from foldtune.data.splits import complete_splits
-from foldtune.data.store import DROPPED, default_cache, request_key
-from foldtune.data.stream import StreamedKeys, StreamedPixels, stream_folder
+from foldtune.data.store.build import DROPPED, default_cache, request_key
+from foldtune.data.store.decode import Fit
+from foldtune.data.store.keys import known_marks, remember, unknown
+from foldtune.data.store.stream import StreamedKeys, StreamedPixels, stream_folder
 from foldtune.errors import InputError
 
 

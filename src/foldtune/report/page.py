@@ -17,8 +17,8 @@ from typing import Any
 import jinja2
 from altair.utils.schemapi import debug_mode
 
-from foldtune.data.entries import read_json, write_json
-from foldtune.data.store import default_cache
+from foldtune.data.store.build import default_cache
+from foldtune.data.store.entries import read_json, write_json
 from foldtune.report import verdict, words
 from foldtune.report.charts import PAPER
 from foldtune.report.material import Material, readable

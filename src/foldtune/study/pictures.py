@@ -13,12 +13,12 @@ import torch
 
 from foldtune.core.tuningfile import write_tensors
 from foldtune.data import ImageData
-from foldtune.data.checked import CheckedPixels
-from foldtune.data.duplicates import alike
-from foldtune.data.entries import open_entry
 from foldtune.data.membership import short_keys
 from foldtune.data.sources.embedded import is_embedded
-from foldtune.data.store import default_cache
+from foldtune.data.store.build import default_cache
+from foldtune.data.store.checked import CheckedPixels
+from foldtune.data.store.duplicates import alike
+from foldtune.data.store.entries import open_entry
 from foldtune.study.rowfile import replace
 
 NAMES = "names.json"

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from foldtune.data.entries import sync_folder
+from foldtune.data.store.entries import sync_folder
 from foldtune.errors import InputError
 
 _HEAD = b'{"crc":"%08x","row":'

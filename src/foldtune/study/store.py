@@ -15,7 +15,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from foldtune.data.entries import sync_folder
+from foldtune.data.store.entries import sync_folder
 from foldtune.errors import InputError
 from foldtune.study.lock import FolderLock
 from foldtune.study.rowfile import (

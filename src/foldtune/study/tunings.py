@@ -16,7 +16,7 @@ from foldtune.backbones.tuning import backbone_of, load
 from foldtune.core.attachment import Attachment
 from foldtune.core.tuningfile import read, write_tensors
 from foldtune.data import ImageData
-from foldtune.data.decode import Fit, decode
+from foldtune.data.store.decode import Fit, decode
 from foldtune.errors import InputError
 from foldtune.evaluate.predict import predict_logits
 from foldtune.evaluate.shift import Target, target_of

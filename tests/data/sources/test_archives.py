@@ -114,8 +114,8 @@ FORMS = [
 
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_holds_the_images_of_the_folder(tmp_path, form):
-    from foldtune.data.decode import Fit
-    from foldtune.data.store import fetch
+    from foldtune.data.store.build import fetch
+    from foldtune.data.store.decode import Fit
 
     folder = tmp_path / "folder"
     for n, (name, label, split) in enumerate(ROWS):

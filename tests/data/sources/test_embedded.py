@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from foldtune.data.decode import Fit, decode
+from foldtune.data.sources import embedded
 from foldtune.data.sources.embedded import (
     TASKS,
     Scene,
@@ -16,7 +16,7 @@ from foldtune.data.sources.embedded import (
     scene,
     shapes,
 )
-from foldtune.data.sources import embedded
+from foldtune.data.store.decode import Fit, decode
 from foldtune.errors import InputError
 
 

@@ -15,10 +15,10 @@ from foldtune.backbones import Backbone
 from foldtune.backbones.backbone import Transform, known_by_name
 from foldtune.backbones.tuning import backbone_of
 from foldtune.data import ImageData, load_data
-from foldtune.data.checked import CheckedPixels, DecodeAgain
-from foldtune.data.decode import Fit
-from foldtune.data.entries import open_entry
-from foldtune.data.store import default_cache
+from foldtune.data.store.build import default_cache
+from foldtune.data.store.checked import CheckedPixels, DecodeAgain
+from foldtune.data.store.decode import Fit
+from foldtune.data.store.entries import open_entry
 from foldtune.errors import InputError
 from foldtune.study.bench import Bench
 

@@ -1,7 +1,7 @@
 """Several processes on this machine, each with a backbone and data of its own.
 
-Own processes and not a multiprocessing pool, for the reasons in data/workers.py; besides, these
-are told apart when one is killed, and end by themselves when their driver is.
+Own processes and not a multiprocessing pool, for the reasons in data/store/workers.py; besides,
+these are told apart when one is killed, and end by themselves when their driver is.
 """
 
 from __future__ import annotations

@@ -63,8 +63,8 @@ def test_every_form_gives_the_same_identity(tmp_path):
         write(root)
         spec = root / "x.npz" if write is write_npz else f"cifar100@{root}"
         listing = read_source(spec)
-        from foldtune.data.decode import Fit
-        from foldtune.data.store import fetch
+        from foldtune.data.store.build import fetch
+        from foldtune.data.store.decode import Fit
 
         found.append(fetch(listing, Fit(32), tmp_path / f"cache {write.__name__}", workers=1))
         splits = [item.split for item in listing.items]

@@ -26,9 +26,9 @@ from typing import Any
 
 import numpy as np
 
-from foldtune.data.decode import Fit, read_image, strict
-from foldtune.data.duplicates import difference_hashes
 from foldtune.data.identity import MARK, NO_MARK, pack
+from foldtune.data.store.decode import Fit, read_image, strict
+from foldtune.data.store.duplicates import difference_hashes
 from foldtune.errors import InputError
 
 Progress = Callable[[int, int], None]
@@ -37,7 +37,7 @@ _WORTH = 1.0  # seconds of work from which on processes, 0.2 s of work each to s
 _CHUNK_BYTES = 4 << 20
 _START = (
     "import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); "
-    "from foldtune.data.workers import serve; serve()"
+    "from foldtune.data.store.workers import serve; serve()"
 )
 
 

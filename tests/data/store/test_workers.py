@@ -11,10 +11,10 @@ import pytest
 from PIL import ImageFile
 
 from data.conftest import encoded
-from foldtune.data import workers
-from foldtune.data.decode import Fit
 from foldtune.data.sources.embedded import SceneReader
-from foldtune.data.workers import Job, decode_all
+from foldtune.data.store import workers
+from foldtune.data.store.decode import Fit
+from foldtune.data.store.workers import Job, decode_all
 from foldtune.errors import InputError
 
 NAMES = [str(i) for i in range(230)]
@@ -88,7 +88,7 @@ def test_a_script_without_a_main_guard_runs_once(tmp_path, make_folder):
         load_data({str(folder)!r}, size=8, cache=Path({str(tmp_path)!r}), workers=2)
         """)
     )
-    source = str(Path(__file__).parents[2] / "src")
+    source = str(Path(__file__).parents[3] / "src")
     done = subprocess.run(
         [sys.executable, script], capture_output=True, text=True, env={"PYTHONPATH": source}
     )

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from foldtune.data.decode import Fit, decode
 from foldtune.data.identity import image_hash
+from foldtune.data.store.decode import Fit, decode
 from foldtune.errors import InputError
 
 Again = Callable[[int], np.ndarray]
@@ -113,7 +113,7 @@ class DecodeAgain:
     names: Sequence[str]
 
     def __call__(self, row: int) -> np.ndarray:
-        from foldtune.data.pixels import find_listing
+        from foldtune.data.images import find_listing
 
         return decode(find_listing(self.spec).open(self.names[row]), self.fit)
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from foldtune.data.duplicates import difference_hashes, near_duplicates
-from foldtune.data.pixels import ImageData
+from foldtune.data.images import ImageData
 from foldtune.data.splits import SPLITS
+from foldtune.data.store.duplicates import difference_hashes, near_duplicates
 
 _CHUNK = 256  # images held in memory at a time
 _SHOWN = 5  # classes and pairs that are named

@@ -3,8 +3,8 @@
 import pytest
 
 from foldtune.data import load_data, read_source
-from foldtune.data.keys import find_keys
-from foldtune.data.subset import draw_subset, write_subset
+from foldtune.data.shots import draw_subset, write_subset
+from foldtune.data.store.keys import find_keys
 from foldtune.errors import InputError
 
 

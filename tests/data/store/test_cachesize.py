@@ -6,7 +6,7 @@ import time
 import pytest
 
 from foldtune.data import load_data
-from foldtune.data.cachesize import contents, parse_size, shrink
+from foldtune.data.store.cachesize import contents, parse_size, shrink
 from foldtune.data.streaming import stream_data
 from foldtune.errors import InputError
 

@@ -24,11 +24,11 @@ from typing import Any
 
 import numpy as np
 
-from foldtune.data.crew import BROKEN, Crew, Rows
-from foldtune.data.decode import Fit, read_image, strict
 from foldtune.data.identity import HASH
 from foldtune.data.sources.listing import Listing
-from foldtune.data.workers import cores
+from foldtune.data.store.crew import BROKEN, Crew, Rows
+from foldtune.data.store.decode import Fit, read_image, strict
+from foldtune.data.store.workers import cores
 from foldtune.errors import InputError
 
 _TRIES = 3  # at a row that is decoded again

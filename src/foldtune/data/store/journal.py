@@ -15,7 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from foldtune.data.identity import image_hash
-from foldtune.data.workers import Job, Rows
+from foldtune.data.store.workers import Job, Rows
 
 _NAME = "journal.jsonl"
 

@@ -8,8 +8,8 @@ import pytest
 
 from data.conftest import encoded
 from foldtune.data import load_data, read_source
-from foldtune.data.decode import Fit
-from foldtune.data.stream import StreamedPixels
+from foldtune.data.store.decode import Fit
+from foldtune.data.store.stream import StreamedPixels
 from foldtune.data.streaming import stream_data
 from foldtune.errors import InputError
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from foldtune.data.identity import HASH, image_hash
-from foldtune.data.workers import Worker
+from foldtune.data.store.workers import Worker
 from foldtune.errors import InputError
 
 DECODED, BROKEN = 1, 2

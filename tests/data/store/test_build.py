@@ -16,14 +16,16 @@ import numpy as np
 import pytest
 
 from data.conftest import encoded
-from foldtune.data import read_source, store, workers
-from foldtune.data.decode import Fit
-from foldtune.data.entries import permute
-from foldtune.data.store import fetch
+from foldtune.data import read_source
+from foldtune.data.store import build as store
+from foldtune.data.store import workers
+from foldtune.data.store.build import fetch
+from foldtune.data.store.decode import Fit
+from foldtune.data.store.entries import permute
 from foldtune.errors import InputError
 
 FIT = Fit(8)
-SOURCE = str(Path(__file__).parents[2] / "src")
+SOURCE = str(Path(__file__).parents[3] / "src")
 
 
 @pytest.fixture
@@ -65,7 +67,7 @@ def test_a_second_request_reads_no_image(folder, cache, decoded):
 
 
 def test_pixels_are_the_decoded_images_in_the_order_of_labels_and_keys(folder, cache):
-    from foldtune.data.decode import decode
+    from foldtune.data.store.decode import decode
 
     listing = read_source(folder)
     stored = fetch(listing, FIT, cache)
@@ -166,8 +168,9 @@ def test_a_damaged_store_is_built_again(folder, cache, decoded, damage):
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from foldtune.data import read_source, entries, store
-from foldtune.data.decode import Fit
+from foldtune.data import read_source
+from foldtune.data.store import build, entries
+from foldtune.data.store.decode import Fit
 steps = int(sys.argv[3])
 def dying(function):
     def wrapped(*arguments):
@@ -178,7 +181,7 @@ def dying(function):
         return function(*arguments)
     return wrapped
 os.fsync, os.rename, os.replace = map(dying, (os.fsync, os.rename, os.replace))
-store.fetch(read_source(sys.argv[1]), Fit(8), Path(sys.argv[2]))
+build.fetch(read_source(sys.argv[1]), Fit(8), Path(sys.argv[2]))
 """
 
 

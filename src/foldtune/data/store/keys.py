@@ -18,10 +18,10 @@ from pathlib import Path
 
 import numpy as np
 
-from foldtune.data.decode import Fit
 from foldtune.data.identity import HASH, MARK, as_bytes, digest, unpack
 from foldtune.data.sources.listing import Listing
-from foldtune.data.workers import Job, decode_all
+from foldtune.data.store.decode import Fit
+from foldtune.data.store.workers import Job, decode_all
 from foldtune.errors import InputError
 
 _SIGN = b"foldtune keys 1\n"

@@ -17,12 +17,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from foldtune.data.decode import to_rgb, upright
-from foldtune.data.entries import read_json, write_json
 from foldtune.data.identity import digest
 from foldtune.data.sources.listing import Listing
 from foldtune.data.sources.source import CONVERTED, read_source
-from foldtune.data.workers import cores
+from foldtune.data.store.decode import to_rgb, upright
+from foldtune.data.store.entries import read_json, write_json
+from foldtune.data.store.workers import cores
 from foldtune.errors import InputError
 
 _STATE = "conversion.json"

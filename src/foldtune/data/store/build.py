@@ -25,8 +25,10 @@ from typing import Any
 import numpy as np
 
 from foldtune.data.conflicts import to_drop
-from foldtune.data.decode import Fit
-from foldtune.data.entries import (
+from foldtune.data.identity import MARK, as_bytes, content_of, data_identity, digest, pack, unpack
+from foldtune.data.sources.listing import Listing
+from foldtune.data.store.decode import Fit
+from foldtune.data.store.entries import (
     FORMAT,
     open_entry,
     permute,
@@ -36,11 +38,9 @@ from foldtune.data.entries import (
     temporary_folder,
     write_json,
 )
-from foldtune.data.identity import MARK, as_bytes, content_of, data_identity, digest, pack, unpack
-from foldtune.data.journal import Journal, adopt
-from foldtune.data.keys import remember, unreadable
-from foldtune.data.sources.listing import Listing
-from foldtune.data.workers import Job, Progress, decode_all
+from foldtune.data.store.journal import Journal, adopt
+from foldtune.data.store.keys import remember, unreadable
+from foldtune.data.store.workers import Job, Progress, decode_all
 from foldtune.errors import InputError
 
 DROPPED = ("conflicts drop",)  # stated in the identity

@@ -8,9 +8,9 @@ from PIL import Image
 
 from data.conftest import encoded, picture
 from foldtune.data import load_data, read_source
-from foldtune.data.card import channel_statistics, data_card, draw_examples
-from foldtune.data.describe import check, describe, header, manifest_hash
 from foldtune.data.sources.spec import parse_spec
+from foldtune.data.tools.card import channel_statistics, data_card, draw_examples
+from foldtune.data.tools.check import check, describe, header, manifest_hash
 
 
 @pytest.mark.parametrize(

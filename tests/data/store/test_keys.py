@@ -11,9 +11,9 @@ from pyarrow import parquet
 
 from data.conftest import encoded, picture
 from foldtune.data import load_data, read_source
-from foldtune.data.decode import Fit, decode_with_key, key_of
-from foldtune.data.keys import find_keys, known_marks, remember
 from foldtune.data.splits import SPLITS
+from foldtune.data.store.decode import Fit, decode_with_key, key_of
+from foldtune.data.store.keys import find_keys, known_marks, remember
 from foldtune.data.streaming import stream_data
 
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from foldtune.data.crew import DECODED, Rows
-from foldtune.data.entries import open_entry, read_json
 from foldtune.data.identity import image_hash
+from foldtune.data.store.crew import DECODED, Rows
+from foldtune.data.store.entries import open_entry, read_json
 from foldtune.errors import InputError
 
 _UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}

@@ -9,9 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from foldtune.data.checked import CheckedPixels, DecodeAgain
 from foldtune.data.conflicts import check_mode
-from foldtune.data.decode import Fit
 from foldtune.data.facts import (
     data_facts,
     rekeyed,
@@ -20,14 +18,16 @@ from foldtune.data.facts import (
     warn_of_twins,
 )
 from foldtune.data.identity import as_bytes, split_hash
+from foldtune.data.shots import draw_shots, refuse_too_few
 from foldtune.data.sources.embedded import embedded_listing, embedded_names, is_embedded
 from foldtune.data.sources.listing import Listing
 from foldtune.data.sources.source import read_source
 from foldtune.data.sources.trees import split_zip
 from foldtune.data.splits import complete_splits
-from foldtune.data.store import Stored, default_cache, fetch
-from foldtune.data.subset import draw_shots, refuse_too_few
-from foldtune.data.workers import Progress
+from foldtune.data.store.build import Stored, default_cache, fetch
+from foldtune.data.store.checked import CheckedPixels, DecodeAgain
+from foldtune.data.store.decode import Fit
+from foldtune.data.store.workers import Progress
 from foldtune.errors import InputError, unknown
 
 

@@ -8,7 +8,7 @@ from PIL import Image
 
 from data.conftest import picture
 from foldtune.data import load_data
-from foldtune.data.duplicates import alike, difference_hashes, near_duplicates
+from foldtune.data.store.duplicates import alike, difference_hashes, near_duplicates
 
 
 def prints_of(pixels):

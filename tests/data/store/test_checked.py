@@ -10,8 +10,8 @@ import pytest
 
 from data.conftest import encoded
 from foldtune.data import load_data
-from foldtune.data.cachesize import verify
-from foldtune.data.checked import CheckedPixels
+from foldtune.data.store.cachesize import verify
+from foldtune.data.store.checked import CheckedPixels
 from foldtune.data.streaming import stream_data
 from foldtune.errors import InputError
 from foldtune.training.batches import Data

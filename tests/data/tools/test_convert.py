@@ -8,7 +8,7 @@ from PIL import Image
 from data.conftest import picture
 from data.sources.sets.native import images, texts
 from foldtune.data import load_data, read_source
-from foldtune.data.convert import convert
+from foldtune.data.tools.convert import convert
 from foldtune.errors import InputError
 
 
