@@ -9,11 +9,11 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from foldtune.backbones.prepare import prepare_for
 from foldtune.core.attach import attach
 from foldtune.core.attachment import Attachment
 from foldtune.methods import parse
 from foldtune.study.bench import Bench
-from foldtune.study.ground import prepare_for
 from foldtune.study.run import Run
 from foldtune.training.batches import epoch_batches
 from foldtune.training.regularise import drop_path_modules

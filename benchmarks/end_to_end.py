@@ -35,10 +35,10 @@ from torch import Tensor, nn
 
 from foldtune import attach, load_backbone, load_data, save
 from foldtune.backbones.micro import build
+from foldtune.backbones.prepare import prepare_for
 from foldtune.data.sources.embedded import draw, scene
 from foldtune.evaluate.predict import predict_logits
 from foldtune.methods import parse
-from foldtune.study.ground import prepare_for
 from foldtune.training.loop import train
 from foldtune.training.optim import build_optimizer
 from foldtune.training.recipe import Recipe

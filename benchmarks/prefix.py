@@ -17,9 +17,9 @@ from _lines import Lines, add_results
 from torch import Tensor
 
 from foldtune import attach, load_backbone
+from foldtune.backbones.prepare import prepare_for
 from foldtune.evaluate.predict import predict_logits
 from foldtune.methods import parse
-from foldtune.study.ground import prepare_for
 from foldtune.training.loop import train
 from foldtune.training.prefix import prefix_of
 from foldtune.training.recipe import Recipe

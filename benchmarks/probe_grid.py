@@ -23,10 +23,11 @@ import torch
 from _lines import Lines, add_results
 
 from foldtune import attach, load_backbone
+from foldtune.backbones.prepare import prepare_for
 from foldtune.core.head import find_head
 from foldtune.evaluate.predict import predict_logits
 from foldtune.methods import parse
-from foldtune.study.ground import as_they_are, prepare_for
+from foldtune.study.ground import as_they_are
 from foldtune.training.loop import train
 from foldtune.training.probe import classifier_inputs
 from foldtune.training.recipe import Recipe

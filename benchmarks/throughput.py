@@ -30,11 +30,11 @@ from torch import Tensor, nn
 
 from foldtune import attach, load_backbone
 from foldtune.backbones import Backbone
+from foldtune.backbones.prepare import prepare_for
 from foldtune.errors import InputError
 from foldtune.evaluate.cost import wait
 from foldtune.evaluate.counters import count
 from foldtune.methods import parse
-from foldtune.study.ground import prepare_for
 from foldtune.training.device import check_compiler, check_precision, tensor_float
 from foldtune.training.memory import freed_memory_kept
 from foldtune.training.optim import build_optimizer

@@ -13,8 +13,8 @@ from sklearn.neighbors import KNeighborsClassifier
 from timm.models.vision_transformer import VisionTransformer
 
 import foldtune
+from foldtune.backbones.prepare import prepare_for
 from foldtune.data import load_data
-from foldtune.study.ground import prepare_for
 from foldtune.training.probe import classifier_inputs
 
 FLOWERS = "flowers12-224.zip"

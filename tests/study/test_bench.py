@@ -8,13 +8,13 @@ import torch
 from safetensors.torch import load_file
 
 from foldtune.backbones import load_backbone
+from foldtune.backbones.prepare import prepare_for
 from foldtune.core.tuningfile import hash_tensors, read
 from foldtune.errors import InputError
 from foldtune.methods import SSF, BitFit, Full, LinearProbe, LoRA
 from foldtune.study import starts
 from foldtune.study.bench import CHECKPOINT, TUNING, Bench
 from foldtune.study.execute import told
-from foldtune.study.ground import prepare_for
 from foldtune.study.logits import LOGITS, VALIDATION, read_logits
 from foldtune.training.loop import FINISHED, Outcome
 

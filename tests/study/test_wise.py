@@ -10,12 +10,12 @@ import torch
 from foldtune.analysis.frontier import Point
 from foldtune.backbones import load, load_backbone
 from foldtune.backbones.micro import build
+from foldtune.backbones.prepare import prepare_for
 from foldtune.backbones.weights import load_into, read_state
 from foldtune.core.tuningfile import read
 from foldtune.errors import InputError
 from foldtune.evaluate.shift import target_of, top1
 from foldtune.study.fit import fit
-from foldtune.study.ground import prepare_for
 from foldtune.study.judging import Known, validation_rows
 from foldtune.study.shifts import corruption_means, judge_shifts, read_mapping, shifted
 from foldtune.study.soup import soup

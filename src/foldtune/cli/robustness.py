@@ -33,8 +33,8 @@ def wise(
     """
     from dataclasses import asdict
 
+    from foldtune.backbones.prepare import prepare_for
     from foldtune.evaluate.shift import target_of
-    from foldtune.study.ground import prepare_for
     from foldtune.study.judging import Known, choose, honest_names, validation_rows
     from foldtune.study.tunings import home_target, opened
     from foldtune.study.wise import ALPHAS, sweep

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from foldtune.backbones import Backbone
+from foldtune.backbones.prepare import prepare_for
 from foldtune.core.attach import attach
 from foldtune.core.attachment import CONTAINER, Attachment
 from foldtune.core.method import Method, written_out
@@ -33,7 +34,6 @@ from foldtune.study.ground import (
     as_they_are,
     judged,
     only_a_classifier,
-    prepare_for,
     swept,
     validated,
 )

@@ -25,12 +25,12 @@ from torch import Tensor
 from foldtune.analysis.ensemble import RULES, Choice, combine
 from foldtune.analysis.panel import Member
 from foldtune.backbones import Backbone, load
+from foldtune.backbones.prepare import prepare_for
 from foldtune.data import ImageData
 from foldtune.errors import InputError, unknown
 from foldtune.evaluate.predict import predict_logits
 from foldtune.study.analyses import choices
 from foldtune.study.bench import TUNING
-from foldtune.study.ground import prepare_for
 from foldtune.study.judging import Chosen, Known
 from foldtune.study.predictions import Predictions, read_predictions
 from foldtune.study.rowfile import replace

@@ -11,8 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from foldtune.augment.batch import Normalise, augment, parse_kind, to_float
-from foldtune.backbones import Backbone
 from foldtune.core.attachment import Attachment
 from foldtune.training.batches import Prepare
 from foldtune.training.recipe import Recipe
@@ -81,19 +79,3 @@ def swept(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for part in folder.glob(".*.part"):
         part.unlink(missing_ok=True)
-
-
-def prepare_for(backbone: Backbone, kinds: tuple[str, ...] = ()) -> Prepare:
-    """From a uint8 batch to what the backbone takes; augmented where a generator is given."""
-    mean, std = backbone.transform.mean, backbone.transform.std
-    dtype = next(backbone.model.parameters()).dtype
-    for kind in kinds:  # so that a slip of the pen is told before the first step
-        parse_kind(kind)
-
-    def prepared(batch: Tensor, generator: torch.Generator | None) -> Tensor:
-        if generator is None or not kinds:
-            return to_float(batch, mean, std).to(dtype)
-        images = augment(to_float(batch, (0, 0, 0), (1, 1, 1)), kinds, generator)
-        return Normalise(mean, std)(images).to(dtype)
-
-    return prepared

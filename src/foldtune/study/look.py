@@ -8,10 +8,10 @@ import numpy as np
 
 from foldtune.analysis.reference import above_chance
 from foldtune.backbones import Backbone
+from foldtune.backbones.prepare import prepare_for
 from foldtune.core.head import find_head
 from foldtune.data import ImageData
 from foldtune.errors import InputError
-from foldtune.study.ground import prepare_for
 from foldtune.training.probe import classifier_inputs, solve_probe
 
 # As many images as the published tasks have for training, so that the probes compare.

@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from foldtune.backbones import Backbone, load
+from foldtune.backbones.prepare import prepare_for
 from foldtune.core.attach import attach
 from foldtune.core.attachment import Attachment
 from foldtune.core.edits import Reweight
@@ -19,7 +20,6 @@ from foldtune.data import ImageData
 from foldtune.errors import InputError, unknown
 from foldtune.evaluate.shift import target_of, top1
 from foldtune.methods.full import Full
-from foldtune.study.ground import prepare_for
 from foldtune.study.judging import Known, validation_rows
 
 KINDS = ("greedy", "uniform")

@@ -7,12 +7,12 @@ from dataclasses import replace
 import torch
 
 from foldtune.backbones.clip_text import ZERO_SHOT, Prompts, zero_shot_head
+from foldtune.backbones.prepare import prepare_for
 from foldtune.core.attach import attach
 from foldtune.core.head import find_head
 from foldtune.errors import InputError
 from foldtune.study.bench import Bench
 from foldtune.study.failure import reason_of
-from foldtune.study.ground import prepare_for
 from foldtune.study.search import Entrant
 from foldtune.study.terms import Terms
 from foldtune.training.batches import prepare_at, steps_per_epoch

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from foldtune.analysis.effective import read_baselines
 from foldtune.backbones import Backbone, load_backbone
+from foldtune.backbones.prepare import prepare_for
 from foldtune.backbones.tuning import backbone_of, load
 from foldtune.core.attachment import Attachment
 from foldtune.core.tuningfile import read, write_tensors
@@ -20,7 +21,6 @@ from foldtune.data.store.decode import Fit, decode
 from foldtune.errors import InputError
 from foldtune.evaluate.predict import predict_logits
 from foldtune.evaluate.shift import Target, target_of
-from foldtune.study.ground import prepare_for
 from foldtune.study.judging import Chosen, Known, figures
 from foldtune.study.shifts import corruption_means, judge_shifts
 
