@@ -13,6 +13,7 @@ FLOORS = (
     ("training", "evaluate", "backbones", "data", "augment"),
     ("analysis", "tiny_hosts", "interop"),
     ("testing", "capabilities"),
+    ("tunings",),
     ("study",),
     ("report",),
     ("cli",),

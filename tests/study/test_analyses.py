@@ -21,13 +21,13 @@ from foldtune.study.ensembles import (
     predict_with_ensemble,
     save_ensemble,
 )
-from foldtune.study.judging import choose
 from foldtune.study.logits import LOGITS, VALIDATION
 from foldtune.study.look import look
 from foldtune.study.pictures import trained_among
 from foldtune.study.predictions import _order, read_predictions
 from foldtune.study.ranks import read_scores
 from foldtune.training.recipe import Recipe
+from foldtune.tunings.judging import choose
 
 METHODS = ("LinearProbe", "BitFit", "SSF")
 

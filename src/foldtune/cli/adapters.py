@@ -19,7 +19,7 @@ def export_peft(
     trained on one.
     """
     from foldtune.interop import read_adapter, to_peft
-    from foldtune.study.tunings import opened
+    from foldtune.tunings.tuning import opened
 
     attachment, _, header = opened(tuning, weights)
     base = header["backbone"]["name"]

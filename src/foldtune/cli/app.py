@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from foldtune.data import ImageData
     from foldtune.evaluate.shift import Target
     from foldtune.study.execute import MakeExecutor
-    from foldtune.study.judging import Known
+    from foldtune.tunings.judging import Known
 
 app = App(
     name="foldtune",
@@ -151,7 +151,7 @@ class HeadOptions:
             if self.templates or self.words:
                 raise InputError(f"--templates and --words are of --head {ZERO_SHOT} only")
             return self.head
-        from foldtune.study.shifts import read_mapping
+        from foldtune.tunings.shifts import read_mapping
 
         given: dict[str, Any] = {}
         if self.templates:
@@ -173,7 +173,7 @@ class ShiftOptions:
     map: Path | None = None  #: A CSV of 'their class,our class'; nothing after the comma: left out.
 
     def mapping(self) -> dict[str, str]:
-        from foldtune.study.shifts import read_mapping
+        from foldtune.tunings.shifts import read_mapping
 
         return read_mapping(self.map) if self.map else {}
 
@@ -181,8 +181,8 @@ class ShiftOptions:
         self, home: Target, backbone: Backbone, known: Known, reading: DataOptions
     ) -> list[Target]:
         from foldtune.augment.corruptions import parse_corruptions
-        from foldtune.study.judging import trained_line
-        from foldtune.study.shifts import shifted
+        from foldtune.tunings.judging import trained_line
+        from foldtune.tunings.shifts import shifted
 
         others = shifted(
             self.shift, lambda spec: reading.judge(spec, backbone), known.header["classes"],

@@ -35,9 +35,9 @@ def wise(
 
     from foldtune.backbones.prepare import prepare_for
     from foldtune.evaluate.shift import target_of
-    from foldtune.study.judging import Known, choose, honest_names, validation_rows
-    from foldtune.study.tunings import home_target, opened
-    from foldtune.study.wise import ALPHAS, sweep
+    from foldtune.tunings.judging import Known, choose, honest_names, validation_rows
+    from foldtune.tunings.tuning import home_target, opened
+    from foldtune.tunings.wise import ALPHAS, sweep
 
     attachment, backbone, header = opened(tuning, weights)
     known, classes = Known.of([tuning], [header]), header["classes"]
@@ -86,8 +86,8 @@ def soup(
     from dataclasses import asdict
 
     from foldtune.errors import InputError
-    from foldtune.study.soup import soup as run
-    from foldtune.study.tunings import opened
+    from foldtune.tunings.soup import soup as run
+    from foldtune.tunings.tuning import opened
 
     if len(inputs) < 3:
         raise InputError("a soup needs two tunings and data: foldtune soup A B DATA --out FILE")

@@ -101,9 +101,9 @@ def compare(
     """
     from foldtune.report.verdict import verdict
     from foldtune.study.compare import compare as run
-    from foldtune.study.judging import tested_lines
     from foldtune.study.live import live
     from foldtune.training.recipe import Recipe
+    from foldtune.tunings.judging import tested_lines
 
     backbone = options.load(model)
     rules = searching.rules(data, backbone, training)

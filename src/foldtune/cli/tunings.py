@@ -25,7 +25,7 @@ from foldtune.cli.app import (
 from foldtune.console import emit, facts, say, table
 
 if TYPE_CHECKING:
-    from foldtune.study.judging import Chosen
+    from foldtune.tunings.judging import Chosen
 
 
 @app.command
@@ -58,7 +58,7 @@ def fit(
     from foldtune.methods.catalogue import parse
     from foldtune.study.fit import fit as run
     from foldtune.study.fit import recipe_for
-    from foldtune.study.judging import tested_lines
+    from foldtune.tunings.judging import tested_lines
 
     chosen = parse(method)
     named = {"lr": lr, "weight_decay": weight_decay}
@@ -120,8 +120,8 @@ def evaluate(
     """
     from foldtune.errors import InputError
     from foldtune.study.ensembles import evaluate_ensemble, is_ensemble, known_of, open_ensemble
-    from foldtune.study.judging import Known, choose, honest_names
-    from foldtune.study.tunings import (
+    from foldtune.tunings.judging import Known, choose, honest_names
+    from foldtune.tunings.tuning import (
         backbone_for,
         evaluate_away,
         evaluate_tuning,
@@ -184,7 +184,7 @@ def predict(
 ) -> None:
     """Name the class of each of IMAGES with a TUNING, or with a saved ensemble."""
     from foldtune.study.ensembles import is_ensemble, predict_with_ensemble
-    from foldtune.study.tunings import opened, predict_images
+    from foldtune.tunings.tuning import opened, predict_images
 
     if is_ensemble(tuning):
         told = list(predict_with_ensemble(tuning, images, weights))
@@ -211,8 +211,8 @@ def merge(
     The certificate compares logits over real images: of DATA, or of the data it was trained on.
     alpha: below 1, the model that far from the start, see `wise`.
     """
-    from foldtune.study.tunings import merge_tuning, opened
-    from foldtune.study.wise import point_of
+    from foldtune.tunings.tuning import merge_tuning, opened
+    from foldtune.tunings.wise import point_of
 
     attachment, backbone, header = opened(tuning, weights)
     attachment.detach()

@@ -28,8 +28,8 @@ from foldtune.study.searches import Search, search_for
 from foldtune.study.standing import tried
 from foldtune.study.store import Store
 from foldtune.study.terms import Asked, Terms, agreed
-from foldtune.study.tunings import Certificate, merge_tuning
 from foldtune.training.recipe import Recipe
+from foldtune.tunings.tuning import Certificate, merge_tuning
 
 MERGED = "merged.safetensors"
 

@@ -31,10 +31,10 @@ from foldtune.errors import InputError, unknown
 from foldtune.evaluate.predict import predict_logits
 from foldtune.study.analyses import choices
 from foldtune.study.bench import TUNING
-from foldtune.study.judging import Chosen, Known
 from foldtune.study.predictions import Predictions, read_predictions
 from foldtune.study.rowfile import replace
-from foldtune.study.tunings import (
+from foldtune.tunings.judging import Chosen, Known
+from foldtune.tunings.tuning import (
     backbone_for,
     decoded,
     header_of,

@@ -18,7 +18,7 @@ from foldtune.data import ImageData
 from foldtune.data.splits import WHOLE
 from foldtune.errors import InputError
 from foldtune.evaluate.shift import Prepare, Target, judge, target_of, top1
-from foldtune.study.judging import Known
+from foldtune.tunings.judging import Known
 
 
 def judge_shifts(

@@ -16,12 +16,12 @@ from foldtune.core.tuningfile import read
 from foldtune.errors import InputError
 from foldtune.evaluate.shift import target_of, top1
 from foldtune.study.fit import fit
-from foldtune.study.judging import Known, validation_rows
-from foldtune.study.shifts import corruption_means, judge_shifts, read_mapping, shifted
-from foldtune.study.soup import soup
-from foldtune.study.tunings import merge_tuning
-from foldtune.study.wise import point_of, sweep
 from foldtune.training.recipe import Recipe
+from foldtune.tunings.judging import Known, validation_rows
+from foldtune.tunings.shifts import corruption_means, judge_shifts, read_mapping, shifted
+from foldtune.tunings.soup import soup
+from foldtune.tunings.tuning import merge_tuning
+from foldtune.tunings.wise import point_of, sweep
 
 
 def fitted(digits, method, folder, seed=0, lr=3e-3):

@@ -21,8 +21,8 @@ from foldtune.data.store.decode import Fit, decode
 from foldtune.errors import InputError
 from foldtune.evaluate.predict import predict_logits
 from foldtune.evaluate.shift import Target, target_of
-from foldtune.study.judging import Chosen, Known, figures
-from foldtune.study.shifts import corruption_means, judge_shifts
+from foldtune.tunings.judging import Chosen, Known, figures
+from foldtune.tunings.shifts import corruption_means, judge_shifts
 
 # A certificate needs real images, not all of them.
 _WITNESSES = 256

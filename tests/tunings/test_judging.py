@@ -16,9 +16,9 @@ from foldtune.data.membership import Membership
 from foldtune.data.streaming import stream_data
 from foldtune.errors import InputError
 from foldtune.study.fit import fit
-from foldtune.study.judging import Known, choose, validation_rows
-from foldtune.study.tunings import evaluate_tuning, header_of, merge_tuning, opened
 from foldtune.training.recipe import Recipe
+from foldtune.tunings.judging import Known, choose, validation_rows
+from foldtune.tunings.tuning import evaluate_tuning, header_of, merge_tuning, opened
 
 RECIPE = Recipe(epochs=1, warmup_epochs=0.1, batch_size=32, lr=3e-3)
 COLOURS = {"oak": (200, 40, 40), "elm": (40, 200, 60), "fir": (50, 70, 230)}

@@ -20,7 +20,7 @@ from foldtune.data import ImageData
 from foldtune.errors import InputError, unknown
 from foldtune.evaluate.shift import target_of, top1
 from foldtune.methods.full import Full
-from foldtune.study.judging import Known, validation_rows
+from foldtune.tunings.judging import Known, validation_rows
 
 KINDS = ("greedy", "uniform")
 # In float64 the mean of the tensors either gives the mean of the weights or misses it by far more.

@@ -7,8 +7,8 @@ from foldtune.backbones import load_backbone
 from foldtune.data import load_data
 from foldtune.errors import InputError
 from foldtune.study.fit import fit
-from foldtune.study.judging import Known, choose
-from foldtune.study.tunings import evaluate_tuning, merge_tuning, opened, predict_images
+from foldtune.tunings.judging import Known, choose
+from foldtune.tunings.tuning import evaluate_tuning, merge_tuning, opened, predict_images
 
 
 @pytest.fixture(scope="module")
