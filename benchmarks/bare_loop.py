@@ -13,8 +13,8 @@ from foldtune.backbones.prepare import prepare_for
 from foldtune.core.attach import attach
 from foldtune.core.attachment import Attachment
 from foldtune.methods import parse
-from foldtune.study.bench import Bench
-from foldtune.study.run import Run
+from foldtune.study.bench.bench import Bench
+from foldtune.study.bench.run import Run
 from foldtune.training.batches import epoch_batches
 from foldtune.training.regularise import drop_path_modules
 from foldtune.training.schedule import learning_rate

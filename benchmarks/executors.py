@@ -40,11 +40,11 @@ from bare_loop import bare, paid
 from foldtune.backbones import load_backbone
 from foldtune.data import load_data
 from foldtune.methods import parse
-from foldtune.study.bench import CHECKPOINT, Bench
-from foldtune.study.execute import InProcess, Ledger, MakeExecutor, Row
+from foldtune.study.bench.bench import CHECKPOINT, Bench
+from foldtune.study.bench.execute import InProcess, Ledger, MakeExecutor, Row
+from foldtune.study.bench.run import Run
 from foldtune.study.executors import chosen
 from foldtune.study.logits import LOGITS, read_logits
-from foldtune.study.run import Run
 from foldtune.study.store import Store
 from foldtune.training.recipe import Recipe
 

@@ -28,8 +28,8 @@ from foldtune.analysis.selection import configurations, ordered, spent_epochs
 from foldtune.backbones import load_backbone
 from foldtune.data import ImageData, load_data
 from foldtune.data.identity import split_hash
-from foldtune.study.bench import Bench
-from foldtune.study.execute import Ledger, MakeExecutor
+from foldtune.study.bench.bench import Bench
+from foldtune.study.bench.execute import Ledger, MakeExecutor
 from foldtune.study.executors import chosen
 from foldtune.study.halving import Halving
 from foldtune.study.search import Entrant

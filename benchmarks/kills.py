@@ -38,7 +38,7 @@ from _lines import Lines, add_results
 from foldtune.analysis.ranking import leaderboard
 from foldtune.backbones import load_backbone
 from foldtune.data import load_data
-from foldtune.study.bench import Bench
+from foldtune.study.bench.bench import Bench
 from foldtune.study.compare import compare
 from foldtune.study.store import Store
 from foldtune.training.recipe import Recipe

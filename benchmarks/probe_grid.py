@@ -27,7 +27,7 @@ from foldtune.backbones.prepare import prepare_for
 from foldtune.core.head import find_head
 from foldtune.evaluate.predict import predict_logits
 from foldtune.methods import parse
-from foldtune.study.ground import as_they_are
+from foldtune.study.bench.ground import as_they_are
 from foldtune.training.loop import train
 from foldtune.training.probe import classifier_inputs
 from foldtune.training.recipe import Recipe

@@ -32,8 +32,8 @@ from foldtune.backbones import Backbone
 from foldtune.core.attachment import Attachment
 from foldtune.data import load_data
 from foldtune.methods import parse
-from foldtune.study.bench import Bench
-from foldtune.study.execute import InProcess
+from foldtune.study.bench.bench import Bench
+from foldtune.study.bench.execute import InProcess
 from foldtune.study.executors.stacked import Stacked, gain, pays
 from foldtune.training.host import loaned, train_mode
 from foldtune.training.optim import build_optimizer

@@ -4,7 +4,7 @@ import pytest
 
 from foldtune.backbones import load_backbone
 from foldtune.data import load_data
-from foldtune.study.bench import Bench
+from foldtune.study.bench.bench import Bench
 from foldtune.training.recipe import Recipe
 
 

@@ -11,8 +11,8 @@ from safetensors.torch import load_file
 from foldtune.backbones import load_backbone
 from foldtune.backbones.micro import build
 from foldtune.errors import InputError
+from foldtune.study.bench.execute import InProcess
 from foldtune.study.compare import compare
-from foldtune.study.execute import InProcess
 from foldtune.study.fit import fit
 from foldtune.study.pictures import find_pictures
 from foldtune.study.protocols import protocol

@@ -12,9 +12,9 @@ import pytest
 from foldtune.core.tuningfile import hash_tensors, read
 from foldtune.errors import InputError
 from foldtune.methods import BitFit, LayerNorm, LinearProbe
-from foldtune.study.bench import CHECKPOINT, TUNING, Bench
+from foldtune.study.bench.bench import CHECKPOINT, TUNING, Bench
+from foldtune.study.bench.execute import InProcess
 from foldtune.study.compare import compare
-from foldtune.study.execute import InProcess
 from foldtune.study.executors import chosen
 from foldtune.study.executors.dispatch import Lost, dispatch
 from foldtune.study.executors.place import Place

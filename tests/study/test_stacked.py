@@ -6,9 +6,9 @@ import pytest
 
 from foldtune.core.attach import attach
 from foldtune.methods import SSF, AdaptFormer, BitFit, Full, LastBlocks, LinearProbe, LoRA
-from foldtune.study.bench import CHECKPOINT
+from foldtune.study.bench.bench import CHECKPOINT
+from foldtune.study.bench.execute import InProcess
 from foldtune.study.compare import compare
-from foldtune.study.execute import InProcess
 from foldtune.study.executors import chosen
 from foldtune.study.executors import stacked as executor_module
 from foldtune.study.executors.stacked import Stacked, gain, pays

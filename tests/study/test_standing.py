@@ -14,9 +14,9 @@ from foldtune.data import load_data
 from foldtune.errors import InputError
 from foldtune.report.page import write_report
 from foldtune.study.analyses import analyse
+from foldtune.study.bench.failure import TRACEBACK
 from foldtune.study.compare import compare
 from foldtune.study.executors import chosen
-from foldtune.study.failure import TRACEBACK
 from foldtune.study.fit import fit
 from foldtune.study.halving import Halving
 from foldtune.study.live import summary

@@ -10,7 +10,7 @@ from torch._dynamo.utils import counters
 from foldtune.core.attach import attach
 from foldtune.errors import InputError
 from foldtune.methods import SSF
-from foldtune.study.run import Run
+from foldtune.study.bench.run import Run
 from foldtune.training.device import check_compiler, check_precision, prepared, tensor_float
 from foldtune.training.loop import train
 from foldtune.training.recipe import Recipe

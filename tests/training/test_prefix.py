@@ -10,7 +10,7 @@ from foldtune.backbones import load_backbone
 from foldtune.core.attach import attach
 from foldtune.data import load_data
 from foldtune.methods import parse
-from foldtune.study.bench import Bench
+from foldtune.study.bench.bench import Bench
 from foldtune.training.loop import train
 from foldtune.training.prefix import prefix_of
 from foldtune.training.recipe import Recipe

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from foldtune.backbones import Backbone
     from foldtune.data import ImageData
     from foldtune.evaluate.shift import Target
-    from foldtune.study.execute import MakeExecutor
+    from foldtune.study.bench.execute import MakeExecutor
     from foldtune.tunings.judging import Known
 
 app = App(

@@ -37,7 +37,7 @@ class Method:
 
     # Whether the attached model computes exactly the base model before training.
     starts_as_identity: ClassVar[bool] = True
-    # Where its classifier starts unless a run is asked for another start, see study/run.py.
+    # Where its classifier starts unless a run is asked for another start, see study/bench/run.py.
     head_start: ClassVar[str] = "regularised"
     # Whether nothing but the classifier trains: one that is solved on the features is then the end.
     only_classifier: ClassVar[bool] = False

@@ -30,7 +30,7 @@ from foldtune.data import ImageData
 from foldtune.errors import InputError, unknown
 from foldtune.evaluate.predict import predict_logits
 from foldtune.study.analyses import choices
-from foldtune.study.bench import TUNING
+from foldtune.study.bench.bench import TUNING
 from foldtune.study.predictions import Predictions, read_predictions
 from foldtune.study.rowfile import replace
 from foldtune.tunings.judging import Chosen, Known

@@ -12,7 +12,7 @@ from foldtune.core.method import Method
 from foldtune.data import ImageData
 from foldtune.errors import InputError, unknown
 from foldtune.ranks import first
-from foldtune.study.bench import TUNING, Bench
+from foldtune.study.bench.bench import TUNING, Bench
 from foldtune.study.inputs import Data, Model, as_backbone, as_data
 from foldtune.study.search import Entrant, candidates
 from foldtune.study.settings import default_recipe

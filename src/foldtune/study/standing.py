@@ -11,8 +11,8 @@ from foldtune.backbones.prepare import prepare_for
 from foldtune.core.attach import attach
 from foldtune.core.head import find_head
 from foldtune.errors import InputError
-from foldtune.study.bench import Bench
-from foldtune.study.failure import reason_of
+from foldtune.study.bench.bench import Bench
+from foldtune.study.bench.failure import reason_of
 from foldtune.study.search import Entrant
 from foldtune.study.terms import Terms
 from foldtune.training.batches import prepare_at, steps_per_epoch

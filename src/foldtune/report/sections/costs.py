@@ -14,7 +14,7 @@ from foldtune.report.charts import tip
 from foldtune.report.material import Material
 from foldtune.report.section import Figure, Section, Table
 from foldtune.report.words import duration
-from foldtune.study.bench import TUNING
+from foldtune.study.bench.bench import TUNING
 
 Row = dict[str, Any]
 _COLUMNS = ("label", "seconds", "test_accuracy", "trainable", "head", "bytes", "all_seconds")

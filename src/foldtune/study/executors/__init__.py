@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, contextmanager
 
 from foldtune.errors import InputError, unknown
 from foldtune.ranks import processes as together
-from foldtune.study.execute import InProcess, MakeExecutor
+from foldtune.study.bench.execute import InProcess, MakeExecutor
 
 EXECUTORS = ("in-process", "stacked", "processes", "ray")
 

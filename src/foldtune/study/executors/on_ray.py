@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from foldtune.errors import InputError
-from foldtune.study.bench import Bench
-from foldtune.study.execute import Executor, Row
+from foldtune.study.bench.bench import Bench
+from foldtune.study.bench.execute import Executor, Row
+from foldtune.study.bench.run import Run
 from foldtune.study.executors.cores import cores
 from foldtune.study.executors.dispatch import Lost, dispatch
 from foldtune.study.executors.place import Place
 from foldtune.study.executors.work import Task, Worker, keep, share
-from foldtune.study.run import Run
 
 
 class OnRay:

@@ -20,7 +20,7 @@ from foldtune.data.store.checked import CheckedPixels, DecodeAgain
 from foldtune.data.store.decode import Fit
 from foldtune.data.store.entries import open_entry
 from foldtune.errors import InputError
-from foldtune.study.bench import Bench
+from foldtune.study.bench.bench import Bench
 
 
 @dataclass(frozen=True)

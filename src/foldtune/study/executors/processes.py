@@ -21,14 +21,14 @@ from queue import SimpleQueue
 from typing import Any
 
 from foldtune.errors import InputError
-from foldtune.study.bench import Bench
-from foldtune.study.execute import Executor, Row
+from foldtune.study.bench.bench import Bench
+from foldtune.study.bench.execute import Executor, Row
+from foldtune.study.bench.run import Run
 from foldtune.study.executors.cores import cores
 from foldtune.study.executors.dispatch import Lost, dispatch
 from foldtune.study.executors.place import Place
 from foldtune.study.executors.start import started
 from foldtune.study.executors.work import Done, Task, Worker, share
-from foldtune.study.run import Run
 
 _PATIENCE = 10.0  # seconds that a worker has to end when it is told to
 

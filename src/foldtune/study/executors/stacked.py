@@ -15,12 +15,12 @@ from foldtune.errors import InputError
 from foldtune.evaluate.counters import counting
 from foldtune.evaluate.predict import predict_logits
 from foldtune.methods.catalogue import parse
-from foldtune.study.bench import CHECKPOINT, Bench
-from foldtune.study.execute import Row
-from foldtune.study.failure import keep_traceback
-from foldtune.study.ground import Ground, judged, only_a_classifier, swept
+from foldtune.study.bench.bench import CHECKPOINT, Bench
+from foldtune.study.bench.execute import Row
+from foldtune.study.bench.failure import keep_traceback
+from foldtune.study.bench.ground import Ground, judged, only_a_classifier, swept
+from foldtune.study.bench.run import Run
 from foldtune.study.logits import keep_validation
-from foldtune.study.run import Run
 from foldtune.study.status import checkpoint_header
 from foldtune.training.curve import epochs_trained
 from foldtune.training.host import host_logits, loaned, train_mode

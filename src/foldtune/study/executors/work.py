@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from foldtune.errors import InputError
-from foldtune.study.bench import Bench
-from foldtune.study.execute import Row
+from foldtune.study.bench.bench import Bench
+from foldtune.study.bench.execute import Row
+from foldtune.study.bench.run import Run
 from foldtune.study.executors.place import Place
 from foldtune.study.rowfile import replace
-from foldtune.study.run import Run
 from foldtune.torchvision_ops import declare_missing_operators
 
 # Before a task arrives: a backbone of one's own may import timm itself, as it could at the driver.

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from foldtune.study.bench import Bench
-from foldtune.study.starts import Starts
+from foldtune.study.bench.bench import Bench
+from foldtune.study.bench.starts import Starts
 from foldtune.training.probe import REGULARISED
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from foldtune.errors import InputError
 from foldtune.ranks import first
-from foldtune.study.run import Run
+from foldtune.study.bench.run import Run
 
 TRACEBACK = "error.txt"  # in the run's folder
 

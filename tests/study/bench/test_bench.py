@@ -12,9 +12,9 @@ from foldtune.backbones.prepare import prepare_for
 from foldtune.core.tuningfile import hash_tensors, read
 from foldtune.errors import InputError
 from foldtune.methods import SSF, BitFit, Full, LinearProbe, LoRA
-from foldtune.study import starts
-from foldtune.study.bench import CHECKPOINT, TUNING, Bench
-from foldtune.study.execute import told
+from foldtune.study.bench import starts
+from foldtune.study.bench.bench import CHECKPOINT, TUNING, Bench
+from foldtune.study.bench.execute import told
 from foldtune.study.logits import LOGITS, VALIDATION, read_logits
 from foldtune.training.loop import FINISHED, Outcome
 
@@ -47,7 +47,7 @@ def test_a_killed_run_resumes_to_the_same_bits(bench, recipe, tmp_path, monkeypa
     run = run_of(bench, SSF(), replace(recipe, epochs=3), stage="fit")
     bench.checkpoint_seconds = 0.0
     whole = bench.execute(run, tmp_path / "whole")
-    import foldtune.study.bench as module
+    import foldtune.study.bench.bench as module
 
     predict, calls = module.predict_logits, []
 
@@ -71,7 +71,7 @@ def test_a_killed_run_resumes_to_the_same_bits(bench, recipe, tmp_path, monkeypa
 
 def test_trials_watch_validation_and_never_read_the_test_split(bench, recipe, tmp_path):
     test_rows = set(bench.data.split("test").tolist())
-    import foldtune.study.bench as module
+    import foldtune.study.bench.bench as module
 
     seen = []
     original = module.predict_logits
@@ -152,7 +152,7 @@ def test_finals_train_on_train_and_validation_and_read_the_test_split_once(bench
 
 
 def test_linear_probe_on_cached_features_equals_the_full_forward_pass(bench, recipe, monkeypatch):
-    import foldtune.study.bench as module
+    import foldtune.study.bench.bench as module
 
     quick = bench.execute(run_of(bench, LinearProbe(), recipe, stage="fit", head="zero"))
     monkeypatch.setattr(module, "only_a_classifier", lambda *_: False)

@@ -28,8 +28,8 @@ from foldtune.evaluate.calibration import calibration
 from foldtune.evaluate.predict import predict_logits
 from foldtune.methods.catalogue import parse
 from foldtune.ranks import first
-from foldtune.study.failure import TRACEBACK, failed_row, keep_traceback, reason_of
-from foldtune.study.ground import (
+from foldtune.study.bench.failure import TRACEBACK, failed_row, keep_traceback, reason_of
+from foldtune.study.bench.ground import (
     Ground,
     as_they_are,
     judged,
@@ -37,10 +37,10 @@ from foldtune.study.ground import (
     swept,
     validated,
 )
+from foldtune.study.bench.run import Run
+from foldtune.study.bench.starts import Starts
 from foldtune.study.logits import LOGITS, keep_validation, write_logits
-from foldtune.study.run import Run
 from foldtune.study.settings import penalty, settled
-from foldtune.study.starts import Starts
 from foldtune.training.device import parse_device
 from foldtune.training.loop import Outcome, train
 from foldtune.training.prefix import LIMIT, Prefix, prefix_of

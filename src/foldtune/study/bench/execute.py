@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from foldtune.study.bench import Bench
-from foldtune.study.run import Run
+from foldtune.study.bench.bench import Bench
+from foldtune.study.bench.run import Run
 from foldtune.study.store import Store
 
 Row = dict[str, Any]
