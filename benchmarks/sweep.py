@@ -28,7 +28,7 @@ from foldtune.core.method import LogRange
 from foldtune.errors import InputError
 from foldtune.methods.catalogue import parse
 from foldtune.study.fit import recipe_for
-from foldtune.study.search import at
+from foldtune.study.search.spaces import at
 
 METHODS = ("Full", "SSF", "BitFit", "LayerNorm", "LoRA", "AdaptFormer")
 SHARES = (0.5, 0.25, 0.75, 0.0, 1.0)

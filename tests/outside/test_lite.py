@@ -11,7 +11,7 @@ from PIL import Image
 from foldtune.backbones import load_backbone
 from foldtune.data import load_data
 from foldtune.study.fit import fit, recipe_for
-from foldtune.study.search import Entrant
+from foldtune.study.search.spaces import Entrant
 
 # Of 200 classes five, every 40th by name; a fifth of 1,000 classes would guess 0.1 %.
 _CLASSES, _IMAGES = 5, 20

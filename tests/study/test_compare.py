@@ -16,7 +16,7 @@ from foldtune.study.compare import compare
 from foldtune.study.fit import fit
 from foldtune.study.pictures import find_pictures
 from foldtune.study.protocols import protocol
-from foldtune.study.record import JOURNAL
+from foldtune.study.search.record import JOURNAL
 from foldtune.study.store import Store
 
 

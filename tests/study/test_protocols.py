@@ -11,7 +11,7 @@ from foldtune.methods import catalogue
 from foldtune.study.protocols import protocol, protocols, settled, vtab_tasks
 from foldtune.study.protocols.published import published_accuracies, published_values
 from foldtune.study.protocols.tasks import recognised
-from foldtune.study.search import planned
+from foldtune.study.search.spaces import planned
 from foldtune.study.settings import METHODS, default_recipe
 from foldtune.training.recipe import Recipe
 

@@ -18,8 +18,8 @@ from foldtune.study.bench.failure import TRACEBACK
 from foldtune.study.compare import compare
 from foldtune.study.executors import chosen
 from foldtune.study.fit import fit
-from foldtune.study.halving import Halving
 from foldtune.study.live import summary
+from foldtune.study.search.halving import Halving
 from foldtune.study.settings import METHODS
 from foldtune.study.status import status
 from foldtune.study.store import Store

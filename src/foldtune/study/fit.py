@@ -14,7 +14,7 @@ from foldtune.errors import InputError, unknown
 from foldtune.ranks import first
 from foldtune.study.bench.bench import TUNING, Bench
 from foldtune.study.inputs import Data, Model, as_backbone, as_data
-from foldtune.study.search import Entrant, candidates
+from foldtune.study.search.spaces import Entrant, candidates
 from foldtune.study.settings import default_recipe
 from foldtune.training.recipe import Recipe
 

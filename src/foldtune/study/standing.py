@@ -13,7 +13,7 @@ from foldtune.core.head import find_head
 from foldtune.errors import InputError
 from foldtune.study.bench.bench import Bench
 from foldtune.study.bench.failure import reason_of
-from foldtune.study.search import Entrant
+from foldtune.study.search.spaces import Entrant
 from foldtune.study.terms import Terms
 from foldtune.training.batches import prepare_at, steps_per_epoch
 from foldtune.training.device import check_precision, parse_device

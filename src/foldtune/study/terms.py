@@ -9,11 +9,11 @@ from typing import Any
 from foldtune.backbones import Backbone
 from foldtune.core.method import Method
 from foldtune.errors import InputError, unknown
-from foldtune.study.halving import Halving
 from foldtune.study.protocols import Protocol, protocol, settled
 from foldtune.study.protocols.published import published_values
-from foldtune.study.search import TRIALS, Entrant
-from foldtune.study.searches import Plan
+from foldtune.study.search.halving import Halving
+from foldtune.study.search.searches import Plan
+from foldtune.study.search.spaces import TRIALS, Entrant
 from foldtune.study.settings import METHODS, default_recipe
 from foldtune.training.recipe import Recipe
 

@@ -13,9 +13,9 @@ from foldtune.augment.batch import augment
 from foldtune.backbones import Backbone
 from foldtune.data import ImageData
 from foldtune.errors import InputError, unknown
-from foldtune.study.halving import shortened
 from foldtune.study.protocols.tasks import recognised, vtab_tasks
-from foldtune.study.search import Entrant, Space
+from foldtune.study.search.halving import shortened
+from foldtune.study.search.spaces import Entrant, Space
 from foldtune.training.recipe import Recipe
 
 _RECIPE = frozenset(f.name for f in fields(Recipe))

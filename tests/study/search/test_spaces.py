@@ -6,7 +6,7 @@ import pytest
 
 from foldtune.errors import InputError
 from foldtune.methods import SSF, LoRA, catalogue
-from foldtune.study.search import Entrant, candidates, planned
+from foldtune.study.search.spaces import Entrant, candidates, planned
 from foldtune.study.settings import default_recipe
 
 BASE = default_recipe(10)

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from foldtune.errors import InputError
-from foldtune.study.journal import journal
-from foldtune.study.search import Entrant
-from foldtune.study.searches import Trial
+from foldtune.study.search.journal import journal
+from foldtune.study.search.searches import Trial
+from foldtune.study.search.spaces import Entrant
 from foldtune.training.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Record:
         """Record trials with their rows; those that are there already stay as they are."""
         import optuna
 
-        from foldtune.study.tpe import distributions, parameters
+        from foldtune.study.search.tpe import distributions, parameters
 
         space = distributions(entrant, base)
         with _told(self._place):

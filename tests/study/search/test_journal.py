@@ -7,7 +7,7 @@ import time
 import optuna
 import pytest
 
-from foldtune.study.journal import journal
+from foldtune.study.search.journal import journal
 
 
 def studies(path):

@@ -5,9 +5,9 @@ import math
 import pytest
 
 from foldtune.errors import InputError
-from foldtune.study.halving import Halving, shortened
-from foldtune.study.search import Entrant
-from foldtune.study.searches import Plan, promoted, search_for
+from foldtune.study.search.halving import Halving, shortened
+from foldtune.study.search.searches import Plan, promoted, search_for
+from foldtune.study.search.spaces import Entrant
 from foldtune.study.settings import default_recipe
 from foldtune.training.schedule import learning_rate, warmup_steps
 

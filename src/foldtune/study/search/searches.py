@@ -11,8 +11,8 @@ from typing import Any, Protocol
 from foldtune.analysis.selection import TIES, ordered
 from foldtune.core.method import Method
 from foldtune.errors import InputError, unknown
-from foldtune.study.halving import Halving, shortened
-from foldtune.study.search import SAMPLERS, Entrant, Values, planned
+from foldtune.study.search.halving import Halving, shortened
+from foldtune.study.search.spaces import SAMPLERS, Entrant, Values, planned
 from foldtune.training.recipe import Recipe
 
 Row = dict[str, Any]
@@ -74,7 +74,7 @@ class Search(Protocol):
 def search_for(entrant: Entrant, base: Recipe, plan: Plan) -> Search:
     """The search of one method."""
     if plan.sampler == "tpe":
-        from foldtune.study.tpe import Proposed
+        from foldtune.study.search.tpe import Proposed
 
         return Proposed(entrant, base, plan.trials, plan.seed)
     found = planned(entrant, plan.trials, plan.seed, plan.sampler)

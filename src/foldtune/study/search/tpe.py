@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from foldtune.analysis.ranking import failed
 from foldtune.core.method import LogRange
-from foldtune.study.search import TRIALS, Entrant, Values, planned, rounded
-from foldtune.study.searches import Trial
+from foldtune.study.search.searches import Trial
+from foldtune.study.search.spaces import TRIALS, Entrant, Values, planned, rounded
 from foldtune.training.recipe import Recipe
 
 if TYPE_CHECKING:

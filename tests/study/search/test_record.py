@@ -11,9 +11,9 @@ import optuna
 import pytest
 
 from foldtune.errors import InputError
-from foldtune.study.record import Record, shown
-from foldtune.study.search import Entrant
-from foldtune.study.searches import Trial
+from foldtune.study.search.record import Record, shown
+from foldtune.study.search.searches import Trial
+from foldtune.study.search.spaces import Entrant
 from foldtune.study.settings import default_recipe
 
 BASE = default_recipe(9)
