@@ -20,8 +20,8 @@ import numpy as np
 from _lines import Lines, add_results
 
 from foldtune.analysis.selection import in_order
-from foldtune.study.logits import VALIDATION, read_logits
-from foldtune.study.store import Store
+from foldtune.study.results.logits import VALIDATION, read_logits
+from foldtune.study.results.store import Store
 
 HALVES = 400
 BUDGETS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)

@@ -31,11 +31,11 @@ from foldtune.data.identity import split_hash
 from foldtune.study.bench.bench import Bench
 from foldtune.study.bench.execute import Ledger, MakeExecutor
 from foldtune.study.executors import chosen
+from foldtune.study.results.store import Store
 from foldtune.study.search.halving import Halving
 from foldtune.study.search.searches import Plan, promoted, search_for
 from foldtune.study.search.spaces import Entrant
 from foldtune.study.settings import default_recipe
-from foldtune.study.store import Store
 
 LOSS, SHARE = 0.5, 1 / 3  # points of accuracy; of the grid's epochs
 

@@ -40,7 +40,7 @@ from foldtune.backbones import load_backbone
 from foldtune.data import load_data
 from foldtune.study.bench.bench import Bench
 from foldtune.study.compare import compare
-from foldtune.study.store import Store
+from foldtune.study.results.store import Store
 from foldtune.training.recipe import Recipe
 
 METHODS = ("LinearProbe", "BitFit")

@@ -17,8 +17,8 @@ from typing import Any
 
 from _lines import Lines, add_results
 
-from foldtune.study.rowfile import encode, line_of
-from foldtune.study.store import Store
+from foldtune.study.results.rowfile import encode, line_of
+from foldtune.study.results.store import Store
 
 
 def main() -> None:

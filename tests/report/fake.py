@@ -3,7 +3,7 @@
 import math
 import random
 
-from foldtune.study.store import Store
+from foldtune.study.results.store import Store
 
 # label, method, trainable, mergeable, where its curve ends
 METHODS = [

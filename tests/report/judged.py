@@ -8,9 +8,9 @@ import torch
 
 from foldtune.data.identity import data_identity, image_hash
 from foldtune.data.store.entries import FORMAT, write_json
-from foldtune.study.logits import LOGITS, write_logits
-from foldtune.study.pictures import NAMES
-from foldtune.study.store import Store
+from foldtune.study.results.logits import LOGITS, write_logits
+from foldtune.study.results.pictures import NAMES
+from foldtune.study.results.store import Store
 
 METHODS = fake.METHODS[:4]
 IMAGES, CLASSES, SIDE = 120, 5, 16

@@ -10,10 +10,10 @@ import torch
 from foldtune.analysis.decision import IMAGES
 from foldtune.report.page import write_report
 from foldtune.report.verdict import pair_sentence, verdict
-from foldtune.study.analyses import analyse
-from foldtune.study.logits import LOGITS, write_logits
-from foldtune.study.predictions import judged_board
-from foldtune.study.store import Store
+from foldtune.study.results.analyses import analyse
+from foldtune.study.results.logits import LOGITS, write_logits
+from foldtune.study.results.predictions import judged_board
+from foldtune.study.results.store import Store
 
 CLASSES = 3
 NAMES = ("Ash", "Birch", "Cedar", "Elm", "Fir", "Hazel", "Larch", "Oak")

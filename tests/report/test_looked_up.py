@@ -9,7 +9,7 @@ from safetensors.numpy import load_file, save_file
 
 from foldtune.errors import InputError
 from foldtune.report.page import write_report
-from foldtune.study.pictures import MEMBERSHIP
+from foldtune.study.results.pictures import MEMBERSHIP
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ import pytest
 from foldtune.analysis.ranking import leaderboard
 from foldtune.errors import InputError
 from foldtune.report.page import write_report
-from foldtune.study.store import Store
+from foldtune.study.results.store import Store
 
 # Names of XML vocabularies and of a file format: written in the runtime, never fetched.
 _IDENTIFIERS = ("http://www.w3.org/", "https://vega.github.io/schema/")

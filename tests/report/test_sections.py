@@ -20,7 +20,7 @@ from foldtune.evaluate.calibration import calibration
 from foldtune.report.material import Material
 from foldtune.report.paper import write_charts
 from foldtune.report.sections import ORDER, gallery, sections
-from foldtune.study.pictures import find_pictures
+from foldtune.study.results.pictures import find_pictures
 
 
 @pytest.fixture(scope="module")

@@ -14,10 +14,10 @@ from foldtune.errors import InputError
 from foldtune.study.bench.execute import InProcess
 from foldtune.study.compare import compare
 from foldtune.study.fit import fit
-from foldtune.study.pictures import find_pictures
 from foldtune.study.protocols import protocol
+from foldtune.study.results.pictures import find_pictures
+from foldtune.study.results.store import Store
 from foldtune.study.search.record import JOURNAL
-from foldtune.study.store import Store
 
 
 @pytest.fixture

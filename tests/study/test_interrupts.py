@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from foldtune.study.store import Store
+from foldtune.study.results.store import Store
 
 # More runs than are done by the time of the interrupt.
 STUDY = (

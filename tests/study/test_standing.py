@@ -13,16 +13,16 @@ from foldtune.backbones.backbone import Transform
 from foldtune.data import load_data
 from foldtune.errors import InputError
 from foldtune.report.page import write_report
-from foldtune.study.analyses import analyse
 from foldtune.study.bench.failure import TRACEBACK
 from foldtune.study.compare import compare
 from foldtune.study.executors import chosen
 from foldtune.study.fit import fit
-from foldtune.study.live import summary
+from foldtune.study.results.analyses import analyse
+from foldtune.study.results.live import summary
+from foldtune.study.results.status import status
+from foldtune.study.results.store import Store
 from foldtune.study.search.halving import Halving
 from foldtune.study.settings import METHODS
-from foldtune.study.status import status
-from foldtune.study.store import Store
 from foldtune.training.recipe import Recipe
 
 SHORT = Recipe(epochs=1, warmup_epochs=0.1, batch_size=13)

@@ -37,8 +37,8 @@ def analyse(
     """
     from foldtune.report.material import Material
     from foldtune.report.verdict import over_searches, verdict
-    from foldtune.study.analyses import analyse as run
-    from foldtune.study.repeats import repeated
+    from foldtune.study.results.analyses import analyse as run
+    from foldtune.study.results.repeats import repeated
 
     if len(studies) > 1:
         decision = repeated(studies)
@@ -106,7 +106,7 @@ def rank(
     groups: a name a study, in their order, e.g. natural natural structured.
     """
     from foldtune.analysis.ranks import rank as run
-    from foldtune.study.ranks import read_scores
+    from foldtune.study.results.tasks import read_scores
 
     scores, left_out = read_scores(studies, groups)
     told = run(scores) | {"left_out": left_out}

@@ -101,7 +101,7 @@ def compare(
     """
     from foldtune.report.verdict import verdict
     from foldtune.study.compare import compare as run
-    from foldtune.study.live import live
+    from foldtune.study.results.live import live
     from foldtune.training.recipe import Recipe
     from foldtune.tunings.judging import tested_lines
 
@@ -202,8 +202,8 @@ def report(
 @app.command
 def status(study: Path, *, json: JSON = False) -> None:
     """Show how a STUDY folder stands: what is done, what is left, how long, how to go on."""
-    from foldtune.study.live import drawn, duration
-    from foldtune.study.status import status as read
+    from foldtune.study.results.live import drawn, duration
+    from foldtune.study.results.status import status as read
 
     found = read(study)
     if json:

@@ -21,8 +21,8 @@ from foldtune.analysis.ranking import leaderboard
 from foldtune.console import say
 from foldtune.errors import InputError
 from foldtune.report.charts import colours
-from foldtune.study.predictions import Predictions, read_predictions
-from foldtune.study.store import Store
+from foldtune.study.results.predictions import Predictions, read_predictions
+from foldtune.study.results.store import Store
 
 Row = dict[str, Any]
 

@@ -26,8 +26,8 @@ from foldtune.report.paper import converter, vega_lite, write_charts
 from foldtune.report.section import Section
 from foldtune.report.sections import sections
 from foldtune.report.shortfalls import shortfalls, warning
-from foldtune.study.pictures import trained_among
-from foldtune.study.rowfile import replace
+from foldtune.study.results.pictures import trained_among
+from foldtune.study.results.rowfile import replace
 
 Row = dict[str, Any]
 

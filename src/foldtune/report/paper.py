@@ -13,7 +13,7 @@ from foldtune.errors import NotInstalled
 from foldtune.report.cells import as_csv
 from foldtune.report.charts import PAPER
 from foldtune.report.section import Figure, Section
-from foldtune.study.rowfile import replace
+from foldtune.study.results.rowfile import replace
 
 _WIDTH, _HALF = 640, 420
 _DOTS = 300  # an inch, of the PNG

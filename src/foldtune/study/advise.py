@@ -17,8 +17,8 @@ from foldtune.data import ImageData
 from foldtune.errors import InputError
 from foldtune.methods.catalogue import catalogue, parse
 from foldtune.study.look import look
-from foldtune.study.predictions import judged_board
-from foldtune.study.store import Store
+from foldtune.study.results.predictions import judged_board
+from foldtune.study.results.store import Store
 
 _PROBE = "LinearProbe"
 # VTAB-1K has 1,000 training images a task; far beyond, the published tables say little.

@@ -18,15 +18,15 @@ from foldtune.study.bench.bench import TUNING, Bench
 from foldtune.study.bench.execute import InProcess, Ledger, MakeExecutor, Say
 from foldtune.study.bench.run import Run
 from foldtune.study.inputs import Data, Model, as_backbone, as_data
-from foldtune.study.pictures import clusters, keep_membership, keep_names, whereabouts
-from foldtune.study.predictions import judged_board
 from foldtune.study.protocols import Protocol
+from foldtune.study.results.pictures import clusters, keep_membership, keep_names, whereabouts
+from foldtune.study.results.predictions import judged_board
+from foldtune.study.results.store import Store
 from foldtune.study.search.halving import Halving
 from foldtune.study.search.record import JOURNAL, Record, shown
 from foldtune.study.search.searches import Search, search_for
 from foldtune.study.search.spaces import Entrant
 from foldtune.study.standing import tried
-from foldtune.study.store import Store
 from foldtune.study.terms import Asked, Terms, agreed
 from foldtune.training.recipe import Recipe
 from foldtune.tunings.tuning import Certificate, merge_tuning

@@ -29,10 +29,10 @@ from foldtune.backbones.prepare import prepare_for
 from foldtune.data import ImageData
 from foldtune.errors import InputError, unknown
 from foldtune.evaluate.predict import predict_logits
-from foldtune.study.analyses import choices
 from foldtune.study.bench.bench import TUNING
-from foldtune.study.predictions import Predictions, read_predictions
-from foldtune.study.rowfile import replace
+from foldtune.study.results.analyses import choices
+from foldtune.study.results.predictions import Predictions, read_predictions
+from foldtune.study.results.rowfile import replace
 from foldtune.tunings.judging import Chosen, Known
 from foldtune.tunings.tuning import (
     backbone_for,

@@ -15,7 +15,7 @@ from foldtune.methods import SSF, BitFit, Full, LinearProbe, LoRA
 from foldtune.study.bench import starts
 from foldtune.study.bench.bench import CHECKPOINT, TUNING, Bench
 from foldtune.study.bench.execute import told
-from foldtune.study.logits import LOGITS, VALIDATION, read_logits
+from foldtune.study.results.logits import LOGITS, VALIDATION, read_logits
 from foldtune.training.loop import FINISHED, Outcome
 
 

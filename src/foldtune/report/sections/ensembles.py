@@ -13,7 +13,7 @@ from foldtune.report.cells import points
 from foldtune.report.charts import tip
 from foldtune.report.material import Material
 from foldtune.report.section import Figure, Section, Table
-from foldtune.study.analyses import choices
+from foldtune.study.results.analyses import choices
 
 Row = dict[str, Any]
 _COLUMNS = ("ensemble", "rule", "gain", "low", "high", "accuracy", "passes")

@@ -14,7 +14,7 @@ import numpy as np
 from foldtune.errors import InputError
 from foldtune.report.material import Material, readable
 from foldtune.report.section import Section
-from foldtune.study.pictures import Pictures, find_pictures
+from foldtune.study.results.pictures import Pictures, find_pictures
 
 Row = dict[str, Any]
 MOST = 300  # images in the page

@@ -39,7 +39,7 @@ from foldtune.study.bench.ground import (
 )
 from foldtune.study.bench.run import Run
 from foldtune.study.bench.starts import Starts
-from foldtune.study.logits import LOGITS, keep_validation, write_logits
+from foldtune.study.results.logits import LOGITS, keep_validation, write_logits
 from foldtune.study.settings import penalty, settled
 from foldtune.training.device import parse_device
 from foldtune.training.loop import Outcome, train

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from foldtune.study.bench.bench import Bench
 from foldtune.study.bench.run import Run
-from foldtune.study.store import Store
+from foldtune.study.results.store import Store
 
 Row = dict[str, Any]
 Say = Callable[[str], None]

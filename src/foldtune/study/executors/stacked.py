@@ -20,8 +20,8 @@ from foldtune.study.bench.execute import Row
 from foldtune.study.bench.failure import keep_traceback
 from foldtune.study.bench.ground import Ground, judged, only_a_classifier, swept
 from foldtune.study.bench.run import Run
-from foldtune.study.logits import keep_validation
-from foldtune.study.status import checkpoint_header
+from foldtune.study.results.logits import keep_validation
+from foldtune.study.results.status import checkpoint_header
 from foldtune.training.curve import epochs_trained
 from foldtune.training.host import host_logits, loaned, train_mode
 from foldtune.training.recipe import Recipe

@@ -14,7 +14,7 @@ from foldtune.study.bench.bench import Bench
 from foldtune.study.bench.execute import Row
 from foldtune.study.bench.run import Run
 from foldtune.study.executors.place import Place
-from foldtune.study.rowfile import replace
+from foldtune.study.results.rowfile import replace
 from foldtune.torchvision_ops import declare_missing_operators
 
 # Before a task arrives: a backbone of one's own may import timm itself, as it could at the driver.

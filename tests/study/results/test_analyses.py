@@ -10,7 +10,6 @@ from PIL import Image
 from foldtune.backbones import load_backbone
 from foldtune.errors import InputError
 from foldtune.study.advise import advise, study_cases
-from foldtune.study.analyses import analyse
 from foldtune.study.compare import compare
 from foldtune.study.ensembles import (
     ENSEMBLE,
@@ -21,11 +20,12 @@ from foldtune.study.ensembles import (
     predict_with_ensemble,
     save_ensemble,
 )
-from foldtune.study.logits import LOGITS, VALIDATION
 from foldtune.study.look import look
-from foldtune.study.pictures import trained_among
-from foldtune.study.predictions import _order, read_predictions
-from foldtune.study.ranks import read_scores
+from foldtune.study.results.analyses import analyse
+from foldtune.study.results.logits import LOGITS, VALIDATION
+from foldtune.study.results.pictures import trained_among
+from foldtune.study.results.predictions import _order, read_predictions
+from foldtune.study.results.tasks import read_scores
 from foldtune.training.recipe import Recipe
 from foldtune.tunings.judging import choose
 

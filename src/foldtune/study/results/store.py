@@ -17,8 +17,8 @@ from typing import Any
 
 from foldtune.data.store.entries import sync_folder
 from foldtune.errors import InputError
-from foldtune.study.lock import FolderLock
-from foldtune.study.rowfile import (
+from foldtune.study.results.lock import FolderLock
+from foldtune.study.results.rowfile import (
     Scan,
     encode,
     finite,

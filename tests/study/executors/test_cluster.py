@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from foldtune.study.store import Store
+from foldtune.study.results.store import Store
 
 pytest.importorskip("ray")
 STUDY = (

@@ -8,9 +8,9 @@ import torch
 
 from foldtune.errors import InputError
 from foldtune.report.verdict import over_searches
-from foldtune.study.logits import LOGITS, write_logits
-from foldtune.study.repeats import repeated
-from foldtune.study.store import Store
+from foldtune.study.results.logits import LOGITS, write_logits
+from foldtune.study.results.repeats import repeated
+from foldtune.study.results.store import Store
 
 IMAGES = 300
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from foldtune.analysis.decision import Decision, decide
 from foldtune.errors import InputError
-from foldtune.study.predictions import Predictions, read_predictions
+from foldtune.study.results.predictions import Predictions, read_predictions
 
 
 def repeated(folders: Sequence[Path]) -> Decision:

@@ -8,9 +8,9 @@ from rich.console import Console
 
 from foldtune.core.tuningfile import write_tensors
 from foldtune.errors import InputError
-from foldtune.study.live import drawn, duration, live, summary
-from foldtune.study.status import Tally, status
-from foldtune.study.store import Store
+from foldtune.study.results.live import drawn, duration, live, summary
+from foldtune.study.results.status import Tally, status
+from foldtune.study.results.store import Store
 
 ASKED = {"methods": ["SSF", "LoRA"], "trials": 2, "seeds": 1, "command": "foldtune compare x"}
 

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from foldtune.errors import InputError
-from foldtune.study.rowfile import encode, line_of
-from foldtune.study.store import Store
+from foldtune.study.results.rowfile import encode, line_of
+from foldtune.study.results.store import Store
 
 
 def _row(number, **more):
@@ -137,7 +137,7 @@ def test_a_flipped_bit_anywhere_never_yields_a_wrong_row(tmp_path):
 
 _DRIVER = """
 import sys, time
-from foldtune.study.store import Store
+from foldtune.study.results.store import Store
 store = Store(sys.argv[1]).claim()
 print("ready", flush=True)
 number = len(store)
@@ -192,7 +192,7 @@ def test_an_owner_sees_what_was_added_since_it_opened(tmp_path):
 def test_an_orphaned_worker_does_not_hold_the_study(tmp_path):
     code = (
         "import os, sys, time\n"
-        "from foldtune.study.store import Store\n"
+        "from foldtune.study.results.store import Store\n"
         "store = Store(sys.argv[1]).claim()\n"
         "told, tell = os.pipe()\n"
         "if os.fork() == 0:\n"
@@ -214,7 +214,7 @@ def test_a_full_disk_leaves_the_file_as_it_was(tmp_path, room):
     code = (
         "import resource, signal, sys\n"
         "from foldtune.errors import InputError\n"
-        "from foldtune.study.store import Store\n"
+        "from foldtune.study.results.store import Store\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         f"resource.setrlimit(resource.RLIMIT_FSIZE, ({len(before) + room},) * 2)\n"
         "store = Store(sys.argv[1])\n"

@@ -10,7 +10,7 @@ import numpy as np
 from foldtune.analysis.ranking import leaderboard
 from foldtune.analysis.ranks import Scores
 from foldtune.errors import InputError
-from foldtune.study.store import Store
+from foldtune.study.results.store import Store
 
 
 def read_scores(

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from foldtune.errors import InputError
-from foldtune.study.lock import holder
-from foldtune.study.store import Store
+from foldtune.study.results.lock import holder
+from foldtune.study.results.store import Store
 from foldtune.training.curve import epochs_trained
 
 Row = dict[str, Any]

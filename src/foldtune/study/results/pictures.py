@@ -19,7 +19,7 @@ from foldtune.data.store.build import default_cache
 from foldtune.data.store.checked import CheckedPixels
 from foldtune.data.store.duplicates import alike
 from foldtune.data.store.entries import open_entry
-from foldtune.study.rowfile import replace
+from foldtune.study.results.rowfile import replace
 
 NAMES = "names.json"
 MEMBERSHIP = "membership.safetensors"

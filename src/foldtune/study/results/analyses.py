@@ -13,7 +13,7 @@ from foldtune.analysis.confident import confident_sets, overlaps, venn
 from foldtune.analysis.ensemble import Choice, best_k, ensembles, greedy
 from foldtune.analysis.panel import Panel
 from foldtune.errors import unknown
-from foldtune.study.predictions import Predictions, read_predictions
+from foldtune.study.results.predictions import Predictions, read_predictions
 
 Row = dict[str, Any]
 _CURVE = 50  # points of a risk-coverage curve that a page draws

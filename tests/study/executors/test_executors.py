@@ -20,7 +20,7 @@ from foldtune.study.executors.dispatch import Lost, dispatch
 from foldtune.study.executors.place import Place
 from foldtune.study.executors.processes import Process, Processes
 from foldtune.study.executors.work import Done, Task, Worker, keep, share
-from foldtune.study.logits import LOGITS
+from foldtune.study.results.logits import LOGITS
 
 
 def plain(row):

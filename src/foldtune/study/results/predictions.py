@@ -14,8 +14,8 @@ from foldtune.analysis.decision import Decision, decide
 from foldtune.analysis.panel import Member, Panel
 from foldtune.analysis.ranking import chosen_runs, leaderboard
 from foldtune.errors import InputError
-from foldtune.study.logits import LOGITS, VALIDATION, read_logits
-from foldtune.study.store import Store
+from foldtune.study.results.logits import LOGITS, VALIDATION, read_logits
+from foldtune.study.results.store import Store
 
 Row = dict[str, Any]
 

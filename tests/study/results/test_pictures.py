@@ -10,8 +10,8 @@ from data.conftest import picture
 from foldtune.backbones import load_backbone
 from foldtune.data import load_data
 from foldtune.study.compare import compare
-from foldtune.study.pictures import clusters
-from foldtune.study.predictions import groups_of, read_predictions
+from foldtune.study.results.pictures import clusters
+from foldtune.study.results.predictions import groups_of, read_predictions
 from foldtune.training.recipe import Recipe
 
 

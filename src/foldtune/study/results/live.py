@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from foldtune.errors import InputError
-from foldtune.study.status import Status, Tally
+from foldtune.study.results.status import Status, Tally
 
 if TYPE_CHECKING:
     from rich.console import Group
