@@ -13,9 +13,9 @@ from itertools import product
 import numpy as np
 from scipy.stats import rankdata
 
-from foldtune.analysis.advice import choose, shortfalls, without_own
-from foldtune.analysis.advice_check import baseline_regret, feature_sets
-from foldtune.analysis.reference import vtab
+from foldtune.analysis.tasks.advice import choose, shortfalls, without_own
+from foldtune.analysis.tasks.advice_check import baseline_regret, feature_sets
+from foldtune.analysis.tasks.reference import vtab
 
 # The sets of features, in the order of `feature_sets`.
 NAMES = [

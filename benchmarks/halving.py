@@ -23,7 +23,7 @@ from typing import Any
 from _lines import Lines, add_results
 
 import foldtune  # noqa: F401  (declares torchvision's operators)
-from foldtune.analysis.ranking import chosen_trial
+from foldtune.analysis.leaderboard import chosen_trial
 from foldtune.analysis.selection import configurations, ordered, spent_epochs
 from foldtune.backbones import load_backbone
 from foldtune.data import ImageData, load_data

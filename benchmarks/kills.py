@@ -35,7 +35,7 @@ import optuna  # noqa: F401  (imported here once, not in every process)
 import torch
 from _lines import Lines, add_results
 
-from foldtune.analysis.ranking import leaderboard
+from foldtune.analysis.leaderboard import leaderboard
 from foldtune.backbones import load_backbone
 from foldtune.data import load_data
 from foldtune.study.bench.bench import Bench

@@ -54,8 +54,8 @@ def test_a_sample_is_seeded_and_each_folders_own(mutants):
 @pytest.mark.parametrize(
     ("name", "where"),
     [
-        ("foldtune.analysis.ranks.x_ranks_of__mutmut_12", "analysis/ranks.py ranks_of"),
-        ("foldtune.analysis.ranks.x__cliques__mutmut_1", "analysis/ranks.py _cliques"),
+        ("foldtune.analysis.tasks.ranks.x_ranks_of__mutmut_12", "analysis/tasks/ranks.py ranks_of"),
+        ("foldtune.analysis.tasks.ranks.x__cliques__mutmut_1", "analysis/tasks/ranks.py _cliques"),
         ("foldtune.data.store.decode.xǁFitǁapply__mutmut_3", "data/store/decode.py Fit.apply"),
         ("foldtune.augment.corruptions.blur.x_blur__mutmut_1", "augment/corruptions/blur.py blur"),
     ],

@@ -2,7 +2,7 @@
 
 import pytest
 
-from foldtune.analysis.ranking import chosen_trial, leaderboard
+from foldtune.analysis.leaderboard import chosen_trial, leaderboard
 from foldtune.analysis.selection import TIES, best_after, configurations, means, ordered
 from foldtune.errors import InputError
 

@@ -3,7 +3,7 @@
 import fake
 import pytest
 
-from foldtune.analysis.ranking import chosen_trial, leaderboard
+from foldtune.analysis.leaderboard import chosen_trial, leaderboard
 from foldtune.report import charts
 from foldtune.report.labels import place_labels
 from foldtune.report.sections.accuracy import accuracy_chart

@@ -12,7 +12,7 @@ from urllib.parse import unquote
 import fake
 import pytest
 
-from foldtune.analysis.ranking import leaderboard
+from foldtune.analysis.leaderboard import leaderboard
 from foldtune.errors import InputError
 from foldtune.report.page import write_report
 from foldtune.study.results.store import Store

@@ -2,7 +2,7 @@
 
 import fake
 
-from foldtune.analysis.ranking import leaderboard
+from foldtune.analysis.leaderboard import leaderboard
 from foldtune.report.page import write_report
 from foldtune.report.shortfalls import shortfalls, warning
 

@@ -105,7 +105,7 @@ def rank(
 
     groups: a name a study, in their order, e.g. natural natural structured.
     """
-    from foldtune.analysis.ranks import rank as run
+    from foldtune.analysis.tasks.ranks import rank as run
     from foldtune.study.results.tasks import read_scores
 
     scores, left_out = read_scores(studies, groups)
@@ -121,9 +121,9 @@ def rank(
 @app.command
 def reference(name: str = "vtab", *, json: JSON = False) -> None:
     """Run the published tables (vtab) through ranking and advice, or show many-shot, robustness."""
-    from foldtune.analysis import reference as published
-    from foldtune.analysis.advice_check import check_advice
-    from foldtune.analysis.ranks import rank as run
+    from foldtune.analysis.tasks import reference as published
+    from foldtune.analysis.tasks.advice_check import check_advice
+    from foldtune.analysis.tasks.ranks import rank as run
     from foldtune.errors import unknown
 
     if name not in ("vtab", "many-shot", "robustness"):

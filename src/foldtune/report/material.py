@@ -16,8 +16,8 @@ import numpy as np
 
 from foldtune.analysis.bootstrap import resamples
 from foldtune.analysis.decision import Decision
+from foldtune.analysis.leaderboard import leaderboard
 from foldtune.analysis.panel import Panel
-from foldtune.analysis.ranking import leaderboard
 from foldtune.console import say
 from foldtune.errors import InputError
 from foldtune.report.charts import colours

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from foldtune.analysis.decision import SEEDS
-from foldtune.analysis.ranking import diverged
+from foldtune.analysis.leaderboard import diverged
 from foldtune.study.terms import small_budget
 
 Row = dict[str, Any]

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from foldtune.analysis.advice import Case, published_cases, suggest
-from foldtune.analysis.advice_check import check_advice
-from foldtune.analysis.reference import above_chance
+from foldtune.analysis.tasks.advice import Case, published_cases, suggest
+from foldtune.analysis.tasks.advice_check import check_advice
+from foldtune.analysis.tasks.reference import above_chance
 from foldtune.backbones import Backbone
 from foldtune.core.attach import attach
 from foldtune.core.method import LogRange, settings

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from foldtune.analysis.decision import Decision
-from foldtune.analysis.ranking import chosen_trial, configuration, failed
+from foldtune.analysis.leaderboard import chosen_trial, configuration, failed
 from foldtune.data import ImageData
 from foldtune.errors import InputError
 from foldtune.methods.catalogue import parse

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from foldtune.analysis.reference import above_chance
+from foldtune.analysis.tasks.reference import above_chance
 from foldtune.backbones import Backbone
 from foldtune.backbones.prepare import prepare_for
 from foldtune.core.head import find_head

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from foldtune.analysis.reference import METHODS as METHODS_OF_THE_STUDY
+from foldtune.analysis.tasks.reference import METHODS as METHODS_OF_THE_STUDY
 from foldtune.backbones import load_backbone
 from foldtune.errors import InputError
 from foldtune.methods import catalogue

@@ -8,7 +8,7 @@ from typing import Any
 
 import altair as alt
 
-from foldtune.analysis.ranking import finished
+from foldtune.analysis.leaderboard import finished
 from foldtune.report import charts
 from foldtune.report.charts import tip
 from foldtune.report.material import Material

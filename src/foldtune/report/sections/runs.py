@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from foldtune.analysis.ranking import finished
+from foldtune.analysis.leaderboard import finished
 from foldtune.report.material import Material
 from foldtune.report.section import Section
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import altair as alt
 
-from foldtune.analysis.ranking import chosen_trial
+from foldtune.analysis.leaderboard import chosen_trial
 from foldtune.report import charts
 from foldtune.report.charts import tip
 from foldtune.report.material import Material

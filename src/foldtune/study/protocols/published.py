@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from foldtune.analysis.reference import TASKS, best_settings, vtab
 from foldtune.analysis.selection import means
+from foldtune.analysis.tasks.reference import TASKS, best_settings, vtab
 from foldtune.errors import unknown
 from foldtune.study.protocols.tasks import recognised, vtab_tasks
 

@@ -10,7 +10,7 @@ from importlib.resources import files
 from pathlib import PurePath
 from typing import Any
 
-from foldtune.analysis.reference import CLASSES
+from foldtune.analysis.tasks.reference import CLASSES
 
 PLACE = files(__package__)
 _NAMES = "tasks"  # the file of other names of tasks

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from foldtune.analysis.decision import Decision, decide
+from foldtune.analysis.leaderboard import chosen_runs, leaderboard
 from foldtune.analysis.panel import Member, Panel
-from foldtune.analysis.ranking import chosen_runs, leaderboard
 from foldtune.errors import InputError
 from foldtune.study.results.logits import LOGITS, VALIDATION, read_logits
 from foldtune.study.results.store import Store

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from foldtune.analysis.ranking import leaderboard
-from foldtune.analysis.ranks import Scores
+from foldtune.analysis.leaderboard import leaderboard
+from foldtune.analysis.tasks.ranks import Scores
 from foldtune.errors import InputError
 from foldtune.study.results.store import Store
 

@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from foldtune.analysis.ranking import failed
+from foldtune.analysis.leaderboard import failed
 from foldtune.core.method import LogRange
 from foldtune.study.search.searches import Trial
 from foldtune.study.search.spaces import TRIALS, Entrant, Values, planned, rounded

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from foldtune.analysis.ranks import Scores
+from foldtune.analysis.tasks.ranks import Scores
 from foldtune.errors import unknown
 
 # Number of classes of each task, in VTAB's order and groups (Zhai et al., 2019).

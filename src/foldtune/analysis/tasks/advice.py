@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from foldtune.analysis.reference import best_settings, probe_quality, vtab
+from foldtune.analysis.tasks.reference import best_settings, probe_quality, vtab
 from foldtune.errors import InputError
 
 # Keeps a case of the very same number from taking all the weight.

@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from foldtune.analysis.advice import (
+from foldtune.analysis.bootstrap import estimate, resamples, with_whole
+from foldtune.analysis.tasks.advice import (
     NEAR,
     choose,
     expected,
@@ -27,8 +28,7 @@ from foldtune.analysis.advice import (
     weigh,
     without_own,
 )
-from foldtune.analysis.bootstrap import estimate, resamples, with_whole
-from foldtune.analysis.reference import CLASSES, above_chance, probe_quality, vtab
+from foldtune.analysis.tasks.reference import CLASSES, above_chance, probe_quality, vtab
 
 SIZE = 3
 # Accuracies of the probe are taken as if measured on this many held-out images.

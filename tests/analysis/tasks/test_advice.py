@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from foldtune.analysis.advice import (
+from foldtune.analysis.tasks.advice import (
     Case,
     choose,
     fit_support,
@@ -15,8 +15,8 @@ from foldtune.analysis.advice import (
     weigh,
     without_own,
 )
-from foldtune.analysis.advice_check import baseline_regret, calibration, check_advice
-from foldtune.analysis.reference import CLASSES, METHODS, best_settings, many_shot, vtab
+from foldtune.analysis.tasks.advice_check import baseline_regret, calibration, check_advice
+from foldtune.analysis.tasks.reference import CLASSES, METHODS, best_settings, many_shot, vtab
 from foldtune.errors import InputError
 from foldtune.methods.catalogue import catalogue
 

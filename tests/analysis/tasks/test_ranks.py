@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import f as f_distribution
 from scipy.stats import friedmanchisquare, kendalltau, rankdata, wilcoxon
 
-from foldtune.analysis.ranks import (
+from foldtune.analysis.tasks.ranks import (
     Scores,
     friedman,
     kendall,

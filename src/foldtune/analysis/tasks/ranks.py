@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from foldtune.analysis.bootstrap import LEVEL, estimate, resamples, with_whole
-from foldtune.analysis.signs import holm, sign_flip_p
+from foldtune.analysis.tasks.signs import holm, sign_flip_p
 from foldtune.errors import InputError
 
 Row = dict[str, Any]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from foldtune.analysis.decision import decide, row_intervals
-from foldtune.analysis.ranking import configuration, leaderboard, winner
+from foldtune.analysis.leaderboard import configuration, leaderboard, winner
 from foldtune.training.recipe import Recipe
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest, permutation_test, wilcoxon
 
-from foldtune.analysis.signs import holm, sign_flip_p
+from foldtune.analysis.tasks.signs import holm, sign_flip_p
 
 
 def test_equal_sizes_give_mcnemars_exact_test():
