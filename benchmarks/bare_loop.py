@@ -16,8 +16,8 @@ from foldtune.methods import parse
 from foldtune.study.bench.bench import Bench
 from foldtune.study.bench.run import Run
 from foldtune.training.batches import epoch_batches
+from foldtune.training.optim.schedule import learning_rate
 from foldtune.training.regularise import drop_path_modules
-from foldtune.training.schedule import learning_rate
 
 
 def paid(spent: dict[str, float], name: str, call: Callable[[], Any]) -> Any:

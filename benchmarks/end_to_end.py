@@ -40,9 +40,9 @@ from foldtune.data.sources.embedded import draw, scene
 from foldtune.evaluate.predict import predict_logits
 from foldtune.methods import parse
 from foldtune.training.loop import train
-from foldtune.training.optim import build_optimizer
+from foldtune.training.optim.optimizer import build_optimizer
+from foldtune.training.optim.schedule import learning_rate, warmup_steps
 from foldtune.training.recipe import Recipe
-from foldtune.training.schedule import learning_rate, warmup_steps
 
 RANK, BATCH, SIZE, LR = 8, 64, 64, 3e-3
 

@@ -36,7 +36,7 @@ from foldtune.study.bench.bench import Bench
 from foldtune.study.bench.execute import InProcess
 from foldtune.study.executors.stacked import Stacked, gain, pays
 from foldtune.training.host import loaned, train_mode
-from foldtune.training.optim import build_optimizer
+from foldtune.training.optim.optimizer import build_optimizer
 from foldtune.training.recipe import Recipe
 from foldtune.training.regularise import losses_of
 from foldtune.training.stack import RowOptimizer, Stack

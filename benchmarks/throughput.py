@@ -37,7 +37,7 @@ from foldtune.evaluate.counters import count
 from foldtune.methods import parse
 from foldtune.training.device import check_compiler, check_precision, tensor_float
 from foldtune.training.memory import freed_memory_kept
-from foldtune.training.optim import build_optimizer
+from foldtune.training.optim.optimizer import build_optimizer
 from foldtune.training.recipe import PRECISIONS, Recipe
 from foldtune.training.regularise import set_drop_path
 

@@ -16,7 +16,7 @@ from foldtune.training.checkpoint import (
     read_checkpoint,
     write_checkpoint,
 )
-from foldtune.training.optim import build_optimizer
+from foldtune.training.optim.optimizer import build_optimizer
 
 from .tiny import RECIPE, equal, images, vit, weights
 

@@ -17,7 +17,7 @@ from foldtune.errors import InputError
 from foldtune.evaluate.cost import wait
 from foldtune.training.host import host_logits, loaned
 from foldtune.training.memory import freed_memory_kept
-from foldtune.training.optim import build_optimizer
+from foldtune.training.optim.optimizer import build_optimizer
 from foldtune.training.recipe import Recipe
 
 

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 from foldtune.core.tuningfile import write_tensors
 from foldtune.errors import InputError
-from foldtune.training.average import Average, live_tensors
 from foldtune.training.batches import Data
+from foldtune.training.optim.average import Average, live_tensors
 from foldtune.training.recipe import Recipe
 
 _KEY = "foldtune.checkpoint"  # the metadata entry that holds the header, a JSON object

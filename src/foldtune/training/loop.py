@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from foldtune.errors import InputError
 from foldtune.training import seeds
-from foldtune.training.average import Average
 from foldtune.training.batches import Data, Prepare, epoch_batches, prepare_at, steps_per_epoch
 from foldtune.training.checkpoint import (
     Pace,
@@ -26,13 +25,14 @@ from foldtune.training.checkpoint import (
 from foldtune.training.curve import epochs_trained, joined_entry
 from foldtune.training.device import Prepared, prepared
 from foldtune.training.host import host_logits, least_images, loaned, train_mode
-from foldtune.training.losses import Diverged, Losses, check_finite
 from foldtune.training.memory import freed_memory_kept
-from foldtune.training.optim import build_optimizer, trainable
+from foldtune.training.optim.average import Average
+from foldtune.training.optim.losses import Diverged, Losses, check_finite
+from foldtune.training.optim.optimizer import build_optimizer, trainable
+from foldtune.training.optim.schedule import learning_rate, warmup_steps
 from foldtune.training.progress import Advance, progress_line
 from foldtune.training.recipe import Recipe
 from foldtune.training.regularise import loss_of, mixer
-from foldtune.training.schedule import learning_rate, warmup_steps
 
 Evaluate = Callable[[int], dict]
 Watch = Callable[[dict], None]

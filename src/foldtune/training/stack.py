@@ -16,7 +16,12 @@ from torch.func import functional_call, vmap
 from foldtune.core.mapped import Mapped
 from foldtune.errors import InputError
 from foldtune.training.host import host_logits
-from foldtune.training.optim import build_optimizer, head_times, parameter_groups, trainable
+from foldtune.training.optim.optimizer import (
+    build_optimizer,
+    head_times,
+    parameter_groups,
+    trainable,
+)
 from foldtune.training.recipe import Recipe
 
 _EPSILON = 1e-8  # torch.optim.AdamW's default

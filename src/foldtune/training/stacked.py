@@ -26,11 +26,11 @@ from foldtune.training.curve import epochs_trained, joined_entry
 from foldtune.training.device import prepared
 from foldtune.training.host import least_images, loaned, train_mode
 from foldtune.training.loop import FINISHED, Outcome
-from foldtune.training.losses import Diverged
-from foldtune.training.optim import trainable
+from foldtune.training.optim.losses import Diverged
+from foldtune.training.optim.optimizer import trainable
+from foldtune.training.optim.schedule import learning_rate, warmup_steps
 from foldtune.training.recipe import Recipe
 from foldtune.training.regularise import losses_of, mixer
-from foldtune.training.schedule import learning_rate, warmup_steps
 from foldtune.training.stack import RowOptimizer, Stack, common, joined
 
 # Given an epoch, the stack in eval mode and its trials' numbers; gives what joins each one's curve.

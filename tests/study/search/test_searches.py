@@ -9,7 +9,7 @@ from foldtune.study.search.halving import Halving, shortened
 from foldtune.study.search.searches import Plan, promoted, search_for
 from foldtune.study.search.spaces import Entrant
 from foldtune.study.settings import default_recipe
-from foldtune.training.schedule import learning_rate, warmup_steps
+from foldtune.training.optim.schedule import learning_rate, warmup_steps
 
 BASE = default_recipe(18)
 SSF = Entrant.named("SSF")

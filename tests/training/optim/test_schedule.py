@@ -4,8 +4,8 @@ import pytest
 from timm.scheduler import CosineLRScheduler
 from torch import nn, optim
 
+from foldtune.training.optim.schedule import learning_rate, study_epoch_rate, warmup_steps
 from foldtune.training.recipe import Recipe
-from foldtune.training.schedule import learning_rate, study_epoch_rate, warmup_steps
 
 STUDY = Recipe(epochs=100, lr=1e-3, warmup_epochs=10, schedule="study-epoch")
 

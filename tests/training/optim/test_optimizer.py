@@ -3,10 +3,10 @@ import torch
 from torch import nn
 
 from foldtune.errors import InputError
-from foldtune.training.optim import build_optimizer, parameter_groups, trainable
+from foldtune.training.optim.optimizer import build_optimizer, parameter_groups, trainable
 from foldtune.training.recipe import Recipe
 
-from .tiny import vit
+from ..tiny import vit
 
 
 def named(groups):

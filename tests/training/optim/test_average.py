@@ -2,9 +2,9 @@ import pytest
 import torch
 from torch import nn
 
-from foldtune.training.average import Average, live_tensors
+from foldtune.training.optim.average import Average, live_tensors
 
-from .tiny import equal, vit, weights
+from ..tiny import equal, vit, weights
 
 
 def moved(model):

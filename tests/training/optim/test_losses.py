@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from foldtune.training.losses import Diverged, Losses, check_finite
+from foldtune.training.optim.losses import Diverged, Losses, check_finite
 
 NAN = float("nan")
 

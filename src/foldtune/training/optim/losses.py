@@ -8,9 +8,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from foldtune.training.optim import trainable
+from foldtune.training.optim.optimizer import trainable
+from foldtune.training.optim.schedule import learning_rate, warmup_steps
 from foldtune.training.recipe import Recipe
-from foldtune.training.schedule import learning_rate, warmup_steps
 
 
 class Diverged(Exception):

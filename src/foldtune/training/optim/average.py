@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from foldtune.training.optim import trainable
+from foldtune.training.optim.optimizer import trainable
 
 
 def live_tensors(model: nn.Module) -> dict[str, Tensor]:
