@@ -21,10 +21,10 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from foldtune.capabilities import as_json, probe_family, probed_methods
 from foldtune.core.attach import attach
 from foldtune.methods.catalogue import parse
-from foldtune.tiny_hosts import FAMILIES
+from foldtune.testing.capabilities import as_json, probe_family, probed_methods
+from foldtune.testing.hosts import FAMILIES
 
 ROOT = Path(__file__).parents[1]
 TABLE = ROOT / "src/foldtune/methods/capabilities.json"
@@ -95,7 +95,7 @@ def page(table: dict[str, Any]) -> str:
         "# What every method can do on every family",
         "",
         "Found by attaching each to tiny real hosts of timm, transformers, open_clip and our own "
-        "(`foldtune.tiny_hosts`),",
+        "(`foldtune.testing.hosts`),",
         "written by `python benchmarks/capabilities.py`; a test fails when a cell changes. The "
         "same as JSON: `foldtune methods --json`.",
         "",

@@ -1,6 +1,6 @@
 """What every method can do on every family of backbones, found by trying.
 
-`probe_pair` attaches one method to one tiny host (`foldtune.tiny_hosts`), in float64 or float32,
+`probe_pair` attaches one method to one tiny host (`foldtune.testing.hosts`), in float64 or float32,
 and tells what came of it. The packaged table (`foldtune/methods/capabilities.json`, shown by
 `foldtune methods --json`) holds the result for all pairs; `python benchmarks/capabilities.py`
 writes it and `docs/capabilities.md` again, and a test compares it with what is.
@@ -24,7 +24,7 @@ from foldtune.core.method import Method
 from foldtune.core.sites import select
 from foldtune.errors import InputError
 from foldtune.methods.catalogue import catalogue, parse
-from foldtune.tiny_hosts import build_host
+from foldtune.testing.hosts import build_host
 from foldtune.training.host import host_logits
 
 # Largest relative error of a merged model's logits that counts as exact.

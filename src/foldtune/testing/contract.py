@@ -29,7 +29,7 @@ from foldtune.core.probe import probe
 from foldtune.core.tuningfile import check_base, read, save
 from foldtune.errors import InputError
 from foldtune.methods.catalogue import parse
-from foldtune.tiny_hosts import CLASSES, TINY_HOSTS, build_host
+from foldtune.testing.hosts import CLASSES, TINY_HOSTS, build_host
 
 # Float64 on purpose: what is equal in exact arithmetic must agree far below any real difference.
 CLOSE = 1e-10

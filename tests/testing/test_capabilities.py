@@ -10,7 +10,12 @@ import pickle
 import pytest
 import torch
 
-from foldtune.capabilities import (
+from foldtune.core.sites import find_sites
+from foldtune.errors import InputError
+from foldtune.methods import LoRA, parse
+from foldtune.methods.catalogue import capabilities, cards
+from foldtune.methods.refusal import able
+from foldtune.testing.capabilities import (
     LIMITS,
     as_json,
     from_json,
@@ -18,12 +23,7 @@ from foldtune.capabilities import (
     probe_pair,
     probed_methods,
 )
-from foldtune.core.sites import find_sites
-from foldtune.errors import InputError
-from foldtune.methods import LoRA, parse
-from foldtune.methods.catalogue import capabilities, cards
-from foldtune.methods.refusal import able
-from foldtune.tiny_hosts import FAMILIES, TINY_HOSTS, build_host
+from foldtune.testing.hosts import FAMILIES, TINY_HOSTS, build_host
 
 TABLE = capabilities()
 # Tracing takes seconds a pair: what the contract does not trace, a library's own output class and a
