@@ -19,7 +19,8 @@ from typing import Any
 
 from foldtune.data.identity import digest
 from foldtune.data.sources.listing import Listing
-from foldtune.data.sources.source import CONVERTED, read_source
+from foldtune.data.sources.paths import CONVERTED
+from foldtune.data.sources.source import read_source
 from foldtune.data.store.decode import to_rgb, upright
 from foldtune.data.store.entries import read_json, write_json
 from foldtune.data.store.workers import cores

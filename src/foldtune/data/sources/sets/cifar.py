@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from foldtune.data.sources.arrays import as_file
+from foldtune.data.sources.folders import read_folders
 from foldtune.data.sources.listing import Item, Listing, Reader
-from foldtune.data.sources.source import read_folders
 from foldtune.data.sources.spec import Spec
 from foldtune.data.sources.trees import Tree, open_tree
 from foldtune.errors import InputError

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from foldtune.data.sources.listing import Listing
-from foldtune.data.sources.source import read_path
+from foldtune.data.sources.paths import read_path
 from foldtune.data.sources.spec import Spec
 from foldtune.data.sources.trees import split_zip
 from foldtune.errors import InputError

@@ -6,9 +6,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
+from foldtune.data.sources.folders import read_folders
 from foldtune.data.sources.layout import arrange, pictures
 from foldtune.data.sources.listing import Item, Listing
-from foldtune.data.sources.source import read_folders
 from foldtune.data.sources.spec import Spec
 from foldtune.data.sources.trees import Tree, open_tree
 from foldtune.errors import InputError, unknown

@@ -15,9 +15,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from posixpath import basename
 
+from foldtune.data.sources.folders import read_folders
 from foldtune.data.sources.layout import SUFFIXES, hidden
 from foldtune.data.sources.listing import Item, Listing
-from foldtune.data.sources.source import read_folders
 from foldtune.data.sources.spec import Spec
 from foldtune.data.sources.tables import sorted_labels
 from foldtune.data.sources.trees import Tree, open_tars

@@ -1,0 +1,54 @@
+"""From a path that exists to a listing of its labelled images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from foldtune.data.sources.folders import read_folders
+from foldtune.data.sources.listing import Listing
+from foldtune.data.sources.trees import open_tree, split_zip
+from foldtune.errors import InputError
+
+CONVERTED = "foldtune.csv"  # what a converted folder is read by
+_TABLES = (".csv", ".tsv", ".parquet", ".pq", ".jsonl", ".ndjson")
+
+
+def read_path(path: Path, group: str | None = None) -> Listing:
+    """List the labelled images of an existing path; group: the column of a table that groups."""
+    suffix = path.suffix.lower()
+    read = _FILES.get(suffix)
+    if path.is_dir() and (path / CONVERTED).is_file():
+        return read_path(path / CONVERTED, group)
+    if path.is_dir() or split_zip(path) is not None:
+        if group is not None:
+            raise InputError(
+                f"{path} has no columns to group by; list its images in a CSV with columns "
+                f"path,label,{group}"
+            )
+        return read_folders(open_tree(path))
+    if suffix in _TABLES:
+        from foldtune.data.sources.tables import read_table
+
+        return read_table(path, group)
+    if read is not None:
+        return read(path)
+    raise InputError(
+        f"{path} is neither a folder nor a .zip, .tar, .npz, .csv, .jsonl or .parquet; unpack it "
+        "into class folders, or list its images in a CSV with columns path,label"
+    )
+
+
+def _npz(path: Path) -> Listing:
+    from foldtune.data.sources.arrays import read_npz
+
+    return read_npz(path)
+
+
+def _tar(path: Path) -> Listing:
+    from foldtune.data.sources.sets.shards import read_shards
+
+    return read_shards([path])
+
+
+_FILES: Mapping[str, Callable[[Path], Listing]] = {".npz": _npz, ".tar": _tar}
