@@ -10,7 +10,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from foldtune.data.images import ImageData, load_data
+    from foldtune.data.images import ImageData
+    from foldtune.data.load import load_data
     from foldtune.data.sources.listing import Item, Listing
     from foldtune.data.sources.source import read_source
 
@@ -20,7 +21,7 @@ _HOMES = {
     "ImageData": "images",
     "Item": "sources.listing",
     "Listing": "sources.listing",
-    "load_data": "images",
+    "load_data": "load",
     "read_source": "sources.source",
 }
 

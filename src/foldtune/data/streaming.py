@@ -10,7 +10,8 @@ import numpy as np
 from foldtune.data.conflicts import check_mode, to_drop
 from foldtune.data.facts import data_facts, rekeyed, tell_conflicts
 from foldtune.data.identity import as_bytes, content_of, data_identity
-from foldtune.data.images import ImageData, find_listing, refuse_one_class, short_name
+from foldtune.data.images import ImageData
+from foldtune.data.sources.find import find_listing, refuse_one_class, short_name
 from foldtune.data.sources.listing import Listing
 from foldtune.data.splits import complete_splits
 from foldtune.data.store.build import DROPPED, default_cache, request_key

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from foldtune.data.identity import image_hash
+from foldtune.data.sources.find import find_listing
 from foldtune.data.store.decode import Fit, decode
 from foldtune.errors import InputError
 
@@ -113,8 +114,6 @@ class DecodeAgain:
     names: Sequence[str]
 
     def __call__(self, row: int) -> np.ndarray:
-        from foldtune.data.images import find_listing
-
         return decode(find_listing(self.spec).open(self.names[row]), self.fit)
 
 

@@ -1,0 +1,143 @@
+"""From the name of data to labelled images, decoded once and split."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from foldtune.data.conflicts import check_mode
+from foldtune.data.facts import (
+    data_facts,
+    rekeyed,
+    shared_with_train,
+    tell_conflicts,
+    warn_of_twins,
+)
+from foldtune.data.identity import as_bytes
+from foldtune.data.images import ImageData
+from foldtune.data.sources.find import (
+    find_listing,
+    names_embedded,
+    refuse_one_class,
+    short_name,
+)
+from foldtune.data.sources.listing import Listing
+from foldtune.data.splits import complete_splits
+from foldtune.data.store.build import Stored, default_cache, fetch
+from foldtune.data.store.checked import CheckedPixels, DecodeAgain
+from foldtune.data.store.decode import Fit
+from foldtune.data.store.workers import Progress
+from foldtune.errors import InputError
+
+
+def load_data(
+    spec: str | Path,
+    *,
+    size: int,
+    interpolation: str = "bicubic",
+    resize: str = "squash",
+    seed: int | None = 0,
+    skip_broken: bool = False,
+    conflicts: str = "keep",
+    cache: Path | None = None,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> ImageData:
+    """Load labelled images, decoded once and reused by every later call.
+
+    spec: a folder, .zip, .csv or .parquet (see `read_source` for layouts); or `digits`,
+    `shapes/count`, `shapes/position`, `shapes/orientation`, also with `embedded:` in front. A path
+    that exists wins over an embedded name. size: pixels a side; resize: `squash` or `crop` (see
+    `Fit`). seed: of the splits that are not given (rules in splits.py), which follow the pictures,
+    whatever their size, names and format; None draws none, for data that is only judged: then all
+    of it is test, of any number of images and classes. Embedded images are the same under every
+    seed. skip_broken: leave unreadable images out, and list them in `facts["skipped"]`, instead of
+    refusing the source. conflicts: what becomes of a picture under several labels, and of one in
+    several given splits: `keep`, with a warning; `drop` (see `to_drop`), which the identity states;
+    `refuse`. workers: processes, 1 for none but this; by default one a core, where there is enough
+    to decode to be worth their start. progress: called with the images done and in all, and never
+    when everything was decoded before.
+
+    >>> data = load_data("digits", size=16)  # doctest: +SKIP
+    >>> data.pixels[data.split("train", "val")].shape  # doctest: +SKIP
+    (1437, 16, 16, 3)
+    """
+    fit = Fit(size, resize, interpolation)
+    if workers is not None and workers < 1:
+        raise InputError(f"workers is {workers}; at least one must do the work")
+    check_mode(conflicts)
+    listing = find_listing(spec)
+    if seed is not None:
+        refuse_one_class(listing, spec)
+    stored = fetch(
+        listing,
+        fit,
+        default_cache() if cache is None else Path(cache).expanduser(),
+        skip_broken=skip_broken,
+        drop=conflicts == "drop",
+        workers=workers,
+        progress=progress,
+    )
+    return _labelled(spec, fit, listing, stored, seed, conflicts)
+
+
+def _labelled(
+    spec: str | Path, fit: Fit, listing: Listing, stored: Stored, seed: int | None, conflicts: str
+) -> ImageData:
+    """What is stored, with splits and facts."""
+    if seed is not None:
+        _refuse_lost_classes(listing, stored)
+    items = [listing.items[row] for row in stored.rows]
+    keys = as_bytes(stored.keys[:, :16])
+    groups = tuple(listing.groups[row] for row in stored.rows) if listing.groups else ()
+    splits, rule = complete_splits(
+        [item.split for item in items],
+        stored.labels,
+        keys,
+        listing.classes,
+        seed,
+        groups=groups,
+        published=listing.published,
+    )
+    facts = {
+        **data_facts(spec, fit, listing, splits, rule, seed, conflicts),
+        "shared_with_train": shared_with_train(keys, splits),
+        "skipped": dict(stored.skipped),
+        "content": stored.content,
+    }
+    facts["warnings"] += rekeyed(stored.rekeyed)
+    names = tuple(item.name for item in items)
+    again = DecodeAgain(spec, fit, names)
+    checked = CheckedPixels(stored.pixels, stored.hashes, names, again)
+    data = ImageData(
+        name=short_name(spec),
+        pixels=checked,  # type: ignore[arg-type]  # an array in all that anybody asks of it
+        labels=stored.labels,
+        classes=listing.classes,
+        names=names,
+        splits=splits,
+        identity=stored.identity,
+        keys=stored.keys,
+        facts=facts,
+        groups=groups,
+    )
+    tell_conflicts(data, keys, stored.dropped)
+    if not names_embedded(spec):  # digits of 8 x 8 pixels look alike, and are as they are
+        warn_of_twins(data, stored.prints)
+    return data
+
+
+def _refuse_lost_classes(listing: Listing, stored: Stored) -> None:
+    if listing.published:
+        return
+    present = set(stored.labels.tolist())
+    lost = [name for label, name in enumerate(listing.classes) if label not in present]
+    if lost:
+        if stored.dropped:
+            raise InputError(
+                f"no image of class {', '.join(lost[:5])} is left ({len(lost)} such classes): each "
+                "is, pixel for pixel, under another label, too; correct the labels"
+            )
+        raise InputError(
+            f"no image of class {', '.join(lost[:5])} can be read ({len(lost)} such classes); "
+            "repair its images, or remove the class"
+        )
