@@ -2,5 +2,5 @@
 
 from foldtune.backbones.backbone import Backbone as Backbone
 from foldtune.backbones.backbone import Transform as Transform
-from foldtune.backbones.backbone import load_backbone as load_backbone
+from foldtune.backbones.loading import load_backbone as load_backbone
 from foldtune.backbones.tuning import load as load

@@ -7,7 +7,8 @@ from typing import Any
 
 from torch import nn
 
-from foldtune.backbones.backbone import Backbone, known_by_name, load_backbone
+from foldtune.backbones.backbone import Backbone
+from foldtune.backbones.loading import known_by_name, load_backbone
 from foldtune.core.attach import attach
 from foldtune.core.attachment import Attachment
 from foldtune.core.tuningfile import check_base, read, read_start

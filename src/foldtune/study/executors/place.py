@@ -12,7 +12,8 @@ import numpy as np
 
 import foldtune
 from foldtune.backbones import Backbone
-from foldtune.backbones.backbone import Transform, known_by_name
+from foldtune.backbones.backbone import Transform
+from foldtune.backbones.loading import known_by_name
 from foldtune.backbones.tuning import backbone_of
 from foldtune.data import ImageData, load_data
 from foldtune.data.store.build import default_cache

@@ -1,0 +1,47 @@
+"""The loading of a backbone by its name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from foldtune.backbones.backbone import Backbone
+from foldtune.errors import unknown
+
+
+def known_by_name(weights: str) -> bool:
+    """Whether a backbone's name alone leads to the values that `weights` tells of."""
+    return weights == "hub" or weights.startswith(("embedded ", "package ", "random, seed "))
+
+
+def load_backbone(
+    name: str = "micro",
+    *,
+    weights: str | Path | None = None,
+    pretrained: bool = True,
+    size: int | None = None,
+    seed: int = 0,
+) -> Backbone:
+    """The backbone called `name`: "micro", which is in the package; "lite0", "lite1", "lite2", with
+    ImageNet weights that the extra `imagenet` installs; any timm classifier; a transformers image
+    classifier ("hf:NAME" or "hf:FOLDER"); or the visual tower of an open_clip model
+    ("open_clip:MODEL/TAG"; without tag from random weights or a file).
+
+    weights: a file (.safetensors, .npz, .pth) read without executing pickles, in the place of the
+    published ones. pretrained=False: random weights drawn from `seed`. size: input side in pixels,
+    for models that take another than their own.
+
+    Raises InputError for an unknown name (nearest first), weights that do not fit, a hub that
+    cannot be reached, or a library that is not installed.
+    """
+    from foldtune.backbones import hf_models, lite, micro, open_clip_models, timm_models
+
+    for source in (hf_models, open_clip_models):
+        if name.startswith(source.PREFIX):
+            return source.load(name, weights, pretrained, size, seed)
+    if name == micro.NAME:
+        return micro.load(weights, pretrained, size, seed)
+    if name in lite.NAMES:
+        return lite.load(name, weights, pretrained, size, seed)
+    if timm_models.is_known(name):
+        return timm_models.load(name, weights, pretrained, size, seed)
+    raise unknown("model", name, [micro.NAME, *lite.NAMES, *timm_models.names()])
