@@ -33,7 +33,8 @@ from foldtune.study.bench.execute import Ledger, MakeExecutor
 from foldtune.study.executors import chosen
 from foldtune.study.results.store import Store
 from foldtune.study.search.halving import Halving
-from foldtune.study.search.searches import Plan, promoted, search_for
+from foldtune.study.search.plan import Plan
+from foldtune.study.search.searches import promoted, search_for
 from foldtune.study.search.spaces import Entrant
 from foldtune.study.settings import default_recipe
 

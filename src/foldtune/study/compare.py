@@ -23,8 +23,9 @@ from foldtune.study.results.pictures import clusters, keep_membership, keep_name
 from foldtune.study.results.predictions import judged_board
 from foldtune.study.results.store import Store
 from foldtune.study.search.halving import Halving
+from foldtune.study.search.plan import Search
 from foldtune.study.search.record import JOURNAL, Record, shown
-from foldtune.study.search.searches import Search, search_for
+from foldtune.study.search.searches import search_for
 from foldtune.study.search.spaces import Entrant
 from foldtune.study.standing import tried
 from foldtune.study.terms import Asked, Terms, agreed

@@ -12,7 +12,7 @@ from foldtune.errors import InputError, unknown
 from foldtune.study.protocols import Protocol, protocol, settled
 from foldtune.study.protocols.published import published_values
 from foldtune.study.search.halving import Halving
-from foldtune.study.search.searches import Plan
+from foldtune.study.search.plan import Plan
 from foldtune.study.search.spaces import TRIALS, Entrant
 from foldtune.study.settings import METHODS, default_recipe
 from foldtune.training.recipe import Recipe

@@ -11,8 +11,8 @@ import optuna
 import pytest
 
 from foldtune.errors import InputError
+from foldtune.study.search.plan import Trial
 from foldtune.study.search.record import Record, shown
-from foldtune.study.search.searches import Trial
 from foldtune.study.search.spaces import Entrant
 from foldtune.study.settings import default_recipe
 

@@ -6,7 +6,8 @@ import pytest
 
 from foldtune.errors import InputError
 from foldtune.study.search.halving import Halving, shortened
-from foldtune.study.search.searches import Plan, promoted, search_for
+from foldtune.study.search.plan import Plan
+from foldtune.study.search.searches import promoted, search_for
 from foldtune.study.search.spaces import Entrant
 from foldtune.study.settings import default_recipe
 from foldtune.training.optim.schedule import learning_rate, warmup_steps

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from foldtune.errors import InputError
 from foldtune.study.search.journal import journal
-from foldtune.study.search.searches import Trial
+from foldtune.study.search.plan import Trial
 from foldtune.study.search.spaces import Entrant
 from foldtune.training.recipe import Recipe
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from foldtune.analysis.leaderboard import failed
 from foldtune.core.method import LogRange
-from foldtune.study.search.searches import Trial
+from foldtune.study.search.plan import Trial
 from foldtune.study.search.spaces import TRIALS, Entrant, Values, planned, rounded
 from foldtune.training.recipe import Recipe
 
