@@ -102,6 +102,33 @@ def ordinary(batch, generator):
     return prepare(batch, generator).contiguous()
 
 
+@pytest.mark.parametrize(
+    ("host", "asked", "given"),
+    [
+        ("resnet10t", False, False),
+        ("resnet10t", None, False),
+        ("resnet10t", True, True),
+        ("test_efficientnet", None, True),
+        ("test_efficientnet", False, False),
+    ],
+)
+def test_channels_last_is_asked_for_or_where_depthwise_convolutions_stand(host, asked, given):
+    torch.manual_seed(0)
+    model = timm.create_model(host, num_classes=5).eval()
+    recipe = replace(RECIPE, epochs=1, warmup_epochs=0, channels_last=asked)
+    convolutions = [m for m in model.modules() if isinstance(m, torch.nn.Conv2d)]
+    dense = next(m for m in convolutions if m.in_channels > 8 and m.kernel_size == (3, 3))
+    seen = []
+    dense.register_forward_pre_hook(
+        lambda conv, args: seen.append(
+            [t.is_contiguous(memory_format=torch.channels_last) for t in (conv.weight, *args)]
+        )
+    )
+    train(model, *images(), recipe, prepare=ordinary, seed=0, device="cpu")
+    assert seen
+    assert all(flags == [given] * 2 for flags in seen)
+
+
 def test_channels_last_is_for_the_time_of_a_training():
     found = []
     for channels_last in (False, True):

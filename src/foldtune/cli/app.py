@@ -122,7 +122,7 @@ class TrainOptions:
     clip_norm: float | None = None  #: Largest norm of the whole gradient.
     precision: str = "fp32"  #: fp32, tf32, bf16 or fp16.
     compile: bool = False  #: Through torch.compile: over a minute first; no faster on a CPU.
-    channels_last: bool = False  #: Memory format of images; gains for some convolutional networks.
+    channels_last: bool | None = None  #: Memory format of images; by default where it is faster.
 
     def changes(self) -> dict[str, Any]:
         from dataclasses import asdict

@@ -31,6 +31,7 @@ class Prepared:
     accelerator: Accelerator
     device: torch.device
     forward: Callable[[torch.Tensor], Any]
+    channels_last: bool
 
 
 @contextmanager
@@ -39,7 +40,7 @@ def prepared(
     precision: str,
     device: str | None,
     compiled: bool = False,
-    channels_last: bool = False,
+    channels_last: bool | None = None,
 ) -> Iterator[Prepared]:
     """The model on a device at a precision, for the time of one training.
 
@@ -47,7 +48,8 @@ def prepared(
     one. In a distributed run every process has its own device and only None or a type is taken.
     compiled: `forward` goes through torch.compile with static shapes, one graph for each size of
     batch: a minute or two at first, and values that differ from the plain ones by rounding.
-    channels_last: the weights of convolutions in that memory format inside, contiguous after.
+    channels_last: the weights of convolutions in that memory format inside, contiguous after; None:
+    on a CPU where the model has depth-wise convolutions, see `faster_channels_last`.
     The model stays on the device. Raises InputError for a device, precision or compiler that cannot
     be had.
     """
@@ -63,12 +65,14 @@ def prepared(
         if accelerator.device.type != where.type:
             raise InputError(f"device {device!r}: Accelerate gives {accelerator.device} here")
         model.to(where)
+        if channels_last is None:
+            channels_last = faster_channels_last(model, where)
         with (
             _memory_format(model, channels_last),
             tensor_float(precision == "tf32"),
             _compiler(compiled, where) as compile_,
         ):
-            yield Prepared(accelerator, where, compile_(_wrap(accelerator, model)))
+            yield Prepared(accelerator, where, compile_(_wrap(accelerator, model)), channels_last)
 
 
 def parse_device(device: str | None) -> torch.device | None:
@@ -111,6 +115,20 @@ def _abilities() -> dict[str, bool]:
     if hasattr(torch.cpu, "get_capabilities"):
         return dict(torch.cpu.get_capabilities())
     return {"avx512_bf16": torch.cpu._is_avx512_bf16_supported()}
+
+
+def faster_channels_last(model: nn.Module, device: torch.device) -> bool:
+    """Whether this model trains faster with channels last: with depth-wise convolutions on a CPU.
+
+    One thread, batches of 8 to 64 at 96 pixels, its time over that of contiguous images, in turn:
+    EfficientNet-Lite0 0.60, MobileNetV3 0.80, MobileNetV4 0.87, PoolFormer 0.85, RegNetY 0.9,
+    ConvNeXt 0.99. Networks of dense convolutions alone gain nothing that stands out from noise. On
+    a GPU nothing was measured.
+    """
+    return device.type == "cpu" and any(
+        isinstance(module, nn.Conv2d) and module.groups > 1 and module.kernel_size != (1, 1)
+        for module in model.modules()
+    )
 
 
 @contextmanager

@@ -227,7 +227,7 @@ class _Run:
         images = ready(batch)
         if self.mixer is not None:
             images, targets = self.mixer(images, targets)
-        if self.recipe.channels_last and images.ndim == 4:
+        if self.at.channels_last and images.ndim == 4:
             images = images.contiguous(memory_format=torch.channels_last)
         with self.at.accelerator.autocast():
             logits = host_logits(self.at.forward(images))

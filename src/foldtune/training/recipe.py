@@ -61,7 +61,8 @@ class Recipe:
     augment: tuple[str, ...] = ()  # for whoever makes `prepare`; the loop does not read it
     precision: str = "fp32"  # fp32 | tf32 | bf16 | fp16
     compile: bool = False  # through torch.compile, see device.py
-    channels_last: bool = False  # images and convolutions' weights in that memory format
+    # Images and convolutions' weights in that memory format; None: where it is faster, device.py.
+    channels_last: bool | None = None
     drop_last: bool = False  # leave out the epoch's last batch where it is not full
     ema: float = 0.0  # decay a step of the average that is judged and kept; 0 is off, average.py
     phases: tuple[tuple[int, int], ...] = ()  # (first epoch, side in pixels), rising from epoch 1
@@ -91,7 +92,8 @@ class Recipe:
             if getattr(self, field) not in choices:
                 raise unknown(f"recipe {field}", str(getattr(self, field)), choices)
         for field in ("decay_1d", "drop_last", "compile", "channels_last"):
-            if type(getattr(self, field)) is not bool:
+            unsaid = field == "channels_last" and self.channels_last is None
+            if not unsaid and type(getattr(self, field)) is not bool:
                 raise _refused(field, getattr(self, field), "True or False")
         if not all(isinstance(name, str) for name in self.augment):
             raise _refused("augment", self.augment, "names")
