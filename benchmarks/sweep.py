@@ -2,13 +2,14 @@
 
     python benchmarks/sweep.py DATA [--out FOLDER] [--minutes 30] [--models lite0 micro]
         [--sets flowers12 photo] [--shots 8] [--methods Full SSF BitFit LayerNorm LoRA AdaptFormer]
-        [--set NAME=VALUE ...]
+        [--starts regularised] [--shares 0.5 0.25 0.75 0 1] [--set NAME=VALUE ...]
 
-Each rate at the ends, the quarters and the middle of the method's range, by `fit` with everything
-else as it comes, judged on validation at the last epoch. --set changes the recipe for all, e.g.
-`--set head_lr=10`, and is part of the line. A finished line is kept in FOLDER/lines.jsonl, and a
-second call goes on; --minutes: begin none after so many. Prints a row a method: validation accuracy
-in percent at each rate, and where the best stands.
+Each rate at the ends, the quarters and the middle of the method's range, by `fit` on all of a few
+training images, everything else as it comes. Judged on 30 other training images a class at most, at
+the last epoch: the test split is never read. --starts: where classifiers start (`--head`), each in
+turn. --set changes the recipe for all, e.g. `--set head_lr=10`, and is part of the line. A finished
+line is kept in FOLDER/lines.jsonl, and a second call goes on; --minutes: begin none after so many.
+Prints a row a method: accuracy in percent at each rate, and where the best stands.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ import argparse
 import ast
 import itertools
 import json
+import random
+import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -32,6 +35,7 @@ from foldtune.study.search.spaces import at
 
 METHODS = ("Full", "SSF", "BitFit", "LayerNorm", "LoRA", "AdaptFormer")
 SHARES = (0.5, 0.25, 0.75, 0.0, 1.0)
+OTHERS = 30  # images a class that judge
 Line = dict
 
 
@@ -45,6 +49,8 @@ def main() -> None:
     options.add_argument("--sets", nargs="+", default=["flowers12", "photo"], choices=list(SETS))
     options.add_argument("--shots", type=int, nargs="+", default=[8])
     options.add_argument("--methods", nargs="+", default=list(METHODS))
+    options.add_argument("--starts", nargs="+", default=["regularised"])
+    options.add_argument("--shares", nargs="+", type=float, default=list(SHARES))
     options.add_argument("--set", nargs="*", default=[], dest="changes")
     asked = options.parse_args()
     asked.out.mkdir(parents=True, exist_ok=True)
@@ -53,9 +59,10 @@ def main() -> None:
     done = {json.dumps(line["asked"]) for line in known}
     pairs = (one.split("=") for one in asked.changes)
     changes = {name: ast.literal_eval(value) for name, value in pairs}
-    axes = (SHARES, asked.models, asked.sets, asked.shots, asked.methods)
-    for share, model, name, shots, method in itertools.product(*axes):
-        one = {"model": model, "set": name, "shots": shots, "method": method, "share": share}
+    axes = (asked.starts, asked.shares, asked.models, asked.sets, asked.shots, asked.methods)
+    for start, share, model, name, shots, method in itertools.product(*axes):
+        one = {"model": model, "set": name, "shots": shots, "method": method, "start": start}
+        one["share"] = share
         one |= changes
         if json.dumps(one) in done or time.monotonic() > end:
             continue
@@ -66,9 +73,8 @@ def main() -> None:
 
 
 def tried(one: Line, changes: Line, data: Path, out: Path) -> Line:
-    """Validation of one method at one rate; `refused` where it does not stand on the model."""
-    folder = out / "data" / f"{one['set']}-{one['shots']}"
-    folder = write_folder(data, one["set"], one["shots"], 0, folder)
+    """Accuracy of one method at one rate; `refused` where it does not stand on the model."""
+    folder = few_and_others(data, one["set"], one["shots"], out / "data")
     backbone = foldtune.load_backbone(one["model"], size=SIZES[one["model"]])
     images = foldtune.load_data(folder, size=SIZES[one["model"]], cache=out / "cache")
     method = parse(one["method"])
@@ -77,10 +83,30 @@ def tried(one: Line, changes: Line, data: Path, out: Path) -> Line:
     lr = at(rates, one["share"])
     recipe = replace(recipe_for(method), lr=lr, min_lr=lr / 100, warmup_lr=lr / 100, **changes)
     try:
-        row = foldtune.fit(images, backbone, method, recipe=recipe).row
+        row = foldtune.fit(
+            images, backbone, method, recipe=recipe, head=one["start"], train_on=("train", "val")
+        ).row
     except InputError as error:
         return {"lr": lr, "refused": str(error)}
-    return {"lr": lr, **{key: row[key] for key in ("val_accuracy", "val_loss", "seconds")}}
+    told = {"accuracy": row["test_accuracy"], "nll": row["test"]["nll"]}
+    return {"lr": lr, **told, "seconds": row["seconds"]}
+
+
+def few_and_others(data: Path, name: str, shots: int, out: Path) -> Path:
+    """A folder of `shots` training images a class, and of at most 30 others of them as its test."""
+    folder = out / f"{name}-{shots}-others"
+    if not folder.exists():
+        every = write_folder(data, name, 0, 0, out / f"{name}-all")
+        for label in sorted((every / "train").iterdir()):
+            files = sorted(label.iterdir())
+            random.Random(f"sweep/{label.name}").shuffle(files)
+            parts = {"train": files[:shots], "test": files[shots : shots + OTHERS]}
+            for split, chosen in parts.items():
+                place = folder / split / label.name
+                place.mkdir(parents=True)
+                for file in chosen:
+                    shutil.copy(file, place / file.name)
+    return folder
 
 
 def table(known: list[Line]) -> str:
@@ -89,15 +115,15 @@ def table(known: list[Line]) -> str:
     for line in known:
         place = {k: v for k, v in line["asked"].items() if k != "share"}
         groups.setdefault(json.dumps(place), []).append(line)
-    rows = ["| model, set, shots, method | validation at each rate | best |", "|---|---|---|"]
+    rows = ["| model, set, shots, method, start | accuracy at each rate | best |", "|---|---|---|"]
     for place, lines in sorted(groups.items()):
         values = json.loads(place).values()
         ran = sorted((x for x in lines if "refused" not in x), key=lambda line: line["lr"])
         if not ran:
             rows.append(f"| {', '.join(map(str, values))} | refused | |")
             continue
-        best = max(ran, key=lambda line: (line["val_accuracy"], -line["val_loss"]))
-        shown = ", ".join(f"{x['lr']:.1e}: {100 * x['val_accuracy']:.1f}" for x in ran)
+        best = max(ran, key=lambda line: (line["accuracy"], -line["nll"]))
+        shown = ", ".join(f"{x['lr']:.1e}: {100 * x['accuracy']:.1f}" for x in ran)
         inside = "" if 0 < best["asked"]["share"] < 1 else " (an end)"
         rows.append(f"| {', '.join(map(str, values))} | {shown} | {best['lr']:.1e}{inside} |")
     return "\n".join(rows)
