@@ -1,6 +1,8 @@
 """The suite under settings that make this processor compute as others do: `make test-processors`.
 
-Prints one line a setting; arguments go to pytest. Ends with 1 where a setting is red.
+Settings of different libraries do not meet, so each run takes one of every library: three runs try
+all of them. --each: one by one, to find whose a failure is. Other arguments go to pytest. Prints a
+line a run, and ends with 1 where one is red.
 """
 
 import os
@@ -10,8 +12,10 @@ import tempfile
 import time
 from pathlib import Path
 
+Setting = tuple[dict[str, str], list[str]]  # environment, pytest's options
+
 # Each makes a library choose other kernels; the last moves last bits by shape and layout.
-SETTINGS: dict[str, tuple[dict[str, str], list[str]]] = {
+SETTINGS: dict[str, Setting] = {
     "1 thread": ({}, ["--threads", "1"]),
     "2 threads": ({"OPENBLAS_NUM_THREADS": "2"}, ["--threads", "2"]),
     "ATen without vectors": ({"ATEN_CPU_CAPABILITY": "default"}, []),
@@ -21,6 +25,21 @@ SETTINGS: dict[str, tuple[dict[str, str], list[str]]] = {
     "OpenBLAS for Haswell": ({"OPENBLAS_CORETYPE": "Haswell"}, []),
     "other rounding": ({}, ["--other-rounding"]),
 }
+TOGETHER = (
+    ("1 thread", "ATen without vectors", "oneDNN for SSE4.1", "MKL for any processor"),
+    ("2 threads", "ATen for AVX2", "OpenBLAS for Haswell"),
+    ("1 thread", "other rounding"),
+)
+
+
+def joined(names: tuple[str, ...]) -> Setting:
+    """Several settings at once."""
+    environment: dict[str, str] = {}
+    options: list[str] = []
+    for name in names:
+        environment |= SETTINGS[name][0]
+        options += SETTINGS[name][1]
+    return environment, options
 
 
 def suite(environment: dict[str, str], options: list[str]) -> tuple[bool, str]:
@@ -38,16 +57,17 @@ def suite(environment: dict[str, str], options: list[str]) -> tuple[bool, str]:
 
 
 def main() -> int:
-    chosen = sys.argv[1:] or ["--ignore", str(Path(__file__).parent / "outside")]
+    each = "--each" in sys.argv
+    chosen = [word for word in sys.argv[1:] if word != "--each"]
+    chosen = chosen or ["--ignore", str(Path(__file__).parent / "outside")]
     red = []
-    for name, (environment, options) in SETTINGS.items():
+    for names in [(name,) for name in SETTINGS] if each else TOGETHER:
+        environment, options = joined(names)
         begun = time.monotonic()
         green, last = suite(environment, [*options, *chosen])
-        print(
-            f"{name:22} {'green' if green else 'RED':6} {time.monotonic() - begun:5.0f} s  {last}"
-        )
-        sys.stdout.flush()
-        red += [] if green else [name]
+        word, took = "green" if green else "RED", time.monotonic() - begun
+        print(f"{', '.join(names)}: {word}, {took:.0f} s, {last}", flush=True)
+        red += [] if green else [names]
     return 1 if red else 0
 
 
