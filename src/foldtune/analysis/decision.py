@@ -10,7 +10,8 @@ Variance of p_i - p_j: A_ij + v_i + v_j.
   accuracy; r_k: the two-way residual mean square / N, the part of b_k that images make and A
   holds already. W (`borrowing`): two seeds say little of a variance, so all other methods together
   count as two degrees of freedom, scaled by p (1 - p).
-- Degrees of freedom by Satterthwaite (Biometrics Bulletin 1946).
+- Degrees of freedom by Satterthwaite (Biometrics Bulletin 1946), a method's own variance with at
+  least those that others lend it: with two seeds its own single one makes intervals twice too wide.
 
 All pairs are one family: q is the 95 % point of the largest |Z_i - Z_j| / sd, Z normal with these
 variances (single-step max-T, Westfall and Young 1993), and two methods differ if and only if the
@@ -28,7 +29,15 @@ from typing import Any
 import numpy as np
 
 from foldtune.analysis.bootstrap import LEVEL, Estimate
-from foldtune.analysis.spread import Array, Spread, accuracy_bounds, borrowing, shrunk, spread_of
+from foldtune.analysis.spread import (
+    Array,
+    Spread,
+    accuracy_bounds,
+    borrowing,
+    lent,
+    shrunk,
+    spread_of,
+)
 
 _PSEUDO = 0.5  # made-up images a method
 _DRAWS = 4000  # of the largest difference under the hypothesis that none differs
@@ -198,7 +207,7 @@ def _pairs(names: Sequence[str], it: Spread, weights: Array, level: float) -> tu
     whole = images + each[i] + each[j]
     parts = (weights[i] / it.runs[i, None] + weights[j] / it.runs[j, None]) * it.between
     free = it.freedom
-    doubt = (parts**2 / np.maximum(free, 1)).sum(1)
+    doubt = (parts**2 / np.maximum(np.maximum(free, lent(free)), 1)).sum(1)
     doubt = np.maximum(doubt, parts.sum(1) ** 2 / max(free.sum(), 1))
     freedom = np.maximum(whole**2 / (images**2 / (it.units - 1) + doubt), 1.0)
     gap, sd = it.accuracy[i] - it.accuracy[j], np.sqrt(whole)

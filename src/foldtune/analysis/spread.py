@@ -68,16 +68,21 @@ def spread_of(right: Sequence[Array], groups: Array | None = None) -> Spread:
     return Spread(images, units, runs, accuracy, products, between, residual)
 
 
+def lent(freedom: Array) -> Array:
+    """Degrees of freedom that all other methods lend each, (M,)."""
+    found: Array = np.minimum(BORROWED, freedom.sum() - freedom)
+    return found
+
+
 def borrowing(freedom: Array, accuracy: Array, images: int) -> Array:
     """W (M, M): method i's seed variance is the sum over k of W_ik times that of k.
 
     All other methods together weigh as `BORROWED` degrees of freedom (fewer where they have fewer)
     beside the method's own f_i; of variances that go with p (1 - p).
     """
-    others = freedom.sum() - freedom
-    lent = np.minimum(BORROWED, others)
-    total = np.maximum(freedom + lent, 1e-12)
-    weights = np.where(others > 0, lent / np.maximum(others, 1), 0)[:, None] * freedom[None]
+    others, borrowed = freedom.sum() - freedom, lent(freedom)
+    total = np.maximum(freedom + borrowed, 1e-12)
+    weights = np.where(others > 0, borrowed / np.maximum(others, 1), 0)[:, None] * freedom[None]
     weights = weights / total[:, None]
     np.fill_diagonal(weights, freedom / total)
     scale = shrunk(accuracy, images) * images
