@@ -19,6 +19,10 @@ class NotInstalled(InputError):
 
     def __init__(self, what: str, package: str, extra: str) -> None:
         super().__init__(f"{what} needs the package {package}: pip install 'foldtune[{extra}]'")
+        self._asked = (what, package, extra)
+
+    def __reduce__(self) -> tuple[type, tuple[str, str, str]]:
+        return type(self), self._asked  # a worker process sends it back pickled
 
 
 def unknown(kind: str, name: str, choices: Iterable[str]) -> InputError:

@@ -163,3 +163,11 @@ def test_independent_mistakes_gain_more_than_those_of_seeds():
     gain = {r["ensemble"]: r["gain_over_mean"]["value"] for r in rows if r["rule"] == "logits"}
     methods = gain.pop("best 4 on validation")
     assert methods > max(gain.values()) + 0.05
+
+
+def test_a_member_again_is_no_better_for_the_last_bits_of_its_sum():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, 50)
+    for seed in range(40):
+        one = np.random.default_rng(seed).dirichlet(np.ones(3), 50).astype(np.float32)
+        assert greedy({"B": one}, labels) == {"B": 1}

@@ -64,6 +64,7 @@ def greedy(
     paper: no bagging, and the start is one member.
     """
     total: np.ndarray | float = 0.0
+    probabilities = {name: np.asarray(found, float) for name, found in probabilities.items()}
     taken: list[str] = []
     best: tuple[tuple[float, float], int] | None = None
     for size in range(1, rounds + 1):
@@ -127,10 +128,13 @@ def best_k(order: Sequence[str], k: int) -> Choice:
 
 
 def _judged(probabilities: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
-    """Smaller is better: minus accuracy, then the mean of -log p(label)."""
+    """Smaller is better: minus accuracy, then the mean of -log p(label).
+
+    To nine digits: the same member n times over is no better for the last bits of its sum.
+    """
     accuracy = float((probabilities.argmax(1) == labels).mean())
     at_label = probabilities[np.arange(len(labels)), labels]
-    return -accuracy, float(-np.log(np.maximum(at_label, 1e-12)).mean())
+    return -accuracy, round(float(-np.log(np.maximum(at_label, 1e-12)).mean()), 9)
 
 
 def _figures(
