@@ -21,7 +21,7 @@ from foldtune.data.store import build as store
 from foldtune.data.store import workers
 from foldtune.data.store.build import fetch
 from foldtune.data.store.decode import Fit
-from foldtune.data.store.entries import permute
+from foldtune.data.store.entries import permute, read_json, write_json
 from foldtune.errors import InputError
 
 FIT = Fit(8)
@@ -54,6 +54,17 @@ def decoded(monkeypatch):
 
 def contents(cache):
     return {p.relative_to(cache).as_posix() for p in cache.rglob("*") if p.is_file()}
+
+
+def test_what_another_version_left_of_a_request_is_made_again(folder, cache, decoded):
+    first = fetch(read_source(folder), FIT, cache)
+    (request,) = (cache / "requests").glob("*.json")
+    about = read_json(request)
+    del about["dropped"]
+    write_json(request, about)
+    decoded.clear()
+    second = fetch(read_source(folder), FIT, cache)
+    assert (second.identity, len(decoded)) == (first.identity, 11)
 
 
 def test_a_second_request_reads_no_image(folder, cache, decoded):

@@ -113,11 +113,18 @@ def request_key(listing: Listing, fit: Fit, drop: bool = False) -> str:
                    *(DROPPED if drop else ())])  # fmt: skip
 
 
+# What the answer to a request holds.
+_ANSWER = frozenset({"identity", "files", "rows", "skipped", "dropped", "content", "rekeyed"})
+
+
 def _find(cache: Path, request: Path) -> Stored | None:
     """The entry that a request led to before, or None if there is none or it is damaged."""
     about = read_json(request)
-    found = open_entry(cache / about["identity"]) if about is not None else None
-    if about is None or found is None:
+    # Of another version's fields may be missing: then it is made again, as a damaged one is.
+    if about is None or not about.keys() >= _ANSWER:
+        return None
+    found = open_entry(cache / about["identity"])
+    if found is None:
         return None
     pixels, entry = found
     # Of one identity the files may differ, as PNG and TIFF of the same pictures do.

@@ -34,7 +34,7 @@ def open_entry(folder: Path) -> tuple[np.memmap, dict[str, Any]] | None:
     pixels. Each row is checked when it is first used, see `CheckedPixels`.
     """
     about = read_json(folder / "entry.json")
-    if about is None or about["format"] != FORMAT or about["identity"] != folder.name:
+    if about is None or about.get("format") != FORMAT or about.get("identity") != folder.name:
         return None
     size, count = about["geometry"][0], len(about["labels"])
     path = folder / "pixels.raw"
