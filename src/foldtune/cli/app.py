@@ -113,7 +113,7 @@ class TrainOptions:
 
     epochs: int = 20  #: Passes over the training images.
     batch_size: int = 64  #: Images per step.
-    head_lr: float | None = None  #: The classifier's rate, times its inputs; none: as all else.
+    head_lr: float | None = 0.3  #: The classifier's rate, times its inputs; none: as all else.
     augment: tuple[str, ...] = ()  #: flip, vflip, crop:0.08, jitter, randaugment:9, erase:0.25.
     drop_path: float = 0.0  #: Rate of the deepest block.
     label_smoothing: float = 0.0
