@@ -15,8 +15,8 @@ cell of images x seeds x noise many studies are drawn and judged by `foldtune.an
 
 With one seed the truth is the accuracy of these very runs, which is all that is claimed then. The
 aim is two-sided: too wide fails as too narrow does. A cell of which FOLDER holds as many drawn
-studies is not drawn again; with more --repetitions all its studies are new. --page: write the
-table into docs/analysis.md.
+studies is not drawn again; with more --repetitions all its studies are new. --pseudo: what
+another number of made-up images would do. --page: write the table into docs/analysis.md.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ import numpy as np
 from _lines import RESULTS, Lines, add_results
 from scipy.special import ndtr, ndtri
 
+from foldtune.analysis import decision
 from foldtune.analysis.decision import decide
 
 METHODS = 7
@@ -58,12 +59,17 @@ def main() -> None:
     for name, kind, values in (("images", int, IMAGES), ("seeds", int, SEEDS),
                                ("noise", float, NOISE)):  # fmt: skip
         parser.add_argument(f"--{name}", type=kind, nargs="+", default=values)
+    parser.add_argument("--pseudo", type=float, help="made-up images a method; without --results")
     parser.add_argument("--page", action="store_true")
     add_results(parser)
     asked = parser.parse_args()
     if asked.page:
         PAGE.write_text(with_table(PAGE.read_text(), kept(KEPT)))
         return
+    if asked.pseudo is not None:
+        if asked.results:
+            parser.error("figures of another procedure are not kept: --pseudo without --results")
+        decision._PSEUDO = asked.pseudo
     lines = Lines("coverage", asked)
     known = {cell(row): row["repetitions"] for row in kept(asked.results or Path())}
     for images, seeds, noise in product(asked.images, asked.seeds, asked.noise):
