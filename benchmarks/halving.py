@@ -155,7 +155,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--shots", type=int, default=0, help="training images a class; 0 for all")
     parser.add_argument("--epochs", type=int, default=18, help="of the grid and of the last rung")
     parser.add_argument("--batch-size", type=int, default=32)
-    parser.add_argument("--head", default="probe")
+    parser.add_argument("--head", default="regularised")
     parser.add_argument("--rungs", type=int, default=3)
     parser.add_argument("--factor", type=int, default=3)
     parser.add_argument("--workers", type=int, default=1)
