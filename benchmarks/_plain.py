@@ -31,6 +31,8 @@ except RuntimeError:  # they are there
 
 import timm
 
+# Finished lines of what takes hours: printed at once, gone on with, or measured anew elsewhere.
+KEPT = Path(__file__).parent / "results" / "outside"
 SIZES = {"lite0": 96, "micro": 64}
 # name: zip, and the domain in it
 SETS = {

@@ -1,14 +1,15 @@
 """`fit` as it comes beside plain code, on one folder that both read.
 
-    python benchmarks/against_plain.py DATA [--out FOLDER] [--minutes 60] [--models lite0 micro]
+    python benchmarks/against_plain.py DATA [--minutes 60] [--models lite0 micro]
         [--sets flowers12 photo art] [--shots 8 16 30 0] [--seeds 3] [--methods ...]
 
 DATA: the folder of flowers12-224.zip and pacs-128.zip; shots: training images a class, 0 is all.
 Plain code (_plain.py): scikit-learn's logistic regression on frozen features, and a loop of 30
 lines that trains all weights for 10 epochs. Ours: foldtune.fit with every default, on all training
 images of the same folder (`--train-on train val`), LinearProbe, Full, and SSF, BitFit and LoRA
-beside. A finished cell is a line in FOLDER/cells.jsonl; a second call goes on with what is missing,
-the most telling first: one seed of everything, few images before many, the small methods last.
+beside. A finished cell is a line in --results (benchmarks/results/outside, which holds what was
+measured; name another folder to measure all anew); a call goes on with what is missing, the most
+telling first: one seed of everything, few images before many, the small methods last.
 --minutes: begin no cell after so many. Ends with the table of all that is there: means over seeds
 in percent, and the difference of ours to plain.
 """
@@ -23,6 +24,7 @@ from pathlib import Path
 
 import numpy as np
 from _plain import (
+    KEPT,
     SETS,
     SIZES,
     accuracy,
@@ -49,6 +51,7 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     options.add_argument("data", type=Path)
     options.add_argument("--out", type=Path, default=Path("against-plain"))
+    options.add_argument("--results", type=Path, default=KEPT)
     options.add_argument("--minutes", type=float, default=float("inf"))
     options.add_argument("--models", nargs="+", default=list(SIZES), choices=list(SIZES))
     options.add_argument("--sets", nargs="+", default=list(SETS), choices=list(SETS))
@@ -56,8 +59,9 @@ def main() -> None:
     options.add_argument("--seeds", type=int, default=3)
     options.add_argument("--methods", nargs="+", default=list(METHODS))
     asked = options.parse_args()
-    asked.out.mkdir(parents=True, exist_ok=True)
-    lines, end = asked.out / "cells.jsonl", time.monotonic() + 60 * asked.minutes
+    for folder in (asked.out, asked.results):
+        folder.mkdir(parents=True, exist_ok=True)
+    lines, end = asked.results / "against_plain.jsonl", time.monotonic() + 60 * asked.minutes
     known = [json.loads(line) for line in lines.read_text().splitlines()] if lines.exists() else []
     done = {tuple(line["cell"]) for line in known}
     for cell in cells(asked):

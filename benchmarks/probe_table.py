@@ -1,13 +1,14 @@
 """The probe beside scikit-learn's logistic regression, one neighbour and class centres.
 
-    python benchmarks/probe_table.py DATA [--models lite0 micro] [--draws 5] [--out FOLDER]
+    python benchmarks/probe_table.py DATA [--models lite0 micro] [--draws 5]
 
 DATA: the folder of flowers12-224.zip and pacs-128.zip. Test accuracy in percent, mean over draws of
 training images, on frozen features of real images; each pair of columns on the same features.
 `each channel`: every channel divided by its own spread; `common`: all by the root of the mean
 variance; `scikit-learn`: that with C by cross-validated likelihood; `ours`: solve_probe, which is
-what LinearProbe is. nll: mean loss of a test image. Features and finished lines are kept in --out,
-so a second call goes on. Ends with the table of all that is there.
+what LinearProbe is. nll: mean loss of a test image. Finished lines are kept in --results
+(benchmarks/results/outside, which holds what was measured; name another folder to measure all anew)
+and features in --out, so a call goes on. Ends with the table of all that is there.
 """
 
 from __future__ import annotations
@@ -20,7 +21,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from _plain import SETS, SIZES, centres, features_of, model_of, nearest, normalised, regression
+from _plain import (
+    KEPT,
+    SETS,
+    SIZES,
+    centres,
+    features_of,
+    model_of,
+    nearest,
+    normalised,
+    regression,
+)
 from scipy.special import log_softmax
 from sklearn.linear_model import LogisticRegression
 
@@ -42,9 +53,11 @@ def main() -> None:
     options.add_argument("--shots", type=int, nargs="+", default=SHOTS)
     options.add_argument("--draws", type=int, default=5)
     options.add_argument("--out", type=Path, default=Path("probe-table"))
+    options.add_argument("--results", type=Path, default=KEPT)
     asked = options.parse_args()
-    asked.out.mkdir(parents=True, exist_ok=True)
-    lines = asked.out / "lines.jsonl"
+    for folder in (asked.out, asked.results):
+        folder.mkdir(parents=True, exist_ok=True)
+    lines = asked.results / "probe_table.jsonl"
     known = [json.loads(line) for line in lines.read_text().splitlines()] if lines.exists() else []
     done = {(k["model"], k["set"], k["shots"], k["draw"]) for k in known}
     for model in asked.models:

@@ -1,6 +1,6 @@
 """Whether each method's default range of learning rates holds the best one, on real images.
 
-    python benchmarks/sweep.py DATA [--out FOLDER] [--minutes 30] [--models lite0 micro]
+    python benchmarks/sweep.py DATA [--minutes 30] [--models lite0 micro]
         [--sets flowers12 photo] [--shots 8] [--methods Full SSF BitFit LayerNorm LoRA AdaptFormer]
         [--starts regularised] [--shares 0.5 0.25 0.75 0 1] [--set NAME=VALUE ...]
 
@@ -8,7 +8,8 @@ Each rate at the ends, the quarters and the middle of the method's range, by `fi
 training images, everything else as it comes. Judged on 30 other training images a class at most, at
 the last epoch: the test split is never read. --starts: where classifiers start (`--head`), each in
 turn. --set changes the recipe for all, e.g. `--set head_lr=10`, and is part of the line. A finished
-line is kept in FOLDER/lines.jsonl, and a second call goes on; --minutes: begin none after so many.
+line is kept in --results (benchmarks/results/outside, which holds what was measured; name another
+folder to measure all anew), and a call goes on; --minutes: begin none after so many.
 Prints a row a method: accuracy in percent at each rate, and where the best stands.
 """
 
@@ -24,7 +25,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from _plain import SETS, SIZES, write_folder
+from _plain import KEPT, SETS, SIZES, write_folder
 
 import foldtune
 from foldtune.core.method import LogRange
@@ -36,6 +37,7 @@ from foldtune.study.search.spaces import at
 METHODS = ("Full", "SSF", "BitFit", "LayerNorm", "LoRA", "AdaptFormer")
 SHARES = (0.5, 0.25, 0.75, 0.0, 1.0)
 OTHERS = 30  # images a class that judge
+PLACE = ("model", "set", "shots", "method", "start")
 Line = dict
 
 
@@ -44,6 +46,7 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     options.add_argument("data", type=Path)
     options.add_argument("--out", type=Path, default=Path("sweep"))
+    options.add_argument("--results", type=Path, default=KEPT)
     options.add_argument("--minutes", type=float, default=float("inf"))
     options.add_argument("--models", nargs="+", default=list(SIZES), choices=list(SIZES))
     options.add_argument("--sets", nargs="+", default=["flowers12", "photo"], choices=list(SETS))
@@ -53,8 +56,9 @@ def main() -> None:
     options.add_argument("--shares", nargs="+", type=float, default=list(SHARES))
     options.add_argument("--set", nargs="*", default=[], dest="changes")
     asked = options.parse_args()
-    asked.out.mkdir(parents=True, exist_ok=True)
-    lines, end = asked.out / "lines.jsonl", time.monotonic() + 60 * asked.minutes
+    for folder in (asked.out, asked.results):
+        folder.mkdir(parents=True, exist_ok=True)
+    lines, end = asked.results / "sweep.jsonl", time.monotonic() + 60 * asked.minutes
     known = [json.loads(line) for line in lines.read_text().splitlines()] if lines.exists() else []
     done = {json.dumps(line["asked"]) for line in known}
     pairs = (one.split("=") for one in asked.changes)
@@ -117,15 +121,18 @@ def table(known: list[Line]) -> str:
         groups.setdefault(json.dumps(place), []).append(line)
     rows = ["| model, set, shots, method, start | accuracy at each rate | best |", "|---|---|---|"]
     for place, lines in sorted(groups.items()):
-        values = json.loads(place).values()
+        told = json.loads(place)
+        named = [str(value) for key, value in told.items() if key in PLACE]
+        named += [f"{key}={value}" for key, value in told.items() if key not in PLACE]
+        values = ", ".join(named)
         ran = sorted((x for x in lines if "refused" not in x), key=lambda line: line["lr"])
         if not ran:
-            rows.append(f"| {', '.join(map(str, values))} | refused | |")
+            rows.append(f"| {values} | refused | |")
             continue
         best = max(ran, key=lambda line: (line["accuracy"], -line["nll"]))
         shown = ", ".join(f"{x['lr']:.1e}: {100 * x['accuracy']:.1f}" for x in ran)
         inside = "" if 0 < best["asked"]["share"] < 1 else " (an end)"
-        rows.append(f"| {', '.join(map(str, values))} | {shown} | {best['lr']:.1e}{inside} |")
+        rows.append(f"| {values} | {shown} | {best['lr']:.1e}{inside} |")
     return "\n".join(rows)
 
 
