@@ -1,10 +1,8 @@
-"""Put a method on a model: freeze, install the edits, prove that each trainable tensor is used."""
+"""Put a method on a model: freeze, install the edits, prove that each trainable tensor is used"""
 
 from __future__ import annotations
 
 import contextlib
-import logging
-import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Protocol
@@ -13,21 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from foldtune.core.attachment import CONTAINER, Attachment
-from foldtune.core.computed import (
-    freeze_statistics,
-    has_statistics,
-    is_computed,
-    uses_calls,
-)
+from foldtune.core.computed import freeze_statistics, has_statistics, is_computed
+from foldtune.core.dryrun import dry_run
 from foldtune.core.edits import Edit, Reweight, Rewire, Train
 from foldtune.core.head import check_paths, find_head, new_classifiers
 from foldtune.core.hooks import guard_group_norms, hook
 from foldtune.core.method import Method, check_settings, settings
-from foldtune.core.probe import evaluating, first_tensor
 from foldtune.core.sites import Site, find_sites
 from foldtune.errors import InputError
-
-log = logging.getLogger("foldtune")
 
 
 class HasExample(Protocol):
@@ -96,7 +87,7 @@ def attach(
                 attachment.classifier.replace(new_classifiers(model, paths, num_classes, example))
             attachment.sites = find_sites(model, example, paths)
             _install(attachment)
-            _dry_run(attachment, example)
+            dry_run(attachment, example)
         except BaseException:
             attachment.detach()
             for p, grad in grads:
@@ -154,77 +145,6 @@ def _refuse_parted_projection(attachment: Attachment, site: Site) -> None:
         raise InputError(
             f"{attachment.method!r} cannot stand at {site.path}: beside it q, k and v are bare "
             "tensors (kdim or vdim is set) that no site names, so it would train less than it says"
-        )
-
-
-def _dry_run(attachment: Attachment, example: Tensor) -> None:
-    """One forward and backward pass; refuse what gets no gradient (None; zero is normal)."""
-    model = attachment.model
-    tensors = {n: t for n, t in attachment.named_tensors().items() if t.requires_grad}
-    try:
-        grads = _gradients(attachment, example, list(tensors.values()))
-    except RuntimeError as error:
-        # The host writes over what a layer returns (EfficientNet's and MobileNet's activations).
-        if "inplace operation" not in str(error) or not attachment.keep_plainly():
-            raise
-        grads = _gradients(attachment, example, list(tensors.values()))
-    missed = [name for name, grad in zip(tensors, grads, strict=True) if grad is None]
-    dead = [n for n in missed if n not in attachment.base_names]
-    if dead:
-        raise InputError(
-            f"{attachment.method!r} on {type(model).__name__}: no gradient reaches {dead[0]}"
-            f"{f' and {len(dead) - 1} more' if len(dead) > 1 else ''}; the forward pass never uses "
-            "it. Give the method other sites, or take the unused layer out of the model"
-        )
-    if missed:
-        attachment.leave_frozen(missed)
-        log.warning("left frozen, the forward pass never uses them: %s", ", ".join(missed))
-    _warn_of_lost_dropout(attachment)
-
-
-def _gradients(
-    attachment: Attachment, example: Tensor, tensors: Sequence[Tensor]
-) -> Sequence[Tensor | None]:
-    model = attachment.model
-    with evaluating(model), torch.enable_grad():
-        output = _first_output(attachment, example)
-        if output is None or not output.requires_grad:
-            raise InputError(
-                f"{type(model).__name__} cannot be trained: its output is no tensor that depends "
-                "on a trainable one (does it run under no_grad?)"
-            )
-        # No symmetric function of the logits: a plain sum has zero slope in some directions.
-        weights = torch.linspace(-1.0, 2.0, output.shape[-1], device=output.device)
-        loss = (output.float() * weights).sum()
-        return torch.autograd.grad(loss, tensors, allow_unused=True)
-
-
-def _first_output(attachment: Attachment, example: Tensor) -> Tensor | None:
-    try:
-        return first_tensor(attachment.model(example))
-    except RuntimeError as error:
-        if attachment.interpolates:
-            raise
-        reason = str(error).splitlines()[0]
-        raise InputError(
-            f"{attachment.method!r} cannot be attached to {type(attachment.model).__name__}: it "
-            f"does not take another number of tokens ({reason})"
-        ) from error
-
-
-def _warn_of_lost_dropout(attachment: Attachment) -> None:
-    lost = [
-        e.site.path
-        for e in attachment.edits
-        if isinstance(e, Reweight)
-        and getattr(e.delta, "dropout", None)
-        and not (e.site.called and uses_calls(attachment.model.get_submodule(e.site.path)))
-    ]
-    if lost:
-        warnings.warn(
-            f"dropout of {attachment.method!r} has no effect at {lost[0]} and {len(lost) - 1} "
-            "more: these layers take their changed weight, and dropout is no function of a weight",
-            stacklevel=4,
         )
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from foldtune.core.classifier import Classifier
-from foldtune.core.computed import Delta, compute, release
+from foldtune.core.computed import Delta, compute, let_read, release
 from foldtune.core.edits import Adapter, Edit, Reweight, Rewire, Train
 from foldtune.core.interpolation import Interpolation
 from foldtune.core.merging import (
@@ -44,6 +44,7 @@ class Attachment:
         self.guards: list[Any] = []  # further hooks, which leave with the attachment
         self.frozen_statistics: list[nn.Module] = []
         self._computed: list[tuple[nn.Module, Site]] = []
+        self._readers: list[nn.Module] = []  # modules that read a computed one's tensors
         # The method's own tensors, shared ones once: our name to the name in the host. Never the
         # tensors: `load_state_dict(assign=True)` puts others in their place.
         self._owned: dict[str, str] = {}
@@ -126,6 +127,11 @@ class Attachment:
         """Whether there are models between the start and the tuned one (not with prompts)."""
         return all(e.adapter.keeps_shape for e in self.edits if isinstance(e, Rewire))
 
+    @property
+    def computes(self) -> bool:
+        """Whether any stored tensor reads as a computed one."""
+        return bool(self._computed)
+
     def touches(self, path: str) -> bool:
         """Whether any edit stands at the module `path` or inside it."""
         inside = f"{path}."
@@ -201,6 +207,14 @@ class Attachment:
         assert site.weight is not None
         compute(module, deltas, site.weight, site.bias, moves)
         self._computed.append((module, site))
+
+    def let_read(self, pairs: Sequence[tuple[nn.Module, nn.Module]]) -> None:
+        """Let each reader's forward read the folded tensors of the module beside it."""
+        known = [*(m for m, _ in self._computed), *self.frozen_statistics]
+        for reader, read in pairs:
+            if not any(reader is m for m in (*known, *self._readers)):
+                self._readers.append(reader)
+            let_read(reader, read)
 
     def keep_plainly(self) -> bool:
         """Let no delta's gradient rest on what its layer returned; whether that changes any."""
@@ -278,7 +292,7 @@ class Attachment:
     def _leave(self) -> None:
         for handle in (*self.guards, *(h for handles in self.handles.values() for h in handles)):
             handle.remove()
-        for module in [*(m for m, _ in self._computed), *self.frozen_statistics]:
+        for module in [*(m for m, _ in self._computed), *self.frozen_statistics, *self._readers]:
             release(module)
         delattr(self.model, CONTAINER)
         for name, p in self.model.named_parameters():

@@ -1,29 +1,34 @@
-"""Stored tensors that read as computed ones: the only metaprogramming of the house.
+"""Stored tensors that the host's own forward pass reads as computed ones: the house's only
+metaprogramming.
 
-`compute(module, deltas)` swaps the class of one module instance for a generated subclass whose
-`weight` and `bias` are properties. They return the stored tensors folded through the deltas, while
-the stored tensors stay in `_parameters` under their own names. So every base key survives, code
-that reads `module.weight` itself (timm's EVA-02, BEiT and SwinV2, `nn.MultiheadAttention`) sees the
-change, and undoing is putting the class back.
+`compute(module, deltas)` swaps the class of one module instance for a generated subclass of it.
+The stored tensors stay in `_parameters`, and `module.weight` is the stored parameter for everybody,
+at all times, with one exception: while a module that reads it runs its own `forward`, in that
+thread, a read gives the stored tensors folded through the deltas. The module itself is such a
+reader (a norm, timm's StdConv); others are found by watching the forward pass (`watching`): the
+attentions of EVA-02, BEiT and SwinV2 and `nn.MultiheadAttention` read their projections, which are
+never called. `let_read` swaps a reader's class in the same way. A called nn.Linear or nn.Conv2d
+needs neither: its `forward` takes the deltas' `call`. Undoing is putting the class back.
 """
 
 from __future__ import annotations
 
-import copy
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-# Attributes of a computed module, besides those of its host class.
-_DELTAS = "_foldtune_deltas"
-_STRENGTH = "_foldtune_strength"
-_START = "_foldtune_start"
+from foldtune.core.called import is_plain_class, plain, product
+from foldtune.core.folding import DELTAS, HOST, START, STRENGTH, effective, stored
+from foldtune.core.readers import OPENS, Window, opening, reads_folded
+from foldtune.errors import InputError
+
+# Attributes of a computed module, besides those of `folding`.
 _FROZEN = "_foldtune_frozen"
 _MODE = "_foldtune_mode"
+_WINDOW = "_foldtune_window"
+_READ = "_foldtune_read"
 
 
 class Delta(nn.Module):
@@ -57,12 +62,14 @@ def compute(
     Running statistics, if it has any, stay frozen unless they may move; `freeze_statistics` does
     nothing else.
     """
-    if hasattr(module, _DELTAS):
+    if hasattr(module, DELTAS):
         raise ValueError(f"this {type(module).__name__} is computed already; release it first")
     host: Any = type(module)
     module.__class__ = _computed_class(host, weight, bias)
     frozen = has_statistics(module) and not moves
-    added = {_DELTAS: list(deltas), _STRENGTH: 1.0, _START: {}, _FROZEN: frozen}
+    window = Window()
+    added = {DELTAS: list(deltas), STRENGTH: 1.0, START: {}, _FROZEN: frozen}
+    added |= {_WINDOW: window, _READ: not is_plain_class(host), OPENS: (window,) if weight else ()}
     module.__dict__.update(added | {_MODE: module.training})
     if frozen:
         module.training = False
@@ -74,13 +81,22 @@ def freeze_statistics(module: nn.Module) -> None:
 
 
 def release(module: nn.Module) -> None:
-    """Undo `compute`: the host class is back, in the mode last asked for, and the stored tensors
-    read as they are."""
-    module.__class__ = type(module).__mro__[1]
-    if module.__dict__[_FROZEN]:
+    """Undo `compute` and `let_read`: the host class is back, in the mode last asked for."""
+    module.__class__ = _without(type(module))
+    if module.__dict__.get(_FROZEN):
         module.training = module.__dict__[_MODE]
-    for name in (_DELTAS, _STRENGTH, _START, _FROZEN, _MODE):
-        del module.__dict__[name]
+    for name in (DELTAS, STRENGTH, START, _FROZEN, _MODE, _WINDOW, _READ, OPENS):
+        module.__dict__.pop(name, None)
+
+
+def let_read(reader: nn.Module, read: nn.Module) -> None:
+    """Let the forward of `reader` read the folded tensors of the computed module `read`."""
+    if OPENS not in reader.__dict__:
+        host: Any = type(reader)
+        reader.__class__ = _computed_class(host, None, None)
+        reader.__dict__.update({_FROZEN: False, _MODE: reader.training, OPENS: ()})
+    reader.__dict__[OPENS] += (read.__dict__[_WINDOW],)
+    read.__dict__[_READ] = True
 
 
 def set_strength(
@@ -90,69 +106,29 @@ def set_strength(
 
     start: the values at 0, by name, of stored tensors that have been trained themselves.
     """
-    module.__dict__[_STRENGTH] = alpha
-    module.__dict__[_START] = dict(start or {})
+    module.__dict__[STRENGTH] = alpha
+    module.__dict__[START] = dict(start or {})
 
 
 def is_computed(module: nn.Module) -> bool:
     """Whether the module reads its tensors through deltas, or keeps its statistics frozen."""
-    return _DELTAS in module.__dict__
+    return DELTAS in module.__dict__
+
+
+def keeps_statistics(module: nn.Module) -> bool:
+    """Whether the running statistics of the module stay as they are, in training too."""
+    return bool(module.__dict__.get(_FROZEN))
 
 
 def uses_calls(module: nn.Module) -> bool:
     """Whether a computed module takes its deltas' `call`, when it is called at full strength."""
-    deltas = module.__dict__[_DELTAS]
-    return _calls(type(module).__mro__[1]) and all(d.call is not None for d in deltas)
+    deltas = module.__dict__[DELTAS]
+    return is_plain_class(host_class(module)) and all(d.call is not None for d in deltas)
 
 
-def effective(
-    module: nn.Module, weight: str = "weight", bias: str | None = "bias"
-) -> tuple[Tensor, Tensor | None]:
-    """The pair that a computed module reads: stored tensors, folded, at its strength."""
-    return _blend(module, weight, bias, module.__dict__[_DELTAS], lambda t: t)
-
-
-def folded_in_double(
-    module: nn.Module, weight: str = "weight", bias: str | None = "bias"
-) -> tuple[Tensor, Tensor | None]:
-    """As `effective`, computed in float64 and rounded once to the stored dtype: for merging."""
-    # On the CPU: the same bits whatever device trained, and Apple's devices have no float64.
-    deltas = [copy.deepcopy(d).cpu().double() for d in module.__dict__[_DELTAS]]
-    with torch.no_grad():
-        w, b = _blend(module, weight, bias, deltas, lambda t: t.cpu().double())
-    stored = module._parameters[weight]
-    assert stored is not None
-    return w.to(stored), None if b is None else b.to(stored)
-
-
-def _blend(
-    module: nn.Module,
-    weight: str,
-    bias: str | None,
-    deltas: Sequence[Delta],
-    cast: Callable[[Tensor], Tensor],
-) -> tuple[Tensor, Tensor | None]:
-    alpha, start = module.__dict__[_STRENGTH], module.__dict__[_START]
-    stored = {n: cast(t) for n in (weight, bias) if n and (t := module._parameters[n]) is not None}
-    new_w, new_b = stored[weight], stored.get(bias or "")
-    if alpha == 1.0:
-        return _folded(new_w, new_b, deltas)
-    # Each factor moves by itself, as DiffFit's gains and biases do in the study: first the stored
-    # tensor between its start and its trained value, then what the deltas make of it.
-    at = stored | {n: torch.lerp(cast(t), stored[n], alpha) for n, t in start.items()}
-    old_w, old_b = at[weight], at.get(bias or "")
-    if alpha == 0.0:
-        return old_w, old_b
-    new_w, new_b = _folded(old_w, old_b, deltas)
-    if new_b is not None:
-        new_b = torch.lerp(torch.zeros_like(new_b) if old_b is None else old_b, new_b, alpha)
-    return torch.lerp(old_w, new_w, alpha), new_b
-
-
-def _folded(w: Tensor, b: Tensor | None, deltas: Sequence[Delta]) -> tuple[Tensor, Tensor | None]:
-    for delta in deltas:
-        w, b = delta.fold(w, b)
-    return w, b
+def host_class(module: nn.Module) -> type[nn.Module]:
+    """The host's own class of a module, computed or not."""
+    return _without(type(module))
 
 
 def has_statistics(module: nn.Module) -> bool:
@@ -160,56 +136,19 @@ def has_statistics(module: nn.Module) -> bool:
     return module._buffers.get("running_mean") is not None
 
 
-def _plain(module: nn.Module, x: Tensor) -> Tensor:
-    """What the host computes from its stored tensors, for the classes `_calls` admits."""
-    w, b = module._parameters["weight"], module._parameters["bias"]
-    assert w is not None
-    if isinstance(module, nn.Linear):
-        return F.linear(x, w, b)
-    assert isinstance(module, nn.Conv2d)
-    return module._conv_forward(x, w, b)
-
-
-def frozen_linear(layer: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor | None] | None:
-    """The stored weight and bias where `layer` is a plain, frozen nn.Linear, else None: for a
-    `call` that has a cheaper way through those than through its output."""
-    if not (isinstance(layer, functools.partial) and layer.func is _plain):
-        return None
-    module = layer.args[0]
-    w, b = module._parameters["weight"], module._parameters["bias"]
-    if not isinstance(module, nn.Linear) or w.requires_grad or (b is not None and b.requires_grad):
-        return None
-    return w, b
-
-
-def _calls(host: Any) -> bool:
-    """Whether a call of this class is exactly `_plain`; subclasses with a forward of their own
-    (timm's Conv2dSame) are folded instead."""
-    return host.forward in (nn.Linear.forward, nn.Conv2d.forward)
+def _without(cls: Any) -> Any:
+    """`cls` without the generated class: others (FSDP2, parametrizations) may stand upon it."""
+    if HOST in vars(cls):
+        return vars(cls)[HOST]
+    if not any(HOST in vars(c) for c in cls.__mro__):
+        return cls
+    bases = tuple(_without(base) for base in cls.__bases__)
+    body = {k: v for k, v in vars(cls).items() if k not in ("__dict__", "__weakref__")}
+    return type(cls)(cls.__name__, bases, body)
 
 
 @functools.cache
 def _computed_class(host: Any, weight: str | None, bias: str | None) -> type[nn.Module]:
-    def read_weight(self: nn.Module) -> Tensor:
-        assert weight is not None
-        return effective(self, weight, bias)[0]
-
-    def read_bias(self: nn.Module) -> Tensor | None:
-        assert weight is not None
-        moved = any(delta.moves_bias for delta in self.__dict__[_DELTAS])
-        if not moved and bias not in self.__dict__[_START]:
-            return self._parameters[bias] if bias else None
-        return effective(self, weight, bias)[1]
-
-    def forward(self: nn.Module, x: Tensor) -> Tensor:
-        deltas = self.__dict__[_DELTAS]
-        if self.__dict__[_STRENGTH] != 1.0 or any(d.call is None for d in deltas):
-            return host.forward(self, x)
-        layer: Callable[[Tensor], Tensor] = functools.partial(_plain, self)
-        for delta in deltas:
-            layer = functools.partial(delta.call, layer=layer)
-        return layer(x)
-
     def train(self: nn.Module, mode: bool = True) -> nn.Module:
         self.__dict__[_MODE] = mode
         return host.train(self, mode and not self.__dict__[_FROZEN])
@@ -218,19 +157,73 @@ def _computed_class(host: Any, weight: str | None, bias: str | None) -> type[nn.
         return _rebuild, (host, weight, bias), self.__dict__
 
     namespace: dict[str, Any] = {
+        HOST: host,
         "train": train,
+        "forward": _calling if weight and is_plain_class(host) else opening(host.forward),
         "__reduce_ex__": reduce,
         "__module__": host.__module__,
         "__qualname__": host.__qualname__,
         "__doc__": host.__doc__,
     }
     if weight:
-        namespace[weight] = property(read_weight)
-    if weight and bias:
-        namespace[bias] = property(read_bias)
-    if weight and _calls(host):
-        namespace["forward"] = forward
+        namespace |= _attributes(weight, bias) | {"__delattr__": _deletion(host, (weight, bias))}
     return type(host)(host.__name__, (host,), namespace)
+
+
+def _calling(self: nn.Module, x: Tensor) -> Tensor:
+    """The forward of a called Linear or Conv2d: what is stored, through the deltas' `call`."""
+    deltas = self.__dict__[DELTAS]
+    if self.__dict__[STRENGTH] != 1.0 or any(d.call is None for d in deltas):
+        return product(self, x, *effective(self))
+    layer: Callable[[Tensor], Tensor] = functools.partial(plain, self)
+    for delta in deltas:
+        layer = functools.partial(delta.call, layer=layer)
+    return layer(x)
+
+
+def _attributes(weight: str, bias: str | None) -> dict[str, property]:
+    """The properties of the stored tensors: themselves, but folded for a reader of the host's."""
+
+    def fold_weight(self: nn.Module) -> Tensor:
+        return effective(self, weight, bias)[0]
+
+    def fold_bias(self: nn.Module) -> Tensor | None:
+        assert bias is not None
+        moved = any(delta.moves_bias for delta in self.__dict__[DELTAS])
+        if not moved and bias not in self.__dict__[START]:
+            return stored(self, bias)
+        return effective(self, weight, bias)[1]
+
+    def attribute(name: str, fold: Callable[[nn.Module], Tensor | None]) -> property:
+        def read(self: nn.Module) -> Tensor | None:
+            return fold(self) if reads_folded(self, self.__dict__[_WINDOW]) else stored(self, name)
+
+        # Where nn.Module comes here, it is past its parameters: pruning keeps a plain tensor.
+        def write(self: nn.Module, value: Tensor) -> None:
+            self.__dict__[name] = value
+
+        def delete(self: nn.Module) -> None:
+            del self.__dict__[name]
+
+        return property(read, write, delete)
+
+    made = {weight: attribute(weight, fold_weight)}
+    return made | ({bias: attribute(bias, fold_bias)} if bias else {})
+
+
+def _deletion(host: Any, kept: tuple[str | None, ...]) -> Callable[[nn.Module, str], None]:
+    """Refuses to part with a stored parameter that is read: torch's parametrizations do, and would
+    then hand the host's forward a tensor that no delta has seen. A called layer takes theirs."""
+
+    def delete(self: nn.Module, name: str) -> None:
+        if name in kept and name in self._parameters and self.__dict__[_READ]:
+            raise InputError(
+                f"{name} of a {host.__name__} cannot be parametrized or removed while a method is "
+                "attached, whose change of it would be lost; detach() or merge() first"
+            )
+        host.__delattr__(self, name)
+
+    return delete
 
 
 def _rebuild(host: Any, weight: str | None, bias: str | None) -> nn.Module:

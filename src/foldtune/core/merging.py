@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import nn
 
-from foldtune.core.computed import folded_in_double
 from foldtune.core.edits import Adapter, Edit, Rewire
+from foldtune.core.folding import folded_in_double
 from foldtune.core.method import Method
 from foldtune.core.sites import Site
 from foldtune.errors import InputError

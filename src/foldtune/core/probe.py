@@ -81,14 +81,32 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             module.training = mode
 
 
+@contextlib.contextmanager
+def without_trace(model: nn.Module) -> Iterator[None]:
+    """After, every buffer holds what it held, and torch's generators stand where they stood."""
+    kept = [(b, b.detach().clone()) for b in model.buffers()]
+    devices = {b.device for b, _ in kept if b.is_cuda}  # all of them would cost a warning
+    devices |= {p.device for p in model.parameters() if p.is_cuda}
+    try:
+        with torch.random.fork_rng(list(devices)):
+            yield
+    finally:
+        with torch.no_grad():
+            for buffer, value in kept:
+                buffer.copy_(value)
+
+
 def first_tensor(value: Any) -> Tensor | None:
     """The first tensor of a tensor, sequence, mapping or dataclass (models return all four)."""
+    return next(iter(all_tensors(value)), None)
+
+
+def all_tensors(value: Any) -> list[Tensor]:
+    """The tensors of a tensor, sequence, mapping or dataclass, in its order."""
     if isinstance(value, Tensor):
-        return value
+        return [value]
     if isinstance(value, dict):
         value = list(value.values())
     elif dataclasses.is_dataclass(value) and not isinstance(value, type):
         value = [getattr(value, field.name) for field in dataclasses.fields(value)]
-    if isinstance(value, list | tuple):
-        return next((t for v in value if (t := first_tensor(v)) is not None), None)
-    return None
+    return [t for v in value for t in all_tensors(v)] if isinstance(value, list | tuple) else []

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from foldtune.core.computed import Delta, is_computed
+from foldtune.core.computed import Delta, host_class
 from foldtune.core.sites import Site
 from foldtune.errors import InputError
 from foldtune.methods.dora import DirectedLowRank
@@ -55,7 +55,7 @@ class Layer:
 def check_layer(model: nn.Module, site: Site) -> None:
     """Raise InputError where PEFT's wrapper of this layer would not compute what ours does."""
     module = model.get_submodule(site.path)
-    host = type(module).__mro__[1] if is_computed(module) else type(module)
+    host = host_class(module)
     if not site.called or isinstance(module, nn.MultiheadAttention):
         raise InputError(
             f"PEFT has no form for {site.path}: {type(model).__name__} reads its tensors itself "

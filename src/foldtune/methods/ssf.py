@@ -9,7 +9,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from foldtune.core.computed import Delta, frozen_linear
+from foldtune.core.called import frozen_linear
+from foldtune.core.computed import Delta
 from foldtune.core.edits import Adapter, Edit, Reweight, Rewire
 from foldtune.core.lean import scale_shift, scale_shift_linear
 from foldtune.core.method import Method

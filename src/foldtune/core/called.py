@@ -1,0 +1,45 @@
+"""Called Linear and Conv2d layers, whose output is one known function of what they store."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from foldtune.core.folding import stored
+
+
+def plain(module: nn.Module, x: Tensor) -> Tensor:
+    """What the host computes from its stored tensors, for the classes `is_plain_class` admits."""
+    w = stored(module, "weight")
+    assert w is not None
+    return product(module, x, w, stored(module, "bias"))
+
+
+def product(module: nn.Module, x: Tensor, w: Tensor, b: Tensor | None) -> Tensor:
+    if isinstance(module, nn.Linear):
+        return F.linear(x, w, b)
+    assert isinstance(module, nn.Conv2d)
+    return module._conv_forward(x, w, b)
+
+
+def frozen_linear(layer: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor | None] | None:
+    """The stored weight and bias where `layer` is a plain, frozen nn.Linear, else None: for a
+    `call` that has a cheaper way through those than through its output."""
+    if not (isinstance(layer, functools.partial) and layer.func is plain):
+        return None
+    module = layer.args[0]
+    w, b = stored(module, "weight"), stored(module, "bias")
+    assert w is not None
+    if not isinstance(module, nn.Linear) or w.requires_grad or (b is not None and b.requires_grad):
+        return None
+    return w, b
+
+
+def is_plain_class(host: Any) -> bool:
+    """Whether a call of this class is exactly `plain`; subclasses with a forward of their own
+    (timm's Conv2dSame) are folded instead."""
+    return host.forward in (nn.Linear.forward, nn.Conv2d.forward)
