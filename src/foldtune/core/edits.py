@@ -7,6 +7,7 @@ is small enough to stay in the merged model.
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,19 @@ from torch import Tensor, nn
 
 from foldtune.core.computed import Delta
 from foldtune.core.sites import Site
+
+
+class _Sources(threading.local):
+    """What sources were called with, in this thread, until the module of their adapter returns.
+
+    Not on the adapter: two threads may serve one model. A pass that was cut short (an error,
+    checkpointing's early stop) leaves its tensor here until the source is called again.
+    """
+
+    given: tuple[tuple[nn.Module, Tensor], ...] = ()
+
+
+_sources = _Sources()
 
 
 class Adapter(nn.Module):
@@ -34,8 +48,6 @@ class Adapter(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self._strength = 1.0
-        # Held between the source's call and the module's return, then dropped.
-        self._seen: Tensor | None = None
 
     def enter(self, x: Tensor) -> Tensor:
         """The module's input, changed; of the same shape as x if `keeps_shape`."""
@@ -48,7 +60,8 @@ class Adapter(nn.Module):
     # Bound methods serve as hooks: they survive deepcopy, pickle, compile and export, and a
     # deepcopy of the host binds them to the copied adapter.
     def on_source(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self._seen = _given(args, kwargs)
+        others = tuple(pair for pair in _sources.given if pair[0] is not self)
+        _sources.given = (*others, (self, _given(args, kwargs)))
 
     def on_enter(
         self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -67,8 +80,10 @@ class Adapter(nn.Module):
     def on_leave(
         self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
     ) -> Any:
-        x = _given(args, kwargs) if self._seen is None else self._seen
-        self._seen = None
+        x = _given(args, kwargs)
+        if _sources.given:
+            x = next((seen for adapter, seen in _sources.given if adapter is self), x)
+            _sources.given = tuple(pair for pair in _sources.given if pair[0] is not self)
         if self._strength == 0.0:
             return None
         y = output if isinstance(output, Tensor) else output[0]
@@ -79,11 +94,6 @@ class Adapter(nn.Module):
         if self._strength == 1.0 or plain.shape != changed.shape:
             return changed
         return torch.lerp(plain, changed, self._strength)
-
-    def __getstate__(self) -> dict[str, Any]:
-        # A forward pass that was cut short (an error, checkpointing's early stop) leaves a tensor
-        # here that no deepcopy or pickle admits.
-        return self.__dict__ | {"_seen": None}
 
 
 def _given(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
