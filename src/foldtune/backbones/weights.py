@@ -10,6 +10,7 @@ from pickle import UnpicklingError
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from foldtune.core.tensors import check_finite
 from foldtune.errors import InputError
 
 _UNREADABLE = (
@@ -43,7 +44,7 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
 
 
 def load_into(model: nn.Module, state: Mapping[str, Tensor], path: str | Path) -> None:
-    """Load strictly. Raises InputError naming the first difference."""
+    """Load strictly. Raises InputError naming the first difference, or what is not finite."""
     mine = model.state_dict()
     for name in [*mine, *state]:
         here = tuple(mine[name].shape) if name in mine else "absent"
@@ -53,6 +54,7 @@ def load_into(model: nn.Module, state: Mapping[str, Tensor], path: str | Path) -
                 f"{path} does not fit {type(model).__name__}; the first difference is {name}: "
                 f"{there} in the file, {here} in the model"
             )
+    check_finite(state, f"{path} is damaged", "give other weights")
     model.load_state_dict(dict(state))
 
 

@@ -7,7 +7,6 @@ from contextlib import AbstractContextManager
 from itertools import chain
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from foldtune.core.classifier import Classifier
@@ -17,15 +16,17 @@ from foldtune.core.interpolation import Interpolation
 from foldtune.core.merging import (
     RETAINED,
     check_mergeable,
-    fold,
+    folded,
     obstacle,
     retain,
     retained_names,
     surviving,
+    write_folded,
 )
 from foldtune.core.method import Method
 from foldtune.core.names import first_names, named_state
 from foldtune.core.sites import Site
+from foldtune.core.tensors import check_finite, write
 from foldtune.errors import InputError
 
 # The one attribute, and prefix of keys, that an attachment adds to its host.
@@ -81,6 +82,7 @@ class Attachment:
     def named_tensors(self) -> dict[str, Tensor]:
         """Everything the tuning consists of: own tensors, trained base tensors, classifier."""
         self._check_alive()
+        self.classifier.check_own()
         state = named_state(self.model) | (self._interpolation.tuned or {})
         owned = {name: state[full] for name, full in self._owned.items()}
         return owned | {n: state[n] for n in (*self._originals, *self.head_names)}
@@ -229,13 +231,16 @@ class Attachment:
         """Take the method off: the model is bitwise what it was before `attach`."""
         self._check_alive()
         state = named_state(self.model)
-        with torch.no_grad():
-            for name, value in self._originals.items():
-                state[name].copy_(value)
-            if not self.classifier.old:
-                for name, value in self.classifier.start.items():
-                    state[name].copy_(value)
+        for name, value in self._originals.items():
+            if name not in state or state[name].shape != value.shape:
+                raise InputError(
+                    f"{self!r} cannot be detached: {name}, which it trained, was replaced or "
+                    "removed since; put it back first"
+                )
+        for name, value in self._originals.items():
+            write(state[name], value)
         self.classifier.put_back()
+        self.classifier.write_start()
         self._leave()
         return self.model
 
@@ -249,8 +254,8 @@ class Attachment:
         """
         self._check_alive()
         check_mergeable(self.method, self.edits)
-        for module, site in self._computed:
-            fold(module, site)
+        self.classifier.check_own()
+        write_folded(folded(self._computed, self.method))
         staying = surviving(self.edits, self._container)
         retain(self.model, staying)
         for adapter in staying.values():
@@ -283,9 +288,9 @@ class Attachment:
                     f"tuning and model differ: {name} is {tuple(tensors[name].shape)} in the "
                     f"tuning and {tuple(mine[name].shape)} in the model"
                 )
-        with torch.no_grad():
-            for name, tensor in mine.items():
-                tensor.copy_(tensors[name])
+        check_finite(tensors, "the tuning cannot be loaded", "train it again")
+        for name, tensor in mine.items():
+            write(tensor, tensors[name])
 
     # -- private -------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from foldtune.core.head import set_module
+from foldtune.core.tensors import write
 from foldtune.errors import InputError
 
 
@@ -22,6 +23,7 @@ class Classifier:
         self.model = model
         self.paths = tuple(paths)
         self.old: dict[str, nn.Module] = {}
+        self.own = {path: model.get_submodule(path) for path in self.paths}
         self.start: dict[str, Tensor] = {}
         self.start_known = True
         self._begin()
@@ -47,6 +49,7 @@ class Classifier:
         for path, module in made.items():
             old = self.old[path] = self.model.get_submodule(path)
             set_module(self.model, path, module.train(old.training))
+            self.own[path] = module
         self._begin()
 
     def start_from(self, weight: Tensor, bias: Tensor) -> None:
@@ -67,14 +70,30 @@ class Classifier:
                 raise InputError(f"the tuning's start of the classifier does not fit: {name}")
             self.start[name] = tensor.to(mine)
 
+    def check_own(self) -> None:
+        """Raise InputError where another classifier stands in the place of the trained one."""
+        for path, module in self.own.items():
+            here = self.model.get_submodule(path)
+            if here is not module and here is not self.old.get(path):
+                raise InputError(
+                    f"the classifier {path} was replaced after attach() (reset_classifier?); "
+                    "detach() and attach(..., num_classes=...) instead"
+                )
+
     def put_back(self) -> None:
-        """The host's own modules, in their place again."""
-        for path, module in self.old.items():
+        """The host's own modules, in their place again, whatever stands there."""
+        for path, module in (self.own | self.old).items():
             new = self.model.get_submodule(path)
             for p in new.parameters():  # `model.to()` could not reach the old one
                 module.to(p.device, p.dtype)
             module.train(new.training)
             set_module(self.model, path, module)
+
+    def write_start(self) -> None:
+        """Where the host's own classifiers stood, in them again."""
+        for path, module in self.own.items():
+            for name, p in module.named_parameters() if path not in self.old else ():
+                write(p, self.start[f"{path}.{name}"])
 
     def _begin(self) -> None:
         self.start = {}

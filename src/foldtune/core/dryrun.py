@@ -15,8 +15,10 @@ from foldtune.core.computed import keeps_statistics, uses_calls
 from foldtune.core.edits import Reweight
 from foldtune.core.probe import all_tensors, evaluating, without_trace
 from foldtune.core.readers import watching
+from foldtune.core.tensors import check_finite
 from foldtune.errors import InputError
 
+HALF = torch.float16  # in which a sum of logits may overflow where a scaled loss does not
 log = logging.getLogger("foldtune")
 
 
@@ -77,6 +79,11 @@ def _missed(attachment: Attachment, example: Tensor, tensors: dict[str, Tensor])
         if "inplace operation" not in str(error) or not attachment.keep_plainly():
             raise
         grads = _gradients(attachment, example, list(tensors.values()))
+    check_finite(
+        {n: g for n, g in zip(tensors, grads, strict=True) if g is not None and g.dtype != HALF},
+        f"{attachment.method!r} on {type(attachment.model).__name__}: the gradient",
+        "it could not be trained",
+    )
     return [name for name, grad in zip(tensors, grads, strict=True) if grad is None]
 
 
@@ -91,6 +98,11 @@ def _gradients(
                 f"{type(model).__name__} cannot be trained: its output is no tensor that depends "
                 "on a trainable one (does it run under no_grad?)"
             )
+        check_finite(
+            {"the output": outputs[0]},
+            f"{attachment.method!r} on {type(model).__name__}",
+            "before any training: the plain backbone's output is finite",
+        )
         return torch.autograd.grad([_loss(t) for t in outputs], tensors, allow_unused=True)
 
 

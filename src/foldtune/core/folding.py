@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from foldtune.core.tensors import whole
+
 if TYPE_CHECKING:
     from foldtune.core.computed import Delta
 
@@ -32,12 +34,20 @@ def folded_in_double(
 ) -> tuple[Tensor, Tensor | None]:
     """As `effective`, computed in float64 and rounded once to the stored dtype: for merging."""
     # On the CPU: the same bits whatever device trained, and Apple's devices have no float64.
-    deltas = [copy.deepcopy(d).cpu().double() for d in module.__dict__[DELTAS]]
     with torch.no_grad():
-        w, b = _blend(module, weight, bias, deltas, lambda t: t.cpu().double())
+        deltas = [_in_double(delta) for delta in module.__dict__[DELTAS]]
+        w, b = _blend(module, weight, bias, deltas, lambda t: whole(t).cpu().double())
     kept = stored(module, weight)
     assert kept is not None
-    return w.to(kept), None if b is None else b.to(kept)
+    return w.to(kept.device, kept.dtype), None if b is None else b.to(kept.device, kept.dtype)
+
+
+def _in_double(delta: Delta) -> Delta:
+    """A copy in float64 on the CPU, of sharded tensors as well."""
+    own = (*delta.parameters(), *delta.buffers())
+    twins = {id(t): whole(t.detach()).cpu().double() for t in own}
+    held = {id(p) for p in delta.parameters()}
+    return copy.deepcopy(delta, {i: nn.Parameter(t) if i in held else t for i, t in twins.items()})
 
 
 def _blend(

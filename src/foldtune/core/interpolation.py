@@ -13,6 +13,7 @@ from foldtune.core.computed import set_strength
 from foldtune.core.edits import Reweight, Rewire
 from foldtune.core.head import set_module
 from foldtune.core.names import named_state
+from foldtune.core.tensors import whole, write
 from foldtune.errors import InputError
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class Interpolation:
         outer, outer_tuned = self.point, self.tuned
         try:
             self.tuned = self.tuned or {
-                n: t.detach().clone()
+                n: whole(t.detach()).clone()
                 for n, t in attachment.named_tensors().items()
                 if n not in attachment._owned
             }
@@ -97,13 +98,17 @@ class Interpolation:
         for module, site in attachment._computed:
             # A stored tensor that trains itself stays: its start is blended after the folding.
             names = {n: f"{site.path}.{n}" for n in (site.weight, site.bias) if n}
-            start = {n: starts[full].to(state[full]) for n, full in names.items() if full in starts}
+            start = {
+                n: starts[full].to(state[full].device, state[full].dtype)
+                for n, full in names.items()
+                if full in starts
+            }
             blended |= {names[n] for n in start}
             set_strength(module, head_alpha if site.path in attachment.head else alpha, start)
-        with torch.no_grad():
-            for name in starts.keys() - blended:
-                at = head_alpha if name in attachment.classifier.start else alpha
-                state[name].copy_(_between(starts[name].to(self.tuned[name]), self.tuned[name], at))
+        for name in sorted(starts.keys() - blended):  # in one order on every process
+            at = head_alpha if name in attachment.classifier.start else alpha
+            between = _between(starts[name].to(self.tuned[name]), self.tuned[name], at)
+            write(state[name], between)
         for edit in attachment.edits:
             if isinstance(edit, Rewire):
                 edit.adapter._strength = alpha

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-import torch
-from torch import nn
+from torch import Tensor, nn
 
 from foldtune.core.edits import Adapter, Edit, Rewire
 from foldtune.core.folding import folded_in_double
 from foldtune.core.method import Method
 from foldtune.core.sites import Site
+from foldtune.core.tensors import check_finite, write
 from foldtune.errors import InputError
 
 # Where a merged model keeps an adapter that survives merging, if it has one.
@@ -55,19 +55,36 @@ def retain(model: nn.Module, adapters: Mapping[str, Adapter]) -> None:
         model.get_submodule(RETAINED).add_module(name, adapter)
 
 
-@torch.no_grad()
-def fold(module: nn.Module, site: Site) -> None:
-    """Write a module's computed tensors over its stored ones, computed in float64, rounded once."""
-    assert site.weight is not None
-    weight, bias = folded_in_double(module, site.weight, site.bias)
-    module._parameters[site.weight].copy_(weight)  # type: ignore[union-attr]
-    if bias is None or site.bias is None:
-        return
-    old = module._parameters[site.bias]
-    if old is None:
-        module._parameters[site.bias] = nn.Parameter(bias)
-    else:
-        old.copy_(bias)
+Folded = tuple[nn.Module, str, Tensor]
+
+
+def folded(computed: Iterable[tuple[nn.Module, Site]], method: Method) -> list[Folded]:
+    """What merging writes: module, name and value of every computed tensor, in float64, rounded
+    once. Raises InputError, with nothing written, where one is not finite in the stored dtype."""
+    made: list[Folded] = []
+    for module, site in computed:
+        assert site.weight is not None
+        weight, bias = folded_in_double(module, site.weight, site.bias)
+        pairs = {site.weight: weight} | (
+            {site.bias: bias} if site.bias and bias is not None else {}
+        )
+        check_finite(
+            {f"{site.path}.{n}": t for n, t in pairs.items()},
+            f"{method!r} cannot be merged",
+            f"nothing was written. A training that diverged, or {weight.dtype} is too narrow",
+        )
+        made += [(module, n, t) for n, t in pairs.items()]
+    return made
+
+
+def write_folded(made: Iterable[Folded]) -> None:
+    """Write computed tensors over stored ones; a bias that the host lacks is created."""
+    for module, name, value in made:
+        old = module._parameters[name]
+        if old is None:
+            module._parameters[name] = nn.Parameter(value)
+        else:
+            write(old, value)
 
 
 def _rewired(edits: Iterable[Edit]) -> Iterable[Rewire]:

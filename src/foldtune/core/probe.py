@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from foldtune.core.tensors import check_finite, is_sharded
 from foldtune.errors import InputError
 
 
@@ -31,7 +32,7 @@ def probe(model: nn.Module, example: Tensor) -> dict[str, Call]:
     """Calls of one forward pass in eval mode, keyed by module path in order of entry.
 
     Leaves no trace: hooks are removed, every module's train mode and torch's generators are as
-    before. Raises InputError where the host cannot run on `example`.
+    before. Raises InputError where the host cannot run on `example`, or gives what is not finite.
     """
     order: dict[str, None] = {}
     calls: dict[str, Call] = {}
@@ -55,7 +56,7 @@ def probe(model: nn.Module, example: Tensor) -> dict[str, Call]:
             handles.append(module.register_forward_pre_hook(enter(path)))
             handles.append(module.register_forward_hook(leave(path), with_kwargs=True))
         with evaluating(model), torch.no_grad(), torch.random.fork_rng(devices):
-            model(example)
+            outputs = all_tensors(model(example))
     except Exception as error:
         raise InputError(
             f"{type(model).__name__} does not run on the example of shape "
@@ -64,6 +65,11 @@ def probe(model: nn.Module, example: Tensor) -> dict[str, Call]:
     finally:
         for handle in handles:
             handle.remove()
+    if not all(bool(torch.isfinite(t).all()) for t in outputs if not t.is_meta):
+        name = type(model).__name__
+        weights = {n: t for n, t in model.state_dict().items() if not is_sharded(t)}
+        check_finite(weights, f"the weights of {name}", "load them again")
+        check_finite({"output": outputs[0]}, f"{name} on the example", "give other images or dtype")
     return {path: calls[path] for path in order if path in calls}
 
 

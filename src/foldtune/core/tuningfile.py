@@ -18,6 +18,7 @@ from torch import Tensor
 
 from foldtune.core.attachment import Attachment
 from foldtune.core.method import written_out
+from foldtune.core.tensors import whole
 from foldtune.errors import InputError, Unwritable
 
 FORMAT = 3  # 2 keeps where the classifier started, 3 which pictures training saw
@@ -43,7 +44,7 @@ def save(
     kept = dict(attachment.named_tensors())
     kept |= {_START + n: t for n, t in (attachment.head_start or {}).items()}
     kept |= {_PICTURES + n: t for n, t in (pictures or {}).items()}
-    tensors = {n: t.detach().cpu().contiguous() for n, t in kept.items()}
+    tensors = {n: whole(t.detach()).cpu().contiguous() for n, t in kept.items()}
     write_tensors(tensors, Path(path), {_FIELD: json.dumps(header)})
     return Path(path)
 
@@ -147,7 +148,7 @@ def hash_tensors(tensors: Mapping[str, Tensor]) -> str:
     """A hash over names, shapes, dtypes and bytes; the same on every device."""
     digest = hashlib.sha256()
     for name in sorted(tensors):
-        tensor = tensors[name].detach().cpu().contiguous()
+        tensor = whole(tensors[name].detach()).cpu().contiguous()
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()[:32]

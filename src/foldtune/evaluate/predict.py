@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from foldtune.core.tensors import check_finite
 from foldtune.errors import InputError, unknown
 from foldtune.training.batches import load_pixels
 from foldtune.training.device import check_precision, parse_device, tensor_float
@@ -51,3 +52,9 @@ def predict_logits(
             batch = load_pixels(pixels, indices[start : start + batch_size], where)
             gathered.append(host_logits(model(prepare(batch, None))).float())
     return torch.cat(gathered).cpu()
+
+
+def finite(logits: Tensor, who: object) -> Tensor:
+    """The logits themselves. Raises InputError, naming `who` gave them, where one is not finite."""
+    check_finite({"a logit": logits}, f"{who} cannot be used", "train it again, or use fp32")
+    return logits

@@ -28,7 +28,7 @@ from foldtune.backbones import Backbone, load
 from foldtune.backbones.prepare import prepare_for
 from foldtune.data import ImageData
 from foldtune.errors import InputError, unknown
-from foldtune.evaluate.predict import predict_logits
+from foldtune.evaluate.predict import finite, predict_logits
 from foldtune.study.bench.bench import TUNING
 from foldtune.study.results.analyses import choices
 from foldtune.study.results.predictions import Predictions, read_predictions
@@ -145,7 +145,7 @@ def ensemble_probabilities(
             logits = predict_logits(attachment.model, pixels, rows, prepare_for(backbone))
         finally:
             attachment.detach()
-        members.append(Member(tuning.stem, number, logits.numpy()))
+        members.append(Member(tuning.stem, number, finite(logits, tuning).numpy()))
     scores = torch.from_numpy(combine(members, ensemble.rule, ensemble.weights))
     return scores.softmax(1) if ensemble.rule == "logits" else scores / scores.sum(1, keepdim=True)
 

@@ -19,7 +19,7 @@ from foldtune.core.tuningfile import read, write_tensors
 from foldtune.data import ImageData
 from foldtune.data.store.decode import Fit, decode
 from foldtune.errors import InputError
-from foldtune.evaluate.predict import predict_logits
+from foldtune.evaluate.predict import finite, predict_logits
 from foldtune.evaluate.shift import Target, target_of
 from foldtune.tunings.judging import Chosen, Known, figures
 from foldtune.tunings.shifts import corruption_means, judge_shifts
@@ -76,9 +76,9 @@ def merge_tuning(
     rows, seen = _witnesses(path, data)
     prepare = prepare_for(own)
     with attachment.interpolated(*point):
-        before = predict_logits(own.model, data.pixels, rows, prepare)
+        before = finite(predict_logits(own.model, data.pixels, rows, prepare), path)
         merged = attachment.merge()
-    after = predict_logits(merged, data.pixels, rows, prepare)
+    after = finite(predict_logits(merged, data.pixels, rows, prepare), f"{path}, merged,")
     state = merged.state_dict()
     heads = tuple(f"{p}." for p in attachment.head)
     added = tuple(k for k in state if k not in plain and not k.startswith(heads))
@@ -117,7 +117,7 @@ def evaluate_tuning(
     image counted; see `target_of` for the mapping and what is refused."""
     target = home_target(data, classes, chosen, mapping)
     logits = predict_logits(attachment.model, data.pixels, target.rows, prepare_for(backbone))
-    return judged(logits, target, chosen, classes)
+    return judged(finite(logits, "the tuning"), target, chosen, classes)
 
 
 def home_target(
@@ -168,7 +168,7 @@ def predict_images(
     """
     pixels = decoded(paths, backbone)
     logits = predict_logits(model, pixels, np.arange(len(paths)), prepare_for(backbone))
-    yield from named(paths, logits.softmax(1), classes)
+    yield from named(paths, finite(logits, "the tuning").softmax(1), classes)
 
 
 def decoded(paths: Sequence[Path], backbone: Backbone) -> np.ndarray:

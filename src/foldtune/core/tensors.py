@@ -1,0 +1,60 @@
+"""Tensors that may be sharded over processes, and those that must be finite."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from foldtune.errors import InputError
+
+
+def check_finite(tensors: Mapping[str, Tensor], where: str, cure: str) -> None:
+    """Raise InputError for the first tensor that holds NaN or infinity.
+
+    where: what they are of; cure: what to do. Integers and tensors without data pass.
+    """
+    wrong = [n for n, t in tensors.items() if not _is_finite(t)]
+    if wrong:
+        more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+        count = int((~torch.isfinite(tensors[wrong[0]])).sum())
+        raise InputError(
+            f"{where}: {wrong[0]}{more} is not finite ({count} of "
+            f"{tensors[wrong[0]].numel()} values are NaN or infinite); {cure}"
+        )
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    if not tensor.is_floating_point() or tensor.is_meta:
+        return True
+    return bool(torch.isfinite(tensor.detach()).all())
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """The tensor itself, or, of one that FSDP2 has sharded, all of it on this process.
+
+    A collective where it is sharded: every process must ask.
+    """
+    held: Any = tensor
+    found: Tensor = held.full_tensor() if is_sharded(tensor) else tensor
+    return found
+
+
+def is_sharded(tensor: Tensor) -> bool:
+    """Whether the tensor is a DTensor."""
+    return hasattr(tensor, "full_tensor")
+
+
+@torch.no_grad()
+def write(stored: Tensor, value: Tensor) -> None:
+    """Copy `value`, which is whole, over what is stored, which may be sharded."""
+    if not is_sharded(stored):
+        stored.copy_(value)
+        return
+    from torch.distributed.tensor import distribute_tensor
+
+    held: Any = stored
+    value = value.to(held.device, held.dtype)
+    held.copy_(distribute_tensor(value, held.device_mesh, held.placements))
