@@ -45,7 +45,8 @@ class Attachment:
         self.guards: list[Any] = []  # further hooks, which leave with the attachment
         self.frozen_statistics: list[nn.Module] = []
         self._computed: list[tuple[nn.Module, Site]] = []
-        self._readers: list[nn.Module] = []  # modules that read a computed one's tensors
+        # Which module reads the tensors of which computed one.
+        self.readings: tuple[tuple[nn.Module, nn.Module], ...] = ()
         # The method's own tensors, shared ones once: our name to the name in the host. Never the
         # tensors: `load_state_dict(assign=True)` puts others in their place.
         self._owned: dict[str, str] = {}
@@ -210,13 +211,11 @@ class Attachment:
         compute(module, deltas, site.weight, site.bias, moves)
         self._computed.append((module, site))
 
-    def let_read(self, pairs: Sequence[tuple[nn.Module, nn.Module]]) -> None:
+    def let_read(self, readings: Sequence[tuple[nn.Module, nn.Module]]) -> None:
         """Let each reader's forward read the folded tensors of the module beside it."""
-        known = [*(m for m, _ in self._computed), *self.frozen_statistics]
-        for reader, read in pairs:
-            if not any(reader is m for m in (*known, *self._readers)):
-                self._readers.append(reader)
+        for reader, read in readings:
             let_read(reader, read)
+        self.readings = tuple(readings)
 
     def keep_plainly(self) -> bool:
         """Let no delta's gradient rest on what its layer returned; whether that changes any."""
@@ -297,7 +296,8 @@ class Attachment:
     def _leave(self) -> None:
         for handle in (*self.guards, *(h for handles in self.handles.values() for h in handles)):
             handle.remove()
-        for module in [*(m for m, _ in self._computed), *self.frozen_statistics, *self._readers]:
+        computed, readers = (m for m, _ in self._computed), (m for m, _ in self.readings)
+        for module in dict.fromkeys((*computed, *self.frozen_statistics, *readers)):
             release(module)
         delattr(self.model, CONTAINER)
         for name, p in self.model.named_parameters():

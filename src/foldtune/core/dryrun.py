@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from foldtune.core.attachment import Attachment
 from foldtune.core.computed import keeps_statistics, uses_calls
 from foldtune.core.edits import Reweight
+from foldtune.core.effects import check_effects
 from foldtune.core.probe import all_tensors, evaluating, without_trace
 from foldtune.core.readers import watching
 from foldtune.core.tensors import check_finite
@@ -42,6 +43,7 @@ def dry_run(attachment: Attachment, example: Tensor) -> None:
             log.warning("left frozen, the forward pass never uses them: %s", ", ".join(missed))
         _train_once(attachment, example, {n: t for n, t in tensors.items() if n not in missed})
     attachment.let_read(read)
+    check_effects(attachment, example)
     _warn_of_lost_dropout(attachment)
 
 
@@ -75,8 +77,8 @@ def _missed(attachment: Attachment, example: Tensor, tensors: dict[str, Tensor])
     try:
         grads = _gradients(attachment, example, list(tensors.values()))
     except RuntimeError as error:
-        # The host writes over what a layer returns (EfficientNet's, MobileNet's activations).
-        if "inplace operation" not in str(error) or not attachment.keep_plainly():
+        # The host writes over what a layer returns (EfficientNet's activations, a dropout).
+        if "inplace" not in str(error) or not attachment.keep_plainly():
             raise
         grads = _gradients(attachment, example, list(tensors.values()))
     check_finite(

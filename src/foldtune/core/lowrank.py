@@ -56,7 +56,9 @@ def folded_linear(
     x: (..., in); weight: (out, in); bias: (out,); down: (rank, in); up: (out, rank). Returns
     (..., out).
     """
-    return _FoldedLinear.apply(x, weight, bias, down, up, scale)
+    # Over rows, and a view outside: who writes over the result must not meet a view from within.
+    rows = x.reshape(-1, x.shape[-1])
+    return _FoldedLinear.apply(rows, weight, bias, down, up, scale).view(*x.shape[:-1], len(weight))
 
 
 def _one_type(x: Tensor, *others: Tensor) -> bool:
@@ -115,7 +117,6 @@ class _FoldedLinear(torch.autograd.Function):
             0
         ]:  # folded again: kept, it would be one more weight for each layer
             dx = dz @ torch.addmm(weight, up, down, alpha=ctx.scale)
-        x, dz = x.reshape(-1, x.shape[-1]), dz.reshape(-1, dz.shape[-1])
         ddown = ((dz @ up).T @ x) * ctx.scale
         dup = ((x @ down.T).T @ dz).T * ctx.scale
         return dx, None, None, ddown, dup, None

@@ -1,0 +1,216 @@
+"""Whether each trainable tensor of a method does what the method claims, where it stands.
+
+A gradient is no proof: a convolution that standardises its weight gives a gain a gradient that is
+rounding alone. So every tensor is moved, one at a time, and its layer is called again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from foldtune.core.attachment import Attachment
+from foldtune.core.called import is_plain_class, product
+from foldtune.core.computed import host_class, uses_calls
+from foldtune.core.edits import Reweight, Rewire
+from foldtune.core.folding import effective
+from foldtune.core.probe import evaluating, first_tensor
+from foldtune.errors import InputError
+
+# A layer's output follows its weight: it may move less than the weight by this factor, no further.
+_FOLLOWS = 5e-3
+_SMALL = 2e-2  # an output that moves by more needs no closer look
+# By how much a `call` may differ from what the folded weight gives.
+_AGREES = {torch.float64: 1e-6, torch.float32: 1e-2}
+_AGREES_IN_HALF = 0.2
+_Pair = tuple[Tensor, Tensor | None]
+
+
+@dataclass
+class _Trial:
+    """What the claims of one attachment share. called: kinds of delta and layer whose `call` was
+    compared."""
+
+    attachment: Attachment
+    generator: torch.Generator
+    called: set[tuple[type, type]]
+
+
+@dataclass(frozen=True)
+class _Claim:
+    """One edit, and the module whose output shows it: its own, or the reader of its tensors."""
+
+    edit: Reweight | Rewire
+    tensors: nn.Module
+    shown_by: nn.Module
+
+
+def check_effects(attachment: Attachment, example: Tensor) -> None:
+    """Raise InputError, naming the tensor, where moving it does not move what it should.
+
+    Every tensor is put back bitwise. Costs a few calls of each layer that carries an edit.
+    """
+    if example.is_meta:
+        return
+    waiting: dict[nn.Module, list[_Claim]] = {}
+    for claim in _claims(attachment):
+        waiting.setdefault(claim.shown_by, []).append(claim)
+    given: dict[nn.Module, tuple[Any, Any]] = {}
+    trial = _Trial(attachment, torch.Generator().manual_seed(0), set())
+
+    # Before all other hooks, so that side networks are entered again when the module is.
+    def enter(module: nn.Module, args: Any, kwargs: Any) -> None:
+        if module in waiting:
+            given[module] = args, kwargs
+
+    def leave(module: nn.Module, _args: Any, _output: Any) -> None:
+        claims = waiting.pop(module, None)  # it is called again below
+        if claims is not None:
+            args, kwargs = given.pop(module)
+            with torch.no_grad():
+                for claim in claims:
+                    _check(trial, claim, args, kwargs)
+
+    handles = []
+    try:
+        for module in waiting:
+            handles.append(module.register_forward_pre_hook(enter, prepend=True, with_kwargs=True))
+            handles.append(module.register_forward_hook(leave))
+        # With gradients: torch's own encoder layer never calls its children without.
+        plain = torch.autocast(example.device.type, enabled=False)  # whose rounding hides effects
+        with evaluating(attachment.model), torch.enable_grad(), plain:
+            attachment.model(example)
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _claims(attachment: Attachment) -> Iterator[_Claim]:
+    model = attachment.model
+    readers = {read: reader for reader, read in attachment.readings}
+    for edit in attachment.edits:
+        if isinstance(edit, Rewire):
+            yield _Claim(edit, edit.adapter, model.get_submodule(edit.site.path))
+        elif isinstance(edit, Reweight):
+            module = model.get_submodule(edit.site.path)
+            shown_by = module if edit.site.called else readers.get(module, module)
+            yield _Claim(edit, edit.delta, shown_by)
+
+
+def _check(trial: _Trial, claim: _Claim, args: Any, kwargs: Any) -> None:
+    """Move all tensors off their start, where some hide others, then each by itself."""
+    attachment, site, generator = trial.attachment, claim.edit.site, trial.generator
+    layer = attachment.model.get_submodule(site.path)
+    with _restored(claim.tensors):
+        for p in claim.tensors.parameters():
+            p.add_((_draw(p, generator) - 0.5) * (_size(p) or 0.1))
+        before = _output(claim, args, kwargs)
+        kind = type(claim.tensors), type(layer)
+        if isinstance(claim.edit, Reweight) and kind not in trial.called and uses_calls(layer):
+            trial.called.add(kind)
+            _check_call(attachment, site.path, layer, args[0])
+        for name, p in claim.tensors.named_parameters():
+            kept = p.clone()
+            # Each element by a factor of its own: a cosine attention cancels a common one.
+            p.mul_(1.0 + 2.0 * _draw(p, generator))
+            after = _output(claim, args, kwargs)
+            moved = _distance(after, before)
+            if moved < _SMALL or not (site.called and is_plain_class(host_class(layer))):
+                stands = _folded(claim, layer)
+                p.copy_(kept)
+                claimed, moved = _compared(claim, _folded(claim, layer), stands, before, after)
+                if moved <= _least(claim, claimed, before.dtype):
+                    raise _without_effect(attachment, claim, name, moved)
+            p.copy_(kept)
+
+
+def _without_effect(attachment: Attachment, claim: _Claim, name: str, moved: float) -> InputError:
+    return InputError(
+        f"{attachment.method!r} on {type(attachment.model).__name__}: {name} at "
+        f"{claim.edit.site.path} trains without effect: moved by its own size, it moves what the "
+        f"{host_class(claim.shown_by).__name__} gives by {moved:.0e} of that. A layer that "
+        "standardises its weight cancels a gain; leave such sites out (SSF has skip=...), or take "
+        "a method with other sites"
+    )
+
+
+def _least(claim: _Claim, claimed: float | None, dtype: torch.dtype) -> float:
+    """The relative change of the output that is more than rounding; below 0: any will do."""
+    if claimed == 0.0:  # a gain on weights that are zero promises nothing
+        return -1.0
+    if claimed is not None and claim.edit.site.called:
+        return _FOLLOWS * claimed
+    # In half precision rounding hides what a whole block or attention would show.
+    return 10 * torch.finfo(dtype).eps if dtype in _AGREES else -1.0
+
+
+def _compared(
+    claim: _Claim, stood: _Pair | None, stands: _Pair | None, before: Tensor, after: Tensor
+) -> tuple[float | None, float]:
+    """How far the folded weight moved over itself (the bias, where it moves alone, over the
+    output), None for a side network; and how far the output did, without what the bias adds."""
+    if stood is None or stands is None:
+        return None, _distance(after, before)
+    (w, b), (w2, b2) = stood, stands
+    weight_moved = _distance(w2, w)
+    if b is None or b2 is None or not claim.edit.site.called:
+        return weight_moved or (1.0 if b2 is not b else 0.0), _distance(after, before)
+    if not weight_moved:
+        return _size(b2 - b) / (_size(before) or 1.0), _distance(after, before)
+    shape = [1] * before.ndim
+    shape[1 if claim.edit.site.layout == "maps" else -1] = -1
+    return weight_moved, _distance(after - (b2 - b).view(shape), before)
+
+
+def _check_call(attachment: Attachment, path: str, layer: nn.Module, x: Tensor) -> None:
+    wanted = product(layer, x, *effective(layer))
+    apart = _distance(layer.forward(x), wanted)
+    if apart > _AGREES.get(wanted.dtype, _AGREES_IN_HALF):
+        raise InputError(
+            f"{attachment.method!r} at {path}: its `call` gives something else than the weight "
+            f"that its `fold` makes ({apart:.0e} apart), so that merging would change the model"
+        )
+
+
+def _draw(p: Tensor, generator: torch.Generator) -> Tensor:
+    """Between 0 and 1, of the shape of p."""
+    return torch.rand(p.shape, generator=generator).to(p)
+
+
+def _output(claim: _Claim, args: Any, kwargs: Any) -> Tensor:
+    found = first_tensor(claim.shown_by(*args, **kwargs))
+    assert found is not None
+    return found
+
+
+def _folded(claim: _Claim, layer: nn.Module) -> _Pair | None:
+    site = claim.edit.site
+    if isinstance(claim.edit, Rewire) or site.weight is None:
+        return None
+    return effective(layer, site.weight, site.bias)
+
+
+def _distance(a: Tensor, b: Tensor) -> float:
+    """The root mean square of a - b over that of b."""
+    return _size(a - b) / (_size(b) or 1.0)
+
+
+def _size(x: Tensor) -> float:
+    """The root mean square."""
+    wide = torch.promote_types(x.dtype, torch.float32)
+    return float(torch.linalg.vector_norm(x, dtype=wide)) / max(1, x.numel()) ** 0.5
+
+
+@contextlib.contextmanager
+def _restored(tensors: nn.Module) -> Iterator[None]:
+    kept = [(p, p.clone()) for p in tensors.parameters()]
+    try:
+        yield
+    finally:
+        for p, value in kept:
+            p.copy_(value)
