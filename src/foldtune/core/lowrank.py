@@ -29,7 +29,8 @@ def add_product(
     y: (..., out); low: (..., rank), of as many rows; up: (out, rank); bias: (out,).
     """
     rows, low = y.reshape(-1, y.shape[-1]), low.reshape(-1, low.shape[-1])
-    if rows.numel() >= _LARGE and _one_type(y, low, up) and not traced():
+    # A compiler is asked first: a size that is compared with a number is fixed in its graph.
+    if not traced() and rows.numel() >= _LARGE and _one_type(y, low, up):
         added = _AddProduct.apply(rows, low, up, bias, scale)
     elif bias is None:
         added = torch.addmm(rows, low, up.T, alpha=scale)
@@ -42,10 +43,12 @@ def worth_folding(x: Tensor, weight: Tensor, down: Tensor, up: Tensor) -> bool:
     """Whether `folded_linear` may and should be used: with gradients and on many rows, where the
     weight is small beside the features, but not in half precision or TF32, where a small update
     would be rounded away beside the weight. Shapes as there."""
+    if traced():  # asked first: a size that is compared with a number is fixed in the graph
+        return False
     many = x.numel() >= 2 * x.shape[-1] ** 2  # from there on it was faster, at widths 128 to 768
     exact = x.dtype == torch.float64 or torch.get_float32_matmul_precision() == "highest"
     trained = torch.is_grad_enabled() and up.requires_grad and down.requires_grad
-    return many and exact and trained and not traced() and _one_type(x, weight, down, up)
+    return many and exact and trained and _one_type(x, weight, down, up)
 
 
 def folded_linear(

@@ -35,7 +35,7 @@ class ScaledBottleneck(Bottleneck):
     def leave(self, x: Tensor, y: Tensor) -> Tensor:
         added = self.added(y, self.maps)
         if self.training and self.drop_path:
-            kept = added.new_empty(len(added), *[1] * (added.ndim - 1)).bernoulli_(
+            kept = added.new_empty(added.shape[0], *[1] * (added.ndim - 1)).bernoulli_(
                 1.0 - self.drop_path
             )
             added = added * kept / (1.0 - self.drop_path)

@@ -46,7 +46,7 @@ class Grouped(Delta):
         made = torch.einsum("...gi,goi->...go", parts, self.blocks)
         made = (made.transpose(-1, -2) if self.shuffle else made).flatten(-2)
         if self.training and self.drop_path:
-            shape = (len(made), *[1] * (made.ndim - 1))
+            shape = (made.shape[0], *[1] * (made.ndim - 1))
             kept = made.new_empty(shape).bernoulli_(1.0 - self.drop_path)
             made = made * kept / (1.0 - self.drop_path)
         return layer(x) + (made.permute(0, 3, 1, 2) if self.conv else made)

@@ -67,7 +67,7 @@ class Prompts(Prompted):
         self.dropout = dropout
 
     def enter(self, x: Tensor) -> Tensor:
-        prompts = F.dropout(self.prompts.expand(len(x), -1, -1), self.dropout, self.training)
+        prompts = F.dropout(self.prompts.expand(x.shape[0], -1, -1), self.dropout, self.training)
         return torch.cat([x[:, : self.at], prompts, x[:, self.at :]], 1)
 
 
