@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from foldtune.core.attachment import CONTAINER, Attachment
+from foldtune.core.carriers import check_model, check_site, refused
 from foldtune.core.computed import freeze_statistics, has_statistics, is_computed
 from foldtune.core.dryrun import dry_run
 from foldtune.core.edits import Edit, Reweight, Rewire, Train
@@ -64,11 +65,7 @@ def attach(
         )
     for part in method.parts:
         check_settings(type(part), settings(part))
-    if isinstance(model, nn.Sequential):
-        raise InputError(
-            "cannot attach to a bare nn.Sequential: it would run the added container as a layer; "
-            "attach to the backbone inside it"
-        )
+    check_model(model)
     example = _example(model, example)
     paths = (head,) if isinstance(head, str) else tuple(head or find_head(model))
     check_paths(model, paths)
@@ -88,10 +85,13 @@ def attach(
             attachment.sites = find_sites(model, example, paths)
             _install(attachment)
             dry_run(attachment, example)
-        except BaseException:
+        except BaseException as error:
             attachment.detach()
             for p, grad in grads:
                 p.grad = grad
+            # A tensor or device that lacks an operation, in its own words.
+            if type(error) is NotImplementedError:
+                raise refused(method, model, error) from error
             raise
     model.zero_grad()  # what was accumulated before is no gradient of the tuning
     return attachment
@@ -103,6 +103,8 @@ def _install(attachment: Attachment) -> None:
     labels: list[str] = []
     for part in attachment.method.parts:
         found = list(part.edits(model, attachment.sites))
+        if not found and not part.only_classifier:
+            raise InputError(f"{part!r} finds no place in {type(model).__name__}")
         labels.append(type(part).__name__)
         count = labels.count(labels[-1])
         for edit in found:
@@ -121,7 +123,9 @@ def _install(attachment: Attachment) -> None:
         # A method that adds a bias where the host has none names it in its own copy of the site.
         site = next((e.site for e in group if e.site.bias is not None), group[0].site)
         _refuse_parted_projection(attachment, site)
-        if uses[id(model.get_submodule(site.path)._parameters[str(site.weight)])] > 1:
+        module = model.get_submodule(site.path)
+        check_site(attachment.method, module, site, [e.delta for e in group])
+        if uses[id(module._parameters[str(site.weight)])] > 1:
             raise InputError(
                 f"{attachment.method!r} cannot stand at {site.path}: its {site.weight} is tied to "
                 "that of another module, which a merge would change too"

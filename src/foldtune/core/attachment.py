@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from foldtune.core.carriers import is_quantised
 from foldtune.core.classifier import Classifier
 from foldtune.core.computed import Delta, compute, let_read, release
 from foldtune.core.edits import Adapter, Edit, Reweight, Rewire, Train
@@ -26,7 +27,7 @@ from foldtune.core.merging import (
 from foldtune.core.method import Method
 from foldtune.core.names import first_names, named_state
 from foldtune.core.sites import Site
-from foldtune.core.tensors import check_finite, write
+from foldtune.core.tensors import check_finite, is_plain, write
 from foldtune.errors import InputError
 
 # The one attribute, and prefix of keys, that an attachment adds to its host.
@@ -118,7 +119,7 @@ class Attachment:
     @property
     def mergeable(self) -> bool:
         """Whether the method folds into the stored tensors without loss, but for `retained`."""
-        return obstacle(self.edits) is None
+        return obstacle(self.edits) is None and self.quantised is None
 
     @property
     def retained(self) -> tuple[str, ...]:
@@ -128,7 +129,14 @@ class Attachment:
     @property
     def interpolates(self) -> bool:
         """Whether there are models between the start and the tuned one (not with prompts)."""
-        return all(e.adapter.keeps_shape for e in self.edits if isinstance(e, Rewire))
+        keep = all(e.adapter.keeps_shape for e in self.edits if isinstance(e, Rewire))
+        return keep and self.quantised is None
+
+    @property
+    def quantised(self) -> str | None:
+        """The first quantised layer that carries a computed tensor, by its path."""
+        found = (site.path for m, site in self._computed if is_quantised(m, site.weight))
+        return next(found, None)
 
     @property
     def computes(self) -> bool:
@@ -193,6 +201,8 @@ class Attachment:
                 )
             if name.startswith(tuple(f"{p}." for p in self.head)) or name in self._originals:
                 continue
+            if not is_plain(state[name]) and isinstance(state[name], nn.Parameter):
+                raise InputError(f"{self.method!r} trains {name}, which is quantised")
             self._originals[name] = state[name].detach().clone()
             if isinstance(state[name], nn.Parameter):
                 state[name].requires_grad_(True)
@@ -252,7 +262,7 @@ class Attachment:
         ConvNeXt: one scale and shift) stays, under the names of `retained`.
         """
         self._check_alive()
-        check_mergeable(self.method, self.edits)
+        check_mergeable(self.method, self.edits, self.quantised)
         self.classifier.check_own()
         write_folded(folded(self._computed, self.method))
         staying = surviving(self.edits, self._container)

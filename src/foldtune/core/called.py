@@ -13,7 +13,7 @@ from foldtune.core.folding import stored
 
 
 def plain(module: nn.Module, x: Tensor) -> Tensor:
-    """What the host computes from its stored tensors, for the classes `is_plain_class` admits."""
+    """What the host computes from its stored tensors."""
     w = stored(module, "weight")
     assert w is not None
     return product(module, x, w, stored(module, "bias"))
@@ -34,6 +34,8 @@ def frozen_linear(layer: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor | N
     module = layer.args[0]
     w, b = stored(module, "weight"), stored(module, "bias")
     assert w is not None
+    if type(w) not in (Tensor, nn.Parameter):  # quantised: only its own product reads it
+        return None
     if not isinstance(module, nn.Linear) or w.requires_grad or (b is not None and b.requires_grad):
         return None
     return w, b

@@ -173,6 +173,8 @@ def _computed_class(host: Any, weight: str | None, bias: str | None) -> type[nn.
 def _calling(self: nn.Module, x: Tensor) -> Tensor:
     """The forward of a called Linear or Conv2d: what is stored, through the deltas' `call`."""
     deltas = self.__dict__[DELTAS]
+    if self.__dict__[STRENGTH] == 0.0 and not self.__dict__[START]:
+        return plain(self, x)
     if self.__dict__[STRENGTH] != 1.0 or any(d.call is None for d in deltas):
         return product(self, x, *effective(self))
     layer: Callable[[Tensor], Tensor] = functools.partial(plain, self)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from foldtune.core.attachment import Attachment
 from foldtune.core.called import is_plain_class, product
+from foldtune.core.carriers import is_quantised
 from foldtune.core.computed import host_class, uses_calls
 from foldtune.core.edits import Reweight, Rewire
 from foldtune.core.folding import effective
@@ -111,7 +112,8 @@ def _check(trial: _Trial, claim: _Claim, args: Any, kwargs: Any) -> None:
             p.add_((_draw(p, generator) - 0.5) * (_size(p) or 0.1))
         before = _output(claim, args, kwargs)
         kind = type(claim.tensors), type(layer)
-        if isinstance(claim.edit, Reweight) and kind not in trial.called and uses_calls(layer):
+        folds = isinstance(claim.edit, Reweight) and not is_quantised(layer, site.weight)
+        if folds and kind not in trial.called and uses_calls(layer):
             trial.called.add(kind)
             _check_call(attachment, site.path, layer, args[0])
         for name, p in claim.tensors.named_parameters():
@@ -189,8 +191,9 @@ def _output(claim: _Claim, args: Any, kwargs: Any) -> Tensor:
 
 
 def _folded(claim: _Claim, layer: nn.Module) -> _Pair | None:
+    """The folded pair; None where there is none: of a side network, of a quantised layer."""
     site = claim.edit.site
-    if isinstance(claim.edit, Rewire) or site.weight is None:
+    if isinstance(claim.edit, Rewire) or site.weight is None or is_quantised(layer, site.weight):
         return None
     return effective(layer, site.weight, site.bias)
 

@@ -49,6 +49,10 @@ class Interpolation:
         for value in point:
             if not 0.0 <= value <= 1.0:
                 raise InputError(f"alpha must lie in 0..1, not {value}")
+        if alpha not in (0.0, 1.0) and attachment.quantised is not None:
+            raise InputError(
+                f"{attachment.method!r} cannot be interpolated: {attachment.quantised} is quantised"
+            )
         if alpha not in (0.0, 1.0) and not attachment.interpolates:
             raise InputError(
                 f"{attachment.method!r} cannot be interpolated: it adds tokens, and there is no "

@@ -22,13 +22,18 @@ def obstacle(edits: Iterable[Edit]) -> Rewire | None:
     return next((e for e in _rewired(edits) if not e.adapter.survives_merge), None)
 
 
-def check_mergeable(method: Method, edits: Iterable[Edit]) -> None:
+def check_mergeable(method: Method, edits: Iterable[Edit], quantised: str | None) -> None:
     """Raise InputError, naming the edit in the way, for a method that does not merge."""
     if (first := obstacle(edits)) is not None:
         raise InputError(
             f"{method!r} cannot be merged: {type(first.adapter).__name__} at {first.site.path} is "
             "a side network that no stored tensor can absorb. Save it as a tuning, or use a method "
             "that merges (SSF, LoRA, BitFit, LayerNorm, Full)"
+        )
+    if quantised is not None:
+        raise InputError(
+            f"{method!r} cannot be merged: {quantised} is quantised, and what is stored there "
+            "takes no other values. Load the tuning on the backbone as it was, and merge there"
         )
 
 

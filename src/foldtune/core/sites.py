@@ -136,7 +136,8 @@ def stored_matrix(model: nn.Module, site: Site, method: str) -> Tensor:
 
     Raises InputError, naming the method, where the site stores something else.
     """
-    weight = model.get_submodule(site.path)._parameters.get(site.weight or "")
+    # A parametrized or pruned one is no parameter: who stands there is refused when it is tried.
+    weight = getattr(model.get_submodule(site.path), site.weight or "", None)
     if weight is None or weight.ndim < 2 or weight.shape[2:].numel() != 1:
         raise InputError(f"{method} needs a matrix; {site.path} ({site.role}) stores none")
     return weight
@@ -237,7 +238,7 @@ def _stored_site(
         feeds_norm = bool(readers) and all(c.norm for c in readers)
         new_bias = None if not called or feeds_norm or is_norm(module) else bias
         bias = None
-    rows = module.get_parameter(weight).shape[0]
+    rows = getattr(module, weight).shape[0]  # a parametrized one is no parameter
     layout = leaf_layout(module, calls[path].inputs.ndim) if path in calls else "tokens"
     return Site(path, role, depth, rows, called, weight, bias, layout, new_bias=new_bias)
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from foldtune.errors import InputError
 
@@ -30,6 +30,11 @@ def _is_finite(tensor: Tensor) -> bool:
     if not tensor.is_floating_point() or tensor.is_meta:
         return True
     return bool(torch.isfinite(tensor.detach()).all())
+
+
+def is_plain(tensor: Tensor) -> bool:
+    """Whether it is a plain tensor of floats: not quantised (torchao, bitsandbytes)."""
+    return type(tensor) in (Tensor, nn.Parameter) and tensor.is_floating_point()
 
 
 def whole(tensor: Tensor) -> Tensor:

@@ -148,10 +148,17 @@ def hash_tensors(tensors: Mapping[str, Tensor]) -> str:
     """A hash over names, shapes, dtypes and bytes; the same on every device."""
     digest = hashlib.sha256()
     for name in sorted(tensors):
-        tensor = whole(tensors[name].detach()).cpu().contiguous()
+        tensor = _readable(whole(tensors[name].detach())).cpu().contiguous()
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()[:32]
+
+
+def _readable(tensor: Tensor) -> Tensor:
+    """A quantised weight (torchao) as the numbers that it stands for: it has no bytes to show."""
+    quantised: Any = tensor
+    plain = type(tensor) in (Tensor, torch.nn.Parameter) or not hasattr(tensor, "dequantize")
+    return tensor if plain else quantised.dequantize()
 
 
 def write_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: dict[str, str]) -> None:

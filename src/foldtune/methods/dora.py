@@ -11,6 +11,8 @@ from foldtune.core.computed import Delta
 from foldtune.core.edits import Edit, Reweight
 from foldtune.core.method import Method
 from foldtune.core.sites import Site, select, stored_matrix
+from foldtune.core.tensors import is_plain
+from foldtune.errors import InputError
 from foldtune.methods.lora import LowRank
 from foldtune.methods.refusal import NoPlace
 
@@ -57,10 +59,15 @@ class DoRA(Method):
 
     def edits(self, model: nn.Module, sites: Sequence[Site]) -> Iterable[Edit]:
         scale = 1.0 if self.alpha is None else self.alpha / self.rank
-        edits = [
-            Reweight(s, DirectedLowRank(stored_matrix(model, s, "DoRA"), self.rank, scale))
-            for s in select(sites, *self.targets)
-        ]
+        edits: list[Edit] = []
+        for site in select(sites, *self.targets):
+            weight = stored_matrix(model, site, "DoRA")
+            if not is_plain(weight):
+                raise InputError(
+                    f"{self!r} cannot stand at {site.path}: its weight is quantised, and DoRA "
+                    "needs the whole matrix; take LoRA"
+                )
+            edits.append(Reweight(site, DirectedLowRank(weight, self.rank, scale)))
         if not edits:
             roles = ", ".join(sorted({s.role for s in sites}))
             reason = (
