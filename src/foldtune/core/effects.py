@@ -25,6 +25,7 @@ from foldtune.errors import InputError
 
 # A layer's output follows its weight: it may move less than the weight by this factor, no further.
 _FOLLOWS = 5e-3
+_ATTEMPTS = 8  # to find some unit of a side network alive
 _SMALL = 2e-2  # an output that moves by more needs no closer look
 # By how much a `call` may differ from what the folded weight gives.
 _AGREES = {torch.float64: 1e-6, torch.float32: 1e-2}
@@ -104,31 +105,57 @@ def _claims(attachment: Attachment) -> Iterator[_Claim]:
 
 
 def _check(trial: _Trial, claim: _Claim, args: Any, kwargs: Any) -> None:
-    """Move all tensors off their start, where some hide others, then each by itself."""
-    attachment, site, generator = trial.attachment, claim.edit.site, trial.generator
+    attachment, site = trial.attachment, claim.edit.site
     layer = attachment.model.get_submodule(site.path)
-    with _restored(claim.tensors):
-        for p in claim.tensors.parameters():
-            p.add_((_draw(p, generator) - 0.5) * (_size(p) or 0.1))
-        before = _output(claim, args, kwargs)
-        kind = type(claim.tensors), type(layer)
-        folds = isinstance(claim.edit, Reweight) and not is_quantised(layer, site.weight)
-        if folds and kind not in trial.called and uses_calls(layer):
-            trial.called.add(kind)
-            _check_call(attachment, site.path, layer, args[0])
-        for name, p in claim.tensors.named_parameters():
-            kept = p.clone()
-            # Each element by a factor of its own: a cosine attention cancels a common one.
-            p.mul_(1.0 + 2.0 * _draw(p, generator))
-            after = _output(claim, args, kwargs)
-            moved = _distance(after, before)
-            if moved < _SMALL or not (site.called and is_plain_class(host_class(layer))):
-                stands = _folded(claim, layer)
-                p.copy_(kept)
-                claimed, moved = _compared(claim, _folded(claim, layer), stands, before, after)
-                if moved <= _least(claim, claimed, before.dtype):
-                    raise _without_effect(attachment, claim, name, moved)
-            p.copy_(kept)
+    unmoved = {name: 0.0 for name, _ in claim.tensors.named_parameters()}
+    with _restored(claim.tensors) as starts:
+        for attempt in range(1 if isinstance(claim.edit, Reweight) else _ATTEMPTS):
+            for p, start in starts:
+                p.copy_(start + _away(start, trial.generator, attempt))
+            before = _output(claim, args, kwargs)
+            kind = type(claim.tensors), type(layer)
+            folds = isinstance(claim.edit, Reweight) and not is_quantised(layer, site.weight)
+            if folds and kind not in trial.called and uses_calls(layer):
+                trial.called.add(kind)
+                _check_call(attachment, site.path, layer, args[0])
+            for name in tuple(unmoved):
+                p = claim.tensors.get_parameter(name)
+                moved = _moved(claim, layer, p, trial.generator, before, (args, kwargs))
+                if moved is None:
+                    del unmoved[name]
+                else:
+                    unmoved[name] = moved
+            if not unmoved:
+                return
+    raise _without_effect(attachment, claim, *next(iter(unmoved.items())))
+
+
+def _away(start: Tensor, generator: torch.Generator, attempt: int) -> Tensor:
+    """A step off the start, where some tensors hide others; from the second attempt on a far one,
+    since every unit of a small bottleneck of a side network may be dead on the example."""
+    step = (_draw(start, generator) - 0.5) * (_size(start) or 0.1)
+    return step if not attempt else 6.0 * step - start
+
+
+def _moved(
+    claim: _Claim, layer: nn.Module, p: Tensor, generator: torch.Generator, before: Tensor,
+    given: tuple[Any, Any],
+) -> float | None:  # fmt: skip
+    """None where moving p by its own size has the effect that it should, else how little it has."""
+    kept = p.clone()
+    # Each element by a factor of its own: a cosine attention cancels a common one.
+    p.mul_(1.0 + 2.0 * _draw(p, generator))
+    after = _output(claim, *given)
+    moved = _distance(after, before)
+    plain = claim.edit.site.called and is_plain_class(host_class(layer))
+    least = _SMALL
+    if moved < _SMALL or not plain:
+        stands = _folded(claim, layer)
+        p.copy_(kept)
+        claimed, moved = _compared(claim, _folded(claim, layer), stands, before, after)
+        least = _least(claim, claimed, before.dtype)
+    p.copy_(kept)
+    return moved if moved <= least else None
 
 
 def _without_effect(attachment: Attachment, claim: _Claim, name: str, moved: float) -> InputError:
@@ -210,10 +237,11 @@ def _size(x: Tensor) -> float:
 
 
 @contextlib.contextmanager
-def _restored(tensors: nn.Module) -> Iterator[None]:
-    kept = [(p, p.clone()) for p in tensors.parameters()]
+def _restored(tensors: nn.Module) -> Iterator[list[tuple[Tensor, Tensor]]]:
+    """Every tensor with a copy of it, which is in its place again after."""
+    kept: list[tuple[Tensor, Tensor]] = [(p, p.clone()) for p in tensors.parameters()]
     try:
-        yield
+        yield kept
     finally:
         for p, value in kept:
             p.copy_(value)
