@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from foldtune.core.carriers import is_quantised
 from foldtune.core.classifier import Classifier
 from foldtune.core.computed import Delta, compute, let_read, release
+from foldtune.core.container import CONTAINER, Container, follow_loading
 from foldtune.core.edits import Adapter, Edit, Reweight, Rewire, Train
 from foldtune.core.interpolation import Interpolation
 from foldtune.core.merging import (
@@ -29,9 +30,6 @@ from foldtune.core.names import first_names, named_state
 from foldtune.core.sites import Site
 from foldtune.core.tensors import check_finite, is_plain, write
 from foldtune.errors import InputError
-
-# The one attribute, and prefix of keys, that an attachment adds to its host.
-CONTAINER = "foldtune"
 
 
 class Attachment:
@@ -56,9 +54,10 @@ class Attachment:
         self._grads = {n: p.requires_grad for n, p in model.named_parameters()}
         self._alive = True
         model.requires_grad_(False)
-        self._container = nn.Module().train(model.training)
-        model.add_module(CONTAINER, self._container)
         self.classifier = Classifier(model, head)
+        self._container = Container(self._originals, self.classifier).train(model.training)
+        model.add_module(CONTAINER, self._container)
+        self.guards.append(follow_loading(model))
 
     def __repr__(self) -> str:
         state = "" if self._alive else ", no longer on its model"

@@ -1,0 +1,74 @@
+"""The module that an attachment adds to its host, and what it does when the host is loaded into."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from foldtune.core.classifier import Classifier
+from foldtune.core.tensors import whole, write
+from foldtune.errors import InputError
+
+# The one attribute, and prefix of keys, that an attachment adds to its host.
+CONTAINER = "foldtune"
+
+
+class Container(nn.Module):
+    """Holds the method's own tensors; and, not as state, where base tensors that train started."""
+
+    def __init__(self, originals: dict[str, Tensor], classifier: Classifier) -> None:
+        super().__init__()
+        self.originals = originals
+        self.classifier = classifier
+
+
+def follow_loading(model: nn.Module) -> RemovableHandle:
+    """Keep what `detach` and `paused` go back to in step with `model.load_state_dict`.
+
+    A state whose frozen tensors are other ones is another backbone: a plain one is the new start of
+    what trains in place. Of a tuned one that start is not known, and it is refused unless nothing
+    of the base trains.
+    """
+    handle: RemovableHandle = model.register_load_state_dict_pre_hook(_on_load)
+    return handle
+
+
+def _on_load(model: nn.Module, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
+    container = model._modules.get(CONTAINER)
+    if not isinstance(container, Container) or not _is_another_backbone(model, state, prefix):
+        return
+    classifier, originals = container.classifier, container.originals
+    tuned = any(key.startswith(f"{prefix}{CONTAINER}.") for key in state)
+    kept_head = not classifier.old
+    if tuned and (originals or kept_head):
+        raise InputError(
+            "this state is a tuned model's of another backbone, and does not tell where "
+            f"{next(iter(originals), classifier.names[0])} started; load the plain backbone, "
+            "attach, and load the state then"
+        )
+    if tuned:
+        classifier.start_known = False
+        return
+    starts = originals | (classifier.start if kept_head else {})
+    for path, module in classifier.old.items():
+        starts |= {f"{path}.{name}": p for name, p in module.named_parameters()}
+    for name, start in starts.items():
+        value = state.get(prefix + name)
+        if value is not None and value.shape == start.shape:
+            write(start, whole(value).to(start.device, start.dtype))
+
+
+@torch.no_grad()
+def _is_another_backbone(model: nn.Module, state: dict[str, Tensor], prefix: str) -> bool:
+    """Whether a tensor that no training moves is another one in `state`."""
+    for name, p in model.named_parameters():
+        value = state.get(prefix + name)
+        if p.requires_grad or value is None or value.shape != p.shape or p.is_meta:
+            continue
+        here = whole(p)
+        if not torch.equal(whole(value).to(here.device, here.dtype), here):
+            return True
+    return False
