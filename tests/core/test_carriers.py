@@ -142,7 +142,7 @@ def in_inference_mode(model):
 @pytest.mark.parametrize(
     ("wrap", "told"),
     [
-        (lambda m: torch.compile(m, backend="eager"), "attach to what is inside it"),
+        (lambda m: torch.compile(m, backend="eager"), "attach to the plain model"),
         (nn.DataParallel, "attach to model.module"),
         (lambda m: nn.Sequential(m), "bare nn.Sequential"),
         (in_inference_mode, "blocks.1.norm1.weight was made in inference mode"),
@@ -168,6 +168,13 @@ def test_compiled_block_is_refused_by_its_path():
     with pytest.raises(
         InputError, match=r"cannot attach: blocks.1 of VisionTransformer is compiled"
     ):
+        attach(model, LoRA(rank=2), example=x)
+
+
+def test_model_compiled_in_place_is_refused():
+    model, x = vit()
+    model.compile(backend="eager")
+    with pytest.raises(InputError, match=r"compiled by torch.compile, which does not notice"):
         attach(model, LoRA(rank=2), example=x)
 
 

@@ -6,12 +6,14 @@ from dataclasses import dataclass
 import pytest
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from foldtune.core import edits
 from foldtune.core.attach import attach
 from foldtune.core.edits import Adapter, Rewire
 from foldtune.core.method import Method
 from foldtune.core.sites import select
+from foldtune.errors import InputError
 from foldtune.methods import AdaptFormer, parse
 
 from .tiny import distance, shift, vit
@@ -122,3 +124,18 @@ def test_nothing_of_a_forward_pass_is_kept():
     attach(model, AdaptFormer(rank=2), example=x, seed=0)
     model(x)
     assert edits._sources.given == ()
+
+
+def test_reentrant_checkpoint_between_source_and_joint_is_refused():
+    model, x = vit()
+    attach(model, AdaptFormer(rank=2), example=x, seed=0)
+    block = model.blocks[1]
+    inner = block.forward
+    block.forward = lambda x: checkpoint(inner, x, use_reentrant=True)
+    with pytest.raises(InputError, match=r"reentrant checkpoint .* use_reentrant=False"):
+        model(x)
+    block.forward = lambda x: checkpoint(inner, x, use_reentrant=False)
+    model(x).sum().backward()
+    with torch.no_grad():
+        block.forward = lambda x: checkpoint(inner, x, use_reentrant=True)
+        model(x)

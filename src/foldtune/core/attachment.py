@@ -28,7 +28,7 @@ from foldtune.core.merging import (
 from foldtune.core.method import Method
 from foldtune.core.names import first_names, named_state
 from foldtune.core.sites import Site
-from foldtune.core.tensors import check_finite, is_plain, write
+from foldtune.core.tensors import check_finite, is_plain, reshard, write
 from foldtune.errors import InputError
 
 
@@ -317,3 +317,4 @@ class Attachment:
     def _check_alive(self) -> None:
         if not self._alive:
             raise InputError(f"{self!r}: it was merged or detached; attach again")
+        reshard(self.model)

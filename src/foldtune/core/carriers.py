@@ -23,12 +23,13 @@ from foldtune.errors import InputError
 def check_model(model: nn.Module) -> None:
     """Raise InputError for a model that must be attached to before it is wrapped or sharded."""
     name = type(model).__name__
-    inside = next((n for n, m in model.named_modules() if hasattr(m, "_orig_mod")), None)
+    compiled = (n for n, m in model.named_modules() if hasattr(m, "_orig_mod") or _compiles(m))
+    inside = next(compiled, None)
     if inside is not None:
         where = f"{inside} of {name} is" if inside else f"{name} is a model that was"
         raise InputError(
-            f"cannot attach: {where} compiled by torch.compile; attach to what is inside it "
-            "(._orig_mod) and compile after"
+            f"cannot attach: {where} compiled by torch.compile, which does not notice what is "
+            "attached; attach to the plain model (._orig_mod) first, and compile after"
         )
     for path, module in model.named_modules():
         if type(module).__module__.startswith("torch.ao.nn.quantized"):
@@ -56,6 +57,11 @@ def check_model(model: nn.Module) -> None:
             "cannot attach to a bare nn.Sequential: it would run the added container as a layer; "
             "attach to the backbone inside it"
         )
+
+
+def _compiles(module: nn.Module) -> bool:
+    """Whether module.compile() was called."""
+    return getattr(module, "_compiled_call_impl", None) is not None
 
 
 def check_site(method: object, module: nn.Module, site: Site, deltas: Sequence[Delta]) -> None:

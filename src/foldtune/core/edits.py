@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from foldtune.core.computed import Delta
 from foldtune.core.sites import Site
+from foldtune.errors import InputError
 
 
 class _Sources(threading.local):
@@ -25,10 +26,14 @@ class _Sources(threading.local):
     checkpointing's early stop) leaves its tensor here until the source is called again.
     """
 
-    given: tuple[tuple[nn.Module, Tensor], ...] = ()
+    given: tuple[tuple[nn.Module, Tensor, bool], ...] = ()  # and whether gradients were on
 
 
 _sources = _Sources()
+_PARTED = (
+    "a reentrant checkpoint stands around what a side network reads, but not around where it joins "
+    "(AdaptFormer): its gradient would be wrong; use checkpoint(..., use_reentrant=False)"
+)
 
 
 class Adapter(nn.Module):
@@ -61,7 +66,7 @@ class Adapter(nn.Module):
     # deepcopy of the host binds them to the copied adapter.
     def on_source(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         others = tuple(pair for pair in _sources.given if pair[0] is not self)
-        _sources.given = (*others, (self, _given(args, kwargs)))
+        _sources.given = (*others, (self, _given(args, kwargs), torch.is_grad_enabled()))
 
     def on_enter(
         self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -81,8 +86,12 @@ class Adapter(nn.Module):
         self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
     ) -> Any:
         x = _given(args, kwargs)
+        for adapter, seen, with_gradients in _sources.given:
+            if adapter is self:
+                x = seen
+                if torch.is_grad_enabled() and not with_gradients:
+                    raise InputError(_PARTED)
         if _sources.given:
-            x = next((seen for adapter, seen in _sources.given if adapter is self), x)
             _sources.given = tuple(pair for pair in _sources.given if pair[0] is not self)
         if self._strength == 0.0:
             return None

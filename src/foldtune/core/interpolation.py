@@ -13,7 +13,7 @@ from foldtune.core.computed import set_strength
 from foldtune.core.edits import Reweight, Rewire
 from foldtune.core.head import set_module
 from foldtune.core.names import named_state
-from foldtune.core.tensors import whole, write
+from foldtune.core.tensors import reshard, whole, write
 from foldtune.errors import InputError
 
 if TYPE_CHECKING:
@@ -95,6 +95,7 @@ class Interpolation:
         """Take every tensor and side network to the given points between start and tuned."""
         attachment, model = self.attachment, self.attachment.model
         assert self.tuned is not None
+        reshard(model)
         state, starts = named_state(model), dict(attachment._originals)
         if not any(model.get_submodule(p) is m for p, m in attachment.classifier.old.items()):
             starts |= attachment.classifier.start  # else paused: the old head stays as it is

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -34,7 +35,8 @@ def _is_finite(tensor: Tensor) -> bool:
 
 def is_plain(tensor: Tensor) -> bool:
     """Whether it is a plain tensor of floats: not quantised (torchao, bitsandbytes)."""
-    return type(tensor) in (Tensor, nn.Parameter) and tensor.is_floating_point()
+    kind = type(tensor) in (Tensor, nn.Parameter) or is_sharded(tensor)
+    return kind and tensor.is_floating_point()
 
 
 def whole(tensor: Tensor) -> Tensor:
@@ -50,6 +52,20 @@ def whole(tensor: Tensor) -> Tensor:
 def is_sharded(tensor: Tensor) -> bool:
     """Whether the tensor is a DTensor."""
     return hasattr(tensor, "full_tensor")
+
+
+def reshard(model: nn.Module) -> None:
+    """Let FSDP2, if it has sharded the model, put its sharded parameters back in their places.
+
+    After a forward pass without a backward one the outermost module still shows gathered copies,
+    and what is written to these, or given to an optimiser, is lost.
+    """
+    fsdp = sys.modules.get("torch.distributed.fsdp")
+    if fsdp is None or not hasattr(fsdp, "FSDPModule"):
+        return
+    for module in model.modules():
+        if isinstance(module, fsdp.FSDPModule):
+            module.reshard()
 
 
 @torch.no_grad()
