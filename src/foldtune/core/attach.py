@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from foldtune.core.attachment import CONTAINER, Attachment
-from foldtune.core.carriers import check_model, check_site, refused
+from foldtune.core.carriers import check_classifiers, check_model, check_site, refused
 from foldtune.core.computed import freeze_statistics, has_statistics, is_computed
 from foldtune.core.dryrun import dry_run
 from foldtune.core.edits import Edit, Reweight, Rewire, Train
@@ -69,13 +69,8 @@ def attach(
     example = _example(model, example)
     paths = (head,) if isinstance(head, str) else tuple(head or find_head(model))
     check_paths(model, paths)
-    if num_classes is None and not any(
-        p.numel() for path in paths for p in model.get_submodule(path).parameters()
-    ):
-        raise InputError(
-            f"{type(model).__name__} has no classifier ({paths[0]} holds no parameter); give "
-            "attach(..., num_classes=...)"
-        )
+    if num_classes is None:
+        check_classifiers(model, paths)
     grads = [(p, p.grad) for p in model.parameters()]
     with _seeded(seed):
         attachment = Attachment(model, method, paths)

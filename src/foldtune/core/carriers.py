@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from torch import nn
 from torch.nn.utils import parametrize
@@ -57,6 +57,26 @@ def check_model(model: nn.Module) -> None:
             "cannot attach to a bare nn.Sequential: it would run the added container as a layer; "
             "attach to the backbone inside it"
         )
+
+
+def check_classifiers(model: nn.Module, paths: Sequence[str]) -> None:
+    """Raise InputError where the classifiers at `paths` cannot train as they are."""
+    own = [(f"{path}.{n}", p) for path in paths for n, p in _parameters(model, path)]
+    if not own:
+        raise InputError(
+            f"{type(model).__name__} has no classifier ({paths[0]} holds no parameter); give "
+            "attach(..., num_classes=...)"
+        )
+    wrong = next((n for n, p in own if not is_plain(p)), None)
+    if wrong is not None:
+        raise InputError(
+            f"the classifier's {wrong} is quantised and cannot train; give "
+            "attach(..., num_classes=...), or leave it out of quantisation"
+        )
+
+
+def _parameters(model: nn.Module, path: str) -> Iterator[tuple[str, nn.Parameter]]:
+    return model.get_submodule(path).named_parameters()
 
 
 def _compiles(module: nn.Module) -> bool:

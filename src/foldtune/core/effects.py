@@ -154,6 +154,9 @@ def _moved(
         p.copy_(kept)
         claimed, moved = _compared(claim, _folded(claim, layer), stands, before, after)
         least = _least(claim, claimed, before.dtype)
+        # A few large features may hide what moves in all others.
+        if not claim.edit.site.called or claimed is None:
+            moved = max(moved, least * _share_changed(before, after))
     p.copy_(kept)
     return moved if moved <= least else None
 
@@ -194,6 +197,14 @@ def _compared(
     shape = [1] * before.ndim
     shape[1 if claim.edit.site.layout == "maps" else -1] = -1
     return weight_moved, _distance(after - (b2 - b).view(shape), before)
+
+
+def _share_changed(before: Tensor, after: Tensor) -> float:
+    """Share of elements that moved by more than rounding, over a thousandth."""
+    if before.dtype not in _AGREES:
+        return 0.0
+    rounding = 10 * torch.finfo(before.dtype).eps * before.abs()
+    return 1e3 * float(((after - before).abs() > rounding).float().mean())
 
 
 def _check_call(attachment: Attachment, path: str, layer: nn.Module, x: Tensor) -> None:
