@@ -1,6 +1,7 @@
 """`load_state_dict` on an attached model: what detach and paused go back to stays in step."""
 
 import copy
+import pickle
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ import torch
 from foldtune.core.attach import attach
 from foldtune.errors import InputError
 from foldtune.methods import SSF, BitFit, DiffFit, Full, LinearProbe, LoRA
+from foldtune.testing import build_host
 
 from .tiny import shift, vit
 
@@ -67,3 +69,19 @@ def test_tuned_checkpoint_of_another_backbone_is_refused_where_its_start_is_not_
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
     attachment.detach()
     assert not model._load_state_dict_pre_hooks
+
+
+def test_saving_a_transformers_model_that_would_lose_the_tuning_is_refused(tmp_path):
+    model, x = build_host("hf vit")
+    before = sorted(vars(model))
+    attachment = attach(model, LoRA(rank=2), example=x, seed=0)
+    for host in (model, copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        with pytest.raises(InputError, match=r"save_pretrained of ViTForImageClassification"):
+            host.save_pretrained(tmp_path)
+    assert not list(tmp_path.iterdir())
+    shift(attachment)
+    tuned = model(x).logits
+    attachment.merge().save_pretrained(tmp_path)
+    again = type(model).from_pretrained(tmp_path).double().eval()
+    assert float((again(x).logits - tuned).abs().max()) < 1e-10
+    assert sorted(vars(model)) == before

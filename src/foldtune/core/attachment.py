@@ -12,7 +12,13 @@ from torch import Tensor, nn
 from foldtune.core.carriers import is_quantised
 from foldtune.core.classifier import Classifier
 from foldtune.core.computed import Delta, compute, let_read, release
-from foldtune.core.container import CONTAINER, Container, follow_loading
+from foldtune.core.container import (
+    CONTAINER,
+    Container,
+    allow_plain_saving,
+    follow_loading,
+    refuse_plain_saving,
+)
 from foldtune.core.edits import Adapter, Edit, Reweight, Rewire, Train
 from foldtune.core.interpolation import Interpolation
 from foldtune.core.merging import (
@@ -58,6 +64,7 @@ class Attachment:
         self._container = Container(self._originals, self.classifier).train(model.training)
         model.add_module(CONTAINER, self._container)
         self.guards.append(follow_loading(model))
+        refuse_plain_saving(model)
 
     def __repr__(self) -> str:
         state = "" if self._alive else ", no longer on its model"
@@ -309,6 +316,7 @@ class Attachment:
         for module in dict.fromkeys((*computed, *self.frozen_statistics, *readers)):
             release(module)
         delattr(self.model, CONTAINER)
+        allow_plain_saving(self.model)
         for name, p in self.model.named_parameters():
             p.requires_grad_(self._grads.get(name, True))
             p.grad = None

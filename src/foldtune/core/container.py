@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import torch
@@ -72,3 +73,27 @@ def _is_another_backbone(model: nn.Module, state: dict[str, Tensor], prefix: str
         if not torch.equal(whole(value).to(here.device, here.dtype), here):
             return True
     return False
+
+
+def refuse_plain_saving(model: nn.Module) -> None:
+    """Let `save_pretrained` of a transformers model say that it would lose the tuning.
+
+    transformers 5 renames keys by patterns on saving, those of the tuning among them, and what it
+    reloads leaves every tensor of the method at its start, without a word.
+    """
+    if any(c.__module__.startswith("transformers.") for c in type(model).__mro__):
+        name = type(model).__name__
+        model.__dict__["save_pretrained"] = functools.partial(_refuse_saving, name)
+
+
+def allow_plain_saving(model: nn.Module) -> None:
+    """Undo `refuse_plain_saving`."""
+    model.__dict__.pop("save_pretrained", None)
+
+
+def _refuse_saving(name: str, *_: Any, **__: Any) -> None:
+    raise InputError(
+        f"save_pretrained of {name} would rename the tuning's tensors and lose them on reloading; "
+        "foldtune.save(attachment, path) keeps them, or merge() first. Under Trainer see "
+        "docs/own-loop.md"
+    )
