@@ -21,6 +21,7 @@ from foldtune.core.computed import host_class, uses_calls
 from foldtune.core.edits import Reweight, Rewire
 from foldtune.core.folding import effective
 from foldtune.core.probe import evaluating, first_tensor
+from foldtune.core.tensors import relative_distance, root_mean_square
 from foldtune.errors import InputError
 
 # A layer's output follows its weight: it may move less than the weight by this factor, no further.
@@ -133,7 +134,7 @@ def _check(trial: _Trial, claim: _Claim, args: Any, kwargs: Any) -> None:
 def _away(start: Tensor, generator: torch.Generator, attempt: int) -> Tensor:
     """A step off the start, where some tensors hide others; from the second attempt on a far one,
     since every unit of a small bottleneck of a side network may be dead on the example."""
-    step = (_draw(start, generator) - 0.5) * (_size(start) or 0.1)
+    step = (_draw(start, generator) - 0.5) * (root_mean_square(start) or 0.1)
     return step if not attempt else 6.0 * step - start
 
 
@@ -146,7 +147,7 @@ def _moved(
     # Each element by a factor of its own: a cosine attention cancels a common one.
     p.mul_(1.0 + 2.0 * _draw(p, generator))
     after = _output(claim, *given)
-    moved = _distance(after, before)
+    moved = relative_distance(after, before)
     plain = claim.edit.site.called and is_plain_class(host_class(layer))
     least = _SMALL
     if moved < _SMALL or not plain:
@@ -187,16 +188,18 @@ def _compared(
     """How far the folded weight moved over itself (the bias, where it moves alone, over the
     output), None for a side network; and how far the output did, without what the bias adds."""
     if stood is None or stands is None:
-        return None, _distance(after, before)
+        return None, relative_distance(after, before)
     (w, b), (w2, b2) = stood, stands
-    weight_moved = _distance(w2, w)
+    weight_moved = relative_distance(w2, w)
     if b is None or b2 is None or not claim.edit.site.called:
-        return weight_moved or (1.0 if b2 is not b else 0.0), _distance(after, before)
+        return weight_moved or (1.0 if b2 is not b else 0.0), relative_distance(after, before)
     if not weight_moved:
-        return _size(b2 - b) / (_size(before) or 1.0), _distance(after, before)
+        return root_mean_square(b2 - b) / (root_mean_square(before) or 1.0), relative_distance(
+            after, before
+        )
     shape = [1] * before.ndim
     shape[1 if claim.edit.site.layout == "maps" else -1] = -1
-    return weight_moved, _distance(after - (b2 - b).view(shape), before)
+    return weight_moved, relative_distance(after - (b2 - b).view(shape), before)
 
 
 def _share_changed(before: Tensor, after: Tensor) -> float:
@@ -209,7 +212,7 @@ def _share_changed(before: Tensor, after: Tensor) -> float:
 
 def _check_call(attachment: Attachment, path: str, layer: nn.Module, x: Tensor) -> None:
     wanted = product(layer, x, *effective(layer))
-    apart = _distance(layer.forward(x), wanted)
+    apart = relative_distance(layer.forward(x), wanted)
     if apart > _AGREES.get(wanted.dtype, _AGREES_IN_HALF):
         raise InputError(
             f"{attachment.method!r} at {path}: its `call` gives something else than the weight "
@@ -234,17 +237,6 @@ def _folded(claim: _Claim, layer: nn.Module) -> _Pair | None:
     if isinstance(claim.edit, Rewire) or site.weight is None or is_quantised(layer, site.weight):
         return None
     return effective(layer, site.weight, site.bias)
-
-
-def _distance(a: Tensor, b: Tensor) -> float:
-    """The root mean square of a - b over that of b."""
-    return _size(a - b) / (_size(b) or 1.0)
-
-
-def _size(x: Tensor) -> float:
-    """The root mean square."""
-    wide = torch.promote_types(x.dtype, torch.float32)
-    return float(torch.linalg.vector_norm(x, dtype=wide)) / max(1, x.numel()) ** 0.5
 
 
 @contextlib.contextmanager

@@ -79,3 +79,14 @@ def write(stored: Tensor, value: Tensor) -> None:
     held: Any = stored
     value = value.to(held.device, held.dtype)
     held.copy_(distribute_tensor(value, held.device_mesh, held.placements))
+
+
+def relative_distance(a: Tensor, b: Tensor) -> float:
+    """The root mean square of a - b over that of b."""
+    return root_mean_square(a - b) / (root_mean_square(b) or 1.0)
+
+
+def root_mean_square(x: Tensor) -> float:
+    """The root mean square."""
+    wide = torch.promote_types(x.dtype, torch.float32)
+    return float(torch.linalg.vector_norm(x, dtype=wide)) / max(1, x.numel()) ** 0.5
