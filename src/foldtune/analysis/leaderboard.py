@@ -10,9 +10,9 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict
 from statistics import fmean
-from typing import Any
 
 from foldtune.analysis.decision import IMAGES, SEEDS, Decision, row_intervals
+from foldtune.analysis.row import Against, Row, Standing, Validated
 from foldtune.analysis.selection import (
     best_after,
     configurations,
@@ -22,12 +22,10 @@ from foldtune.analysis.selection import (
 )
 from foldtune.training.recipe import Recipe
 
-Row = dict[str, Any]
-
 
 def leaderboard(
     rows: Iterable[Row], ties: str = "small", decision: Decision | None = None
-) -> list[Row]:
+) -> list[Standing]:
     """One entry a label, best test accuracy first, those without one last.
 
     An entry holds the configuration that won on validation (`method`, `recipe`, `run`), its
@@ -48,21 +46,21 @@ def leaderboard(
     by_label: dict[str, list[Row]] = {}
     for row in rows:
         by_label.setdefault(row["label"], []).append(row)
+    tested = {label: chosen_runs(group, ties)[1] for label, group in by_label.items()}
     entries = [_entry(label, group, ties) for label, group in by_label.items()]
-    _add_intervals(entries)
+    _add_intervals(entries, [[r["test_accuracy"] for r in tested[e["label"]]] for e in entries])
     best = _best(entries)
     for entry in entries:
         entry["winner"] = entry is best
-        entry |= dict.fromkeys(("against", "may_be_best", "rank_low", "rank_high"))
         if decision is not None and entry["label"] in decision.names:
-            entry |= _judged(entry["label"], best["label"] if best else None, decision)
+            _judge(entry, best["label"] if best else None, decision)
     return sorted(
         entries,
         key=lambda e: (-_or(e["test_accuracy"], -1), -_or(e["val_accuracy"], -1), e["label"]),
     )
 
 
-def winner(rows: Iterable[Row], ties: str = "small") -> Row | None:
+def winner(rows: Iterable[Row], ties: str = "small") -> Standing | None:
     """The leaderboard entry with the best validation accuracy; None where no trial finished.
 
     Ties go to fewer trainable parameters, then to the label that comes first in the alphabet.
@@ -106,16 +104,33 @@ def chosen_runs(rows: list[Row], ties: str = "small") -> tuple[Row, list[Row]]:
     return chosen, list(tested.values())
 
 
-def _entry(label: str, rows: list[Row], ties: str) -> Row:
+def _entry(label: str, rows: list[Row], ties: str) -> Standing:
+    """What the rows of one label tell; how it stands beside others is not known yet."""
     rungs = [row for row in rows if row["stage"] == "rung"]
     trials = [row for row in rows if row["stage"] == "trial"]
     chosen, tested = chosen_runs(rows, ties)
-    validated = chosen["stage"] == "trial" and finished(chosen)
+    judged: Validated = chosen if chosen["stage"] == "trial" and finished(chosen) else {}
+    accuracies = [row["test_accuracy"] for row in tested]
     return {
         "label": label,
-        **{key: chosen.get(key) for key in _COPIED},
-        **{key: chosen.get(key) if validated else None for key in _VALIDATION},
-        **_tested(tested),
+        "run": chosen.get("run"),
+        "method": chosen["method"],
+        "recipe": chosen.get("recipe"),
+        "trainable": chosen.get("trainable"),
+        "head": chosen.get("head"),
+        "total": chosen.get("total"),
+        "mergeable": chosen.get("mergeable"),
+        "val_accuracy": judged.get("val_accuracy"),
+        "val_best_accuracy": judged.get("val_best_accuracy"),
+        "val_best_epoch": judged.get("val_best_epoch"),
+        "val_start_accuracy": judged.get("val_start_accuracy"),
+        "below_start": judged.get("below_start"),
+        "low": None,
+        "high": None,
+        "interval": None,
+        "test_accuracy": fmean(accuracies) if accuracies else None,
+        "test_images": tested[0].get("test_images") if tested else None,
+        "seeds": len(accuracies),
         "seconds": sum(row.get("seconds") or 0.0 for row in rows),
         "trials": configurations(rungs + trials) if rungs else len(trials),
         "epochs": spent_epochs(rungs + trials),
@@ -123,58 +138,49 @@ def _entry(label: str, rows: list[Row], ties: str) -> Row:
         "diverged": sum(diverged(row) for row in rows),
         "failed": sum(failed(row) for row in rows),
         "failure": next((row["verdict"] for row in rows if failed(row)), None),
+        "winner": False,
+        "against": None,
+        "may_be_best": None,
+        "rank_low": None,
+        "rank_high": None,
     }
 
 
-_COPIED = ("run", "method", "recipe", "trainable", "head", "total", "mergeable")
-_VALIDATION = (
-    *("val_accuracy", "val_best_accuracy", "val_best_epoch"),
-    *("val_start_accuracy", "below_start"),
-)
-
-
-def _tested(finals: list[Row]) -> Row:
-    """Mean test accuracy of the final runs of one configuration."""
-    nothing: Row = dict.fromkeys(("low", "high", "interval"))
-    values = [row["test_accuracy"] for row in finals]
-    return nothing | {
-        "test_accuracy": fmean(values) if values else None,
-        "test_images": finals[0].get("test_images") if finals else None,
-        "seeds": len(values),
-        "runs": values,
-    }
-
-
-def _add_intervals(entries: list[Row]) -> None:
+def _add_intervals(entries: list[Standing], runs: list[list[float]]) -> None:
     """What each run's accuracy tells, where the number of test images is known."""
-    runs = [entry.pop("runs") for entry in entries]
     able = [i for i, entry in enumerate(entries) if (entry["test_images"] or 0) > 1]
     if not able:
         return
     several = any(len(runs[i]) > 1 for i in able)
-    found = row_intervals([runs[i] for i in able], entries[able[0]]["test_images"])
+    found = row_intervals([runs[i] for i in able], entries[able[0]]["test_images"] or 0)
     for i, (low, high) in zip(able, found, strict=True):
-        entries[i] |= {"low": low, "high": high, "interval": SEEDS if several else IMAGES}
+        entries[i]["low"], entries[i]["high"] = low, high
+        entries[i]["interval"] = SEEDS if several else IMAGES
 
 
-def _judged(label: str, best: str | None, decision: Decision) -> Row:
+def _judge(entry: Standing, best: str | None, decision: Decision) -> None:
+    """Add what the decision says of a method that it knows."""
+    label = entry["label"]
     at = decision.at(label)
-    against = "chosen" if label == best else None
-    if against is None and best in decision.names:
+    entry["low"], entry["high"] = decision.low[at], decision.high[at]
+    entry["interval"] = decision.covers
+    entry["may_be_best"] = decision.may_be_best(label)
+    entry["rank_low"], entry["rank_high"] = decision.best[at], decision.worst[at]
+    if label == best:
+        entry["against"] = "chosen"
+    elif best in decision.names:
         pair = decision.between(label, str(best))
-        against = ("better" if pair.difference > 0 else "worse") if pair.apart else "alike"
-    return {
-        "low": decision.low[at],
-        "high": decision.high[at],
-        "interval": decision.covers,
-        "against": against,
-        "may_be_best": decision.may_be_best(label),
-        "rank_low": decision.best[at],
-        "rank_high": decision.worst[at],
-    }
+        better: Against = "better" if pair.difference > 0 else "worse"
+        entry["against"] = better if pair.apart else "alike"
 
 
-def configuration(row: Row) -> tuple[str, str]:
+def by_validation(entry: Standing) -> tuple[float, int, str]:
+    """What methods are sorted by to choose one: the best validation accuracy first, then fewer
+    trainable parameters, then the label."""
+    return -(entry["val_accuracy"] or 0.0), entry["trainable"] or 0, entry["label"]
+
+
+def configuration(row: Row | Standing) -> tuple[str, str]:
     """What was tried: method and recipe. A row written before a field of the recipe existed was
     run with that field's default."""
     return row["method"], json.dumps(_DEFAULTS | (row.get("recipe") or {}), sort_keys=True)
@@ -183,9 +189,9 @@ def configuration(row: Row) -> tuple[str, str]:
 _DEFAULTS = asdict(Recipe())
 
 
-def _best(entries: list[Row]) -> Row | None:
+def _best(entries: list[Standing]) -> Standing | None:
     able = [entry for entry in entries if entry["val_accuracy"] is not None]
-    return min(able, key=lambda e: (-e["val_accuracy"], e["trainable"], e["label"]), default=None)
+    return min(able, key=by_validation, default=None)
 
 
 def _or(value: float | None, default: float) -> float:

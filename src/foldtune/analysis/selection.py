@@ -7,10 +7,9 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from foldtune.analysis.row import Row
 from foldtune.errors import unknown
 from foldtune.training.curve import epochs_trained
-
-Row = dict[str, Any]
 
 # Each rule orders the trials of equal accuracy; what comes first is chosen. `order`: the place of
 # a trial in its search, from 0.

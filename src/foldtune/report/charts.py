@@ -7,12 +7,12 @@ chart into one for print.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import altair as alt
 
-Row = dict[str, Any]
+from foldtune.analysis.row import Row
 
 # Found by search: every pair is told apart in normal, protan and deutan vision (OKLab distance
 # 0.10 or more), and each has a contrast of 2.8 or more on white and 3.0 on #15171b.
@@ -32,7 +32,7 @@ _SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down
 _FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 _INK = {"labelColor": "#333333", "titleColor": "#333333"}
 # The configuration of a chart that leaves the page: black on white.
-PAPER: Row = {
+PAPER: dict[str, Any] = {
     "background": "white",
     "axis": {**_INK, "domainColor": "#333333", "tickColor": "#333333"},
     "legend": _INK,
@@ -72,7 +72,7 @@ def names_down(field: str, order: Sequence[str]) -> alt.Y:
     return alt.Y(f"{field}:N", title=None, axis=axis, **in_order(order))
 
 
-def in_order(order: Sequence[str]) -> Row:
+def in_order(order: Sequence[str]) -> dict[str, Any]:
     """The options of a band axis that has these names in this order.
 
     By the scale's domain: Vega-Lite writes names to sort by into an expression, which a name with a
@@ -123,7 +123,7 @@ def tip(field: str, title: str, form: str | None = None) -> alt.Tooltip:
 
 
 def finish(
-    *layers: Any, values: Sequence[Row], description: str, height: int = 320
+    *layers: Any, values: Sequence[Mapping[str, Any]], description: str, height: int = 320
 ) -> alt.LayerChart:
     grey = {"labelColor": GREY, "titleColor": GREY}
     axis = {**grey, "gridColor": GREY, "gridOpacity": 0.2, "domainColor": GREY}

@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from foldtune.analysis.row import Standing
+
 # The plot the places are worked out for, in pixels; other widths only move points apart or closer.
 _WIDTH, _HEIGHT, _LETTER, _LINE = 640.0, 300.0, 6.4, 13.0
 _PLACES = (
@@ -13,11 +15,10 @@ _PLACES = (
     *((-8, -11, "right"), (-8, 12, "right"), (0, -16, "center"), (0, 17, "center")),
 )
 
-Row = dict[str, Any]
 Box = tuple[float, float, float, float]
 
 
-def place_labels(entries: Sequence[Row]) -> list[Row]:
+def place_labels(entries: Sequence[Standing]) -> list[dict[str, Any]]:
     """For each leaderboard entry: dx, dy, align, and shown = 0 where no place is free.
 
     Greedy: the entries earlier in the list choose first. Points and intervals are kept clear.
@@ -29,7 +30,7 @@ def place_labels(entries: Sequence[Row]) -> list[Row]:
         taken += [(x - 7, y - 7, x + 7, y + 7), (x - 1, high, x + 1, low)]
     places = []
     for entry, x in zip(entries, across, strict=True):
-        place: Row = {"dx": 9, "dy": 0, "align": "left", "shown": 0}
+        place: dict[str, Any] = {"dx": 9, "dy": 0, "align": "left", "shown": 0}
         for dx, dy, align in _PLACES:
             box = _box(x + dx, up(entry["test_accuracy"]) + dy, align, len(entry["label"]))
             inside = box[0] >= 0 and box[2] <= _WIDTH + 20
@@ -41,19 +42,19 @@ def place_labels(entries: Sequence[Row]) -> list[Row]:
     return places
 
 
-def _across(entries: Sequence[Row]) -> list[float]:
+def _across(entries: Sequence[Standing]) -> list[float]:
     """The points' places along the axis of parameters, which is as wide as they reach."""
-    powers = [math.log10(1 + entry["trainable"]) for entry in entries]
+    powers = [math.log10(1 + (entry["trainable"] or 0)) for entry in entries]
     # Zero parameters stand a little before the smallest count, not four decades before it.
     first = min((power for power in powers if power > 0), default=1.0) - 0.7
     share = _share([max(power, first) for power in powers])
     return [_WIDTH * share(max(power, first)) for power in powers]
 
 
-def _up(entries: Sequence[Row]) -> Callable[[Any], float]:
+def _up(entries: Sequence[Standing]) -> Callable[[Any], float]:
     """The height of an accuracy in the plot, from its upper edge; of a missing one, the middle."""
-    keys = ("test_accuracy", "low", "high")
-    share = _share([e[key] for e in entries for key in keys if e[key] is not None] or [0.0])
+    values = (value for e in entries for value in (e["test_accuracy"], e["low"], e["high"]))
+    share = _share([value for value in values if value is not None] or [0.0])
     return lambda value: _HEIGHT * (1 - (0.5 if value is None else share(value)))
 
 

@@ -18,13 +18,12 @@ from foldtune.analysis.bootstrap import resamples
 from foldtune.analysis.decision import Decision
 from foldtune.analysis.leaderboard import leaderboard
 from foldtune.analysis.panel import Panel
+from foldtune.analysis.row import Description, Row, Standing
 from foldtune.console import say
 from foldtune.errors import InputError
 from foldtune.report.charts import colours
 from foldtune.study.results.predictions import Predictions, read_predictions
 from foldtune.study.results.store import Store
-
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +34,7 @@ class Material:
 
     folder: Path
     rows: Sequence[Row]
-    asked: Row
+    asked: Description
     wise: tuple[Path, ...] = ()
     shifts: tuple[Path, ...] = ()
     cache: Path | None = None
@@ -52,7 +51,7 @@ class Material:
         return cls(Path(folder), rows, readable(store.description()), **more)
 
     @cached_property
-    def board(self) -> list[Row]:
+    def board(self) -> list[Standing]:
         found = self.predictions
         return leaderboard(self.rows, self.ties) if found is None else found.board
 
@@ -71,7 +70,7 @@ class Material:
         return colours(self.rows)
 
     @cached_property
-    def best(self) -> Row | None:
+    def best(self) -> Standing | None:
         return next((entry for entry in self.board if entry["winner"]), None)
 
     @property
@@ -111,7 +110,7 @@ class Material:
         assert self.predictions is not None
         return self.predictions.images
 
-    def results(self, kind: str) -> list[tuple[str, Row]]:
+    def results(self, kind: str) -> list[tuple[str, dict[str, Any]]]:
         """The JSON results of a kind, "wise" or "shift", each with its file's name as label.
 
         A file found in the study that holds none is said and left out: it may be about to be
@@ -147,7 +146,7 @@ def readable(value: Any) -> Any:
     return json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
 
 
-def _json(path: Path, kind: str) -> Row:
+def _json(path: Path, kind: str) -> dict[str, Any]:
     verb = "foldtune wise" if kind == "wise" else "foldtune eval --shift"
     try:
         found = json.loads(path.read_bytes())
@@ -161,5 +160,5 @@ def _json(path: Path, kind: str) -> Row:
             f"{path} holds figures over images that were trained on (--include-trained), which are "
             f"no test figures; write it by {verb} ... --json without"
         )
-    cleaned: Row = readable(found)
+    cleaned: dict[str, Any] = readable(found)
     return cleaned

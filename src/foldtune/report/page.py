@@ -17,6 +17,7 @@ from typing import Any
 import jinja2
 from altair.utils.schemapi import debug_mode
 
+from foldtune.analysis.row import Description
 from foldtune.data.store.build import default_cache
 from foldtune.data.store.entries import read_json, write_json
 from foldtune.report import verdict, words
@@ -28,8 +29,6 @@ from foldtune.report.sections import sections
 from foldtune.report.shortfalls import shortfalls, warning
 from foldtune.study.results.pictures import trained_among
 from foldtune.study.results.rowfile import replace
-
-Row = dict[str, Any]
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
@@ -65,7 +64,7 @@ def write_report(
     return path
 
 
-def _context(study: Material, found: Sequence[Section]) -> Row:
+def _context(study: Material, found: Sequence[Section]) -> dict[str, Any]:
     """What the template says in words and tables."""
     rows, board, asked = study.rows, study.board, study.asked
     images = asked.get("images")
@@ -91,7 +90,7 @@ def _context(study: Material, found: Sequence[Section]) -> Row:
     }
 
 
-def _of_the_data(asked: Row) -> list[str]:
+def _of_the_data(asked: Description) -> list[str]:
     """What was found in the data: pictures with several labels, in several splits, and the like."""
     found = asked.get("data_warnings")
     lines = [str(line) for line in found] if isinstance(found, list) else []

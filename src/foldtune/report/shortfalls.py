@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import cast
 
+from foldtune.analysis.row import Description, Row, Standing
 from foldtune.report.words import count, percent
 
-Row = dict[str, Any]
 
-
-def shortfalls(board: Sequence[Row], asked: Row) -> list[str]:
+def shortfalls(board: Sequence[Standing], asked: Description) -> list[str]:
     """Sentences about what ended below its start, failed, or was left out; none where nothing was.
 
     asked: the study's description.
@@ -18,17 +17,17 @@ def shortfalls(board: Sequence[Row], asked: Row) -> list[str]:
     return [*_below_start(board), *_failed(board), *_left_out(asked)]
 
 
-def warning(entry: Row) -> str:
+def warning(entry: Row | Standing) -> str:
     """What is to be known of a method before its figures are read, in a few words."""
     said = []
     if entry.get("below_start"):
         said.append(f"below its own start ({percent(entry['val_start_accuracy'])})")
-    if entry.get("failed"):
-        said.append(f"{count(entry['failed'], 'run')} failed")
+    if runs := cast(Standing, entry).get("failed"):  # of a run its verdict says so
+        said.append(f"{count(runs, 'run')} failed")
     return ", ".join(said)
 
 
-def _below_start(board: Sequence[Row]) -> list[str]:
+def _below_start(board: Sequence[Standing]) -> list[str]:
     below = [entry for entry in board if entry.get("below_start")]
     if not below:
         return []
@@ -42,17 +41,17 @@ def _below_start(board: Sequence[Row]) -> list[str]:
     ]
 
 
-def _failed(board: Sequence[Row]) -> list[str]:
+def _failed(board: Sequence[Standing]) -> list[str]:
     """A sentence a method: its first reason stands for all."""
     return [
-        f"{count(entry['failed'], 'run')} of {entry['label']} {entry['failure']}"
-        + ("" if entry["failure"].endswith(".") else ".")
+        f"{count(entry['failed'], 'run')} of {entry['label']} {reason}"
+        + ("" if reason.endswith(".") else ".")
         for entry in board
-        if entry.get("failed")
+        if (reason := entry.get("failure"))
     ]
 
 
-def _left_out(asked: Row) -> list[str]:
+def _left_out(asked: Description) -> list[str]:
     absent = asked.get("left_out")
     if not isinstance(absent, dict):
         return []

@@ -7,13 +7,14 @@ these tunings on such images.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import itemgetter
 from statistics import median
-from typing import Any
 
 from foldtune.analysis.decision import IMAGES, SEARCHES, Decision, Pair
+from foldtune.analysis.leaderboard import by_validation
+from foldtune.analysis.row import Standing
 from foldtune.report.words import count, interval, listed, percent
 
-Row = dict[str, Any]
 _OVER = {
     "images": "new images",
     "images and seeds": "new images and new training seeds",
@@ -22,7 +23,7 @@ _OVER = {
 
 
 def verdict(
-    board: Sequence[Row], decision: Decision | None, validation: int | None = None
+    board: Sequence[Standing], decision: Decision | None, validation: int | None = None
 ) -> list[str]:
     """Who is chosen and by how much, its test accuracy, and which methods may be best.
 
@@ -47,7 +48,7 @@ def verdict(
     return said if decision is None else [*said, *judgement(board, decision, best)]
 
 
-def judgement(board: Sequence[Row], decision: Decision, best: Row) -> list[str]:
+def judgement(board: Sequence[Standing], decision: Decision, best: Standing) -> list[str]:
     """Which methods may be best, who is told apart from the chosen, and what could not show."""
     if not decision.pairs:
         return []
@@ -136,7 +137,7 @@ def resolution(decision: Decision) -> str:
     return f"With {images} and {runs}, differences below about {100 * half:.1f} points cannot show."
 
 
-def standing(entry: Row) -> str:
+def standing(entry: Standing) -> str:
     """An entry against the chosen method."""
     run = "this run is " if entry["interval"] == IMAGES else ""
     return {
@@ -151,13 +152,13 @@ def standing(entry: Row) -> str:
 # -- private ---------------------------------------------------------------------------------------
 
 
-def _margin(board: Sequence[Row], best: Row, images: int | None) -> list[str]:
+def _margin(board: Sequence[Standing], best: Standing, images: int | None) -> list[str]:
     """By how many validation images the chosen method led the next one."""
     others = [e for e in board if e is not best and e["val_accuracy"] is not None]
     if not others or not images:
         return []
-    second = min(others, key=lambda e: (-e["val_accuracy"], e["trainable"], e["label"]))
-    lead = round(images * (best["val_accuracy"] - second["val_accuracy"]))
+    second = min(others, key=by_validation)
+    lead = round(images * ((best["val_accuracy"] or 0.0) - (second["val_accuracy"] or 0.0)))
     if lead == 0:
         return [
             f"It ties with {second['label']} on the {images:,} validation images; a tie goes to "
@@ -166,7 +167,7 @@ def _margin(board: Sequence[Row], best: Row, images: int | None) -> list[str]:
     return [f"It led the next, {second['label']}, by {lead:,} of {images:,} validation images."]
 
 
-def _relations(judged: Sequence[Row], best: Row, one_seed: bool) -> list[str]:
+def _relations(judged: Sequence[Standing], best: Standing, one_seed: bool) -> list[str]:
     """Who is worse than the chosen method, who is better, and who cannot be told apart from it."""
     who = f"this {best['label']}" if one_seed else best["label"]
     kinds = ("worse", "better", "alike")
@@ -180,10 +181,11 @@ def _relations(judged: Sequence[Row], best: Row, one_seed: bool) -> list[str]:
         said.append(f"{better} {are} better than {who}, which validation did not foresee.")
     if named["alike"]:
         line = f"{who} cannot be told apart from {listed(named['alike'])}"
-        light = min((e for e in judged if e["against"] == "alike"), key=lambda e: e["trainable"])
-        if light["trainable"] < best["trainable"]:
-            line += (
-                f", of which {light['label']} is smallest with {light['trainable']:,} parameters"
-            )
+        alike = [e for e in judged if e["against"] == "alike"]
+        fewest, smallest = min(
+            ((e["trainable"] or 0, e["label"]) for e in alike), key=itemgetter(0)
+        )
+        if fewest < (best["trainable"] or 0):
+            line += f", of which {smallest} is smallest with {fewest:,} parameters"
         said.append(f"{line}.")
     return [line[0].upper() + line[1:] if one_seed else line for line in said]

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from foldtune.analysis.decision import SEEDS
 from foldtune.analysis.leaderboard import diverged
+from foldtune.analysis.row import Description, Row, Standing
 from foldtune.study.terms import small_budget
-
-Row = dict[str, Any]
 
 
 def percent(value: float | None) -> str:
     return "–" if value is None else f"{100 * value:.1f} %"
 
 
-def interval(entry: Row) -> str:
-    return "–" if entry["low"] is None else f"{100 * entry['low']:.1f} to {100 * entry['high']:.1f}"
+def interval(entry: Standing) -> str:
+    low, high = entry["low"], entry["high"]
+    return "–" if low is None or high is None else f"{100 * low:.1f} to {100 * high:.1f}"
 
 
 def duration(seconds: float) -> str:
@@ -38,7 +37,7 @@ def listed(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def budget(rows: Sequence[Row], board: Sequence[Row]) -> str:
+def budget(rows: Sequence[Row], board: Sequence[Standing]) -> str:
     """How much was spent, and whether every method was given the same."""
     trials = sorted({entry["trials"] for entry in board})
     finals = sum(row["stage"] == "final" for row in rows)
@@ -55,7 +54,7 @@ def budget(rows: Sequence[Row], board: Sequence[Row]) -> str:
     )
 
 
-def notes(rows: Sequence[Row], board: Sequence[Row]) -> list[str]:
+def notes(rows: Sequence[Row], board: Sequence[Standing]) -> list[str]:
     """What a reader must know before trusting the figures."""
     said = [
         "Methods and hyper-parameters are chosen by validation accuracy alone. The test split is "
@@ -85,7 +84,7 @@ def notes(rows: Sequence[Row], board: Sequence[Row]) -> list[str]:
     return [line for line in said if line]
 
 
-def _small(board: Sequence[Row]) -> list[str]:
+def _small(board: Sequence[Standing]) -> list[str]:
     """What the budget of the search can and cannot tell."""
     trials = max((entry["trials"] for entry in board), default=0)
     if not trials:
@@ -99,7 +98,7 @@ def _small(board: Sequence[Row]) -> list[str]:
     return said + [f"{line[0].upper()}{line[1:]}." for line in small_budget(trials, seeds or 2)]
 
 
-def protocol(asked: Row) -> list[str]:
+def protocol(asked: Description) -> list[str]:
     """Which protocol was followed, and where it was not."""
     told = asked.get("protocol")
     if not isinstance(told, dict):
@@ -118,7 +117,7 @@ def protocol(asked: Row) -> list[str]:
     return said
 
 
-def _covers(board: Sequence[Row]) -> str:
+def _covers(board: Sequence[Standing]) -> str:
     kinds = {entry["interval"] for entry in board} - {None}
     if not kinds:
         return ""

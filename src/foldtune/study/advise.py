@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from foldtune.analysis.row import Standing
 from foldtune.analysis.tasks.advice import Case, published_cases, suggest
 from foldtune.analysis.tasks.advice_check import check_advice
 from foldtune.analysis.tasks.reference import above_chance
@@ -76,28 +77,29 @@ def study_cases(folders: Sequence[Path]) -> tuple[list[Case], dict[str, str]]:
         rows = Store(folder).rows()
         if not rows:
             raise InputError(f"{folder} has no finished run (no rows.jsonl, or an empty one)")
-        tested: dict[str, Row] = {}
+        tested: dict[str, tuple[float, Standing]] = {}
         board, decision = judged_board(folder)
         for entry in board:  # best first, so the first of a name stays
             name = str(entry["method"]).partition("(")[0]
-            if entry["test_accuracy"] is not None and "+" not in entry["method"]:
-                tested.setdefault(name, entry)
+            accuracy = entry["test_accuracy"]
+            if accuracy is not None and "+" not in entry["method"]:
+                tested.setdefault(name, (accuracy, entry))
         if _PROBE not in tested or len(tested) < 2:
             unused[str(folder)] = f"has no test figure of {_PROBE} and of another method"
             continue
         if decision is None:
             unused[str(folder)] = "has no test logits, so nothing tells its methods apart"
             continue
-        best = max(entry["test_accuracy"] for entry in tested.values())
+        best = max(accuracy for accuracy, _ in tested.values())
         cases.append(
             Case(
                 str(folder),
-                above_chance(tested[_PROBE]["test_accuracy"], rows[0]["classes"]),
+                above_chance(tested[_PROBE][0], rows[0]["classes"]),
                 {
-                    n: 0.0 if e["may_be_best"] else 100 * (best - e["test_accuracy"])
-                    for n, e in tested.items()
+                    name: 0.0 if entry["may_be_best"] else 100 * (best - accuracy)
+                    for name, (accuracy, entry) in tested.items()
                 },
-                {n: _settings_of(e) for n, e in tested.items()},
+                {name: _settings_of(entry) for name, (_, entry) in tested.items()},
                 "own study",
             )
         )
@@ -199,7 +201,7 @@ def _spelled(row: Row) -> Row:
     return kept | {"name": row["method"], "method": repr(method(**own)), **recipe}
 
 
-def _settings_of(entry: Row) -> dict[str, Any]:
+def _settings_of(entry: Standing) -> dict[str, Any]:
     recipe = entry["recipe"] or {}
     chosen = {k: recipe[k] for k in ("lr", "weight_decay") if k in recipe}
     plain = settings(parse(entry["method"]))

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from foldtune.analysis.decision import Decision
-from foldtune.analysis.leaderboard import chosen_trial, configuration, failed
+from foldtune.analysis.leaderboard import by_validation, chosen_trial, configuration, failed
+from foldtune.analysis.row import Description, Row, Standing
 from foldtune.data import ImageData
 from foldtune.errors import InputError
 from foldtune.methods.catalogue import parse
@@ -34,8 +34,6 @@ from foldtune.tunings.tuning import Certificate, merge_tuning
 
 MERGED = "merged.safetensors"
 
-Row = dict[str, Any]
-
 
 @dataclass(frozen=True)
 class Comparison:
@@ -46,9 +44,9 @@ class Comparison:
 
     folder: Path
     rows: tuple[Row, ...]
-    leaderboard: tuple[Row, ...]
+    leaderboard: tuple[Standing, ...]
     decision: Decision | None
-    winner: Row | None
+    winner: Standing | None
     merged: Path | None
     merged_label: str | None
     certificate: Certificate | None
@@ -121,13 +119,14 @@ def compare(
     terms = tried(terms, bench, named=bool(methods))
     contests = [_Contest(e, base, search_for(e, base, terms.plan)) for e, base in terms.entrants]
     folder, place = Path(out), storage or Path(out) / JOURNAL
-    about = _about(bench) | terms.description() | {"storage": shown(place), "command": command}
+    about: Description = {**_about(bench), **terms.description()}
+    about |= {"storage": shown(place), "command": command}
     say = say or (lambda _line: None)
     for note in terms.notes():
         say(note)
     with Store(folder) as store:
         execute = executor(bench, folder)
-        store.write_description(about | {"workers": execute.workers})
+        store.write_description({**about, "workers": execute.workers})
         keep_names(folder, images)
         if isinstance(images.keys, np.ndarray):  # of a stream they are known once it was trained on
             keep_membership(folder, images)
@@ -206,7 +205,7 @@ def _conclude(folder: Path, bench: Bench, terms: Terms, say: Say) -> Comparison:
     board, decision = judged_board(folder)
     best = next((entry for entry in board if entry["winner"]), None)
     merging = [e for e in board if e["mergeable"] and e["seeds"] and e["val_accuracy"] is not None]
-    merging.sort(key=lambda e: (-e["val_accuracy"], e["trainable"], e["label"]))
+    merging.sort(key=by_validation)
     merged = certificate = None
     if merging:
         final = next(
@@ -226,7 +225,7 @@ def _conclude(folder: Path, bench: Bench, terms: Terms, say: Say) -> Comparison:
     )
 
 
-def _about(bench: Bench) -> Row:
+def _about(bench: Bench) -> Description:
     import foldtune
 
     return {

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from foldtune.analysis.row import Row
 from foldtune.core.attachment import Attachment
 from foldtune.core.method import Method
 from foldtune.data import ImageData
@@ -27,7 +27,7 @@ class Fitted:
     the file, where a folder was given."""
 
     attachment: Attachment
-    row: dict[str, Any]
+    row: Row
     data: ImageData
     tuning: Path | None
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from foldtune.analysis.row import Description
 from foldtune.backbones import Backbone
 from foldtune.core.method import Method
 from foldtune.errors import InputError, unknown
@@ -51,14 +52,14 @@ class Terms:
             *(f"{start} left out: {missing}" for missing in self.protocol.missing()),
         ]
 
-    def description(self) -> dict[str, Any]:
+    def description(self) -> Description:
         """For study.json."""
         halving = self.plan.halving
-        told: dict[str, Any] = {
+        told: Description = {
             "methods": [entrant.label for entrant, _ in self.entrants],
             "search": self.plan.sampler,
             "trials": self.plan.trials,
-            "halving": halving and [halving.rungs, halving.factor],
+            "halving": None if halving is None else [halving.rungs, halving.factor],
             "ties": self.plan.ties,
             "seeds": self.seeds,
             "head": self.head or OWN,

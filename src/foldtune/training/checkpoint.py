@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from foldtune.core.tuningfile import write_tensors
 from foldtune.errors import InputError
 from foldtune.training.batches import Data
+from foldtune.training.curve import Entry
 from foldtune.training.optim.average import Average, live_tensors
 from foldtune.training.recipe import Recipe
 
@@ -99,7 +100,7 @@ def identity_of(model: nn.Module, data: Data, recipe: Recipe, seed: int) -> dict
     return json.loads(json.dumps(values))
 
 
-def write_checkpoint(path: Path, training: Training, curve: list[dict], seconds: float) -> None:
+def write_checkpoint(path: Path, training: Training, curve: list[Entry], seconds: float) -> None:
     """Write the run's state after the epochs of `curve`, replacing the file in one step.
 
     Raises InputError where it cannot be written (no space left); the last one stays.
@@ -125,7 +126,7 @@ def write_checkpoint(path: Path, training: Training, curve: list[dict], seconds:
     write_tensors(stored, path, metadata)
 
 
-def read_checkpoint(path: Path, training: Training) -> tuple[list[dict], float] | None:
+def read_checkpoint(path: Path, training: Training) -> tuple[list[Entry], float] | None:
     """Put a checkpoint back; return the curve so far and its seconds, None where there is none.
 
     A damaged file is renamed to `*.corrupt` with a logged warning, and the answer is None. Raises

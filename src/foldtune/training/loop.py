@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ from foldtune.training.checkpoint import (
     read_checkpoint,
     write_checkpoint,
 )
-from foldtune.training.curve import epochs_trained, joined_entry
+from foldtune.training.curve import Entry, epochs_trained, joined_entry
 from foldtune.training.device import Prepared, prepared
 from foldtune.training.host import host_logits, least_images, loaned, train_mode
 from foldtune.training.memory import freed_memory_kept
@@ -34,8 +35,8 @@ from foldtune.training.progress import Advance, progress_line
 from foldtune.training.recipe import Recipe
 from foldtune.training.regularise import loss_of, mixer
 
-Evaluate = Callable[[int], dict]
-Watch = Callable[[dict], None]
+Evaluate = Callable[[int], Mapping[str, Any]]
+Watch = Callable[[Entry], None]
 
 FINISHED = "finished"
 _LOOK_EVERY = 50  # steps between two looks at the losses where looking makes the host wait
@@ -52,7 +53,7 @@ class Outcome:
     seconds: wall time with evaluation, over all parts of a resumed run.
     """
 
-    curve: tuple[dict, ...]
+    curve: tuple[Entry, ...]
     verdict: str
     seconds: float
 
@@ -154,7 +155,7 @@ class _Run:
         watch: Watch | None,
     ) -> Outcome:
         started = time.perf_counter()
-        curve: list[dict] = []
+        curve: list[Entry] = []
         if path is not None and (resumed := read_checkpoint(path, self.training)):
             curve, spent = resumed
             started -= spent
@@ -187,7 +188,7 @@ class _Run:
             self.average.keep()
         return Outcome(tuple(curve), FINISHED, time.perf_counter() - started)
 
-    def epoch(self, epoch: int, advance: Advance) -> dict:
+    def epoch(self, epoch: int, advance: Advance) -> Entry:
         """Train one epoch; its entry of the curve. Raises Diverged."""
         accelerator = self.at.accelerator
         rank, processes = accelerator.process_index, accelerator.num_processes

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ from foldtune.training.checkpoint import (
     read_checkpoint,
     write_checkpoint,
 )
-from foldtune.training.curve import epochs_trained, joined_entry
+from foldtune.training.curve import Entry, epochs_trained, joined_entry
 from foldtune.training.device import prepared
 from foldtune.training.host import least_images, loaned, train_mode
 from foldtune.training.loop import FINISHED, Outcome
@@ -34,7 +35,7 @@ from foldtune.training.regularise import losses_of, mixer
 from foldtune.training.stack import RowOptimizer, Stack, common, joined
 
 # Given an epoch, the stack in eval mode and its trials' numbers; gives what joins each one's curve.
-Judge = Callable[[int, Stack, Sequence[int]], Sequence[dict]]
+Judge = Callable[[int, Stack, Sequence[int]], Sequence[Mapping[str, Any]]]
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ class _Trial:
     number: int
     recipe: Recipe
     checkpoint: Path | None
-    curve: list[dict] = field(default_factory=list)
+    curve: list[Entry] = field(default_factory=list)
     seconds: float = 0.0
     verdict: str = FINISHED
     tensors: dict[str, Tensor] = field(default_factory=dict)
@@ -187,7 +188,7 @@ class _Run:
         seconds = (time.perf_counter() - started) / max(1, len(self.alive))
         for trial, lr in zip(self.alive, self._rates(epoch * self.steps - 1), strict=True):
             weighted = (x * n for x, n in zip(trial.losses, images, strict=True))
-            entry = {"epoch": epoch, "loss": math.fsum(weighted) / sum(images), "lr": lr}
+            entry: Entry = {"epoch": epoch, "loss": math.fsum(weighted) / sum(images), "lr": lr}
             entry |= {"seconds": seconds, "images_per_second": sum(images) / seconds}
             trial.curve.append(entry)
 

@@ -127,7 +127,7 @@ def test_a_row_holds_the_last_epoch_and_beside_it_the_best(bench, recipe):
         for epoch, (share, loss) in enumerate(zip(shares, losses, strict=True))
     )
     attachment = bench.attach(SSF(), run)
-    row = bench.row(attachment, run, Outcome(curve, FINISHED, 1.0))
+    row = bench.row(attachment, run, Outcome(curve, FINISHED, 1.0), seconds=1.0)
     attachment.detach()
     assert (row["val_accuracy"], row["val_loss"]) == (0.7, 0.6)
     assert (row["val_best_accuracy"], row["val_best_epoch"]) == (0.9, 2)  # the first of equal ones

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import altair as alt
 
+from foldtune.analysis.row import Standing
 from foldtune.report import charts
 from foldtune.report.charts import GREY, tip
 from foldtune.report.labels import place_labels
 from foldtune.report.material import Material
 from foldtune.report.section import Figure, Section
 
-Row = dict[str, Any]
 _POINT = ("label", "method", "trainable", "val_accuracy", "test_accuracy", "low", "high", "winner")
 _COLUMNS = ("label", "method", "trainable", "val_accuracy", "test_accuracy", "low", "high")
 
@@ -35,13 +35,13 @@ def section(study: Material) -> Section | None:
     )
 
 
-def accuracy_chart(board: Sequence[Row], palette: dict[str, str]) -> alt.LayerChart | None:
+def accuracy_chart(board: Sequence[Standing], palette: dict[str, str]) -> alt.LayerChart | None:
     """Test accuracy with its interval against trainable parameters; the chosen method is ringed."""
     tested = [entry for entry in board if entry["test_accuracy"] is not None]
     if not tested:
         return None
     points = [
-        {**{key: entry[key] for key in _POINT}, **_beside(entry, place)}
+        {**_point(entry), **_beside(entry, place)}
         for entry, place in zip(tested, place_labels(tested), strict=True)
     ]
     base = alt.Chart().encode(x=_parameters(points))
@@ -74,7 +74,11 @@ def accuracy_chart(board: Sequence[Row], palette: dict[str, str]) -> alt.LayerCh
     )
 
 
-def _beside(entry: Row, place: Row) -> Row:
+def _point(entry: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: entry[key] for key in _POINT}
+
+
+def _beside(entry: Standing, place: dict[str, Any]) -> dict[str, Any]:
     """The place of a name, farther off where there is a ring."""
     away = 5 if entry["winner"] else 0
     return {**place, "dx": place["dx"] + {"left": away, "right": -away}.get(place["align"], 0)}
@@ -91,7 +95,7 @@ def _tooltip() -> list[alt.Tooltip]:
     ]
 
 
-def _parameters(points: Sequence[Row]) -> alt.X:
+def _parameters(points: Sequence[Mapping[str, Any]]) -> alt.X:
     """The axis of trainable parameters: logarithmic, with room for zero (a linear probe)."""
     positive = [point["trainable"] for point in points if point["trainable"] > 0] or [1]
     first, last = math.floor(math.log10(min(positive))), math.ceil(math.log10(max(positive)))

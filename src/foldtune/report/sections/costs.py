@@ -9,6 +9,7 @@ from typing import Any
 import altair as alt
 
 from foldtune.analysis.leaderboard import finished
+from foldtune.analysis.row import Standing
 from foldtune.report import charts
 from foldtune.report.charts import tip
 from foldtune.report.material import Material
@@ -16,7 +17,6 @@ from foldtune.report.section import Figure, Section, Table
 from foldtune.report.words import duration
 from foldtune.study.bench.bench import TUNING
 
-Row = dict[str, Any]
 _COLUMNS = ("label", "seconds", "test_accuracy", "trainable", "head", "bytes", "all_seconds")
 
 
@@ -42,7 +42,7 @@ def section(study: Material) -> Section | None:
     )
 
 
-def time_chart(rows: Sequence[Row], palette: dict[str, str]) -> alt.LayerChart:
+def time_chart(rows: Sequence[dict[str, Any]], palette: dict[str, str]) -> alt.LayerChart:
     tested = [row for row in rows if row["test_accuracy"] is not None]
     marks = alt.Chart().mark_point(size=75, filled=True, opacity=1).encode(
         x=alt.X("seconds:Q", title="seconds of a run", scale=alt.Scale(zero=False, padding=14),
@@ -63,7 +63,7 @@ def time_chart(rows: Sequence[Row], palette: dict[str, str]) -> alt.LayerChart:
     )
 
 
-def _cost(study: Material, entry: Row) -> Row:
+def _cost(study: Material, entry: Standing) -> dict[str, Any]:
     stage = "final" if entry["seeds"] else "trial"
     rows = [
         row
@@ -81,11 +81,11 @@ def _cost(study: Material, entry: Row) -> Row:
         "trainable": entry["trainable"],
         "head": entry["head"],
         "bytes": max(sizes, default=None),
-        "folds": {True: "yes", False: "no"}.get(entry["mergeable"], "–"),
+        "folds": {True: "yes", False: "no", None: "–"}[entry["mergeable"]],
     }
 
 
-def _table(rows: Sequence[Row]) -> Table:
+def _table(rows: Sequence[dict[str, Any]]) -> Table:
     cells = tuple(
         (
             row["label"],

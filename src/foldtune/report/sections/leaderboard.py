@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
 
+from foldtune.analysis.row import Standing
 from foldtune.report.cells import as_csv
 from foldtune.report.material import Material
 from foldtune.report.section import Section
 
-Row = dict[str, Any]
 _COLUMNS = (
     *("label", "method", "winner", "val_accuracy", "val_best_accuracy", "val_best_epoch"),
     *("val_start_accuracy", "below_start"),
@@ -32,8 +32,8 @@ def section(study: Material) -> Section:
     return Section("leaderboard", "Leaderboard", template="leaderboard.html", context=context)
 
 
-def _strip(board: Sequence[Row]) -> Row:
+def _strip(board: Sequence[Standing]) -> dict[str, Any]:
     """The common scale of the intervals drawn in the table: from `start` over `width`."""
-    ends = [entry[key] for entry in board for key in ("low", "high") if entry[key] is not None]
+    ends = [end for e in board for end in (e["low"], e["high"]) if end is not None]
     start, end = (min(ends), max(ends)) if ends else (0.0, 1.0)
     return {"start": start, "width": max(end - start, 1e-9), "drawn": bool(ends)}

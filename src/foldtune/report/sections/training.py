@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import altair as alt
 
 from foldtune.analysis.leaderboard import chosen_trial
+from foldtune.analysis.row import Row
 from foldtune.report import charts
 from foldtune.report.charts import tip
 from foldtune.report.material import Material
 from foldtune.report.section import Figure, Section
-
-Row = dict[str, Any]
 
 
 def section(study: Material) -> Section | None:

@@ -7,13 +7,12 @@ from typing import Any
 
 import altair as alt
 
+from foldtune.analysis.row import Row
 from foldtune.analysis.selection import best_after
 from foldtune.report import charts
 from foldtune.report.charts import tip
 from foldtune.report.material import Material
 from foldtune.report.section import Figure, Section
-
-Row = dict[str, Any]
 
 
 def section(study: Material) -> Section | None:
@@ -34,7 +33,7 @@ def section(study: Material) -> Section | None:
 
 def tuning_chart(rows: Sequence[Row], palette: dict[str, str]) -> alt.LayerChart | None:
     """Best validation accuracy after n trials of each method; a diverged trial counts as spent."""
-    points: list[Row] = []
+    points: list[dict[str, Any]] = []
     for label in palette:
         trials = [row for row in rows if row["label"] == label and row["stage"] == "trial"]
         points += [

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from foldtune.analysis.row import Row, Solved, Stage, Tested
 from foldtune.backbones import Backbone
 from foldtune.backbones.prepare import prepare_for
 from foldtune.core.attach import attach
@@ -28,15 +29,15 @@ from foldtune.evaluate.calibration import calibration
 from foldtune.evaluate.predict import predict_logits
 from foldtune.methods.catalogue import parse
 from foldtune.ranks import first
-from foldtune.study.bench.failure import TRACEBACK, failed_row, keep_traceback, reason_of
+from foldtune.study.bench.failure import TRACEBACK, keep_traceback, reason_of
 from foldtune.study.bench.ground import (
     Ground,
     as_they_are,
     judged,
     only_a_classifier,
     swept,
-    validated,
 )
+from foldtune.study.bench.row import Facts, failed_row, outcome_row
 from foldtune.study.bench.run import Run
 from foldtune.study.bench.starts import Starts
 from foldtune.study.results.logits import LOGITS, keep_validation, write_logits
@@ -72,7 +73,7 @@ class Bench:
         self._judged_starts: dict[tuple[Any, ...], dict[str, float]] = {}
 
     def describe(
-        self, stage: str, method: Method, recipe: Recipe, seed: int, *, label: str = "",
+        self, stage: Stage, method: Method, recipe: Recipe, seed: int, *, label: str = "",
         head: str, trial: int | None = None, train_on: tuple[str, ...] | None = None,
     ) -> Run:  # fmt: skip
         """The run of `method` on this bench; finals train on train and validation together.
@@ -86,7 +87,7 @@ class Bench:
             train_on or (("train", "val") if stage == "final" else ("train",)), head, trial,
         )  # fmt: skip
 
-    def execute(self, run: Run, folder: Path | None = None, progress: str | None = None) -> dict:
+    def execute(self, run: Run, folder: Path | None = None, progress: str | None = None) -> Row:
         """The row of a run, a failed one where it raises; the backbone is plain again after.
 
         Raises where no further run could succeed either: the disk is full, or the method did not
@@ -106,7 +107,7 @@ class Bench:
 
     def tune(
         self, run: Run, folder: Path | None = None, progress: str | None = None
-    ) -> tuple[Attachment, dict]:
+    ) -> tuple[Attachment, Row]:
         """Train and judge; the attachment, still on the backbone, and the row.
 
         With a folder, a run that is tested leaves its tuning and logits there, and a killed one
@@ -116,16 +117,17 @@ class Bench:
         attachment = self.attach(parse(run.method), run)
         try:
             outcome = self._train(attachment, run, folder, progress)
-            row = self.row(attachment, run, outcome)
+            tested = None
             if outcome.finished and run.tested:
-                row |= self._test(attachment, run, outcome, folder)
+                tested = self._test(attachment, run, outcome, folder)
         except BaseException:
             attachment.detach()
             raise
         if folder is not None and first():
             for left in (CHECKPOINT, TRACEBACK):
                 (folder / left).unlink(missing_ok=True)
-        return attachment, row | {"seconds": time.perf_counter() - started}
+        seconds = time.perf_counter() - started
+        return attachment, self.row(attachment, run, outcome, seconds=seconds, tested=tested)
 
     def attach(self, method: Method, run: Run) -> Attachment:
         """The method on the backbone, with the classifier started as the run says."""
@@ -161,20 +163,23 @@ class Bench:
         example = self.backbone.example()
         return prefix_of(attachment.model, blocks, run.recipe, example, images, self.prefix_bytes)
 
-    def row(self, attachment: Attachment, run: Run, outcome: Outcome) -> dict[str, Any]:
-        """What is told of a run but for its test and its seconds."""
-        row: dict[str, Any] = {
-            **run.told(),
-            "backbone": self.backbone.name, "pretrained": self.backbone.pretrained,
-            "data": self.data.name, "classes": len(self.data.classes), "verdict": outcome.verdict,
-            "trainable": attachment.trainable, "head": attachment.head_size,
-            "total": sum(p.numel() for p in attachment.model.parameters()),
-            "mergeable": attachment.mergeable, "curve": list(outcome.curve),
-        }  # fmt: skip
+    def row(
+        self, attachment: Attachment, run: Run, outcome: Outcome, *, seconds: float,
+        tested: Tested | None = None, stacked: int | None = None,
+    ) -> Row:  # fmt: skip
+        """The row of a run on this bench, see `outcome_row`."""
+        probe: Solved | None = None
         if run.head == "probe":
             found = self._starts.probe(run.train_on, penalty(attachment.method), run.seed)
-            row["probe"] = {"C": found.C, "nll": found.nll}
-        return row | (validated(outcome.curve) if outcome.finished else {})
+            probe = {"C": found.C, "nll": found.nll}
+        facts: Facts = {
+            "backbone": self.backbone.name, "pretrained": self.backbone.pretrained,
+            "data": self.data.name, "classes": len(self.data.classes),
+        }  # fmt: skip
+        return outcome_row(
+            run, facts, attachment, outcome,
+            seconds=seconds, probe=probe, tested=tested, stacked=stacked,
+        )  # fmt: skip
 
     def judged_start(self, run: Run, ground: Ground) -> dict[str, float]:
         """Validation of what the run starts from; computed once for all that start alike."""
@@ -224,7 +229,7 @@ class Bench:
 
     def _test(
         self, attachment: Attachment, run: Run, outcome: Outcome, folder: Path | None
-    ) -> dict[str, Any]:
+    ) -> Tested:
         """Read the test split, once; pictures of it that are in train, too, are left out."""
         rows = self.data.split("test")
         known = Membership.of(self.data, run.train_on)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
+from foldtune.analysis.row import Row
 from foldtune.study.bench.bench import Bench
 from foldtune.study.bench.run import Run
 from foldtune.study.results.store import Store
 
-Row = dict[str, Any]
 Say = Callable[[str], None]
 
 

@@ -1,23 +1,15 @@
-"""A run that raised: its row, with the reason where its figures would be."""
+"""A run that raised: the reason in one line, and where it happened."""
 
 from __future__ import annotations
 
 import contextlib
 import traceback
 from pathlib import Path
-from typing import Any
 
 from foldtune.errors import InputError
 from foldtune.ranks import first
-from foldtune.study.bench.run import Run
 
 TRACEBACK = "error.txt"  # in the run's folder
-
-
-def failed_row(run: Run, reason: str, seconds: float = 0.0) -> dict[str, Any]:
-    """The row of a run that came to nothing, with the keys that every row has."""
-    nothing = dict.fromkeys(("trainable", "head", "total", "mergeable"))
-    return run.told() | nothing | {"verdict": f"failed: {reason}", "curve": [], "seconds": seconds}
 
 
 def reason_of(error: Exception) -> str:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -39,28 +37,6 @@ def judged(logits: Tensor, labels: np.ndarray) -> dict[str, float]:
     right = (logits.argmax(1) == truth).double()
     loss = torch.nn.functional.cross_entropy(logits.double(), truth)
     return {"val_accuracy": right.mean().item(), "val_loss": loss.item()}
-
-
-def validated(curve: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What a row tells of validation, from the curve of a whole training; nothing where it was not
-    watched.
-
-    The best epoch is one that was trained: epoch 0 is the start, told beside it, and all that a
-    run without epochs has.
-    """
-    watched = [point for point in curve if "val_accuracy" in point]
-    if not watched:
-        return {}
-    start, trained = watched[0], watched[1:] or watched
-    best, last = max(trained, key=lambda point: point["val_accuracy"]), trained[-1]
-    return {
-        "val_accuracy": last["val_accuracy"],
-        "val_best_accuracy": best["val_accuracy"],
-        "val_best_epoch": best["epoch"],
-        "val_loss": last["val_loss"],
-        "val_start_accuracy": start["val_accuracy"],
-        "below_start": last["val_accuracy"] < start["val_accuracy"],
-    }
 
 
 def only_a_classifier(attachment: Attachment, recipe: Recipe) -> bool:

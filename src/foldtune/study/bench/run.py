@@ -6,8 +6,8 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Any
 
+from foldtune.analysis.row import Stage, Told
 from foldtune.backbones.clip_text import ZERO_SHOT
 from foldtune.errors import unknown
 from foldtune.methods.catalogue import parse
@@ -30,7 +30,7 @@ class Run:
     followed by what prompts say (clip_text.py).
     """
 
-    stage: str
+    stage: Stage
     label: str
     method: str
     recipe: Recipe
@@ -51,7 +51,7 @@ class Run:
         """Whether the run may read the test split: after selection only."""
         return self.stage not in ("trial", "rung")
 
-    def told(self) -> dict[str, Any]:
+    def told(self) -> Told:
         """What its row says of it, whatever came of it."""
         return {
             "run": self.key, "stage": self.stage, "label": self.label, "trial": self.trial,

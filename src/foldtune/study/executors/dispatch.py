@@ -6,8 +6,8 @@ from collections import Counter, deque
 from collections.abc import Hashable, Iterator, Sequence
 from typing import Protocol, TypeVar
 
-from foldtune.study.bench.execute import Row
-from foldtune.study.bench.failure import failed_row
+from foldtune.analysis.row import Row
+from foldtune.study.bench.row import failed_row
 from foldtune.study.bench.run import Run
 
 # A worker that ends is mostly the fault of its machine; one that ends three times on the same run,

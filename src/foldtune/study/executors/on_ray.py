@@ -13,9 +13,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from foldtune.analysis.row import Row
 from foldtune.errors import InputError
 from foldtune.study.bench.bench import Bench
-from foldtune.study.bench.execute import Executor, Row
+from foldtune.study.bench.execute import Executor
 from foldtune.study.bench.run import Run
 from foldtune.study.executors.cores import cores
 from foldtune.study.executors.dispatch import Lost, dispatch

@@ -10,13 +10,13 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
+from foldtune.analysis.row import Row
 from foldtune.core.attachment import Attachment
 from foldtune.errors import InputError
 from foldtune.evaluate.counters import counting
 from foldtune.evaluate.predict import predict_logits
 from foldtune.methods.catalogue import parse
 from foldtune.study.bench.bench import CHECKPOINT, Bench
-from foldtune.study.bench.execute import Row
 from foldtune.study.bench.failure import keep_traceback
 from foldtune.study.bench.ground import Ground, judged, only_a_classifier, swept
 from foldtune.study.bench.run import Run
@@ -26,7 +26,7 @@ from foldtune.training.curve import epochs_trained
 from foldtune.training.host import host_logits, loaned, train_mode
 from foldtune.training.recipe import Recipe
 from foldtune.training.stack import Stack, common
-from foldtune.training.stacked import Trained, train_stacked
+from foldtune.training.stacked import train_stacked
 
 LARGEST = 8  # trials in a stack: what they do not share is kept for each
 LARGEST_PROBES = 64  # of a classifier alone, whose steps are small
@@ -140,15 +140,9 @@ class Stacked:
         )  # fmt: skip
         seconds = (time.perf_counter() - started) / len(runs)
         return [
-            self._row(attachment, run, one, seconds, len(runs))
+            self.bench.row(attachment, run, one.outcome, seconds=seconds, stacked=len(runs))
             for run, one in zip(runs, found, strict=True)
         ]
-
-    def _row(
-        self, attachment: Attachment, run: Run, found: Trained, seconds: float, trials: int
-    ) -> Row:
-        row = self.bench.row(attachment, run, found.outcome)
-        return row | {"stacked": trials, "seconds": seconds}
 
     def _folder(self, run: Run) -> Path:
         return self.study / "runs" / run.key

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from foldtune.analysis.row import Row
 from foldtune.errors import InputError
 from foldtune.study.bench.bench import Bench
-from foldtune.study.bench.execute import Row
 from foldtune.study.bench.run import Run
 from foldtune.study.executors.place import Place
 from foldtune.study.results.rowfile import replace

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from foldtune.analysis.row import Description
 from foldtune.core.tuningfile import write_tensors
 from foldtune.data import ImageData
 from foldtune.data.membership import short_keys
@@ -64,7 +65,7 @@ def trained_among(folder: Path, rows: np.ndarray) -> np.ndarray | None:
     return np.isin(asked[:, 0], seen[:, 0]) | np.isin(asked[:, 1], seen[:, 1])
 
 
-def whereabouts(data: ImageData) -> dict[str, Any]:
+def whereabouts(data: ImageData) -> Description:
     """What a study's description says of its images."""
     file = getattr(data.pixels, "filename", None)
     return {"classes": list(data.classes), "pixels": file and str(Path(file).parent)}

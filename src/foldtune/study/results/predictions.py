@@ -6,18 +6,16 @@ from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from foldtune.analysis.decision import Decision, decide
-from foldtune.analysis.leaderboard import chosen_runs, leaderboard
+from foldtune.analysis.leaderboard import by_validation, chosen_runs, leaderboard
 from foldtune.analysis.panel import Member, Panel
+from foldtune.analysis.row import Row, Standing
 from foldtune.errors import InputError
 from foldtune.study.results.logits import LOGITS, VALIDATION, read_logits
 from foldtune.study.results.store import Store
-
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +41,7 @@ class Predictions:
         return decide(self.panel.right, self.groups) if units > 1 else None
 
     @cached_property
-    def board(self) -> list[Row]:
+    def board(self) -> list[Standing]:
         """The leaderboard, judged."""
         return leaderboard(self.rows, self.ties, self.decision)
 
@@ -80,7 +78,7 @@ def read_predictions(folder: Path) -> Predictions:
     return Predictions(panel, images, rows, ties, validation, labels, groups)
 
 
-def judged_board(folder: Path) -> tuple[list[Row], Decision | None]:
+def judged_board(folder: Path) -> tuple[list[Standing], Decision | None]:
     """The leaderboard of a study and the decision behind it; without test logits what rows tell."""
     try:
         found = read_predictions(folder)
@@ -109,7 +107,7 @@ def _panel(folder: Path, tested: dict[str, list[Row]]) -> tuple[Panel, np.ndarra
                     "runs before it; analyse studies of one test split"
                 )
             images, labels = stored.rows, stored.labels
-            member = Member(label, row["seed"], stored.logits, row["run"], row["trainable"])
+            member = Member(label, row["seed"], stored.logits, row["run"], row["trainable"] or 0)
             runs.setdefault(label, []).append(member)
     assert labels is not None  # `tested` is not empty
     assert images is not None
@@ -130,9 +128,9 @@ def _validation(folder: Path, trials: Sequence[Row]) -> tuple[dict[str, Member],
     return found, labels
 
 
-def _order(board: list[Row], tested: Container[str]) -> tuple[str, ...]:
+def _order(board: list[Standing], tested: Container[str]) -> tuple[str, ...]:
     """As the winner is chosen: validation accuracy, then fewer parameters, then the name. A study
     without trials has no such order: then it is the alphabet's."""
     here = [entry for entry in board if entry["label"] in tested]
-    here.sort(key=lambda e: (-(e["val_accuracy"] or 0.0), e["trainable"], e["label"]))
+    here.sort(key=by_validation)
     return tuple(entry["label"] for entry in here)

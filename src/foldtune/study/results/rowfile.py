@@ -13,7 +13,7 @@ import math
 import os
 import re
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -100,7 +100,7 @@ def replace(path: Path, data: bytes) -> None:
         raise unwritable(path.parent, error) from None
 
 
-def encode(row: dict[str, Any]) -> bytes:
+def encode(row: Mapping[str, Any]) -> bytes:
     """The row's bytes, ASCII, its run first so that it is found without parsing."""
     run = row.get("run")
     if not isinstance(run, str) or not re.fullmatch(r"[\w.-]+", run, re.ASCII):

@@ -9,12 +9,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from foldtune.analysis.row import Row
 from foldtune.errors import InputError
 from foldtune.study.results.lock import holder
 from foldtune.study.results.store import Store
 from foldtune.training.curve import epochs_trained
 
-Row = dict[str, Any]
 _CHECKPOINT = "checkpoint.safetensors"
 
 
@@ -93,7 +93,8 @@ class Tally:
         for run in store.runs():
             if run not in self._seen:
                 self._seen.add(run)
-                self._count(store.find(run) or {})
+                if (row := store.find(run)) is not None:
+                    self._count(row)
         for label in asked.get("methods", ()):
             entry = self._entry(label)
             entry.trials, entry.finals = asked.get("trials"), asked.get("seeds")

@@ -11,10 +11,11 @@ import errno
 import json
 import os
 import warnings
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+from foldtune.analysis.row import Description, Row
 from foldtune.data.store.entries import sync_folder
 from foldtune.errors import InputError
 from foldtune.study.results.lock import FolderLock
@@ -28,8 +29,6 @@ from foldtune.study.results.rowfile import (
     set_aside,
     unwritable,
 )
-
-Row = dict[str, Any]
 
 # What must not change between two calls on one study: its rows would not be comparable.
 _FIXED = {
@@ -133,7 +132,7 @@ class Store:
         replace(self._path, b"".join(kept))
         self._mend()
 
-    def description(self) -> dict[str, Any]:
+    def description(self) -> Description:
         """What was asked of this study (study.json); empty where nothing was written yet."""
         path = self.folder / "study.json"
         try:
@@ -147,12 +146,12 @@ class Store:
             ) from None
         if not isinstance(found, dict):
             raise InputError(f"{path} holds {type(found).__name__}, not an object; delete it")
-        return found
+        return cast(Description, found)
 
-    def write_description(self, description: dict[str, Any]) -> None:
+    def write_description(self, description: Description) -> None:
         """Store what was asked. Another backbone or other data than the study's is refused."""
         self.claim()
-        stored = self.description() or self._first()
+        stored: Mapping[str, Any] = self.description() or self._first()
         for key, noun in _FIXED.items():
             before, now = stored.get(key), description.get(key)
             if before is not None and now is not None and before != now:
@@ -163,7 +162,7 @@ class Store:
         text = json.dumps(finite(description), indent=2) + "\n"
         replace(self.folder / "study.json", text.encode())
 
-    def _first(self) -> Row:
+    def _first(self) -> Mapping[str, Any]:
         return next((json.loads(bytes(line)) for line in self._lines.values()), {})
 
     def _take(self, found: Scan) -> None:

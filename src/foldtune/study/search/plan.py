@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
+from foldtune.analysis.row import Row, Stage
 from foldtune.analysis.selection import TIES
 from foldtune.core.method import Method
 from foldtune.errors import InputError, unknown
 from foldtune.study.search.halving import Halving
 from foldtune.study.search.spaces import SAMPLERS, Values
 from foldtune.training.recipe import Recipe
-
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -25,7 +24,7 @@ class Trial:
     values: Values
     method: Method
     recipe: Recipe
-    stage: str = "trial"
+    stage: Stage = "trial"
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from foldtune.analysis.row import Row
 from foldtune.errors import InputError
 from foldtune.study.search.journal import journal
 from foldtune.study.search.plan import Trial
@@ -21,7 +22,6 @@ from foldtune.training.recipe import Recipe
 if TYPE_CHECKING:
     import optuna
 
-Row = dict[str, Any]
 
 JOURNAL = "optuna.journal"
 

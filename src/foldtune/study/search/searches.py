@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 
+from foldtune.analysis.row import Row, Stage
 from foldtune.analysis.selection import ordered
 from foldtune.study.search.halving import Halving, shortened
 from foldtune.study.search.plan import Plan, Search, Trial
@@ -14,7 +14,6 @@ from foldtune.study.search.spaces import Entrant, planned
 from foldtune.study.search.tpe import Proposed
 from foldtune.training.recipe import Recipe
 
-Row = dict[str, Any]
 # The part of all epochs from which on a rung tells which learning rate will be best.
 _NEAR = 0.25
 
@@ -54,7 +53,7 @@ class Halved:
         if not self._rungs:
             return []
         epochs, kept = self._rungs[0]
-        stage = "rung" if self._rungs[1:] else "trial"
+        stage: Stage = "rung" if self._rungs[1:] else "trial"
         self._alive = sorted(self._alive[:kept], key=lambda trial: trial.number)
         return [
             Trial(t.number, t.values, t.method, shortened(t.recipe, epochs), stage)

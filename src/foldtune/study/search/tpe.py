@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from foldtune.analysis.leaderboard import failed
+from foldtune.analysis.row import Row
 from foldtune.core.method import LogRange
 from foldtune.study.search.plan import Trial
 from foldtune.study.search.spaces import TRIALS, Entrant, Values, planned, rounded
@@ -15,7 +16,6 @@ from foldtune.training.recipe import Recipe
 if TYPE_CHECKING:
     import optuna
 
-Row = dict[str, Any]
 
 _FIRST = 5  # trials of the Sobol sequence before the estimator proposes
 _DRAWS = 20  # proposals looked at for one that was not tried yet
