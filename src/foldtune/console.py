@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from foldtune.ranks import first
+from foldtune.processes import first
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -22,7 +22,7 @@ from foldtune.cli import (  # noqa: F401  (importing a verb declares it)
 from foldtune.cli.app import app
 from foldtune.console import say
 from foldtune.errors import InputError
-from foldtune.ranks import leave
+from foldtune.processes import leave
 
 
 def main() -> None:

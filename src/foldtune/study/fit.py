@@ -11,7 +11,7 @@ from foldtune.core.attachment import Attachment
 from foldtune.core.method import Method
 from foldtune.data import ImageData
 from foldtune.errors import InputError, unknown
-from foldtune.ranks import first
+from foldtune.processes import first
 from foldtune.study.bench.bench import TUNING, Bench
 from foldtune.study.inputs import Data, Model, as_backbone, as_data
 from foldtune.study.search.spaces import Entrant, candidates

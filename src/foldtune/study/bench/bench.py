@@ -28,7 +28,7 @@ from foldtune.evaluate.accuracy import accuracy
 from foldtune.evaluate.calibration import calibration
 from foldtune.evaluate.predict import predict_logits
 from foldtune.methods.catalogue import parse
-from foldtune.ranks import first
+from foldtune.processes import first
 from foldtune.study.bench.failure import TRACEBACK, keep_traceback, reason_of
 from foldtune.study.bench.ground import (
     Ground,

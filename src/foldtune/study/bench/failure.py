@@ -7,7 +7,7 @@ import traceback
 from pathlib import Path
 
 from foldtune.errors import InputError
-from foldtune.ranks import first
+from foldtune.processes import first
 
 TRACEBACK = "error.txt"  # in the run's folder
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 from foldtune.errors import InputError, unknown
-from foldtune.ranks import processes as together
+from foldtune.processes import processes as together
 from foldtune.study.bench.execute import InProcess, MakeExecutor
 
 EXECUTORS = ("in-process", "stacked", "processes", "ray")
