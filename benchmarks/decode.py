@@ -39,8 +39,8 @@ from PIL import Image
 
 from foldtune.augment.batch import to_float
 from foldtune.data import load_data
-from foldtune.data.store.workers import cores
 from foldtune.data.streaming import stream_data
+from foldtune.processes import cores
 from foldtune.torchvision_ops import declare_missing_operators
 from foldtune.training.loop import train
 from foldtune.training.recipe import Recipe

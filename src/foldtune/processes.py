@@ -1,4 +1,7 @@
-"""Which of several processes this is, where `torchrun` or `accelerate launch` started them."""
+"""Which of several processes this is, and how many cores it may use.
+
+Several are there where `torchrun` or `accelerate launch` started them.
+"""
 
 from __future__ import annotations
 
@@ -27,3 +30,10 @@ def leave() -> None:
     distributed = None if torch is None else torch.distributed
     if distributed is not None and distributed.is_available() and distributed.is_initialized():
         distributed.destroy_process_group()
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -53,13 +53,6 @@ def test_a_backbone_without_pretraining_is_said():
     assert any("not pre-trained" in note for note in notes)
 
 
-@pytest.mark.parametrize(
-    ("seconds", "said"), [(0.4, "0 s"), (75, "75 s"), (600, "10 min"), (9000, "2.5 h")]
-)
-def test_durations_read_well(seconds, said):
-    assert words.duration(seconds) == said
-
-
 @pytest.mark.parametrize(("names", "said"), [("a", "a"), ("ab", "a and b"), ("abc", "a, b and c")])
 def test_lists_read_well(names, said):
     assert words.listed(list(names)) == said

@@ -202,7 +202,8 @@ def report(
 @app.command
 def status(study: Path, *, json: JSON = False) -> None:
     """Show how a STUDY folder stands: what is done, what is left, how long, how to go on."""
-    from foldtune.study.results.live import drawn, duration
+    from foldtune.console import duration
+    from foldtune.study.results.live import drawn
     from foldtune.study.results.status import status as read
 
     found = read(study)

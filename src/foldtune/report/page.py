@@ -18,6 +18,7 @@ import jinja2
 from altair.utils.schemapi import debug_mode
 
 from foldtune.analysis.row import Description
+from foldtune.console import duration
 from foldtune.data.store.build import default_cache
 from foldtune.data.store.entries import read_json, write_json
 from foldtune.report import verdict, words
@@ -152,7 +153,7 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    said = (words.percent, words.interval, words.duration, verdict.standing, words.count, warning)
+    said = (words.percent, words.interval, duration, verdict.standing, words.count, warning)
     for word in said:
         environment.filters[word.__name__] = word
     # Ours, so escaped by nobody: the style sheet, the scripts, and the runtime.

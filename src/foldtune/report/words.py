@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from foldtune.analysis.decision import SEEDS
 from foldtune.analysis.leaderboard import diverged
 from foldtune.analysis.row import Description, Row, Standing
+from foldtune.console import duration
 from foldtune.study.terms import small_budget
 
 
@@ -17,14 +18,6 @@ def percent(value: float | None) -> str:
 def interval(entry: Standing) -> str:
     low, high = entry["low"], entry["high"]
     return "–" if low is None or high is None else f"{100 * low:.1f} to {100 * high:.1f}"
-
-
-def duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    if seconds < 7200:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"
 
 
 def count(number: int, noun: str) -> str:

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from foldtune.core.tuningfile import write_tensors
 from foldtune.errors import InputError
-from foldtune.study.results.live import drawn, duration, live, summary
+from foldtune.study.results.live import drawn, live, summary
 from foldtune.study.results.status import Tally, status
 from foldtune.study.results.store import Store
 
@@ -171,8 +171,3 @@ def test_beyond_a_terminal_nothing_is_drawn(study, capsys):
     with live(study):
         pass
     assert capsys.readouterr() == ("", "")
-
-
-@pytest.mark.parametrize(("seconds", "said"), [(45, "45 s"), (600, "10 min"), (9000, "2.5 h")])
-def test_durations_are_said_as_people_do(seconds, said):
-    assert duration(seconds) == said

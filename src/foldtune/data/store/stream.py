@@ -28,8 +28,8 @@ from foldtune.data.identity import HASH
 from foldtune.data.sources.listing import Listing
 from foldtune.data.store.crew import BROKEN, Crew, Rows
 from foldtune.data.store.decode import Fit, read_image, strict
-from foldtune.data.store.workers import cores
 from foldtune.errors import InputError
+from foldtune.processes import cores
 
 _TRIES = 3  # at a row that is decoded again
 

@@ -30,6 +30,7 @@ from foldtune.data.identity import MARK, NO_MARK, pack
 from foldtune.data.store.decode import Fit, read_image, strict
 from foldtune.data.store.duplicates import difference_hashes
 from foldtune.errors import InputError
+from foldtune.processes import cores
 
 Progress = Callable[[int, int], None]
 Chunk = tuple[int, Sequence[str]]  # the first row, and the names of the items
@@ -121,13 +122,6 @@ def _decoded(job: Job, chunks: Sequence[Chunk], workers: int | None) -> Generato
     if workers == 1 or not chunks:
         return _in_process(job, chunks)
     return _as_it_pays(job, chunks) if workers is None else _in_processes(job, chunks, workers)
-
-
-def cores() -> int:
-    """How many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _as_it_pays(job: Job, chunks: Sequence[Chunk]) -> Generator[Rows]:

@@ -23,8 +23,8 @@ from foldtune.data.sources.paths import CONVERTED
 from foldtune.data.sources.source import read_source
 from foldtune.data.store.decode import to_rgb, upright
 from foldtune.data.store.entries import read_json, write_json
-from foldtune.data.store.workers import cores
 from foldtune.errors import InputError
+from foldtune.processes import cores
 
 _STATE = "conversion.json"
 _PNG = ("L", "LA", "RGB", "RGBA")

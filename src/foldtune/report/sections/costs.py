@@ -10,11 +10,11 @@ import altair as alt
 
 from foldtune.analysis.leaderboard import finished
 from foldtune.analysis.row import Standing
+from foldtune.console import duration
 from foldtune.report import charts
 from foldtune.report.charts import tip
 from foldtune.report.material import Material
 from foldtune.report.section import Figure, Section, Table
-from foldtune.report.words import duration
 from foldtune.study.bench.bench import TUNING
 
 _COLUMNS = ("label", "seconds", "test_accuracy", "trainable", "head", "bytes", "all_seconds")

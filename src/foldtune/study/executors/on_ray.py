@@ -15,10 +15,10 @@ from typing import Any
 
 from foldtune.analysis.row import Row
 from foldtune.errors import InputError
+from foldtune.processes import cores
 from foldtune.study.bench.bench import Bench
 from foldtune.study.bench.execute import Executor
 from foldtune.study.bench.run import Run
-from foldtune.study.executors.cores import cores
 from foldtune.study.executors.dispatch import Lost, dispatch
 from foldtune.study.executors.place import Place
 from foldtune.study.executors.work import Task, Worker, keep, share

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from foldtune.console import duration
 from foldtune.errors import InputError
 from foldtune.study.results.status import Status, Tally
 
@@ -82,13 +83,6 @@ def summary(status: Status) -> str:
     if status.seconds_left is not None and status.go_on is not None:
         parts.append(f"about {duration(status.seconds_left)} left")
     return ", ".join(parts)
-
-
-def duration(seconds: float) -> str:
-    """Seconds as people say them: 45 s, 12 min, 3.5 h."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def _of(done: int, planned: int | None) -> str:
