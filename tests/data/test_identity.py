@@ -3,17 +3,9 @@
 import numpy as np
 import pytest
 
-from foldtune.data.identity import data_identity, digest, image_hash, split_hash
+from foldtune.data.identity import data_identity, image_hash, split_hash
 
 BASE = (["aa", "bb", "cc"], [0, 1, 1], ["cat", "dog"], (8, "squash", "bicubic"))
-
-
-def test_parts_cannot_merge():
-    assert digest(["ab", "c"]) != digest(["a", "bc"]) != digest(["abc"])
-
-
-def test_names_that_are_not_utf8_can_be_hashed():
-    assert len(digest(["caf\udce9.jpg"])) == 32
 
 
 def test_order_of_images_does_not_enter():

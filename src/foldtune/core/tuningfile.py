@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import hashlib
 import json
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ from foldtune.core.attachment import Attachment
 from foldtune.core.method import written_out
 from foldtune.core.tensors import whole
 from foldtune.errors import InputError, Unwritable
+from foldtune.files import replacing_on_disk
 
 FORMAT = 3  # 2 keeps where the classifier started, 3 which pictures training saw
 _FIELD = "foldtune"
@@ -163,19 +162,13 @@ def _readable(tensor: Tensor) -> Tensor:
 
 def write_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
     """Write a safetensors file that appears whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(dict(tensors), temporary, metadata)
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())  # else a crash may leave the new name with old, empty pages
-        os.replace(temporary, path)
+        with replacing_on_disk(path) as fresh:
+            save_file(dict(tensors), fresh, metadata)
     except (OSError, SafetensorError) as error:
         full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error)
         why = "no space left on the device" if full else str(error)
         raise Unwritable(f"cannot write {path}: {why}; free space or choose another folder") from (
             error
         )
-    finally:
-        with contextlib.suppress(OSError):  # it must not hide the error above
-            temporary.unlink(missing_ok=True)

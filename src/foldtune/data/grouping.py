@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from foldtune.data.identity import digest
 from foldtune.errors import InputError
+from foldtune.files import digest
 
 Key = str | bytes  # of a picture, `image_key`
 

@@ -7,31 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-HASH = 16  # 128 bits: no accidental collision among any number of images anybody holds
+from foldtune.files import HASH, digest
+
 KEY = 2 * HASH  # characters of a hash in hex
 MARK = 2 * HASH  # bytes of a key and its file's hash
 NO_MARK = "00" * MARK
-_LONG = 1 << 16  # bytes that are gathered before they are hashed
-
-
-def digest(parts: Iterable[str | bytes | int]) -> str:
-    """The hex hash of a sequence of parts; each is prefixed by its length, so none can merge.
-
-    Names of files that are not valid UTF-8 hold lone surrogates, hence `surrogatepass`.
-    """
-    total, hasher = bytearray(), hashlib.blake2b(digest_size=HASH)
-    for part in parts:
-        data = part if isinstance(part, bytes) else str(part).encode("utf-8", "surrogatepass")
-        total += len(data).to_bytes(8, "little")
-        if len(data) < _LONG:
-            total += data
-        if len(total) + len(data) > _LONG:
-            hasher.update(total)
-            total.clear()
-        if len(data) >= _LONG:
-            hasher.update(data)
-    hasher.update(total)
-    return hasher.hexdigest()
 
 
 def image_hash(pixels: np.ndarray | bytes) -> str:

@@ -20,8 +20,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import numpy as np
 
 from foldtune.data.grouping import Key, grouped, refuse_parted
-from foldtune.data.identity import digest
 from foldtune.errors import InputError
+from foldtune.files import digest
 
 SPLITS = ("train", "val", "test")
 GIVEN, WHOLE = "as given", "all images, no split given"  # rules

@@ -5,9 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import shlex
-import tempfile
 from collections.abc import Sequence
 from functools import lru_cache
 from importlib import metadata
@@ -20,7 +18,7 @@ from altair.utils.schemapi import debug_mode
 from foldtune.analysis.row import Description
 from foldtune.console import duration
 from foldtune.data.store.build import default_cache
-from foldtune.data.store.entries import read_json, write_json
+from foldtune.files import read_json, replacing, write_json
 from foldtune.report import verdict, words
 from foldtune.report.charts import PAPER
 from foldtune.report.material import Material, readable
@@ -139,9 +137,8 @@ def _runtime() -> str:
     script = str(vl_convert.javascript_bundle(vl_version=vega_lite()))
     with contextlib.suppress(OSError):  # a read-only home makes it again for every page
         kept.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=kept.parent) as folder:
-            write_json(Path(folder) / "new", {"script": script})
-            os.replace(Path(folder) / "new", kept)
+        with replacing(kept) as fresh:
+            write_json(fresh, {"script": script})
     return script
 
 

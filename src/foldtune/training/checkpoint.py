@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import time
 import zlib
 from collections.abc import Mapping
@@ -139,7 +138,7 @@ def read_checkpoint(path: Path, training: Training) -> tuple[list[Entry], float]
         header, tensors = _read(path)
     except (_Corrupt, SafetensorError) as error:
         aside = path.with_name(path.name + ".corrupt")
-        os.replace(path, aside)
+        path.replace(aside)
         _log.warning(
             "checkpoint %s is damaged (%s): set aside as %s, training starts from the beginning",
             path, error, aside.name,

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from foldtune.data.conflicts import to_drop
-from foldtune.data.identity import MARK, as_bytes, content_of, data_identity, digest, pack, unpack
+from foldtune.data.identity import MARK, as_bytes, content_of, data_identity, pack, unpack
 from foldtune.data.sources.listing import Listing
 from foldtune.data.store.decode import Fit
 from foldtune.data.store.entries import (
@@ -33,15 +33,13 @@ from foldtune.data.store.entries import (
     open_entry,
     permute,
     publish,
-    read_json,
-    sync_folder,
     temporary_folder,
-    write_json,
 )
 from foldtune.data.store.journal import Journal, adopt
 from foldtune.data.store.keys import remember, unreadable
 from foldtune.data.store.workers import Job, Progress, decode_all
 from foldtune.errors import InputError
+from foldtune.files import digest, read_json, sync_folder, write_json
 
 DROPPED = ("conflicts drop",)  # stated in the identity
 _SPARE = 1 << 20  # bytes that the small files beside the pixels may take

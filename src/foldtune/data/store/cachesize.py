@@ -13,8 +13,9 @@ import numpy as np
 
 from foldtune.data.identity import image_hash
 from foldtune.data.store.crew import DECODED, Rows
-from foldtune.data.store.entries import open_entry, read_json
+from foldtune.data.store.entries import open_entry
 from foldtune.errors import InputError
+from foldtune.files import read_json
 
 _UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 _NAMED = 5  # damaged rows that are told

@@ -9,19 +9,18 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import os
 import shutil
 import socket
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from foldtune.data.identity import digest
+from foldtune.files import read_json, sync_folder
 
 FORMAT = 3
 _STALE = 2 * 86400  # seconds after which another machine's temporary folder is rubbish
@@ -63,17 +62,6 @@ def publish(entry: Path, final: Path, temporary: Path) -> None:
         except OSError as error:
             if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
                 raise
-
-
-def sync_folder(folder: Path) -> None:
-    """Make a new name in the folder last through a power cut; Windows opens no folder for it."""
-    if os.name == "nt":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def permute(file: Path, order: Sequence[int], kept: int, row_bytes: int) -> None:
@@ -139,21 +127,3 @@ def _abandoned(folder: Path) -> bool:
     except PermissionError:
         return False
     return False
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON file that tells whether it is whole."""
-    text = json.dumps(content)
-    with path.open("w") as file:
-        json.dump({"hash": digest([text]), "content": text}, file)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def read_json(path: Path) -> dict[str, Any] | None:
-    """The content of a JSON file of ours, or None if it is absent, cut off or altered."""
-    try:
-        outer = json.loads(path.read_text())
-        return json.loads(outer["content"]) if outer["hash"] == digest([outer["content"]]) else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None

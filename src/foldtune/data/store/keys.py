@@ -11,18 +11,18 @@ again at any size without being decoded: a stream draws splits at once, and few 
 from __future__ import annotations
 
 import hashlib
-import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
-from foldtune.data.identity import HASH, MARK, as_bytes, digest, unpack
+from foldtune.data.identity import MARK, as_bytes, unpack
 from foldtune.data.sources.listing import Listing
 from foldtune.data.store.decode import Fit
 from foldtune.data.store.workers import Job, decode_all
 from foldtune.errors import InputError
+from foldtune.files import HASH, digest, replacing_on_disk
 
 _SIGN = b"foldtune keys 1\n"
 
@@ -134,13 +134,9 @@ def _write(path: Path, items: np.ndarray, marks: np.ndarray) -> None:
     """Put a record in its place at once, on disk."""
     body = items.tobytes() + marks.tobytes()
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        with (Path(folder) / "new").open("wb") as file:
-            file.write(_SIGN + _hash(body))
-            file.write(body)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(Path(folder) / "new", path)
+    with replacing_on_disk(path) as fresh, fresh.open("wb") as file:
+        file.write(_SIGN + _hash(body))
+        file.write(body)
 
 
 def _hash(body: bytes | memoryview) -> bytes:

@@ -18,10 +18,10 @@ from foldtune.data.conflicts import (
     told_labels,
     told_splits,
 )
-from foldtune.data.identity import digest
 from foldtune.data.sources.listing import Item, Listing
 from foldtune.data.sources.spec import Spec
 from foldtune.errors import InputError
+from foldtune.files import digest
 
 _LOSSY = {"JPEG", "MPO", "AVIF"}
 _SAMPLE = 64  # images of a split whose headers are read

@@ -10,20 +10,18 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from foldtune.data.identity import digest
 from foldtune.data.sources.listing import Listing
 from foldtune.data.sources.paths import CONVERTED
 from foldtune.data.sources.source import read_source
 from foldtune.data.store.decode import to_rgb, upright
-from foldtune.data.store.entries import read_json, write_json
 from foldtune.errors import InputError
+from foldtune.files import digest, read_json, replacing, write_json
 from foldtune.processes import cores
 
 _STATE = "conversion.json"
@@ -111,9 +109,8 @@ def _write(listing: Listing, name: str, path: Path) -> str | None:
     else:
         image = image if image.mode in _PNG or image.mode.startswith("I;16") else to_rgb(image)
         image.save(file, "PNG", compress_level=_LEVEL)
-    temporary = path.with_suffix(".part")
-    temporary.write_bytes(file.getvalue())
-    os.replace(temporary, path.with_suffix(".tif" if image.mode in _TIFF else ".png"))
+    with replacing(path.with_suffix(".tif" if image.mode in _TIFF else ".png")) as fresh:
+        fresh.write_bytes(file.getvalue())
     return None
 
 
@@ -124,11 +121,12 @@ def _write_table(out: Path, listing: Listing, names: list[str]) -> None:
     (out / CONVERTED).with_suffix(".classes.txt").write_text(
         "".join(f"{name}\n" for name in listing.classes), encoding="utf-8"
     )
-    temporary = out / f"{CONVERTED}.part"
     groups = listing.groups or ("",) * len(names)
-    with temporary.open("w", newline="", encoding="utf-8") as file:
+    with (
+        replacing(out / CONVERTED) as fresh,
+        fresh.open("w", newline="", encoding="utf-8") as file,
+    ):
         writer = csv.writer(file)
         writer.writerow(["path", "label", "split", "group"])
         for name, item, group in zip(names, listing.items, groups, strict=True):
             writer.writerow([name, listing.classes[item.label], item.split or "", group])
-    os.replace(temporary, out / CONVERTED)

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from foldtune.data.store.entries import sync_folder
 from foldtune.errors import InputError
+from foldtune.files import replacing_on_disk
 
 _HEAD = b'{"crc":"%08x","row":'
 _BODY = len(_HEAD % 0)
@@ -87,16 +87,10 @@ def set_aside(path: Path, damaged: Iterable[bytes]) -> None:
 
 def replace(path: Path, data: bytes) -> None:
     """Put the data in the file's place at once: a reader sees the old file or the new one."""
-    fresh = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
-        with fresh.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(fresh, path)
-        sync_folder(path.parent)
+        with replacing_on_disk(path) as fresh:
+            fresh.write_bytes(data)
     except OSError as error:
-        fresh.unlink(missing_ok=True)
         raise unwritable(path.parent, error) from None
 
 

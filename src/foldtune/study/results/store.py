@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from foldtune.analysis.row import Description, Row
-from foldtune.data.store.entries import sync_folder
 from foldtune.errors import InputError
+from foldtune.files import sync_folder
 from foldtune.study.results.lock import FolderLock
 from foldtune.study.results.rowfile import (
     Scan,

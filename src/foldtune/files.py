@@ -1,0 +1,88 @@
+"""Files that are there whole or not at all, JSON that tells whether it is whole, and hashes."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+HASH = 16  # 128 bits: no accidental collision among any number of images anybody holds
+_LONG = 1 << 16  # bytes that are gathered before they are hashed
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a name beside the path; what is written there takes the path's place at the end.
+
+    A reader sees the old file or the new one. On an error the old file stays.
+    """
+    fresh = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield fresh
+        os.replace(fresh, path)
+    finally:
+        with contextlib.suppress(OSError):  # it must not hide the error above
+            fresh.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def replacing_on_disk(path: Path) -> Iterator[Path]:
+    """As `replacing`, and a power cut after it takes nothing away."""
+    with replacing(path) as fresh:
+        yield fresh
+        with fresh.open("rb+") as file:
+            os.fsync(file.fileno())  # else the new name may have old, empty pages
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a new name in the folder last through a power cut; Windows opens no folder for it."""
+    if os.name == "nt":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON file that tells whether it is whole."""
+    text = json.dumps(content)
+    with path.open("w") as file:
+        json.dump({"hash": digest([text]), "content": text}, file)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The content of a JSON file of ours, or None if it is absent, cut off or altered."""
+    try:
+        outer = json.loads(path.read_text())
+        return json.loads(outer["content"]) if outer["hash"] == digest([outer["content"]]) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def digest(parts: Iterable[str | bytes | int]) -> str:
+    """The hex hash of a sequence of parts; each is prefixed by its length, so none can merge.
+
+    Names of files that are not valid UTF-8 hold lone surrogates, hence `surrogatepass`.
+    """
+    total, hasher = bytearray(), hashlib.blake2b(digest_size=HASH)
+    for part in parts:
+        data = part if isinstance(part, bytes) else str(part).encode("utf-8", "surrogatepass")
+        total += len(data).to_bytes(8, "little")
+        if len(data) < _LONG:
+            total += data
+        if len(total) + len(data) > _LONG:
+            hasher.update(total)
+            total.clear()
+        if len(data) >= _LONG:
+            hasher.update(data)
+    hasher.update(total)
+    return hasher.hexdigest()
