@@ -8,7 +8,7 @@ are minus infinity.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -21,8 +21,7 @@ from foldtune.errors import InputError
 from foldtune.evaluate.accuracy import accuracy
 from foldtune.evaluate.calibration import calibration
 from foldtune.evaluate.predict import predict_logits
-
-Prepare = Callable[[Tensor, torch.Generator | None], Tensor]
+from foldtune.training.batches import Prepare
 
 
 @dataclass(frozen=True, eq=False)
