@@ -35,8 +35,8 @@ from foldtune.errors import InputError
 from foldtune.evaluate.cost import wait
 from foldtune.evaluate.counters import count
 from foldtune.methods import parse
+from foldtune.startup import keep_freed_memory
 from foldtune.training.device import check_compiler, check_precision, tensor_float
-from foldtune.training.memory import freed_memory_kept
 from foldtune.training.optim.optimizer import build_optimizer
 from foldtune.training.recipe import PRECISIONS, Recipe
 from foldtune.training.regularise import set_drop_path
@@ -80,7 +80,8 @@ def main() -> None:
         torch._dynamo.config.recompile_limit = 64
         torch._dynamo.config.fail_on_recompile_limit_hit = True
     lines = Lines("throughput", asked, asked.device)
-    with tensor_float(asked.precision == "tf32"), freed_memory_kept():
+    keep_freed_memory()  # as the command line does
+    with tensor_float(asked.precision == "tf32"):
         ways = _ways(asked, device)
         for way in ways.values():
             way.step()

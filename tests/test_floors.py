@@ -7,7 +7,7 @@ import foldtune
 
 ROOT = Path(foldtune.__file__).parent
 FLOORS = (
-    ("errors", "torchvision_ops", "processes", "console", "files"),
+    ("errors", "torchvision_ops", "processes", "console", "files", "startup"),
     ("core",),
     ("methods",),
     ("training", "evaluate", "backbones", "data", "augment"),

@@ -37,26 +37,3 @@ def test_declaring_twice_is_harmless():
         "declare(); assert declare() == ()\n"
     )
     assert done.returncode == 0, done.stderr
-
-
-_QUICK = """
-import sys, torch
-from foldtune.backbones import load_backbone
-own = torch.compiler.disable
-model = load_backbone("micro", size=16).model
-assert "torch._dynamo" not in sys.modules and "torch._dynamo.utils" not in sys.modules
-assert own is torch.compiler.disable and own.__module__ == "torch.compiler"
-from torchvision.ops import roi_align
-assert sys.modules[roi_align.__module__].is_compile_supported("cpu") in (True, False)
-assert "torch._dynamo.utils" in sys.modules
-from timm.models.naflexvit import NaFlexVit
-compiled = torch.compile(model, backend="eager", fullgraph=True)
-x = torch.rand(2, 3, 16, 16)
-assert torch.equal(compiled(x), model(x))
-"""
-
-
-def test_a_backbone_loads_without_the_compiler_which_works_when_asked():
-    # Loading it doubled the time to the first answer of `foldtune inspect`.
-    done = subprocess.run([sys.executable, "-c", _QUICK], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr

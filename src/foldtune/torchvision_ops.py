@@ -8,13 +8,8 @@ Declaring the two schemas is enough: foldtune, timm and torchvision's transforms
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from types import ModuleType
-from typing import Any
 
 import torch
 
@@ -22,7 +17,6 @@ _SCHEMAS = {
     "nms": "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
     "qnms": "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
 }
-_COMPILER = "torch._dynamo.utils"
 # The declarations live as long as this object.
 _library: torch.library.Library | None = None
 
@@ -60,45 +54,3 @@ def _own_operators_load() -> bool:
                 return False
             return hasattr(torch.ops.torchvision, "nms")
     return hasattr(torch.ops.torchvision, "nms")
-
-
-@contextmanager
-def compiler_unloaded() -> Iterator[None]:
-    """Import torchvision and timm inside without loading torch's compiler, 2.5 s of processor time.
-
-    Both need it at import for little: torchvision 0.28 for a function that one operator asks when
-    it runs, timm 1.0.31 for a decorator. The function is given as one that loads the compiler when
-    it is called; the decorator is the twin that torch uses inside itself, which waits likewise.
-    Nothing changes where the compiler is loaded already.
-    """
-    if _COMPILER in sys.modules or "torch._dynamo" in sys.modules:
-        yield
-        return
-    late, disable = _Late(_COMPILER), torch.compiler.disable
-    sys.modules[_COMPILER] = late
-    torch.compiler.disable = torch._disable_dynamo  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        torch.compiler.disable = disable
-        late.leave()
-
-
-class _Late(ModuleType):
-    """Stands for the compiler's module until anything else of it is asked for."""
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return _asked_later if name == "is_compile_supported" else getattr(self.leave(True), name)
-
-    def leave(self, load: bool = False) -> Any:
-        """Go; with `load` put the module itself there, and return it."""
-        if sys.modules.get(_COMPILER) is self:
-            del sys.modules[_COMPILER]
-        return importlib.import_module(_COMPILER) if load else None
-
-
-def _asked_later(*arguments: Any) -> Any:
-    is_supported: Callable[..., Any] = importlib.import_module(_COMPILER).is_compile_supported
-    return is_supported(*arguments)

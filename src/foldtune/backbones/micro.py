@@ -16,12 +16,11 @@ import torch
 from foldtune.backbones.backbone import Backbone, Transform
 from foldtune.backbones.weights import label, load_into, read_state
 from foldtune.errors import InputError
-from foldtune.torchvision_ops import compiler_unloaded, declare_missing_operators
+from foldtune.torchvision_ops import declare_missing_operators
 
 declare_missing_operators()
 
-with compiler_unloaded():
-    from timm.models.vision_transformer import VisionTransformer
+from timm.models.vision_transformer import VisionTransformer  # noqa: E402  (after the operators)
 
 NAME = "micro"
 SIZE = 64

@@ -11,12 +11,11 @@ from torch import nn
 from foldtune.backbones.backbone import Backbone, Transform
 from foldtune.backbones.weights import label, load_into, load_npz, read_state
 from foldtune.errors import InputError
-from foldtune.torchvision_ops import compiler_unloaded, declare_missing_operators
+from foldtune.torchvision_ops import declare_missing_operators
 
 declare_missing_operators()
 
-with compiler_unloaded():
-    import timm
+import timm  # noqa: E402  (after the operators)
 
 # Built in so that a recipe may set drop path later; the training loop sets it to its own value,
 # 0 included, and evaluation never uses it.

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import atexit
 import errno
-import gc
 import shlex
 import sys
 
@@ -23,14 +21,15 @@ from foldtune.cli.app import app
 from foldtune.console import say
 from foldtune.errors import InputError
 from foldtune.processes import leave
+from foldtune.startup import end_without_collecting, keep_freed_memory
 
 
 def main() -> None:
     """Run the command line; bad input is one line on standard error and exit code 2."""
     from cyclopts import CycloptsError
 
-    # Else Python walks all that lives, torch's objects, once more before it goes.
-    atexit.register(gc.freeze)
+    keep_freed_memory()
+    end_without_collecting()
     try:
         app(sys.argv[1:], exit_on_error=False, print_error=False)
     except InputError as error:

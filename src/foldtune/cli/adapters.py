@@ -7,6 +7,7 @@ from typing import Any
 
 from foldtune.cli.app import JSON, MODEL, ModelOptions, app
 from foldtune.console import emit, facts
+from foldtune.startup import import_hosts
 
 
 @app.command
@@ -21,6 +22,7 @@ def export_peft(
     from foldtune.interop import read_adapter, to_peft
     from foldtune.tunings.tuning import opened
 
+    import_hosts()
     attachment, _, header = opened(tuning, weights)
     base = header["backbone"]["name"]
     adapter = read_adapter(to_peft(attachment, out, base=base, facts=_kept(header, "backbone")))

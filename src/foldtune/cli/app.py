@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,6 +11,7 @@ from cyclopts import App, Parameter
 
 from foldtune import __version__
 from foldtune.console import say
+from foldtune.startup import import_hosts
 
 if TYPE_CHECKING:
     from foldtune.backbones import Backbone
@@ -30,23 +29,6 @@ app = App(
 )
 
 
-@contextmanager
-def brief() -> Iterator[None]:
-    """Decorates a verb that looks and ends: what it makes is not searched for garbage.
-
-    Importing torch and timm makes objects by the hundred thousand that stay, and Python's collector
-    walks them again and again, and once more at the end, see `main`. Without either walk
-    `foldtune inspect micro` takes a quarter to two fifths less (Python 3.11).
-    """
-    collects = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collects:
-            gc.enable()
-
-
 @Parameter(name="*")
 @dataclass(frozen=True)
 class ModelOptions:
@@ -57,6 +39,7 @@ class ModelOptions:
     size: int | None = None  #: Side of the input in pixels, where the model takes another.
 
     def load(self, name: str) -> Backbone:
+        import_hosts()
         from foldtune.backbones import load_backbone
 
         return load_backbone(name, weights=self.weights, pretrained=self.pretrained, size=self.size)

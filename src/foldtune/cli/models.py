@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from foldtune.cli.app import JSON, MODEL, ModelOptions, app, brief
+from foldtune.cli.app import JSON, MODEL, ModelOptions, app
 from foldtune.console import emit, facts, table
+from foldtune.startup import brief
 
 
 @app.command

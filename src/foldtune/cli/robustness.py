@@ -9,6 +9,7 @@ from cyclopts import Parameter
 
 from foldtune.cli.app import DATA, JSON, SHIFTS, DataOptions, ShiftOptions, app
 from foldtune.console import emit, facts, say, table
+from foldtune.startup import import_hosts
 
 
 @app.command
@@ -39,6 +40,7 @@ def wise(
     from foldtune.tunings.tuning import home_target, opened
     from foldtune.tunings.wise import ALPHAS, sweep
 
+    import_hosts()
     attachment, backbone, header = opened(tuning, weights)
     known, classes = Known.of([tuning], [header]), header["classes"]
     images, mapping = reading.judge(data, backbone), shifts.mapping()
@@ -92,6 +94,7 @@ def soup(
     if len(inputs) < 3:
         raise InputError("a soup needs two tunings and data: foldtune soup A B DATA --out FILE")
     paths = [Path(text) for text in inputs[:-1]]
+    import_hosts()
     attachment, backbone, _ = opened(paths[0], weights)
     attachment.detach()
     images = reading.judge(inputs[-1], backbone)

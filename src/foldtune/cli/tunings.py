@@ -23,6 +23,7 @@ from foldtune.cli.app import (
     app,
 )
 from foldtune.console import emit, facts, say, table
+from foldtune.startup import import_hosts
 
 if TYPE_CHECKING:
     from foldtune.tunings.judging import Chosen
@@ -129,6 +130,7 @@ def evaluate(
         opened,
     )
 
+    import_hosts()
     if is_ensemble(tuning):
         if shifts.shift or shifts.corrupt or baseline:
             raise InputError(f"{tuning} is an ensemble; shifts are judged of one tuning at a time")
@@ -186,6 +188,7 @@ def predict(
     from foldtune.study.ensembles import is_ensemble, predict_with_ensemble
     from foldtune.tunings.tuning import opened, predict_images
 
+    import_hosts()
     if is_ensemble(tuning):
         told = list(predict_with_ensemble(tuning, images, weights))
     else:
@@ -214,6 +217,7 @@ def merge(
     from foldtune.tunings.tuning import merge_tuning, opened
     from foldtune.tunings.wise import point_of
 
+    import_hosts()
     attachment, backbone, header = opened(tuning, weights)
     attachment.detach()
     trained_on = header.get("data", {})

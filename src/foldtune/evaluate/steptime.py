@@ -16,7 +16,6 @@ from foldtune.core.attachment import Attachment
 from foldtune.errors import InputError
 from foldtune.evaluate.cost import wait
 from foldtune.training.host import host_logits, loaned
-from foldtune.training.memory import freed_memory_kept
 from foldtune.training.optim.optimizer import build_optimizer
 from foldtune.training.recipe import Recipe
 
@@ -63,7 +62,7 @@ def step_over_forward(attachment: Attachment, images: Tensor, rounds: int) -> St
         F.cross_entropy(host_logits(tuned(images)), labels).backward()
         optimizer.step()
 
-    with freed_memory_kept(), loaned(tuned, recipe, images.device):  # as in `train`
+    with loaned(tuned, recipe, images.device):  # as in `train`
         for warm_up in (forward, step):
             warm_up()
         pairs = [(_timed(forward, images), _timed(step, images)) for _ in range(rounds)]

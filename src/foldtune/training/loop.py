@@ -26,7 +26,6 @@ from foldtune.training.checkpoint import (
 from foldtune.training.curve import Entry, epochs_trained, joined_entry
 from foldtune.training.device import Prepared, prepared
 from foldtune.training.host import host_logits, least_images, loaned, train_mode
-from foldtune.training.memory import freed_memory_kept
 from foldtune.training.optim.average import Average
 from foldtune.training.optim.losses import Diverged, Losses, check_finite
 from foldtune.training.optim.optimizer import build_optimizer, trainable
@@ -108,7 +107,6 @@ def train(
     with (
         prepared(model, recipe.precision, device, recipe.compile, recipe.channels_last) as at,
         loaned(model, recipe, at.device),
-        freed_memory_kept(),
     ):
         run = _Run(model, at, data, recipe, prepare=prepare, seed=seed, head=head)
         return run.all_epochs(evaluate, checkpoint, pace, progress, watch)

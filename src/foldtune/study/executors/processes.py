@@ -23,6 +23,7 @@ from typing import Any
 from foldtune.analysis.row import Row
 from foldtune.errors import InputError
 from foldtune.processes import cores
+from foldtune.startup import import_hosts, keep_freed_memory
 from foldtune.study.bench.bench import Bench
 from foldtune.study.bench.execute import Executor
 from foldtune.study.bench.run import Run
@@ -174,6 +175,8 @@ class Process:
 
 def serve(link: Connection) -> None:
     """Be a worker: be told a task, then answer run after run, until the driver ends."""
+    keep_freed_memory()
+    import_hosts()
     signal.signal(signal.SIGTERM, _leave)
     os.dup2(2, 1)  # what a library prints must not mix with the driver's answers
     told: SimpleQueue[Any] = SimpleQueue()
