@@ -171,8 +171,6 @@ def page(kept: Row) -> str:
 
 def _made(only: Sequence[str]) -> list[str]:
     """The names of all mutants of the modules asked for, written to mutants/."""
-    # This folder holds a coverage.py, which mutmut would take for the library.
-    sys.path[:] = [path for path in sys.path if Path(path).resolve() != Path(__file__).parent]
     from mutmut import __main__ as mutmut
     from mutmut.utils.file_utils import copy_also_copy_files, copy_src_dir
 

@@ -209,10 +209,10 @@ def test_perfect_runs_keep_a_width():
 @pytest.fixture
 def simulation(monkeypatch):
     monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
-    import coverage as found
+    import judgement as found
 
     yield found
-    for name in ("coverage", "_lines"):
+    for name in ("judgement", "_lines"):
         sys.modules.pop(name, None)
 
 

@@ -16,7 +16,7 @@ Variance of p_i - p_j: A_ij + v_i + v_j.
 All pairs are one family: q is the 95 % point of the largest |Z_i - Z_j| / sd, Z normal with these
 variances (single-step max-T, Westfall and Young 1993), and two methods differ if and only if the
 interval +- t q / z over their difference excludes 0. Chosen by simulation, over which it holds its
-5 % and 95 % (benchmarks/coverage.py, docs/analysis.md): resampling images alone, methods' own
+5 % and 95 % (benchmarks/judgement.py, docs/analysis.md): resampling images alone, methods' own
 variances, a two-way bootstrap and permuted labels do not.
 """
 

@@ -1,8 +1,8 @@
 """Whether the judgement of a study holds what it says: simulated methods of known accuracy.
 
-    OMP_NUM_THREADS=1 python benchmarks/coverage.py [--accuracy 0.9] \
+    OMP_NUM_THREADS=1 python benchmarks/judgement.py [--accuracy 0.9] \
         --results benchmarks/results/analysis
-    python benchmarks/coverage.py --page
+    python benchmarks/judgement.py --page
 
 Seven methods of equal accuracy, whose runs differ by `noise` points (standard deviation over
 training seeds) and are right about the same images as often as runs of real studies are. In each
@@ -43,7 +43,7 @@ NOISE = (0.0, 1.0, 2.0)
 # Not in the folder of the clock's figures, of which docs/performance.md is made.
 KEPT = RESULTS / "analysis"
 PAGE = Path(__file__).parents[1] / "docs/analysis.md"
-MARK = "<!-- coverage: written by benchmarks/coverage.py --page -->"
+MARK = "<!-- coverage: written by benchmarks/judgement.py --page -->"
 # Correlation of what lies behind right and wrong, between methods and between seeds of one method,
 # by accuracy: as measured on runs of real studies.
 _ALIKE = {0.6: (0.94, 0.97), 0.9: (0.85, 0.92), 0.98: (0.75, 0.85)}
