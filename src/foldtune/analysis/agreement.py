@@ -223,4 +223,5 @@ def _any_of(hits: np.ndarray, methods: int, members: int) -> np.ndarray:
     from scipy.special import comb
 
     missed: np.ndarray = comb(methods - np.arange(methods + 1), members) / comb(methods, members)
-    return (1 - missed)[hits]
+    right: np.ndarray = (1 - missed)[hits]
+    return right

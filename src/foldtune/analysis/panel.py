@@ -24,7 +24,7 @@ class Member:
     @cached_property
     def probabilities(self) -> np.ndarray:
         """softmax(logits), (images, classes) float32."""
-        shifted = np.asarray(self.logits, dtype=np.float32)
+        shifted: np.ndarray = np.asarray(self.logits, dtype=np.float32)
         shifted = shifted - shifted.max(1, keepdims=True)
         np.exp(shifted, out=shifted)
         shifted /= shifted.sum(1, keepdims=True)

@@ -13,7 +13,7 @@ from foldtune.training.curve import epochs_trained
 
 # Each rule orders the trials of equal accuracy; what comes first is chosen. `order`: the place of
 # a trial in its search, from 0.
-TIES: dict[str, Callable[[Row, int], tuple]] = {
+TIES: dict[str, Callable[[Row, int], tuple[Any, ...]]] = {
     # Fewer trainable parameters, then the smaller learning rate and decay, then the earlier trial.
     "small": lambda row, order: (row["trainable"], *_rates(row), order),
     # The smaller validation loss, which is finer than an accuracy; then as `small`.

@@ -10,9 +10,10 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from foldtune.core.attachment import CONTAINER, Attachment
+from foldtune.core.attachment import Attachment
 from foldtune.core.carriers import check_classifiers, check_model, check_site, refused
 from foldtune.core.computed import freeze_statistics, has_statistics, is_computed
+from foldtune.core.container import CONTAINER
 from foldtune.core.dryrun import dry_run
 from foldtune.core.edits import Edit, Reweight, Rewire, Train
 from foldtune.core.head import check_paths, find_head, new_classifiers

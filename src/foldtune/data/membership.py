@@ -62,7 +62,8 @@ class Membership:
         to other samples."""
         asked = short_keys(keys)
         same = [np.isin(asked[:, 0], self.parts[split][:, 0]) for split in self.trained]
-        return self.seen(keys) & ~np.any([np.zeros(len(keys), bool), *same], axis=0)
+        alone: np.ndarray = self.seen(keys) & ~np.any([np.zeros(len(keys), bool), *same], axis=0)
+        return alone
 
 
 def short_keys(keys: np.ndarray) -> np.ndarray:

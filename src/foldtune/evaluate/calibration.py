@@ -56,7 +56,8 @@ def risk_by_confidence(confidence: Tensor, wrong: Tensor) -> Tensor:
     _, tied, sizes = confidence.unique(return_inverse=True, return_counts=True)
     shared = (torch.zeros(len(sizes)).double().index_add_(0, tied, wrong) / sizes)[tied]
     ordered = shared[confidence.argsort(descending=True)]
-    return ordered.cumsum(0) / torch.arange(1, len(ordered) + 1)
+    risk: Tensor = ordered.cumsum(0) / torch.arange(1, len(ordered) + 1)
+    return risk
 
 
 def reliability(confidence: Tensor, wrong: Tensor) -> list[dict[str, float]]:

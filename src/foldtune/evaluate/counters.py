@@ -106,8 +106,10 @@ def counting() -> FlopCounterMode:
 
 
 def _attention(q: Any, k: Any, v: Any, *_: Any, out_shape: Any = None, **__: Any) -> int:
-    return sdpa_flop_count(q, k, v)
+    operations: int = sdpa_flop_count(q, k, v)
+    return operations
 
 
 def _attention_backward(grad: Any, q: Any, k: Any, v: Any, *_: Any, **__: Any) -> int:
-    return sdpa_backward_flop_count(grad, q, k, v)
+    operations: int = sdpa_backward_flop_count(grad, q, k, v)
+    return operations

@@ -127,7 +127,7 @@ def finish(
 ) -> alt.LayerChart:
     grey = {"labelColor": GREY, "titleColor": GREY}
     axis = {**grey, "gridColor": GREY, "gridOpacity": 0.2, "domainColor": GREY}
-    return (
+    chart: alt.LayerChart = (
         alt.LayerChart(layer=list(layers), data=alt.Data(values=list(values)))
         .properties(
             width="container",
@@ -143,3 +143,4 @@ def finish(
             **grey, orient="bottom", columns=4, symbolSize=90, symbolOpacity=1, labelLimit=200
         )
     )
+    return chart

@@ -131,7 +131,8 @@ class Material:
         try:
             found = read_predictions(self.folder)
         except InputError as error:
-            return readable(str(error))
+            said: str = readable(str(error))
+            return said
         named = {readable(name): group for name, group in found.panel.runs.items()}
         return replace(
             found,

@@ -20,9 +20,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from foldtune.core.attach import attach
-from foldtune.core.attachment import CONTAINER, Attachment
-from foldtune.core.computed import effective
+from foldtune.core.attachment import Attachment
+from foldtune.core.container import CONTAINER
 from foldtune.core.edits import Reweight
+from foldtune.core.folding import effective
 from foldtune.core.merging import RETAINED
 from foldtune.core.method import Method, written_out
 from foldtune.core.probe import probe

@@ -149,4 +149,5 @@ def prepare_at(prepare: Prepare, side: int | None) -> Prepare:
             f"the recipe's phases ask for {side} pixels, but this prepare has no `at(side)`; give "
             "a foldtune.augment.resample.Resample, or phases=()"
         )
-    return prepare.at(side)
+    resized: Prepare = prepare.at(side)
+    return resized

@@ -96,7 +96,8 @@ def identity_of(model: nn.Module, data: Data, recipe: Recipe, seed: int) -> dict
         "data": digest.hexdigest(),
         "tensors": hashlib.sha256(repr(sorted(shapes)).encode()).hexdigest(),
     }
-    return json.loads(json.dumps(values))
+    plain: dict[str, Any] = json.loads(json.dumps(values))
+    return plain
 
 
 def write_checkpoint(path: Path, training: Training, curve: list[Entry], seconds: float) -> None:

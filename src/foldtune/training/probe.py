@@ -197,7 +197,9 @@ class _Fold:
         self._model.set_params(C=C)
         self._model.fit(self._features, self._labels)
         told = self._model.predict_log_proba(self._held)
-        return -told[np.arange(len(told)), np.searchsorted(self._model.classes_, self._truth)]
+        rows, columns = np.arange(len(told)), np.searchsorted(self._model.classes_, self._truth)
+        lost: np.ndarray = -told[rows, columns]
+        return lost
 
 
 def _regression(C: float) -> LogisticRegression:

@@ -144,4 +144,5 @@ def _streaks(
     wave = torch.sqrt((lengthwise * length) ** 2 + (across * length / 8) ** 2)
     band = torch.exp(-0.5 * ((wave - 1) / 0.35) ** 2)
     field = torch.fft.irfft2(torch.fft.rfft2(noise) * band, s=(height, width))
-    return field / field.std()
+    scaled: Tensor = field / field.std()
+    return scaled

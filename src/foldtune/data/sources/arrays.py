@@ -119,7 +119,9 @@ def _labels(path: Path, key: str, labels: np.ndarray) -> np.ndarray:
     return labels
 
 
-def _check_images(path: Path, part: Part, about: tuple[tuple, np.dtype], labels: int) -> None:
+def _check_images(
+    path: Path, part: Part, about: tuple[tuple[int, ...], np.dtype], labels: int
+) -> None:
     shape, dtype = about
     colour = len(shape) == 3 or (len(shape) == 4 and shape[3] in (1, 3))
     if not colour or dtype != np.uint8:
@@ -131,7 +133,7 @@ def _check_images(path: Path, part: Part, about: tuple[tuple, np.dtype], labels:
         raise InputError(f"{path} has {shape[0]} images in {part.images} and {labels} labels")
 
 
-def _shape_of(path: Path, key: str) -> tuple[tuple, np.dtype]:
+def _shape_of(path: Path, key: str) -> tuple[tuple[int, ...], np.dtype]:
     """Shape and type of a member, from its header alone."""
     with zipfile.ZipFile(path) as archive, archive.open(f"{key}.npy") as file:
         version = np.lib.format.read_magic(file)

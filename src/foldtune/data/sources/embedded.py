@@ -138,7 +138,8 @@ def draw(what: Scene) -> np.ndarray:
         angles = [turn + 2 * math.pi * k / sides for k in range(sides)]
         corners = [(radius * math.cos(a), radius * math.sin(a)) for a in angles]
         _paint(canvas, middle, corners, radius, random)
-    return np.clip(canvas + 0.5, 0, 255).astype(np.uint8).transpose(1, 2, 0)
+    pixels: np.ndarray = np.clip(canvas + 0.5, 0, 255).astype(np.uint8).transpose(1, 2, 0)
+    return pixels
 
 
 def _paint(

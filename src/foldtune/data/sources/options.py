@@ -97,7 +97,7 @@ def _rows(listing: Listing, pool: Sequence[int], file: Path, draw: int) -> list[
 
 def _read_npy(file: Path, draw: int) -> np.ndarray:
     try:
-        indices = np.load(file, allow_pickle=False)
+        indices: np.ndarray = np.load(file, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise InputError(f"{file} is not a whole .npy of numbers ({error})") from error
     if indices.dtype.kind not in "iu" or indices.ndim not in (1, 2):
@@ -109,7 +109,8 @@ def _read_npy(file: Path, draw: int) -> np.ndarray:
         return indices
     if draw >= len(indices):
         raise InputError(f"{file} holds drawings 0 to {len(indices) - 1}, not draw={draw}")
-    return indices[draw]
+    drawn: np.ndarray = indices[draw]
+    return drawn
 
 
 def _positions(indices: np.ndarray, pool: Sequence[int], file: Path) -> list[int]:

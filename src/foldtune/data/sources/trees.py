@@ -128,7 +128,7 @@ def file_stamp(path: str | Path) -> str:
     return f"{about.st_size}:{about.st_mtime_ns}:{about.st_ctime_ns}:{about.st_ino}"
 
 
-def _walk(folder: Path, prefix: str, above: tuple[tuple[int, int], ...]) -> Iterator:
+def _walk(folder: Path, prefix: str, above: tuple[tuple[int, int], ...]) -> Iterator[Any]:
     """Every file's name and stamp. A link back to a folder above is not entered again."""
     about = folder.stat()
     here = (about.st_dev, about.st_ino)

@@ -59,7 +59,8 @@ class CheckedPixels:
         self.check(rows)
         if self._mended and (mended := [r for r in set(rows.tolist()) if r in self._mended]):
             return self._with_mended(index, mended)
-        return self._pixels[index]
+        pixels: np.ndarray = self._pixels[index]
+        return pixels
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         found = self[:]

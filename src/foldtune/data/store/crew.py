@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from foldtune.data.identity import HASH, image_hash
+from foldtune.data.identity import image_hash
 from foldtune.data.store.workers import Worker
 from foldtune.errors import InputError
+from foldtune.files import HASH
 
 DECODED, BROKEN = 1, 2
 _STEP = 8  # rows a decoder takes at a time when nobody waits

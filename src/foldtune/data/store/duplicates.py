@@ -41,7 +41,10 @@ def _means(grey: np.ndarray, rows: int, columns: int) -> np.ndarray:
         height, width = grey.shape[1:]
     tops, lefts = np.arange(rows) * height // rows, np.arange(columns) * width // columns
     sums = np.add.reduceat(np.add.reduceat(grey, tops, axis=1), lefts, axis=2)
-    return sums / (np.diff(tops, append=height)[:, None] * np.diff(lefts, append=width))
+    means: np.ndarray = sums / (
+        np.diff(tops, append=height)[:, None] * np.diff(lefts, append=width)
+    )
+    return means
 
 
 def near_duplicates(

@@ -24,11 +24,11 @@ from typing import Any
 
 import numpy as np
 
-from foldtune.data.identity import HASH
 from foldtune.data.sources.listing import Listing
 from foldtune.data.store.crew import BROKEN, Crew, Rows
 from foldtune.data.store.decode import Fit, read_image, strict
 from foldtune.errors import InputError
+from foldtune.files import HASH
 from foldtune.processes import cores
 
 _TRIES = 3  # at a row that is decoded again
@@ -104,7 +104,8 @@ class StreamedPixels:
     def __getitem__(self, rows: Any) -> np.ndarray:
         wanted = self._order[rows]
         self._ready(np.atleast_1d(wanted))
-        return self._rows.pixels[wanted]
+        pixels: np.ndarray = self._rows.pixels[wanted]
+        return pixels
 
     def keys(self, rows: Any) -> np.ndarray:
         """(rows, 32) uint8: keys and files' hashes, as soon as these rows are decoded."""

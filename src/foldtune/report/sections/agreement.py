@@ -113,7 +113,7 @@ def _map(
         text=alt.Text("shown:Q", format=".0f"),
         color=alt.Color("ink:N", scale=None),
     )
-    return charts.finish(
+    heat: alt.LayerChart = charts.finish(
         cells,
         framed.transform_filter(frame),
         figures.transform_calculate(shown="100 * datum.value"),
@@ -121,6 +121,7 @@ def _map(
         height=max(120, 26 * len(order)),
         description=text,
     ).resolve_scale(color="independent")
+    return heat
 
 
 def _figure(name: str, title: str, chart: alt.LayerChart, order: Sequence[str]) -> Figure:

@@ -136,7 +136,8 @@ def _judge(group: Sequence[Member], labels: np.ndarray) -> Row:
 def _error(bins: Sequence[Row]) -> float:
     images = sum(row["images"] for row in bins)
     off = (row["images"] * abs(row["accuracy"] - row["confidence"]) for row in bins)
-    return float(sum(off)) / images
+    error: float = float(sum(off)) / images
+    return error
 
 
 def _stored(study: Material, group: Sequence[Member]) -> Row:

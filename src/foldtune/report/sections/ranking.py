@@ -88,7 +88,8 @@ def _rank(row: Row, ranks: list[Row]) -> float:
     """1 the best; equal accuracies share their mean rank."""
     better = sum(other["accuracy"] > row["accuracy"] for other in ranks)
     equal = sum(other["accuracy"] == row["accuracy"] for other in ranks)
-    return better + (equal + 1) / 2
+    place: float = better + (equal + 1) / 2
+    return place
 
 
 def _examples(decision: Decision) -> list[str]:

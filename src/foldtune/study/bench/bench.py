@@ -18,7 +18,8 @@ from foldtune.analysis.row import Row, Solved, Stage, Tested
 from foldtune.backbones import Backbone
 from foldtune.backbones.prepare import prepare_for
 from foldtune.core.attach import attach
-from foldtune.core.attachment import CONTAINER, Attachment
+from foldtune.core.attachment import Attachment
+from foldtune.core.container import CONTAINER
 from foldtune.core.method import Method, written_out
 from foldtune.core.tuningfile import save
 from foldtune.data import ImageData
@@ -206,7 +207,7 @@ class Bench:
             ground = replace(ground, inputs=inputs, prepare=prefix.prepare)
         model, watched = ground.model, ground.watched
 
-        def validate(epoch: int) -> dict:
+        def validate(epoch: int) -> dict[str, float]:
             if epoch == 0 and recipe.epochs:
                 return self.judged_start(run, ground)
             logits = predict_logits(

@@ -9,7 +9,7 @@ from torch import Tensor
 from foldtune.backbones import Backbone
 from foldtune.backbones.clip_text import ZERO_SHOT, Prompts, zero_shot_head
 from foldtune.backbones.prepare import prepare_for
-from foldtune.core.attachment import CONTAINER
+from foldtune.core.container import CONTAINER
 from foldtune.core.head import find_head
 from foldtune.data import ImageData
 from foldtune.errors import InputError

@@ -197,4 +197,5 @@ def _trained(attachment: Attachment) -> int:
 def _operations(model: nn.Module, images: Tensor) -> int:
     with counting() as counter:
         host_logits(model(images)).sum().backward()
-    return counter.get_total_flops()
+    operations: int = counter.get_total_flops()
+    return operations

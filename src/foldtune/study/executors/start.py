@@ -19,7 +19,7 @@ _START = (
 )
 
 
-def started(link: Connection, threads: int) -> subprocess.Popen:
+def started(link: Connection, threads: int) -> subprocess.Popen[bytes]:
     """A process that serves the other end of this link."""
     shares = {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
     with _without_interrupts():

@@ -24,7 +24,8 @@ def stems() -> list[str]:
 
 @cache
 def _aliases() -> Mapping[str, Any]:
-    return read(_NAMES)["aliases"]
+    aliases: Mapping[str, Any] = read(_NAMES)["aliases"]
+    return aliases
 
 
 def vtab_tasks() -> tuple[str, ...]:

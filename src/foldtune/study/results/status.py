@@ -184,7 +184,8 @@ def checkpoint_header(path: Path) -> dict[str, Any] | None:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
             metadata = json.loads(file.read(length))["__metadata__"]
-        return json.loads(metadata["foldtune.checkpoint"])
+        header: dict[str, Any] = json.loads(metadata["foldtune.checkpoint"])
+        return header
     except (OSError, ValueError, KeyError):
         return None
 

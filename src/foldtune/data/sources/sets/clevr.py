@@ -48,7 +48,10 @@ def read(spec: Spec) -> Listing:
 
 def _scenes(tree: Tree, file: str) -> list[dict[str, Any]]:
     try:
-        return json.loads(tree.text(file, "unpack CLEVR_v1.0.zip whole"))["scenes"]
+        scenes: list[dict[str, Any]] = json.loads(tree.text(file, "unpack CLEVR_v1.0.zip whole"))[
+            "scenes"
+        ]
+        return scenes
     except (ValueError, KeyError) as error:
         if isinstance(error, InputError):
             raise

@@ -124,7 +124,8 @@ def _mat(tree: Tree, file: str) -> Mapping[str, Any]:
 
     data = tree.read(file, "it holds labels or splits and is a download of its own")
     try:
-        return loadmat(io.BytesIO(data), squeeze_me=True)
+        read: Mapping[str, Any] = loadmat(io.BytesIO(data), squeeze_me=True)
+        return read
     except Exception as error:  # scipy raises nearly anything for a damaged file
         raise InputError(
             f"{file} in {tree.where} is not a readable .mat ({error}); fetch it again"

@@ -28,7 +28,8 @@ class HfReader:
         split, row = name.rsplit("/", 1)
         cell = self._open[split][int(row)][self.column]
         if cell.get("bytes") is not None:
-            return cell["bytes"]
+            encoded: bytes = cell["bytes"]
+            return encoded
         return Path(cell["path"]).read_bytes()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -109,7 +110,7 @@ def _image_column(spec: Spec, data: Any) -> str:
             f"{spec.text!r} has the image columns {', '.join(found) or 'none'} of "
             f"{', '.join(data.features)}; say which by image=COLUMN"
         )
-    return found[0]
+    return str(found[0])
 
 
 def _label_column(spec: Spec, data: Any) -> str:
