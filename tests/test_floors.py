@@ -1,7 +1,11 @@
-"""Imports go down only: cli, report, study, analysis, (training ...), methods, core."""
+"""Imports go down only, none goes in a circle, and no room is a warehouse."""
 
 import ast
+import importlib
+import sys
 from pathlib import Path
+
+import pytest
 
 import foldtune
 
@@ -62,3 +66,32 @@ def test_methods_do_not_import_each_other():
         if target[1] not in shared and not allowed.get(path.stem, set()) & {"*", target[1]}
     ]
     assert not wrong
+
+
+@pytest.fixture
+def tree(monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "benchmarks"))
+    yield importlib.import_module("tree")
+    sys.modules.pop("tree", None)
+
+
+def test_no_modules_import_each_other_in_a_circle(tree):
+    # Imports inside functions and for types alone count: a reader has to follow them too.
+    # Two stand in `core`, each by an import for types alone: an attachment and the way of its model
+    # between two points, and a delta and its folding.
+    known = [
+        ["foldtune.core.attachment", "foldtune.core.interpolation"],
+        ["foldtune.core.called", "foldtune.core.computed", "foldtune.core.folding"],
+    ]
+    assert [circle for circle in tree.circles(tree.import_graph()) if circle not in known] == []
+
+
+def test_a_circle_is_found_however_long_it_is(tree):
+    graph = {"a": {"b"}, "b": {"c"}, "c": {"a", "d"}, "d": set(), "e": {"f"}, "f": {"e"}}
+    assert tree.circles(graph) == [["a", "b", "c"], ["e", "f"]]
+
+
+def test_no_room_is_a_warehouse(tree):
+    # A method is a file, so `methods` grows with them; `core` is to be parted.
+    apart = {"foldtune/methods", "foldtune/core"}
+    assert {n: c for n, c in tree.flat().items() if c > tree.LARGEST and n not in apart} == {}
