@@ -11,6 +11,7 @@ import numpy as np
 from foldtune.analysis.decision import Decision
 from foldtune.analysis.leaderboard import by_validation, chosen_trial, configuration, failed
 from foldtune.analysis.row import Description, Row, Standing
+from foldtune.backbones import Backbone
 from foldtune.data import ImageData
 from foldtune.errors import InputError
 from foldtune.methods.catalogue import parse
@@ -110,12 +111,7 @@ def compare(
     source = str(data.facts.get("source", data.name) if isinstance(data, ImageData) else data)
     started = seed if search_seed is None else search_seed
     terms = agreed(methods, asked, recipe, source, backbone, started)
-    if terms.protocol is not None:
-        backbone = terms.protocol.transformed(backbone)
-    images = as_data(data, backbone, seed)
-    if terms.protocol is not None:
-        terms.protocol.check_reading(images)
-    bench = Bench(backbone, images, device)
+    bench = _bench(data, backbone, terms, seed, device)
     terms = tried(terms, bench, named=bool(methods))
     contests = [_Contest(e, base, search_for(e, base, terms.plan)) for e, base in terms.entrants]
     folder, place = Path(out), storage or Path(out) / JOURNAL
@@ -127,6 +123,7 @@ def compare(
     with Store(folder) as store:
         execute = executor(bench, folder)
         store.write_description({**about, "workers": execute.workers})
+        images = bench.data
         keep_names(folder, images)
         if isinstance(images.keys, np.ndarray):  # of a stream they are known once it was trained on
             keep_membership(folder, images)
@@ -138,6 +135,16 @@ def compare(
         ledger.rows(_finals(contests, store.rows(), bench, terms, say))
         keep_membership(folder, images)
     return _conclude(folder, bench, terms, say)
+
+
+def _bench(data: Data, backbone: Backbone, terms: Terms, seed: int, device: str | None) -> Bench:
+    """The backbone and the data, brought in as the protocol says where one is followed."""
+    if terms.protocol is None:
+        return Bench(backbone, as_data(data, backbone, seed), device)
+    backbone = terms.protocol.transformed(backbone)
+    images = as_data(data, backbone, seed)
+    terms.protocol.check_reading(images)
+    return Bench(backbone, images, device)
 
 
 @dataclass

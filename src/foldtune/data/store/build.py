@@ -167,9 +167,7 @@ def _build(
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         entry = temporary / "entry"
         entry.mkdir(exist_ok=True)
-        file = entry / "pixels.raw"
-        file.touch()
-        os.truncate(file, len(names) * fit.row_bytes)
+        file = _empty(entry / "pixels.raw", len(names) * fit.row_bytes)
         job, journal = Job(listing.open, fit, file), Journal(entry, key)
         decoded = decode_all(
             job, names, workers, progress, done=journal.done(job), note=journal.add
@@ -182,10 +180,8 @@ def _build(
             raise unreadable(skipped, len(names))
         splits = [item.split for item in listing.items]
         dropped = to_drop(keys, labels, splits) if drop else {}
-        rows = [row for row in range(len(names)) if row not in broken and row not in dropped]
-        rows.sort(key=names.__getitem__)
-        rows.sort(key=keys.__getitem__)
-        rows.sort(key=labels.__getitem__)
+        whole = (row for row in range(len(names)) if row not in broken and row not in dropped)
+        rows = sorted(whole, key=lambda row: (labels[row], keys[row], names[row]))
         permute(file, [*rows, *broken, *dropped], len(rows), fit.row_bytes)
         about = _describe([keys[r] for r in rows], [labels[r] for r in rows], listing, fit, drop)
         about["hashes"] = [decoded.hashes[r] for r in rows]
@@ -205,6 +201,13 @@ def _build(
         write_json(temporary / "request.json", found)
         os.replace(temporary / "request.json", request)
     sync_folder(request.parent)
+
+
+def _empty(file: Path, length: int) -> Path:
+    """A file of that length, of which the disk holds nothing yet."""
+    file.touch()
+    os.truncate(file, length)
+    return file
 
 
 def _describe(
