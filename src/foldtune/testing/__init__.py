@@ -21,3 +21,5 @@ from foldtune.testing.contract import check_start as check_start
 from foldtune.testing.hosts import CLASSES as CLASSES
 from foldtune.testing.hosts import TINY_HOSTS as TINY_HOSTS
 from foldtune.testing.hosts import build_host as build_host
+from foldtune.testing.situations import SITUATIONS as SITUATIONS
+from foldtune.testing.situations import check_host as check_host
