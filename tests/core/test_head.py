@@ -161,3 +161,40 @@ def test_set_module_keeps_the_order_of_siblings():
     names = [n for n, _ in model.named_modules()]
     set_module(model, "blocks.0.norm1", nn.LayerNorm(24))
     assert [n for n, _ in model.named_modules()] == names
+
+
+@pytest.mark.parametrize(
+    ("name", "paths"),
+    [
+        ("levit_128s", ("head.linear", "head_dist.linear")),  # a norm and a Linear each
+        ("repvit_m1", ("head.head.l", "head.head_dist.l")),
+        ("crossvit_tiny_240", ("head.0", "head.1")),  # one for each branch
+        ("volo_d1_224", ("head", "aux_head")),  # get_classifier names the first alone
+        ("dla46x_c", ("fc",)),  # a 1x1 convolution
+        ("caformer_s18", ("head.fc.fc2",)),
+    ],
+)
+def test_classifier_of_several_layers_is_the_ones_that_give_classes(name, paths):
+    with torch.device("meta"):
+        model = timm.create_model(name).eval()
+        x = torch.zeros(2, *timm.data.resolve_model_data_config(model)["input_size"])
+        assert find_head(model) == paths
+        attachment = attach(model, LinearProbe(), example=x, num_classes=7)
+        assert model(x).shape == (2, 7)
+    assert attachment.num_classes == 7
+
+
+@pytest.mark.parametrize("name", ["levit_128s", "dla46x_c"])
+def test_solved_classifier_is_what_the_host_answers(name):
+    # Of LeViT's two, whose mean is taken, the second would have added its own guess.
+    model = timm.create_model(name).eval()
+    x = torch.rand(2, 3, 224, 224)
+    attachment = attach(model, LinearProbe(), example=x, num_classes=5, seed=0)
+    first, seen = model.get_submodule(attachment.head[0]), []
+    first.register_forward_pre_hook(lambda _module, args: seen.append(args[0].flatten(1)))
+    weight, bias = torch.randn(5, first.weight.shape[1]), torch.randn(5)
+    attachment.classifier.start_from(weight, bias)
+    with torch.no_grad():
+        logits = model(x)
+    # Rounding of one product of some hundred terms.
+    assert torch.allclose(logits, seen[0] @ weight.T + bias, rtol=1e-4, atol=1e-4)

@@ -78,6 +78,7 @@ def attach(
         try:
             if num_classes is not None:
                 attachment.classifier.replace(new_classifiers(model, paths, num_classes, example))
+                attachment.classifier.measure_share(example)
             attachment.sites = find_sites(model, example, paths)
             _install(attachment)
             dry_run(attachment, example)

@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from foldtune.core.head import set_module
+from foldtune.core.probe import evaluating, first_tensor
 from foldtune.core.tensors import write
 from foldtune.errors import InputError
 
@@ -26,6 +28,7 @@ class Classifier:
         self.own = {path: model.get_submodule(path) for path in self.paths}
         self.start: dict[str, Tensor] = {}
         self.start_known = True
+        self.share = 1.0  # of the first one's logits in the host's
         self._begin()
 
     @property
@@ -53,13 +56,29 @@ class Classifier:
         self._begin()
 
     def start_from(self, weight: Tensor, bias: Tensor) -> None:
-        """Start every one from weight (classes, channels) and bias (classes,)."""
+        """Start from weight (classes, channels) and bias (classes,), solved on what the first is
+        given. Others, which are given other features, add nothing at the start."""
         for path in self.paths:
             module = self.model.get_submodule(path)
+            first = path == self.paths[0]
             with torch.no_grad():
-                module.get_parameter("weight").copy_(weight)
-                module.get_parameter("bias").copy_(bias)
+                for name, value in (("weight", weight), ("bias", bias)):
+                    stored = module.get_parameter(name)
+                    stored.copy_(value.view(stored.shape) / self.share if first else 0 * stored)
         self._begin()
+
+    def measure_share(self, example: Tensor) -> None:
+        """Find what part of the logits the first of several gives: half where a host takes the mean
+        of two. example: (B, 3, H, W); the host's state is as it was."""
+        if len(self.paths) < 2:
+            return
+        names = [f"{path}.{name}" for path in self.paths for name in ("weight", "bias")]
+        state = {n: torch.zeros_like(self.model.get_parameter(n)) for n in names}
+        state[names[1]] += 1.0
+        with evaluating(self.model), torch.no_grad():
+            made = first_tensor(functional_call(self.model, state, (example,)))
+        if made is not None and not made.is_meta and float(made[0, 0]) > 0:
+            self.share = float(made[0, 0])
 
     def recall(self, start: Mapping[str, Tensor]) -> None:
         """Take in where they started, as a file tells it; empty: it is not known."""

@@ -14,9 +14,10 @@ _USUAL_NAMES = ("classifier", "head", "fc", "heads.head")
 
 
 def find_head(model: nn.Module) -> tuple[str, ...]:
-    """Paths of the classifier layers (two for a distilled DeiT).
+    """Paths of the classifier layers (two for a distilled DeiT, one a branch for CrossViT).
 
-    Raises InputError where the host names none; pass the path to `attach(head=...)` then.
+    Of a compound (a norm and a Linear) the layer that gives the classes. Raises InputError where
+    the host names none; pass the path to `attach(head=...)` then.
     """
     if hasattr(model, "get_classifier"):
         found = model.get_classifier()  # type: ignore[operator]
@@ -24,7 +25,8 @@ def find_head(model: nn.Module) -> tuple[str, ...]:
         paths = {id(m): path for path, m in model.named_modules()}
         # `num_classes=0` hosts answer with an Identity, shared or not: its own path is needed.
         if all(id(m) in paths for m in modules) and modules:
-            return tuple(paths[id(m)] for m in modules)
+            heads = tuple(p for m in modules for p in _last_layers(paths[id(m)], m))
+            return heads + _auxiliary(model, heads)
     for name in _USUAL_NAMES:
         try:
             found = model.get_submodule(name)
@@ -40,6 +42,41 @@ def find_head(model: nn.Module) -> tuple[str, ...]:
     )
 
 
+def _auxiliary(model: nn.Module, heads: tuple[str, ...]) -> tuple[str, ...]:
+    """Further heads of the host that are added to the first (VOLO's, on every position)."""
+    first = model.get_submodule(heads[0])
+    return tuple(
+        path
+        for path, m in model.named_children()
+        if _is_layer(first) and _is_layer(m) and path not in heads and "head" in path
+        if m.get_parameter("weight").shape == first.get_parameter("weight").shape
+    )
+
+
+def _last_layers(path: str, module: nn.Module) -> tuple[str, ...]:
+    """The layers of a classifier that give the classes: itself, or the last of each branch."""
+    if isinstance(module, nn.ModuleList):
+        return tuple(p for n, m in module.named_children() for p in _last_layers(f"{path}.{n}", m))
+    if _is_layer(module):
+        return (path,)
+    layers = {f"{path}.{n}": m for n, m in module.named_modules() if _is_layer(m)}
+    if not layers:
+        # The classifier of a headless host: its own `fc`, where it has other parts as well.
+        inner = [n for n, m in module.named_children() if isinstance(m, nn.Identity) and n == "fc"]
+        return (f"{path}.{inner[0]}" if inner else path,)
+    # Beside each other and of one number of classes: a student's and a teacher's (RepViT).
+    branches = {p.split(".")[len(path.split("."))] for p in layers}
+    shapes = {m.get_parameter("weight").shape for m in layers.values()}
+    twins = len(shapes) == 1 and len(branches) == len(layers)
+    return tuple(layers) if twins else (list(layers)[-1],)
+
+
+def _is_layer(module: nn.Module) -> bool:
+    """A Linear, or the 1x1 convolution that stands for one on pooled maps (DLA, BiT)."""
+    one = isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1)
+    return isinstance(module, nn.Linear) or one
+
+
 def check_paths(model: nn.Module, head: tuple[str, ...]) -> None:
     """Raise InputError where a path of the classifier leads nowhere."""
     known = [path for path, _ in model.named_modules()]
@@ -53,19 +90,19 @@ def new_classifiers(
 ) -> dict[str, nn.Module]:
     """Fresh classifiers for `num_classes`, keyed by path, with nn.Linear's default draw.
 
-    A Linear is replaced by a Linear, the Identity of a headless host as well; of a compound
-    (ConvNeXt's whole head: norm and Linear) a copy whose last Linear is fresh. Raises InputError
-    for a classifier that ends otherwise.
+    A Linear is replaced by a Linear, the Identity of a headless host as well, a 1x1 convolution by
+    one; of a compound (ConvNeXt's whole head: norm and Linear) a copy whose last Linear is fresh.
+    Raises InputError for a classifier that ends otherwise.
     """
     if num_classes < 2:
         raise InputError(f"num_classes must be at least 2, not {num_classes}")
     made: dict[str, nn.Module] = {}
     for path in head:
         old = model.get_submodule(path)
-        if isinstance(old, nn.Linear):
+        if _is_layer(old):
             made[path] = _fresh(old, num_classes)
         elif isinstance(old, nn.Identity):
-            width = probe(model, example)[""].output.shape[-1]
+            width = _given_width(model, path, example)
             made[path] = nn.Linear(width, num_classes, device=example.device, dtype=example.dtype)
         else:
             made[path] = _compound(model, path, old, num_classes, example)
@@ -88,9 +125,23 @@ def _compound(
     return made
 
 
-def _fresh(old: nn.Module, num_classes: int) -> nn.Linear:
-    assert isinstance(old, nn.Linear)
-    return nn.Linear(old.in_features, num_classes, device=old.weight.device, dtype=old.weight.dtype)
+def _given_width(model: nn.Module, path: str, example: Tensor) -> int:
+    """The number of channels that a headless host's classifier is given."""
+    given = probe(model, example)[path].inputs
+    if given.ndim != 2:
+        raise InputError(
+            f"{type(model).__name__} gives {tuple(given.shape[1:])} an image where its classifier "
+            "would stand, and no vector; build it with pooling and classes"
+        )
+    return int(given.shape[-1])
+
+
+def _fresh(old: nn.Module, num_classes: int) -> nn.Module:
+    weight = old.get_parameter("weight")
+    place, kind = weight.device, weight.dtype
+    if isinstance(old, nn.Conv2d):
+        return nn.Conv2d(old.in_channels, num_classes, 1, device=place, dtype=kind)
+    return nn.Linear(weight.shape[1], num_classes, device=place, dtype=kind)
 
 
 def set_module(model: nn.Module, path: str, module: nn.Module) -> None:

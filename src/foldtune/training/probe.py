@@ -54,6 +54,8 @@ def classifier_inputs(
     finally:
         handle.remove()
     features = torch.cat(seen)
+    if features.ndim == 4 and features.shape[2:].numel() == 1:  # before a 1x1 convolution
+        features = features.flatten(1)
     if features.ndim != 2:
         raise InputError(
             f"the classifier {head} is given {tuple(features.shape[1:])} an image; a probe needs "
