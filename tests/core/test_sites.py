@@ -202,17 +202,15 @@ def test_known_role_without_a_site_selects_nothing():
     assert select(find_sites(*build_host("resnet")), "mlp.up") == ()
 
 
-@pytest.mark.parametrize(
-    "model",
-    [
-        nn.Sequential(nn.Conv2d(3, 8, 8, 8), nn.Flatten(), nn.Linear(128, 5)),
-        timm.create_model("vgg11", num_classes=5),
-    ],
-    ids=["plain", "vgg"],
-)
-def test_model_without_residual_blocks_is_refused(model):
-    with pytest.raises(InputError, match="no repeated residual block was found in"):
-        find_sites(model, torch.rand(2, 3, 32, 32))
+def test_network_without_repeated_blocks_has_sites_all_the_same():
+    # VGG was refused for LinearProbe and Full, which ask for no block.
+    with torch.device("meta"):
+        model, x = timm.create_model("vgg11_bn", num_classes=5).eval(), torch.zeros(2, 3, 224, 224)
+        sites = find_sites(model, x, find_head(model))
+    roles = [s.role for s in sites]
+    assert (roles.count("stem"), roles.count("conv"), roles.count("head")) == (1, 9, 1)
+    assert sites[-1].path == "head.fc"
+    assert {s.depth for s in sites if s.role == "conv"} == {0}
 
 
 def test_norms_are_known_by_class_and_affine():

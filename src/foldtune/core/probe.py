@@ -9,23 +9,43 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from foldtune.core.tensors import check_finite, is_sharded
 from foldtune.errors import InputError
 
+# What multiplies one tensor of features with another: the mark of attention in any host.
+_PRODUCTS = {
+    torch.matmul, torch.bmm, torch.baddbmm, torch.einsum, torch.Tensor.matmul,
+    torch.Tensor.__matmul__, torch.Tensor.bmm, torch.Tensor.baddbmm,
+    F.scaled_dot_product_attention,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Product:
+    """A product of features with features. at: calls entered before it; size: its elements."""
+
+    at: int
+    size: int
+
 
 @dataclass(frozen=True)
 class Call:
-    """The first call of one module: its first input and output tensor, and whether it is a norm."""
+    """The first call of one module: its first input and output tensor, and whether it is a norm.
+
+    keeps_shape: its output has the shape of one of its inputs. at: calls entered before it.
+    products: those that its own forward makes, not its children's.
+    """
 
     inputs: Tensor
     output: Tensor
     norm: bool
-
-    @property
-    def keeps_shape(self) -> bool:
-        return self.inputs.shape == self.output.shape
+    keeps_shape: bool
+    at: int = 0
+    products: tuple[Product, ...] = ()
 
 
 def probe(model: nn.Module, example: Tensor) -> dict[str, Call]:
@@ -34,28 +54,14 @@ def probe(model: nn.Module, example: Tensor) -> dict[str, Call]:
     Leaves no trace: hooks are removed, every module's train mode and torch's generators are as
     before. Raises InputError where the host cannot run on `example`, or gives what is not finite.
     """
-    order: dict[str, None] = {}
-    calls: dict[str, Call] = {}
+    recorder = _Recorder(len(example))
     handles = []
     devices = [example.device] if example.is_cuda else []  # all of them would cost a warning
-
-    def enter(path: str) -> Any:
-        return lambda _module, _args: order.setdefault(path)
-
-    def leave(path: str) -> Any:
-        def record(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-            given = first_tensor([*args, *kwargs.values()])
-            made = first_tensor(output)
-            if path not in calls and given is not None and made is not None:
-                calls[path] = Call(given, made, "norm" in type(module).__name__.lower())
-
-        return record
-
     try:
         for path, module in model.named_modules():
-            handles.append(module.register_forward_pre_hook(enter(path)))
-            handles.append(module.register_forward_hook(leave(path), with_kwargs=True))
-        with evaluating(model), torch.no_grad(), torch.random.fork_rng(devices):
+            handles.append(module.register_forward_pre_hook(recorder.enter(path)))
+            handles.append(module.register_forward_hook(recorder.leave(path), with_kwargs=True))
+        with evaluating(model), torch.no_grad(), torch.random.fork_rng(devices), recorder:
             outputs = all_tensors(model(example))
     except Exception as error:
         raise InputError(
@@ -70,7 +76,58 @@ def probe(model: nn.Module, example: Tensor) -> dict[str, Call]:
         weights = {n: t for n, t in model.state_dict().items() if not is_sharded(t)}
         check_finite(weights, f"the weights of {name}", "load them again")
         check_finite({"output": outputs[0]}, f"{name} on the example", "give other images or dtype")
-    return {path: calls[path] for path in order if path in calls}
+    return {path: recorder.calls[path] for path in recorder.order if path in recorder.calls}
+
+
+class _Recorder(TorchFunctionMode):
+    """Keeps the first call of every module, and which module multiplies features."""
+
+    def __init__(self, batch: int) -> None:
+        super().__init__()
+        self.order: dict[str, int] = {}
+        self.calls: dict[str, Call] = {}
+        self._batch = batch
+        self._inside: list[str] = []
+        self._products: dict[str, list[Product]] = {}
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        made = func(*args, **(kwargs or {}))
+        if func in _PRODUCTS and self._inside and isinstance(made, Tensor):
+            given = [t for a in args for t in (a if isinstance(a, list | tuple) else [a])]
+            if sum(self._features(t) for t in given) > 1:
+                found = self._products.setdefault(self._inside[-1], [])
+                found.append(Product(len(self.order), made.numel()))
+        return made
+
+    def _features(self, value: Any) -> bool:
+        """Whether the value goes with the images of the batch, as no weight does."""
+        stored = isinstance(value, nn.Parameter) or not isinstance(value, Tensor)
+        return not stored and value.ndim > 2 and len(value) % self._batch == 0
+
+    def enter(self, path: str) -> Any:
+        def record(_module: nn.Module, _args: Any) -> None:
+            self.order.setdefault(path, len(self.order))
+            self._inside.append(path)
+
+        return record
+
+    def leave(self, path: str) -> Any:
+        def record(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+            self._inside.pop()
+            given = first_tensor([*args, *kwargs.values()])
+            made = first_tensor(output)
+            if path not in self.calls and given is not None and made is not None:
+                norm = "norm" in type(module).__name__.lower()
+                products = tuple(self._products.get(path, ()))
+                kept = any(
+                    isinstance(a, Tensor) and a.shape == made.shape
+                    for a in (given, *args, *kwargs.values())
+                )
+                self.calls[path] = Call(given, made, norm, kept, self.order[path], products)
+
+        return record
 
 
 @contextlib.contextmanager

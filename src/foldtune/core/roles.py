@@ -6,58 +6,17 @@ from collections.abc import Sequence
 
 from torch import nn
 
+from foldtune.core.blocks import is_gate
 from foldtune.core.probe import Call
 
-
-def attention_paths(path: str, block: nn.Module, calls: dict[str, Call]) -> list[str]:
-    """Outermost modules of an attention class that hold a projection."""
-    found: list[str] = []
-    for name, module in block.named_modules():
-        full = f"{path}.{name}"
-        kind = type(module).__name__.lower()
-        inside = full.startswith(tuple(f"{f}." for f in found))
-        if not name or inside or full not in calls or not ("attention" in kind or "attn" in kind):
-            continue
-        if any(
-            isinstance(m, nn.Linear) or "in_proj_weight" in m._parameters for m in module.modules()
-        ):
-            found.append(full)
-    return found
-
-
-def attention_roles(
-    calls: dict[str, Call], at: str, members: dict[str, nn.Module]
-) -> dict[str, str]:
-    """Projections into and out of one attention, by data flow and call order.
-
-    Into: reads as many channels as the attention does, for every image of the batch (SwinV2's
-    position MLP runs once for all). Out: the last such projection that is called.
-    """
-    given = calls[at].inputs
-    roles: dict[str, str] = {}
-    linears: list[str] = []
-    for p, m in members.items():
-        if p == at:  # nn.MultiheadAttention: both projections are read, neither is called
-            roles[p] = "attn.in"
-        elif p.startswith(f"{at}.") and isinstance(m, nn.Linear):
-            shape = calls[p].inputs.shape if p in calls else None
-            if shape is None or (shape[0] == given.shape[0] and shape[-1] == given.shape[-1]):
-                linears.append(p)
-    called = sorted((p for p in linears if p in calls), key=list(calls).index)
-    last = called[-1] if called else linears[-1] if linears else None
-    for p in linears:
-        m = members[p]
-        assert isinstance(m, nn.Linear)
-        if p == last:
-            roles[p] = "attn.out"
-        elif m.in_features == given.shape[-1]:
-            roles[p] = "attn.in"
-    return roles
+# What hosts call a feed-forward half.
+_MLPS = ("mlp", "ffn", "feedforward", "feed_forward")
 
 
 def mlp_roles(
-    calls: dict[str, Call], block: str, members: dict[str, nn.Module], channels: int
-) -> tuple[dict[str, str], dict[str, str]]:
+    model: nn.Module, calls: dict[str, Call], block: str, members: dict[str, nn.Module],
+    channels: int,
+) -> tuple[dict[str, str], dict[str, str]]:  # fmt: skip
     """Up and down projections outside attention, and the modules that hold a pair of them.
 
     Two projections over tokens (Mixer) make their module the token mixer, role "attn"; one alone
@@ -69,10 +28,10 @@ def mlp_roles(
     ups: list[str] = []
     across: dict[str, list[str]] = {}
     for p in sorted((p for p in members if p in calls), key=list(calls).index):
-        shape = _pointwise(members[p], p)
-        if shape is None:
+        linear = isinstance(members[p], nn.Linear)
+        if not is_pointwise(members[p]) or not (linear or _in_mlp(model, block, p)):
             continue
-        out_size, in_size = shape
+        out_size, in_size = sizes_of(members[p])
         turned = tokens is not None and calls[p].inputs.shape[1] != tokens
         if turned and (in_size == tokens or parent(p) in across):
             across.setdefault(parent(p), []).append(p)
@@ -85,18 +44,56 @@ def mlp_roles(
     for at, (*into, last) in across.items():
         roles |= dict.fromkeys(into, "attn.in") | {last: "attn.out"}
         mixers |= {at: "attn"} if into else {}
-    return roles, mixers
+    left = [p for p in members if p in calls and p not in roles]
+    return roles | _narrow_mlps(model, calls, block, members, left), mixers
 
 
-def _pointwise(module: nn.Module, path: str) -> tuple[int, int] | None:
-    """(out, in) of a Linear, or of a 1x1 convolution inside an MLP class; else None."""
-    if isinstance(module, nn.Linear):
-        return module.out_features, module.in_features
-    # A ResNet's or MobileNet's 1x1 convolutions are no MLP; those of a module named so are.
-    in_mlp = parent(path).rpartition(".")[2].lower().endswith("mlp")
-    if in_mlp and isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1):
-        return module.out_channels, module.in_channels
-    return None
+def _narrow_mlps(
+    model: nn.Module, calls: dict[str, Call], block: str, members: dict[str, nn.Module],
+    left: Sequence[str],
+) -> dict[str, str]:  # fmt: skip
+    """Projections of MLPs of another width than the block's (TNT's inner one)."""
+    together: dict[str, list[str]] = {}
+    for p in sorted(left, key=lambda p: calls[p].at):
+        if isinstance(members[p], nn.Linear) and _in_mlp(model, block, p):
+            together.setdefault(parent(p), []).append(p)
+    roles: dict[str, str] = {}
+    for group in together.values():
+        sizes = [sizes_of(members[p]) for p in group]
+        if len(group) > 1 and sizes[0][1] == sizes[-1][0]:
+            roles |= dict.fromkeys(group[:-1], "mlp.up") | {group[-1]: "mlp.down"}
+    return roles
+
+
+def _in_mlp(model: nn.Module, block: str, path: str) -> bool:
+    """Whether a module around the layer, within the block, is called an MLP.
+
+    A ResNet's or MobileNet's 1x1 convolutions are none.
+    """
+    names = path.removeprefix(f"{block}.").split(".")[:-1]
+    inside = [".".join([block, *names[: i + 1]]) for i in range(len(names))]
+    modules = [model.get_submodule(p) for p in inside]
+    if any(map(is_gate, modules)):
+        return False
+    kinds = [type(m).__name__ for m in modules]
+    return any(word in text.lower() for text in (*names, *kinds) for word in _MLPS)
+
+
+def is_pointwise(module: nn.Module) -> bool:
+    """A Linear, or a 1x1 convolution of all channels."""
+    if isinstance(module, nn.Conv1d | nn.Conv2d):
+        return set(module.kernel_size) == {1} and module.groups == 1
+    return isinstance(module, nn.Linear)
+
+
+def sizes_of(module: nn.Module) -> tuple[int, int]:
+    """(out, in) of a pointwise layer."""
+    out_size, in_size = module.get_parameter("weight").shape[:2]
+    return out_size, in_size
+
+
+def within(path: str, outer: str) -> bool:
+    return path == outer or path.startswith(f"{outer}.")
 
 
 def leaf_layout(module: nn.Module, ndim: int) -> str:
@@ -127,6 +124,13 @@ def is_conv(module: nn.Module) -> bool:
     return isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d)
 
 
+def moves_positions(module: nn.Module) -> bool:
+    """Whether a convolution gives other positions than it is given: it strides or pads."""
+    return isinstance(module, nn.Conv2d) and (
+        module.stride != (1, 1) or module.padding not in ((0, 0), "valid", "same")
+    )
+
+
 def parent(path: str) -> str:
     return path.rpartition(".")[0]
 
@@ -140,3 +144,11 @@ def _common(paths: Sequence[str]) -> str:
             break
         shared.append(names[0])
     return ".".join(shared)
+
+
+def is_pooled(model: nn.Module, calls: dict[str, Call], path: str) -> bool:
+    """Whether `path`, behind the last block, reads (B, C) or exactly what a pooling gave."""
+    if path not in calls or calls[path].inputs.ndim == 2:
+        return path in calls
+    makers = [p for p, c in calls.items() if c.output is calls[path].inputs]
+    return any("pool" in type(model.get_submodule(p)).__name__.lower() for p in makers)

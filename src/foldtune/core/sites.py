@@ -1,27 +1,29 @@
 """Named places of a backbone, found from its structure and one probe forward pass.
 
-Nothing here knows a model by its name. Blocks are repeated residual units; attention is known by
-its class; MLP halves by their shapes and call order. Selection is by exact path or exact role.
+Nothing here knows a model by its name. Blocks are repeated residual units; attention multiplies
+features with features; MLP halves are known by their shapes and call order. Selection is by exact
+path or exact role.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from torch import Tensor, nn
 
+from foldtune.core.attention import attention_paths, attention_roles, pools
+from foldtune.core.blocks import find_blocks, with_stages
 from foldtune.core.probe import Call, probe
 from foldtune.core.roles import (
-    attention_paths,
-    attention_roles,
     composite_layout,
     is_conv,
+    is_pooled,
     leaf_layout,
     mlp_roles,
     parent,
+    within,
 )
 from foldtune.errors import InputError, unknown
 
@@ -30,8 +32,6 @@ Role = Literal[
     "norm", "conv", "linear", "stem", "downsample", "head",
 ]  # fmt: skip
 ROLES: tuple[str, ...] = Role.__args__  # type: ignore[attr-defined]
-# The last name of a block's path: `blocks.3`, or torchvision's `layers.encoder_layer_3`.
-_NUMBERED = re.compile(r"(\w+_)?\d+")
 Layout = Literal["tokens", "grid", "maps", "windows", "turned"]
 
 
@@ -52,6 +52,7 @@ class Site:
         (B, C, N) in a token mixer of Linear layers, which fixes the number of tokens.
     feeder: path of the norm whose output is exactly this module's input, if any.
     pooled: it stands behind the pooling over positions.
+    stage: counted from 0, as blocks lower the resolution.
     """
 
     path: str
@@ -65,6 +66,7 @@ class Site:
     feeder: str | None = None
     pooled: bool = False
     new_bias: str | None = None
+    stage: int = 0
 
     def with_bias(self) -> Site:
         """The site with a bias, one to be created where none is stored and one would be read."""
@@ -74,26 +76,24 @@ class Site:
 def find_sites(model: nn.Module, example: Tensor, head: Sequence[str] = ()) -> tuple[Site, ...]:
     """All sites of `model` in the order of its forward pass.
 
-    example: (B, 3, H, W), B >= 2 tells windows from images. head: paths of the classifier.
-    Raises InputError where no repeated residual block is found.
+    example: (B, 3, H, W), B >= 2 tells windows from images. head: paths of the classifier. A
+    network without repeated residual units (VGG, DenseNet) has sites and no block among them.
     """
     calls = probe(model, example)
-    blocks = _find_blocks(model, calls)
-    if not blocks:
-        raise InputError(
-            f"no repeated residual block was found in {type(model).__name__}; "
-            "foldtune needs a backbone of blocks (ViT, Swin, ConvNeXt, ResNet, Mixer, ...)"
-        )
-    sites = [
-        s for depth, path in enumerate(blocks) for s in _block_sites(model, calls, path, depth)
-    ]
+    stored = {p: m for p, m in model.named_modules() if stored_weight(m)}
+    layers = {p: m for p, m in stored.items() if p not in head and not is_norm(m)}
+    blocks = find_blocks(model, calls, layers)
+    attention = attention_paths(model, calls)
+    sites: list[Site] = []
+    for depth, path in enumerate(blocks):
+        own = tuple(a for a in attention if within(a, path))
+        sites += _block_sites(model, calls, path, depth, own)
     inside = tuple(f"{path}." for path in blocks)
-    for path, module in model.named_modules():
-        if path.startswith(inside) or stored_weight(module) is None:
-            continue
-        sites.append(_outer_site(model, path, calls, blocks, head))
+    outer = {p: m for p, m in stored.items() if not p.startswith(inside)}
+    sites += _outer_sites(model, calls, blocks, outer, head, attention)
     order = {path: i for i, path in enumerate(calls)}
-    return tuple(sorted(sites, key=lambda s: order.get(s.path, order.get(parent(s.path), 0))))
+    here = {s.path: order.get(s.path, order.get(parent(s.path), 0)) for s in sites}
+    return with_stages(sorted(sites, key=lambda s: here[s.path]), calls)
 
 
 def select(sites: Iterable[Site], *wanted: str) -> tuple[Site, ...]:
@@ -143,42 +143,27 @@ def stored_matrix(model: nn.Module, site: Site, method: str) -> Tensor:
     return weight
 
 
-def _find_blocks(model: nn.Module, calls: dict[str, Call]) -> list[str]:
-    """Paths of the residual units in call order.
-
-    A candidate is a numbered child of a container, called, with two or more stored weights. Its
-    class must keep the shape of its input somewhere (a residual), and it must hold no candidate.
-    """
-    candidates: dict[str, nn.Module] = {}
-    for path, module in model.named_modules():
-        if path in calls and _NUMBERED.fullmatch(path.rpartition(".")[2]):
-            stored = sum(stored_weight(m) is not None for m in module.modules())
-            if stored >= 2 and not isinstance(module, nn.Sequential):
-                candidates[path] = module
-    residual = {type(m) for p, m in candidates.items() if calls[p].keeps_shape}
-    candidates = {p: m for p, m in candidates.items() if type(m) in residual}
-    inner = [p for p in candidates if not any(q.startswith(f"{p}.") for q in candidates)]
-    return sorted(inner, key=list(calls).index)
-
-
-def _block_sites(model: nn.Module, calls: dict[str, Call], path: str, depth: int) -> list[Site]:
+def _block_sites(
+    model: nn.Module, calls: dict[str, Call], path: str, depth: int, attention: Sequence[str]
+) -> list[Site]:
     block = model.get_submodule(path)
     members = {
         f"{path}.{name}": m for name, m in block.named_modules() if name and stored_weight(m)
     }
     layout = composite_layout(model, calls, path, members)
     channels = _channels(calls[path], layout)
-    attention = attention_paths(path, block, calls)
     roles: dict[str, str] = {}
     composite = [Site(path, "block", depth, channels, layout=layout)]
     for at in attention:
-        roles |= attention_roles(calls, at, members)
-        given = calls[at].inputs
-        whole = "tokens" if given.ndim == 3 else layout
-        seen = whole if len(given) == len(calls[path].inputs) else "windows"
-        composite.append(Site(at, "attn", depth, channels, layout=seen, feeder=_feeder(calls, at)))
-    rest = {p: m for p, m in members.items() if not p.startswith(tuple(f"{a}." for a in attention))}
-    found, mixers = mlp_roles(calls, path, rest, channels)
+        roles |= attention_roles(model, calls, at, members)
+        if at != path and at in calls:
+            composite.append(_attention_site(model, calls, at, depth, path, members))
+    # A block that is the attention itself (ViT with parallel branches) may hold an MLP beside it.
+    apart = [a for a in attention if a != path]
+    rest = {
+        p: m for p, m in members.items() if p not in roles and not any(within(p, a) for a in apart)
+    }
+    found, mixers = mlp_roles(model, calls, path, rest, channels)
     roles |= found
     for at, role in mixers.items():
         if at != path and at in calls:
@@ -195,32 +180,52 @@ def _block_sites(model: nn.Module, calls: dict[str, Call], path: str, depth: int
     return composite
 
 
-def _outer_site(
-    model: nn.Module, path: str, calls: dict[str, Call], blocks: list[str], head: Sequence[str]
-) -> Site:
-    module = model.get_submodule(path)
+def _attention_site(
+    model: nn.Module, calls: dict[str, Call], at: str, depth: int, block: str,
+    members: dict[str, nn.Module],
+) -> Site:  # fmt: skip
+    given, around = calls[at].inputs, calls[block].inputs
+    layout = composite_layout(model, calls, at, members)
+    seen = layout if len(given) == len(around) else "windows"
+    channels = _channels(calls[at], layout)
+    return Site(at, "attn", depth, channels, layout=seen, feeder=_feeder(calls, at))
+
+
+def _outer_sites(
+    model: nn.Module, calls: dict[str, Call], blocks: Sequence[str], members: dict[str, nn.Module],
+    head: Sequence[str], attention: Sequence[str],
+) -> list[Site]:  # fmt: skip
+    """The sites of layers outside the blocks. Attention there (LeViT's downsampling, CrossViT's
+    fusion) has its roles, but for one that pools."""
     order = {p: i for i, p in enumerate(calls)}
-    # A layer that is only read (CLIP's attention pooling) stands where its owner is called.
-    here = order.get(path, order.get(parent(path)))
-    before = -1 if here is None else sum(order[b] < here for b in blocks) - 1
-    if path in head:
-        role, depth = "head", len(blocks)
-    elif before == -1:
-        role, depth = ("norm" if is_norm(module) else "stem"), -1
-    elif before == len(blocks) - 1:
-        role, depth = ("norm" if is_norm(module) else "linear"), len(blocks)
-    else:
-        role, depth = "downsample", before
-    site = _stored_site(path, module, role, depth, calls)
-    return replace(site, pooled=depth == len(blocks) and _is_pooled(model, calls, path))
-
-
-def _is_pooled(model: nn.Module, calls: dict[str, Call], path: str) -> bool:
-    """Whether `path`, behind the last block, reads (B, C) or exactly what a pooling gave."""
-    if path not in calls or calls[path].inputs.ndim == 2:
-        return path in calls
-    makers = [p for p, c in calls.items() if c.output is calls[path].inputs]
-    return any("pool" in type(model.get_submodule(p)).__name__.lower() for p in makers)
+    sites: list[Site] = []
+    projections: dict[str, str] = {}
+    for at in attention:
+        if not any(within(at, b) for b in blocks) and not pools(model, at):
+            projections |= attention_roles(model, calls, at, members)
+    first = min((p for p in members if p in order), key=lambda p: order[p], default=None)
+    for path, module in members.items():
+        # A layer that is only read (CLIP's attention pooling) stands where its owner is called.
+        here = order.get(path, order.get(parent(path)))
+        depth = -1 if here is None else sum(order[b] < here for b in blocks) - 1
+        usual = "norm" if is_norm(module) else "conv" if is_conv(module) else "linear"
+        if path in head:
+            role, depth = "head", len(blocks)
+        elif not blocks:
+            role, depth = ("stem", -1) if path == first else (projections.get(path, usual), 0)
+        elif depth == -1:
+            role = "norm" if usual == "norm" else "stem"
+        elif depth == len(blocks) - 1:
+            role, depth = (
+                projections.get(path, "norm" if usual == "norm" else "linear"),
+                len(blocks),
+            )
+        else:
+            role = projections.get(path, "downsample")
+        site = _stored_site(path, module, role, depth, calls)
+        pooled = depth == len(blocks) and is_pooled(model, calls, path)
+        sites.append(replace(site, pooled=pooled))
+    return sites
 
 
 def _stored_site(

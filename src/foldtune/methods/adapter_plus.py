@@ -14,6 +14,7 @@ from foldtune.core.edits import Edit, Rewire
 from foldtune.core.method import Method
 from foldtune.core.sites import Site, select
 from foldtune.methods.bottleneck import Bottleneck
+from foldtune.methods.refusal import NoPlace
 
 
 class ScaledBottleneck(Bottleneck):
@@ -65,7 +66,11 @@ class AdapterPlus(Method):
     space: ClassVar = {**Method.space, "rank": (8, 16, 32)}
 
     def edits(self, model: nn.Module, sites: Sequence[Site]) -> Iterable[Edit]:
+        blocks = select(sites, "block")
+        if not blocks:
+            reason = f"AdapterPlus stands behind blocks; {type(model).__name__} repeats none"
+            raise NoPlace(reason, model, sites)
         return [
             Rewire(s, ScaledBottleneck(s.channels, self.rank, self.drop_path, s.layout))
-            for s in select(sites, "block")
+            for s in blocks
         ]

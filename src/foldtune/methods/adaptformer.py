@@ -71,7 +71,10 @@ class AdaptFormer(Method):
         edits: list[Edit] = []
         for mlp in mlps:
             source = by_path.get(mlp.feeder or "", mlp)
-            block = blocks[mlp.depth]
+            # In a block of several MLPs (MaxViT) each sees positions in an order of its own, and
+            # only its own output has them in the same.
+            alone = sum(m.depth == mlp.depth for m in mlps) == 1
+            block = blocks[mlp.depth] if alone else mlp
             layouts = (source.layout, block.layout)
             bottleneck = ParallelBottleneck(
                 block.channels, self.rank, self.scale, self.dropout, layouts

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from foldtune.core.computed import Delta
 from foldtune.core.edits import Edit, Reweight
 from foldtune.core.method import Method
+from foldtune.core.roles import moves_positions
 from foldtune.core.sites import Site, select, stored_matrix
 from foldtune.methods.refusal import NoPlace
 
@@ -52,6 +53,12 @@ class Grouped(Delta):
         return layer(x) + (made.permute(0, 3, 1, 2) if self.conv else made)
 
 
+class FoldedGrouped(Grouped):
+    """The same where G cannot run on the layer's input: a 1x1 convolution that strides or pads."""
+
+    call = None  # type: ignore[assignment]
+
+
 @dataclass(frozen=True, repr=False)
 class Consolidator(Method):
     """A grouped linear layer beside every matrix of a block: y <- y + G x, G block-diagonal.
@@ -78,7 +85,9 @@ class Consolidator(Method):
         for site in select(sites, "attn.in", "attn.out", "mlp.up", "mlp.down"):
             shape = stored_matrix(model, site, "Consolidator").shape
             groups = math.gcd(self.groups, *shape[:2])
-            edits.append(Reweight(site, Grouped(shape, groups, self.shuffle, self.drop_path)))
+            module = model.get_submodule(site.path)
+            kind = FoldedGrouped if moves_positions(module) else Grouped
+            edits.append(Reweight(site, kind(shape, groups, self.shuffle, self.drop_path)))
         if not edits:
             host = type(model).__name__
             raise NoPlace(

@@ -93,6 +93,8 @@ class Convpass(Method):
 
 
 def _obstacle(model: nn.Module, sites: Sequence[Site]) -> str | None:
+    if not select(sites, "attn", "mlp"):
+        return "no attention and no MLP of it is called as one module"
     odd = next((s for s in select(sites, "block") if s.layout != "tokens"), None)
     if odd is not None:
         return f"{odd.path} gives no rows of tokens; a window or a map has no class token to bypass"

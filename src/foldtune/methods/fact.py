@@ -190,6 +190,8 @@ def _squares(
     """The sites with their number of squares down and across; or the refusal with its reason."""
     name, host = type(method).__name__, type(model).__name__
     widths = sorted({s.channels for s in select(sites, "block")})
+    if not widths:
+        raise NoPlace(f"{name} needs blocks of one width; {host} repeats none", model, sites)
     if len(widths) > 1:
         reason = f"{name} needs one width throughout; the blocks of {host} have {widths}"
         raise NoPlace(reason, model, sites)

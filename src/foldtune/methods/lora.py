@@ -16,6 +16,7 @@ from foldtune.core.computed import Delta
 from foldtune.core.edits import Edit, Reweight
 from foldtune.core.lowrank import add_product, folded_linear, worth_folding
 from foldtune.core.method import LogRange, Method
+from foldtune.core.roles import moves_positions
 from foldtune.core.sites import Site, select, stored_matrix
 from foldtune.errors import InputError
 from foldtune.methods.refusal import NoPlace
@@ -142,9 +143,7 @@ class LoRA(Method):
         weight = stored_matrix(model, site, "LoRA")
         if not self.separate:
             module = model.get_submodule(site.path)
-            moves = isinstance(module, nn.Conv2d) and (
-                module.stride != (1, 1) or module.padding not in ((0, 0), "valid", "same")
-            )
+            moves = moves_positions(module)
             kind = FoldedLowRank if moves or getattr(module, "groups", 1) != 1 else LowRank
             return kind(weight.shape, self.rank, scale, self.dropout)
         rows, columns = weight.shape[:2]

@@ -108,12 +108,13 @@ class SSF(Method):
     def edits(self, model: nn.Module, sites: Sequence[Site]) -> Iterable[Edit]:
         wanted = (*_PLACES, "downsample") if self.downsample else _PLACES
         skipped = select(sites, *self.skip)
-        last = max(select(sites, "block"), key=lambda s: s.depth)
+        last = max(select(sites, "block"), key=lambda s: s.depth, default=None)
         edits: list[Edit] = []
         for site in select(sites, *wanted):
             if site in skipped:
                 continue
-            if site.role == "norm" and site.pooled and last.layout == "maps" and not self.absorb:
+            retained = last is not None and last.layout == "maps" and not self.absorb
+            if last is not None and retained and site.role == "norm" and site.pooled:
                 edits.append(Rewire(last, RetainedScaleShift(last.channels, self.std)))
             else:
                 edits.append(self._edit(site))

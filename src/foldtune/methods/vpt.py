@@ -164,6 +164,8 @@ def _places(
 
 
 def _obstacle(model: nn.Module, sites: Sequence[Site]) -> str | None:
+    if not select(sites, "block"):
+        return "it repeats no blocks that prompts could enter"
     odd = next((s for s in select(sites, "block") if s.layout != "tokens"), None)
     if odd is not None:
         gives = "height, width, channels" if odd.layout == "grid" else "channels, height, width"
