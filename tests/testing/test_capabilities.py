@@ -12,7 +12,7 @@ import torch
 
 from foldtune.core.sites import find_sites
 from foldtune.errors import InputError
-from foldtune.methods import LoRA, parse
+from foldtune.methods import IA3, parse
 from foldtune.methods.catalogue import capabilities, cards
 from foldtune.methods.refusal import able
 from foldtune.testing.capabilities import (
@@ -88,7 +88,7 @@ def test_cells_survive_json():
 def test_cards_carry_the_table():
     told = {card["method"]: card["capabilities"] for card in cards()}
     assert told["LoRA"]["families"]["vit"]["merges"]
-    assert "none of its targets" in told["LoRA"]["families"]["resnet"]["refused"]
+    assert "needs attention" in told["IA3"]["families"]["resnet"]["refused"]
 
 
 @pytest.mark.parametrize("family", ["resnet", "mixer", "hf vit", "swin", "dinov3"])
@@ -103,7 +103,8 @@ def test_methods_that_a_refusal_names_can(family):
 
 def test_a_refusal_crosses_processes_as_text():
     model, x = build_host("resnet")
-    with pytest.raises(InputError, match="Methods that can: AdapterPlus, BitFit, Full") as refusal:
-        list(LoRA().edits(model, find_sites(model, x)))
+    able = "Methods that can: AdapterPlus, BitFit, ConvAdapter, DoRA, Full"
+    with pytest.raises(InputError, match=able) as refusal:
+        list(IA3().edits(model, find_sites(model, x)))
     again = pickle.loads(pickle.dumps(refusal.value))
     assert (type(again), str(again)) == (InputError, str(refusal.value))

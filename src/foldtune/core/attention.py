@@ -21,7 +21,8 @@ def attention_paths(model: nn.Module, calls: dict[str, Call]) -> tuple[str, ...]
         at = _with_projections(model, path)
         if at and at not in found:
             found.append(at)
-    for path, module in model.named_modules():
+    # From the inside: a block, too, may be called after its attention (open_clip's).
+    for path, module in reversed(list(model.named_modules())):
         named = isinstance(module, nn.MultiheadAttention) or (
             _is_called_attention(module) and path in calls and _weighs_positions(model, calls, path)
         )

@@ -12,6 +12,7 @@ from foldtune.methods.bitfit import BitFit as BitFit
 from foldtune.methods.catalogue import catalogue as catalogue
 from foldtune.methods.catalogue import parse as parse
 from foldtune.methods.consolidator import Consolidator as Consolidator
+from foldtune.methods.conv_adapter import ConvAdapter as ConvAdapter
 from foldtune.methods.convpass import Convpass as Convpass
 from foldtune.methods.difffit import DiffFit as DiffFit
 from foldtune.methods.dora import DoRA as DoRA

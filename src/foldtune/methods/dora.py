@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from foldtune.core.computed import Delta
 from foldtune.core.edits import Edit, Reweight
 from foldtune.core.method import Method
-from foldtune.core.sites import Site, select, stored_matrix
+from foldtune.core.sites import Site
 from foldtune.core.tensors import is_plain
 from foldtune.errors import InputError
-from foldtune.methods.lora import LowRank
+from foldtune.methods.lora import LowRank, low_rank, sites_for
 from foldtune.methods.refusal import NoPlace
 
 
@@ -26,9 +26,9 @@ class DirectedLowRank(Delta):
 
     moves_bias = False
 
-    def __init__(self, weight: Tensor, rank: int, scale: float) -> None:
+    def __init__(self, weight: Tensor, low: LowRank) -> None:
         super().__init__()
-        self.low = LowRank(weight.shape, rank, scale, dropout=0.0)
+        self.low = low
         self.m = nn.Parameter(_row_norms(weight).clone())
 
     def fold(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
@@ -55,25 +55,30 @@ class DoRA(Method):
 
     rank: int = 8
     alpha: float | None = None
-    targets: tuple[str, ...] = ("attn.in",)
+    targets: tuple[str, ...] = ()
 
     def edits(self, model: nn.Module, sites: Sequence[Site]) -> Iterable[Edit]:
         scale = 1.0 if self.alpha is None else self.alpha / self.rank
-        edits: list[Edit] = []
-        for site in select(sites, *self.targets):
-            weight = stored_matrix(model, site, "DoRA")
-            if not is_plain(weight):
-                raise InputError(
-                    f"{self!r} cannot stand at {site.path}: its weight is quantised, and DoRA "
-                    "needs the whole matrix; take LoRA"
-                )
-            edits.append(Reweight(site, DirectedLowRank(weight, self.rank, scale)))
+        edits = [
+            Reweight(s, self._delta(model, s, scale))
+            for s in sites_for(sites, self.targets)
+            if s.weight
+        ]
         if not edits:
             roles = ", ".join(sorted({s.role for s in sites}))
             reason = (
-                f"DoRA finds none of its targets {', '.join(self.targets)} in "
+                f"DoRA finds none of its targets {', '.join(self.targets) or 'attn.in'} in "
                 f"{type(model).__name__}, which has the roles {roles}; name some of these "
                 "as targets, or exact paths of `foldtune sites`"
             )
             raise NoPlace(reason, model, sites)
         return edits
+
+    def _delta(self, model: nn.Module, site: Site, scale: float) -> Delta:
+        stored: Tensor = getattr(model.get_submodule(site.path), site.weight or "")
+        if not is_plain(stored):
+            raise InputError(
+                f"{self!r} cannot stand at {site.path}: its weight is quantised, and DoRA needs the "
+                "whole matrix; take LoRA"
+            )
+        return DirectedLowRank(stored, low_rank(model, site, self.rank, scale, 0.0, "DoRA"))

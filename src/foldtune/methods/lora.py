@@ -1,4 +1,4 @@
-"""LoRA: a low-rank update of the attention projections."""
+"""LoRA: a low-rank update of the attention projections, or of convolutions."""
 
 from __future__ import annotations
 
@@ -91,6 +91,65 @@ class FoldedLowRank(LowRank):
     call = None  # type: ignore[assignment]
 
 
+class KernelLowRank(LowRank):
+    """The same for a kernel, (out, in / groups, height, width): B A over its rows, as flattened.
+
+    A: (rank, in / groups, height, width), a convolution of `rank` channels that goes as the host's
+    does, and B: (out, rank) a 1x1 one on top. In `groups` A is the same for all. The rank is no
+    higher than one at which A and B have fewer elements than the kernel.
+    """
+
+    def __init__(self, module: nn.Conv2d, rank: int, scale: float, dropout: float) -> None:
+        out_size, *kernel = module.weight.shape
+        columns = math.prod(kernel)
+        fewer = max(1, (out_size * columns - 1) // (out_size + columns))
+        super().__init__((out_size, columns), min(rank, fewer), scale, dropout)
+        self.lora_A = nn.Parameter(self.lora_A.detach().view(-1, *kernel))
+        self.geometry = (module.stride, module.padding, module.dilation)
+
+    def fold(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        update = self.lora_B @ self.lora_A.flatten(1)
+        return weight + self.scale * update.view_as(weight), bias
+
+    def call(self, x: Tensor, layer: Callable[[Tensor], Tensor]) -> Tensor:
+        stride, padding, dilation = self.geometry
+        low = F.conv2d(self.dropped(x), self.lora_A, None, stride, padding, dilation)
+        added = F.conv2d(low, self.lora_B[..., None, None])
+        return torch.add(layer(x), added, alpha=self.scale)
+
+
+class FoldedKernelLowRank(KernelLowRank):
+    """The same where no convolution of A alone computes it: groups, and padding but with zeros."""
+
+    call = None  # type: ignore[assignment]
+
+
+# Where there is no attention: what a block of a convolutional network is made of.
+CONVOLUTIONAL = ("conv", "mlp.up", "mlp.down")
+
+
+def low_rank(
+    model: nn.Module, site: Site, rank: int, scale: float, dropout: float, method: str = "LoRA"
+) -> LowRank:
+    """The low-rank update that fits the layer of `site`: a Linear or any Conv2d."""
+    module = model.get_submodule(site.path)
+    if isinstance(module, nn.Conv2d) and module.weight.shape[2:].numel() > 1:
+        plain = module.groups == 1 and module.padding_mode == "zeros"
+        kernel = KernelLowRank if plain else FoldedKernelLowRank
+        return kernel(module, rank, scale, dropout)
+    weight = stored_matrix(model, site, method)
+    folded = moves_positions(module) or getattr(module, "groups", 1) != 1
+    return (FoldedLowRank if folded else LowRank)(weight.shape, rank, scale, dropout)
+
+
+def sites_for(sites: Sequence[Site], targets: Sequence[str]) -> tuple[Site, ...]:
+    """The sites of `targets`; of none the projections into attention, or where nothing attends the
+    convolutions and MLPs of the blocks."""
+    if targets:
+        return select(sites, *targets)
+    return select(sites, "attn.in") or select(sites, *CONVOLUTIONAL)
+
+
 @dataclass(frozen=True, repr=False)
 class LoRA(Method):
     """Low-rank adaptation: W' = W + (alpha / rank) B A, on the projections into attention.
@@ -103,7 +162,9 @@ class LoRA(Method):
     update's input while training, where the layer is called. Starts as the identity; merges
     exactly. Source: Hu et al., ICLR 2022, eq. 3; the shared form as in NOAH (Zhang et al., 2022)
     and Mai et al., CVPR 2025. When to use it: a dependable choice at every data size; rank 4 to
-    32, more for far domains. targets: roles or exact site paths of `foldtune sites`.
+    32, more for far domains. targets: roles or exact site paths of `foldtune sites`; by default
+    "attn.in", and on hosts without attention every convolution and MLP layer of the blocks (a
+    kernel is the matrix of its flattened rows, as in HF PEFT; in groups A is shared).
     """
 
     space: ClassVar[Mapping[str, LogRange | tuple[Any, ...]]] = {
@@ -114,7 +175,7 @@ class LoRA(Method):
 
     rank: int = 8
     alpha: float | None = None
-    targets: tuple[str, ...] = ("attn.in",)
+    targets: tuple[str, ...] = ()
     dropout: float = 0.0
     separate: str = ""  # letters out of qkv; none: one A for all rows
 
@@ -124,14 +185,14 @@ class LoRA(Method):
             raise InputError(f"LoRA: separate takes letters of 'qkv', not {self.separate!r}")
 
     def edits(self, model: nn.Module, sites: Sequence[Site]) -> Iterable[Edit]:
-        chosen = select(sites, *self.targets)
+        chosen = sites_for(sites, self.targets)
         # nn.MultiheadAttention is two sites of one path: the whole, and the weight that it stores.
         stored = {s.path for s in chosen if s.weight}
         chosen = tuple(s for s in chosen if s.weight or s.path not in stored)
         if not chosen:
             roles = ", ".join(sorted({s.role for s in sites}))
             reason = (
-                f"LoRA finds none of its targets {', '.join(self.targets)} in "
+                f"LoRA finds none of its targets {', '.join(self.targets) or 'attn.in'} in "
                 f"{type(model).__name__}, which has the roles {roles}; name some of these "
                 "as targets, or exact paths of `foldtune sites`"
             )
@@ -140,12 +201,9 @@ class LoRA(Method):
 
     def _delta(self, model: nn.Module, site: Site) -> Delta:
         scale = 1.0 if self.alpha is None else self.alpha / self.rank
-        weight = stored_matrix(model, site, "LoRA")
         if not self.separate:
-            module = model.get_submodule(site.path)
-            moves = moves_positions(module)
-            kind = FoldedLowRank if moves or getattr(module, "groups", 1) != 1 else LowRank
-            return kind(weight.shape, self.rank, scale, self.dropout)
+            return low_rank(model, site, self.rank, scale, self.dropout)
+        weight = stored_matrix(model, site, "LoRA")
         rows, columns = weight.shape[:2]
         if rows != 3 * columns or site.role != "attn.in":
             raise InputError(

@@ -49,12 +49,13 @@ class InputBottleneck(Delta):
         self.moves_bias = inner.a is not None
 
     def fold(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        W = weight.flatten(1)
+        # A kernel's positions each see the changed channels: (out, in, height, width) as rows.
+        W = weight.movedim(1, -1)
         WB = W @ self.inner.dense_B()
         if self.inner.a is not None and self.inner.b is not None:
-            moved = self.scale * (WB @ self.inner.a + W @ self.inner.b)
+            moved = self.scale * (WB @ self.inner.a + W @ self.inner.b).view(len(W), -1).sum(1)
             bias = moved if bias is None else bias + moved
-        return weight + self.scale * (WB @ self.inner.A).view_as(weight), bias
+        return weight + self.scale * (WB @ self.inner.A).movedim(-1, 1), bias
 
     def call(self, x: Tensor, layer: Callable[[Tensor], Tensor]) -> Tensor:
         A, a, B, b = self.inner.A, self.inner.a, self.inner.dense_B(), self.inner.b
@@ -63,6 +64,9 @@ class InputBottleneck(Delta):
             return layer(torch.add(x, F.conv2d(low, B[..., None, None], b), alpha=self.scale))
         low = F.dropout(F.linear(x, A, a), self.dropout, self.training)
         return layer(add_product(x, low, B, b, self.scale))
+
+
+_USUAL = ("attn.in", "mlp.up")
 
 
 @dataclass(frozen=True, repr=False)
@@ -79,28 +83,31 @@ class RepAdapter(Method):
     shape at no inference cost. Differs from the paper: a and b are left out where the layer behind
     has no bias to take them, so that the merged model has the plain one's keys (the qkv of EVA-02,
     BEiT, SwinV2, DINOv3); `add_bias=True` keeps them where a bias can be created (DINOv3). A
-    depth-wise convolution cannot absorb it, so on ConvNeXt it stands before the MLP only.
+    depth-wise or grouped convolution cannot absorb it, so on ConvNeXt it stands before the MLP
+    only. targets: roles or paths; by default "attn.in" and "mlp.up", and where there is neither all
+    convolutions of the blocks without groups, without a and b where they pad.
     """
 
     rank: int = 8
     groups: int = 2
     scale: float = 1.0
     dropout: float = 0.1
-    targets: tuple[str, ...] = ("attn.in", "mlp.up")
+    targets: tuple[str, ...] = ()
     add_bias: bool = False
 
     space: ClassVar = {**Method.space, "scale": (0.1, 0.5, 1.0, 5.0, 10.0)}
 
     def edits(self, model: nn.Module, sites: Sequence[Site]) -> Iterable[Edit]:
-        chosen = select(sites, *self.targets)
+        chosen = self._sites(model, sites)
         if not chosen:
-            wanted, host = ", ".join(self.targets), type(model).__name__
+            wanted = ", ".join(self.targets or _USUAL)
+            host = type(model).__name__
             reason = f"RepAdapter finds none of its targets {wanted} in {host}"
             raise NoPlace(reason, model, sites)
         together: dict[tuple[int, str, int], list[tuple[Site, Tensor]]] = {}
         for site in (s.with_bias() for s in chosen) if self.add_bias else chosen:
-            weight = stored_matrix(model, site, "RepAdapter")
-            key = (site.depth, site.role, weight.shape[1])
+            weight = _input_matrix(model, site)
+            key = (site.depth, site.role if site.role != "conv" else site.path, weight.shape[1])
             together.setdefault(key, []).append((site, weight))
         edits: list[Edit] = []
         for (_, _, width), group in together.items():
@@ -109,9 +116,35 @@ class RepAdapter(Method):
                     f"RepAdapter: groups={self.groups} must divide the rank {self.rank} and the "
                     f"width {width} of {group[0][0].path}"
                 )
-            constants = all(site.bias is not None for site, _ in group)
+            padded = any(_pads(model, site) for site, _ in group)
+            constants = not padded and all(site.bias is not None for site, _ in group)
             inner = LinearBottleneck(width, self.rank, self.groups, constants)
             for site, weight in group:
                 delta = InputBottleneck(inner, self.scale, self.dropout, weight.ndim == 4)
                 edits.append(Reweight(site, delta))
         return edits
+
+    def _sites(self, model: nn.Module, sites: Sequence[Site]) -> tuple[Site, ...]:
+        usual = select(sites, *(self.targets or _USUAL))
+        if usual or self.targets:
+            return usual
+        modules = ((s, model.get_submodule(s.path)) for s in select(sites, "conv"))
+        return tuple(
+            s
+            for s, m in modules
+            if isinstance(m, nn.Conv2d) and m.groups == 1 and m.in_channels % self.groups == 0
+        )
+
+
+def _input_matrix(model: nn.Module, site: Site) -> Tensor:
+    """The stored weight, (out, in) or (out, in, height, width), of a layer that sees all inputs."""
+    module = model.get_submodule(site.path)
+    if isinstance(module, nn.Conv2d) and module.groups == 1:
+        return module.weight
+    return stored_matrix(model, site, "RepAdapter")
+
+
+def _pads(model: nn.Module, site: Site) -> bool:
+    """Whether zeros stand beside what the layer reads, to which no constant was added."""
+    module = model.get_submodule(site.path)
+    return isinstance(module, nn.Conv2d) and set(module.kernel_size) != {1}
