@@ -26,9 +26,9 @@ def load_backbone(
     classifier ("hf:NAME" or "hf:FOLDER"); or the visual tower of an open_clip model
     ("open_clip:MODEL/TAG"; without tag from random weights or a file).
 
-    weights: a file (.safetensors, .npz, .pth) read without executing pickles, in the place of the
-    published ones. pretrained=False: random weights drawn from `seed`. size: input side in pixels,
-    for models that take another than their own.
+    weights: a checkpoint, file or folder, read without executing pickles, in the place of the
+    published ones; see docs/backbones.md for what is done to it. pretrained=False: random weights
+    drawn from `seed`. size: input side in pixels, for models that take another than their own.
 
     Raises InputError for an unknown name (nearest first), weights that do not fit, a hub that
     cannot be reached, or a library that is not installed.

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from foldtune.backbones.backbone import Backbone, Transform
-from foldtune.backbones.weights import label, load_into, read_state
+from foldtune.backbones.weights import fitted, label, load_into, read_state
 from foldtune.errors import InputError
 from foldtune.torchvision_ops import declare_missing_operators
 
@@ -52,7 +52,9 @@ def load(weights: str | Path | None, pretrained: bool, size: int | None, seed: i
         model = build()
     source = f"random, seed {seed}"
     if weights is not None:
-        load_into(model, read_state(weights), weights)
+        found = fitted(model, weights, ("head",))
+        model = build(found.classes(("head",)))
+        model.load_state_dict(found.state)
         source = label(weights)
     elif pretrained:
         with as_file(files("foldtune.backbones") / "micro.safetensors") as path:

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from foldtune.backbones.backbone import Backbone, Transform
-from foldtune.backbones.weights import label, load_into, load_npz, read_state
+from foldtune.backbones.weights import fitted, is_npz, label, load_npz, npz_classes
+from foldtune.core.head import find_head
 from foldtune.errors import InputError
 from foldtune.torchvision_ops import declare_missing_operators
 
@@ -62,16 +63,17 @@ def _from_hub(name: str, options: dict[str, Any]) -> nn.Module:
 
 
 def _from_file(name: str, weights: str | Path, options: dict[str, Any]) -> nn.Module:
-    if Path(weights).suffix == ".npz":
-        model = _create(name, options)
+    # The file's classifier decides the number of classes: a checkpoint of 10 classes is as good.
+    if is_npz(weights):
+        model = _create(name, {**options, "num_classes": npz_classes(weights)})
         load_npz(model, weights)
         return model
-    state = read_state(weights)
-    head = timm.get_pretrained_cfg_value(name, "classifier") or ""
-    rows = state.get(f"{head[0] if isinstance(head, tuple) else head}.weight")
-    # The file's classifier decides the number of classes: a checkpoint of 10 classes is as good.
-    model = _create(name, {**options, "num_classes": 0 if rows is None else rows.shape[0]})
-    load_into(model, state, weights)
+    with torch.device("meta"):
+        plain = _create(name, options)
+    head = find_head(plain)
+    found = fitted(plain, weights, head)
+    model = _create(name, {**options, "num_classes": found.classes(head)})
+    model.load_state_dict(found.state)
     return model
 
 

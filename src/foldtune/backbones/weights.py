@@ -3,68 +3,57 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from pickle import UnpicklingError
 
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from foldtune.core.tensors import check_finite
+from foldtune.backbones.checkpoint import Checkpoint, kind_of, located, read_checkpoint
+from foldtune.backbones.fitting import Fitted, fit_to, tell
 from foldtune.errors import InputError
-
-_UNREADABLE = (
-    *(SafetensorError, OSError, RuntimeError, EOFError, AttributeError, KeyError),
-    UnpicklingError,  # of torch, where timm does not wrap it
-)
-SUFFIXES = (".safetensors", ".npz", ".pth", ".pt", ".bin")
 
 
 def read_state(path: str | Path) -> dict[str, Tensor]:
-    """The state dict in a .safetensors or .pth file, wrappers such as "model" taken off.
+    """The state dict in a file or folder, wrappers such as "model" taken off.
 
     Raises InputError for a missing, truncated or foreign file, and for one that needs code.
     """
-    path = _existing(path)
-    from timm.models import load_state_dict
+    return read_checkpoint(path).state
 
-    try:
-        state = load_state_dict(str(path), weights_only=True)
-    except _UNREADABLE as error:
-        if isinstance(error, UnpicklingError) or "pickle" in str(error):  # timm 1.0.31 wraps it
-            raise InputError(
-                f"{path} is damaged or holds more than tensors, which would mean executing code "
-                "from it; save its state dict as .safetensors"
-            ) from error
-        reason = str(error).partition("\n")[0]
-        raise InputError(f"{path} is truncated or no checkpoint ({reason})") from error
-    if not all(isinstance(value, Tensor) for value in state.values()):
-        raise InputError(f"{path} holds no flat state dict of tensors; save model.state_dict()")
-    return state
+
+def fitted(model: nn.Module, path: str | Path, head: Sequence[str] = ()) -> Fitted:
+    """What the file holds for `model`, see `fit_to`; what was done to it is logged."""
+    found = fit_to(model, read_checkpoint(path), path, head)
+    tell(found, path)
+    return found
 
 
 def load_into(model: nn.Module, state: Mapping[str, Tensor], path: str | Path) -> None:
-    """Load strictly. Raises InputError naming the first difference, or what is not finite."""
-    mine = model.state_dict()
-    for name in [*mine, *state]:
-        here = tuple(mine[name].shape) if name in mine else "absent"
-        there = tuple(state[name].shape) if name in state else "absent"
-        if here != there:
-            raise InputError(
-                f"{path} does not fit {type(model).__name__}; the first difference is {name}: "
-                f"{there} in the file, {here} in the model"
-            )
-    check_finite(state, f"{path} is damaged", "give other weights")
-    model.load_state_dict(dict(state))
+    """Load strictly but for what `fit_to` mends. Raises InputError naming the first difference."""
+    found = fit_to(model, Checkpoint(dict(state)), path)
+    tell(found, path)
+    model.load_state_dict(found.state)
+
+
+def is_npz(path: str | Path) -> bool:
+    """Whether the file is an archive of NumPy arrays."""
+    return kind_of(located(path)) == "npz"
+
+
+def npz_classes(path: str | Path) -> int:
+    """The number of classes of the classifier in an original (JAX) archive; 0 where it has none."""
+    state = read_checkpoint(path).state
+    rows = [t for n, t in state.items() if n.split("/")[-2:] == ["head", "bias"]]
+    return int(rows[0].shape[0]) if rows else 0
 
 
 def load_npz(model: nn.Module, path: str | Path) -> None:
     """Load the original (JAX) ViT, Mixer or ResNetV2 archives through the host's own reader."""
-    path = _existing(path)
+    place = located(path)
     if not hasattr(model, "load_pretrained"):
         raise InputError(f"{type(model).__name__} has no reader for .npz; convert {path} first")
     try:
-        model.load_pretrained(str(path))  # type: ignore[operator]
+        model.load_pretrained(str(place))  # type: ignore[operator]
     except (KeyError, ValueError, OSError, AttributeError, RuntimeError, AssertionError) as error:
         raise InputError(
             f"{path} does not fit {type(model).__name__} or is damaged ({error})"
@@ -72,15 +61,11 @@ def load_npz(model: nn.Module, path: str | Path) -> None:
 
 
 def label(path: str | Path) -> str:
-    """Name and content hash of a weights file, for identities."""
-    digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()[:12]
-    return f"{Path(path).name} sha256:{digest}"
-
-
-def _existing(path: str | Path) -> Path:
-    path = Path(path)
-    if path.suffix not in SUFFIXES:
-        raise InputError(f"{path} is none of {', '.join(SUFFIXES)}")
-    if not path.is_file():
-        raise InputError(f"no weights at {path}")
-    return path
+    """Name and content hash of a weights file, for identities; of a folder or an index of shards
+    that of all its weights."""
+    place = located(path)
+    shards = sorted(place.parent.glob("*.safetensors")) if place.name.endswith(".json") else []
+    digest = hashlib.sha256()
+    for file in [place, *shards]:
+        digest.update(file.read_bytes())
+    return f"{Path(path).name} sha256:{digest.hexdigest()[:12]}"

@@ -34,7 +34,7 @@ app = App(
 class ModelOptions:
     """Which weights the model has, and what size of image it takes."""
 
-    weights: Path | None = None  #: A .safetensors, .npz or .pth file in place of published weights.
+    weights: Path | None = None  #: A checkpoint (file or folder) in place of published weights.
     pretrained: bool = True  #: Published or embedded weights; --no-pretrained draws random ones.
     size: int | None = None  #: Side of the input in pixels, where the model takes another.
 

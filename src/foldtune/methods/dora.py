@@ -78,7 +78,7 @@ class DoRA(Method):
         stored: Tensor = getattr(model.get_submodule(site.path), site.weight or "")
         if not is_plain(stored):
             raise InputError(
-                f"{self!r} cannot stand at {site.path}: its weight is quantised, and DoRA needs the "
-                "whole matrix; take LoRA"
+                f"{self!r} cannot stand at {site.path}: its weight is quantised, and DoRA needs "
+                "the whole matrix; take LoRA"
             )
         return DirectedLowRank(stored, low_rank(model, site, self.rank, scale, 0.0, "DoRA"))
