@@ -47,12 +47,11 @@ MORE_METHODS = (
     "IA3()",
     "IA3(outputs=('attn.in', 'mlp.up'), inputs=('mlp.down',))",
     "LastBlocks(count=2)",
+    "ConvAdapter(reduction=2)",
 )
 TELLING = (check_every_tensor_is_reached, check_call_equals_fold, check_merge, check_detach)
 # What cannot be, with words of the refusal: convolutional nets have no attention, ResNet no MLP.
 REFUSED = {
-    ("LoRA(rank=2)", "convnext"): "finds none of its targets",
-    ("LoRA(rank=2)", "resnet"): "finds none of its targets",
     ("LoRA(rank=2, alpha=4.0, targets=('mlp.up', 'mlp.down'))", "resnet"): "finds none",
     ("AdaptFormer(rank=3)", "resnet"): "needs blocks with an MLP",
     ("LoRA(rank=2, separate='qv')", "convnext"): "finds none of its targets",
@@ -63,7 +62,6 @@ REFUSED = {
     ("Houlsby(rank=3)", "convnext"): "has no attention",
     ("Houlsby(rank=3)", "mixer"): "has no attention",
     ("DiffFit()", "resnet"): "needs blocks with an MLP",
-    ("RepAdapter(rank=4)", "resnet"): "finds none of its targets",
     **{
         (f"FacT{form}(rank=3)", host): "needs one width|cuts matrices into squares"
         for form in ("TT", "TK")
@@ -85,16 +83,16 @@ REFUSED = {
     ("Convpass(rank=3)", "swin"): "gives no rows of tokens",
     ("Convpass(rank=3)", "swinv2"): "gives no rows of tokens",
     ("Convpass(rank=3)", "convnext"): "gives no rows of tokens",
-    ("Convpass(rank=3)", "resnet"): "gives no rows of tokens",
+    ("Convpass(rank=3)", "resnet"): "no attention and no MLP of it",
     ("Convpass(rank=3)", "mixer"): "token mixer",
     ("ARC(rank=3)", "resnet"): "needs attention or an MLP",
     ("Consolidator(groups=4, shuffle=True)", "resnet"): "needs attention or an MLP",
-    ("DoRA(rank=2)", "convnext"): "finds none of its targets",
-    ("DoRA(rank=2)", "resnet"): "finds none of its targets",
     ("IA3()", "resnet"): "needs attention or an MLP",
     ("IA3(outputs=('attn.in', 'mlp.up'), inputs=('mlp.down',))", "resnet"): "IA3 finds none of",
-    ("SSF() + LoRA(rank=2) + BitFit()", "convnext"): "finds none of its targets",
-    ("SSF() + LoRA(rank=2) + BitFit()", "resnet"): "finds none of its targets",
+    **{
+        ("ConvAdapter(reduction=2)", host): "needs k x k convolutions"
+        for host in ("vit", "swin", "swinv2", "eva02", "beit", "mixer")
+    },
 }
 # Tracing takes seconds: every method on the plain host, and on one that reads its weights itself
 # and one of feature maps a method that computes weights, one that does in a call, and an adapter;

@@ -185,7 +185,7 @@ class LoRA(Method):
             raise InputError(f"LoRA: separate takes letters of 'qkv', not {self.separate!r}")
 
     def edits(self, model: nn.Module, sites: Sequence[Site]) -> Iterable[Edit]:
-        chosen = sites_for(sites, self.targets)
+        chosen = sites_for(sites, self.targets or (("attn.in",) if self.separate else ()))
         # nn.MultiheadAttention is two sites of one path: the whole, and the weight that it stores.
         stored = {s.path for s in chosen if s.weight}
         chosen = tuple(s for s in chosen if s.weight or s.path not in stored)
