@@ -47,10 +47,14 @@ def inspect(
     from collections import Counter
 
     from foldtune.core.attach import attach
+    from foldtune.core.coverage import coverage, shortfall, without_role
     from foldtune.methods.catalogue import parse
 
     chosen = parse(method)
     attachment = attach(options.load(model), chosen, num_classes=classes, seed=0)
+    sites = attachment.sites
+    covered = coverage(sites, attachment.edits)
+    apart = without_role(sites)
     told = {
         "model": model,
         "method": repr(chosen),
@@ -61,5 +65,9 @@ def inspect(
         "starts_as_identity": chosen.starts_as_identity,
         "edits": len(attachment.edits),
         "edit_kinds": dict(Counter(type(e).__name__ for e in attachment.edits)),
+        "stands_on": ", ".join(f"{n} of {of} {role}" for role, (n, of) in covered.items())
+        or "the classifier alone",
+        "without_role": f"{len(apart)}, such as {apart[0]}" if apart else "0",
+        "shortfall": shortfall(attachment.model, sites) or "none",
     }
     emit(told) if json else facts(told)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Protocol
@@ -14,6 +15,7 @@ from foldtune.core.attachment import Attachment
 from foldtune.core.carriers import check_classifiers, check_model, check_site, refused
 from foldtune.core.computed import freeze_statistics, has_statistics, is_computed
 from foldtune.core.container import CONTAINER
+from foldtune.core.coverage import shortfall
 from foldtune.core.dryrun import dry_run
 from foldtune.core.edits import Edit, Reweight, Rewire, Train
 from foldtune.core.head import check_paths, find_head, new_classifiers
@@ -21,6 +23,8 @@ from foldtune.core.hooks import guard_group_norms, hook
 from foldtune.core.method import Method, check_settings, settings
 from foldtune.core.sites import Site, find_sites
 from foldtune.errors import InputError
+
+log = logging.getLogger("foldtune")
 
 
 class HasExample(Protocol):
@@ -80,6 +84,7 @@ def attach(
                 attachment.classifier.replace(new_classifiers(model, paths, num_classes, example))
                 attachment.classifier.measure_share(example)
             attachment.sites = find_sites(model, example, paths)
+            _warn_of_shortfall(attachment)
             _install(attachment)
             dry_run(attachment, example)
         except BaseException as error:
@@ -146,6 +151,15 @@ def _refuse_parted_projection(attachment: Attachment, site: Site) -> None:
         raise InputError(
             f"{attachment.method!r} cannot stand at {site.path}: beside it q, k and v are bare "
             "tensors (kdim or vdim is set) that no site names, so it would train less than it says"
+        )
+
+
+def _warn_of_shortfall(attachment: Attachment) -> None:
+    short = shortfall(attachment.model, attachment.sites)
+    if short:
+        host = type(attachment.model).__name__
+        log.warning(
+            "%r may stand on a part of %s: %s (`foldtune sites`)", attachment.method, host, short
         )
 
 

@@ -9,6 +9,7 @@ import torch
 from foldtune.backbones.clip_text import ZERO_SHOT, Prompts, zero_shot_head
 from foldtune.backbones.prepare import prepare_for
 from foldtune.core.attach import attach
+from foldtune.core.coverage import shortfall
 from foldtune.core.head import find_head
 from foldtune.errors import InputError
 from foldtune.study.bench.bench import Bench
@@ -34,7 +35,7 @@ def tried(terms: Terms, bench: Bench, *, named: bool) -> Terms:
         _try_start(head, bench)
     left_out: dict[str, str] = {}
     for entrant, _ in terms.entrants:
-        reason = _refusal(entrant, bench)
+        reason = _refusal(entrant, bench, named)
         if reason is None:
             continue
         if named:
@@ -49,11 +50,15 @@ def tried(terms: Terms, bench: Bench, *, named: bool) -> Terms:
     return replace(terms, entrants=standing, left_out=left_out)
 
 
-def _refusal(entrant: Entrant, bench: Bench) -> InputError | None:
-    """Why the method cannot stand here; None where it can. The backbone is plain after."""
+def _refusal(entrant: Entrant, bench: Bench, named: bool) -> InputError | None:
+    """Why the method cannot stand here, or, unless it was named, why it would stand on a part of
+    its places; None where it can. The backbone is plain after."""
     classes = len(bench.data.classes)
     try:
-        attach(bench.backbone, entrant.method, num_classes=classes, seed=0).detach()
+        attachment = attach(bench.backbone, entrant.method, num_classes=classes, seed=0)
+        short = shortfall(attachment.detach(), attachment.sites)
+        if short and not named and attachment.edits:
+            return InputError(f"it would stand on a part of its places: {short}")
     except InputError as refusal:
         return refusal
     except Exception as error:  # a method of somebody else's, or a host that nobody has tried
