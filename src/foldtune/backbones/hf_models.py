@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from foldtune.backbones.backbone import Backbone, Transform
+from foldtune.backbones.hub import through_hub
 from foldtune.backbones.weights import label, load_into, read_state
 from foldtune.errors import InputError
 from foldtune.torchvision_ops import declare_missing_operators
@@ -63,7 +64,7 @@ def _built(
 ) -> tuple[nn.Module, str]:
     classifier = library.AutoModelForImageClassification
     if weights is None and pretrained:
-        return classifier.from_pretrained(place), "hub"
+        return through_hub(PREFIX + place, lambda: classifier.from_pretrained(place)), "hub"
     config = library.AutoConfig.from_pretrained(place)
     if size is not None and hasattr(config, "image_size"):
         config.image_size = size

@@ -9,9 +9,10 @@ import torch
 from torch import nn
 
 from foldtune.backbones.backbone import Backbone, Transform
+from foldtune.backbones.hub import through_hub
 from foldtune.backbones.weights import fitted, is_npz, label, load_npz, npz_classes
 from foldtune.core.head import find_head
-from foldtune.errors import InputError
+from foldtune.errors import InputError, unknown
 from foldtune.torchvision_ops import declare_missing_operators
 
 declare_missing_operators()
@@ -37,6 +38,7 @@ def load(
     name: str, weights: str | Path | None, pretrained: bool, size: int | None, seed: int
 ) -> Backbone:
     """Build `name` and fill it as `load_backbone` says."""
+    _check_tag(name)
     options: dict[str, Any] = {} if size is None else {"img_size": size}
     if weights is not None:
         model, source = _from_file(name, weights, options), label(weights)
@@ -51,7 +53,7 @@ def load(
 
 def _from_hub(name: str, options: dict[str, Any]) -> nn.Module:
     try:
-        return _create(name, {**options, "pretrained": True})
+        return through_hub(name, lambda: _create(name, {**options, "pretrained": True}))
     except InputError:
         raise
     except Exception as error:  # the hub's client raises many kinds, none of which the user made
@@ -60,6 +62,22 @@ def _from_hub(name: str, options: dict[str, Any]) -> nn.Module:
             f"cannot get the published weights of {name} ({reason}); give a file with --weights, "
             "or train from random ones with --no-pretrained"
         ) from error
+
+
+def _check_tag(name: str) -> None:
+    """Refuse a tag that the model has not, and a folder or hub's name that leads nowhere."""
+    scheme, _, place = name.partition(":")
+    if place or name.endswith(":"):
+        config = Path(place) / "config.json"
+        if scheme == "local-dir" and not config.is_file():
+            raise InputError(f"{name}: no {config}; give a folder that timm or the hub wrote")
+        if scheme != "local-dir" and place.count("/") != 1:
+            raise InputError(f"{name} is no name on the hub; write hf-hub:OWNER/MODEL")
+        return
+    model, _, tag = name.partition(".")
+    tags = [t.partition(".")[2] for t in timm.list_pretrained(f"{model}.*")]
+    if tag and tag not in tags:
+        raise unknown(f"weights of {model}", tag, tags)
 
 
 def _from_file(name: str, weights: str | Path, options: dict[str, Any]) -> nn.Module:
@@ -78,16 +96,19 @@ def _from_file(name: str, weights: str | Path, options: dict[str, Any]) -> nn.Mo
 
 
 def _create(name: str, options: dict[str, Any]) -> nn.Module:
-    try:
-        return timm.create_model(name, **{"drop_path_rate": _DROP_PATH, **options})
-    except TypeError as error:
-        if "drop_path_rate" in str(error):
+    """The model with as many of the options as its builder knows."""
+    options = {"drop_path_rate": _DROP_PATH, **options}
+    while True:
+        try:
             return timm.create_model(name, **options)
-        if "img_size" in str(error):  # convolutional nets take any size as they are
-            return _create(name, {k: v for k, v in options.items() if k != "img_size"})
-        raise
-    except AssertionError as error:
-        raise InputError(f"{name} cannot be built so: {error}") from error
+        except TypeError as error:
+            # Convolutional nets take any size as they are, and some have no drop path.
+            known = next((o for o in ("drop_path_rate", "img_size") if o in str(error)), None)
+            if known not in options:
+                raise
+            options.pop(str(known))
+        except (AssertionError, ValueError) as error:
+            raise InputError(f"{name} cannot be built so: {error}") from error
 
 
 def _transform(model: nn.Module, size: int | None) -> Transform:
