@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from foldtune.backbones.backbone import Backbone, Transform
+from foldtune.backbones.hub import through_hub
 from foldtune.backbones.weights import label, load_into, read_state
 from foldtune.errors import InputError, unknown
 from foldtune.torchvision_ops import declare_missing_operators
@@ -162,7 +163,9 @@ def _check(library: ModuleType, model: str, tag: str | None, pretrained: bool) -
 
 def _create(library: ModuleType, name: str, model: str, options: dict[str, Any]) -> nn.Module:
     try:
-        return library.create_model(model, **options)
+        return through_hub(name, lambda: library.create_model(model, **options))
+    except InputError:
+        raise
     except Exception as error:  # the hub's client raises many kinds, none of which the user made
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
