@@ -18,7 +18,7 @@ def attention_paths(model: nn.Module, calls: dict[str, Call]) -> tuple[str, ...]
     for path, call in calls.items():
         if not path or not call.products or not _mixes_positions(call):
             continue
-        at = _with_projections(model, path)
+        at = _with_projections(model, calls, path)
         if at and at not in found:
             found.append(at)
     # From the inside: a block, too, may be called after its attention (open_clip's).
@@ -42,11 +42,15 @@ def _mixes_positions(call: Call) -> bool:
     return 10 * size >= call.output.numel() and not (one and len(call.products) < 2)
 
 
-def _with_projections(model: nn.Module, path: str) -> str:
+def _with_projections(model: nn.Module, calls: dict[str, Call], path: str) -> str:
     """The module itself or the nearest above it with projections; and the one that is around it
-    where that alone brings the last projection (transformers). Empty where none has any."""
+    where that alone brings the last projection (transformers). Empty where none has any before
+    it holds other attention (a rotary embedding beside all blocks)."""
+    first = path
     while path and not any(is_pointwise(m) for m in model.get_submodule(path).modules()):
         path = parent(path)
+    if any(p != first and c.products and within(p, path) for p, c in calls.items() if path):
+        return path if path == first else ""
     above = parent(path)
     if above and _is_called_attention(model.get_submodule(above)):
         own = dict(model.get_submodule(above).named_modules())
