@@ -1,0 +1,97 @@
+"""Where methods find their places in a published architecture, told from its structure alone.
+
+On the meta device, so that no weight is made: which blocks, attention and MLPs are found, and which
+methods stand there. `benchmarks/families.py` asks it of every architecture of timm.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from foldtune.core.attention import attention_paths
+from foldtune.core.coverage import coverage, shortfall, without_role
+from foldtune.core.head import find_head
+from foldtune.core.probe import probe
+from foldtune.core.sites import Site, find_sites
+from foldtune.errors import InputError
+from foldtune.methods.catalogue import catalogue
+from foldtune.torchvision_ops import declare_missing_operators
+
+declare_missing_operators()
+
+# The layers that methods name by role.
+_LAYERS = ("attn.in", "attn.out", "mlp.up", "mlp.down", "conv", "norm")
+
+
+@dataclass(frozen=True)
+class Family:
+    """What was found in one architecture.
+
+    attention: modules that attend; projected: those with a projection into them. roles: layers of
+    each. apart: linear layers inside blocks without a role. stands: for each method the places that
+    it takes of all, such as "12/12 attn.in". refused: for each other method why.
+    """
+
+    model: str
+    blocks: int
+    attention: int
+    projected: int
+    roles: dict[str, int]
+    apart: int
+    shortfall: str
+    stands: dict[str, str] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
+
+
+def sweep(name: str) -> Family:
+    """The timm architecture called `name`. Raises InputError where nothing can stand on it."""
+    import timm
+
+    with torch.device("meta"), torch.random.fork_rng(devices=[]):
+        model = timm.create_model(name).eval()
+        side = timm.data.resolve_model_data_config(model)["input_size"]
+        example = torch.zeros(2, *side)
+        sites = find_sites(model, example, find_head(model))
+        attention = attention_paths(model, probe(model, example))
+        stands: dict[str, str] = {}
+        refused: dict[str, str] = {}
+        for method, cls in catalogue().items():
+            try:
+                covered = coverage(sites, list(cls().edits(model, sites)))
+            except InputError as refusal:
+                refused[method] = refusal.args[0]
+                continue
+            stands[method] = ", ".join(f"{n}/{of} {role}" for role, (n, of) in covered.items())
+    counts = Counter(s.role for s in sites)
+    return Family(
+        name, counts["block"], len(attention), sum(_projected(sites, a) for a in attention),
+        {role: counts[role] for role in _LAYERS if counts[role]}, len(without_role(sites)),
+        shortfall(model, sites), stands, refused,
+    )  # fmt: skip
+
+
+def families() -> dict[str, list[str]]:
+    """timm's architectures by the module that holds them."""
+    import timm
+
+    return {module: timm.list_models(module=module) for module in timm.list_modules()}
+
+
+def smallest(names: list[str]) -> str:
+    """The one of fewest parameters, timm's own test models aside where there are others."""
+    import timm
+
+    def size(name: str) -> Any:
+        with torch.device("meta"):
+            return sum(p.numel() for p in timm.create_model(name).parameters())
+
+    return min([n for n in names if not n.startswith("test_")] or names, key=size)
+
+
+def _projected(sites: tuple[Site, ...], path: str) -> bool:
+    into = (s.path for s in sites if s.role == "attn.in")
+    return any(p == path or p.startswith(f"{path}.") for p in into)
