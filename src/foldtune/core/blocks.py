@@ -72,6 +72,12 @@ def is_gate(module: nn.Module) -> bool:
     return any(word in type(module).__name__.lower() for word in _GATES)
 
 
+def in_gate(model: nn.Module, path: str) -> bool:
+    """Whether the layer is part of a gate of channels."""
+    names = path.split(".")
+    return any(is_gate(model.get_submodule(".".join(names[:i]))) for i in range(1, len(names)))
+
+
 def _stages_of(calls: dict[str, Call], channels: dict[str, int]) -> dict[str, int]:
     """The stage of each path, from 0: it rises where an output has fewer positions than any before.
 

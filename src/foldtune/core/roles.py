@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from torch import nn
+from torch import Tensor, nn
 
 from foldtune.core.blocks import is_gate
 from foldtune.core.probe import Call
@@ -88,7 +88,8 @@ def is_pointwise(module: nn.Module) -> bool:
 
 def sizes_of(module: nn.Module) -> tuple[int, int]:
     """(out, in) of a pointwise layer."""
-    out_size, in_size = module.get_parameter("weight").shape[:2]
+    weight: Tensor = getattr(module, "weight")  # noqa: B009 - a parametrized one is no parameter
+    out_size, in_size = weight.shape[:2]
     return out_size, in_size
 
 

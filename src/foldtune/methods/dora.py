@@ -61,7 +61,7 @@ class DoRA(Method):
         scale = 1.0 if self.alpha is None else self.alpha / self.rank
         edits = [
             Reweight(s, self._delta(model, s, scale))
-            for s in sites_for(sites, self.targets)
+            for s in sites_for(model, sites, self.targets)
             if s.weight
         ]
         if not edits:

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from foldtune.core.blocks import in_gate
 from foldtune.core.called import frozen_linear
 from foldtune.core.computed import Delta
 from foldtune.core.edits import Edit, Reweight
@@ -142,12 +143,13 @@ def low_rank(
     return (FoldedLowRank if folded else LowRank)(weight.shape, rank, scale, dropout)
 
 
-def sites_for(sites: Sequence[Site], targets: Sequence[str]) -> tuple[Site, ...]:
+def sites_for(model: nn.Module, sites: Sequence[Site], targets: Sequence[str]) -> tuple[Site, ...]:
     """The sites of `targets`; of none the projections into attention, or where nothing attends the
-    convolutions and MLPs of the blocks."""
+    convolutions and MLPs of the blocks, without those of gates, whose few units may be dead."""
     if targets:
         return select(sites, *targets)
-    return select(sites, "attn.in") or select(sites, *CONVOLUTIONAL)
+    layers = (s for s in select(sites, *CONVOLUTIONAL) if not in_gate(model, s.path))
+    return select(sites, "attn.in") or tuple(layers)
 
 
 @dataclass(frozen=True, repr=False)
@@ -163,8 +165,9 @@ class LoRA(Method):
     exactly. Source: Hu et al., ICLR 2022, eq. 3; the shared form as in NOAH (Zhang et al., 2022)
     and Mai et al., CVPR 2025. When to use it: a dependable choice at every data size; rank 4 to
     32, more for far domains. targets: roles or exact site paths of `foldtune sites`; by default
-    "attn.in", and on hosts without attention every convolution and MLP layer of the blocks (a
-    kernel is the matrix of its flattened rows, as in HF PEFT; in groups A is shared).
+    "attn.in", and on hosts without attention every convolution and MLP layer of the blocks but
+    those of gates of channels (a kernel is the matrix of its flattened rows, as in HF PEFT; in
+    groups A is shared).
     """
 
     space: ClassVar[Mapping[str, LogRange | tuple[Any, ...]]] = {
@@ -185,7 +188,7 @@ class LoRA(Method):
             raise InputError(f"LoRA: separate takes letters of 'qkv', not {self.separate!r}")
 
     def edits(self, model: nn.Module, sites: Sequence[Site]) -> Iterable[Edit]:
-        chosen = sites_for(sites, self.targets or (("attn.in",) if self.separate else ()))
+        chosen = sites_for(model, sites, self.targets or (("attn.in",) if self.separate else ()))
         # nn.MultiheadAttention is two sites of one path: the whole, and the weight that it stores.
         stored = {s.path for s in chosen if s.weight}
         chosen = tuple(s for s in chosen if s.weight or s.path not in stored)

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from foldtune.core.blocks import in_gate
 from foldtune.core.computed import Delta
 from foldtune.core.edits import Edit, Reweight
 from foldtune.core.lowrank import add_product
@@ -128,7 +129,8 @@ class RepAdapter(Method):
         usual = select(sites, *(self.targets or _USUAL))
         if usual or self.targets:
             return usual
-        modules = ((s, model.get_submodule(s.path)) for s in select(sites, "conv"))
+        convs = (s for s in select(sites, "conv") if not in_gate(model, s.path))
+        modules = ((s, model.get_submodule(s.path)) for s in convs)
         return tuple(
             s
             for s, m in modules
