@@ -15,8 +15,7 @@ import torch
 from torch import nn
 
 from foldtune.backbones.backbone import Backbone, Transform
-from foldtune.backbones.hub import through_hub
-from foldtune.backbones.weights import label, load_into, read_state
+from foldtune.backbones.weights import label, load_into, read_state, through_hub
 from foldtune.errors import InputError
 from foldtune.torchvision_ops import declare_missing_operators
 

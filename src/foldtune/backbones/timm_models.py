@@ -9,8 +9,7 @@ import torch
 from torch import nn
 
 from foldtune.backbones.backbone import Backbone, Transform
-from foldtune.backbones.hub import through_hub
-from foldtune.backbones.weights import fitted, is_npz, label, load_npz, npz_classes
+from foldtune.backbones.weights import fitted, is_npz, label, load_npz, npz_classes, through_hub
 from foldtune.core.head import find_head
 from foldtune.errors import InputError, unknown
 from foldtune.torchvision_ops import declare_missing_operators

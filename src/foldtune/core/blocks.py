@@ -5,14 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import Any
 
 from torch import nn
 
 from foldtune.core.probe import Call
-
-if TYPE_CHECKING:
-    from foldtune.core.sites import Site
 
 # The last name of a block's path: `blocks.3`, or torchvision's `layers.encoder_layer_3`; and, where
 # no such name is found, RegNet's `s1.b1`.
@@ -94,8 +91,8 @@ def _stages_of(calls: dict[str, Call], channels: dict[str, int]) -> dict[str, in
     return stages
 
 
-def with_stages(sites: Sequence[Site], calls: dict[str, Call]) -> tuple[Site, ...]:
-    """The sites with their stage: a layer in a block has that of the block."""
+def with_stages(sites: Sequence[Any], calls: dict[str, Call]) -> tuple[Any, ...]:
+    """The sites (`core/sites.py`) with their stage: a layer in a block has that of the block."""
     blocks = {s.depth: s for s in sites if s.role == "block"}
     wide = {s.path: s.channels for s in sites if s.path in calls and s.role != "head"}
     if blocks:

@@ -8,7 +8,7 @@ from huggingface_hub import constants
 from huggingface_hub.errors import LocalEntryNotFoundError
 
 from foldtune import attach, load_backbone
-from foldtune.backbones.hub import through_hub
+from foldtune.backbones.weights import through_hub
 from foldtune.errors import InputError
 from foldtune.methods import SSF
 
