@@ -7,7 +7,9 @@ is small enough to stay in the merged model.
 
 from __future__ import annotations
 
+import contextlib
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,6 +105,17 @@ class Adapter(nn.Module):
         if self._strength == 1.0 or plain.shape != changed.shape:
             return changed
         return torch.lerp(plain, changed, self._strength)
+
+
+@contextlib.contextmanager
+def sources_kept() -> Iterator[None]:
+    """Inside, layers may be called by themselves, out of turn: what side networks were given in the
+    forward pass that goes on is theirs again after."""
+    before = _sources.given
+    try:
+        yield
+    finally:
+        _sources.given = before
 
 
 def _given(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:

@@ -18,7 +18,7 @@ from foldtune.core.attachment import Attachment
 from foldtune.core.called import is_plain_class, product
 from foldtune.core.carriers import is_quantised
 from foldtune.core.computed import host_class, uses_calls
-from foldtune.core.edits import Reweight, Rewire
+from foldtune.core.edits import Reweight, Rewire, sources_kept
 from foldtune.core.folding import effective
 from foldtune.core.probe import evaluating, first_tensor
 from foldtune.core.tensors import relative_distance, root_mean_square
@@ -75,7 +75,7 @@ def check_effects(attachment: Attachment, example: Tensor) -> None:
         claims = waiting.pop(module, None)  # it is called again below
         if claims is not None:
             args, kwargs = given.pop(module)
-            with torch.no_grad():
+            with torch.no_grad(), sources_kept():
                 for claim in claims:
                     _check(trial, claim, args, kwargs)
 
@@ -87,10 +87,17 @@ def check_effects(attachment: Attachment, example: Tensor) -> None:
         # With gradients: torch's own encoder layer never calls its children without.
         plain = torch.autocast(example.device.type, enabled=False)  # whose rounding hides effects
         with evaluating(attachment.model), torch.enable_grad(), plain:
-            attachment.model(example)
+            attachment.model(_lively(example))
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _lively(example: Tensor) -> Tensor:
+    """The example, or noise of its shape where it is one colour: nothing moves what it gives."""
+    if float(example.float().std()):
+        return example
+    return torch.rand(example.shape, generator=torch.Generator().manual_seed(0)).to(example)
 
 
 def _claims(attachment: Attachment) -> Iterator[_Claim]:
