@@ -72,7 +72,7 @@ def kept_by_full(backbone):
     return _counted(backbone, "Full").saved_bytes
 
 
-@pytest.mark.parametrize("name", sorted(catalogue()))
+@pytest.mark.parametrize("name", sorted(set(catalogue()) - {"ConvAdapter"}))  # no place on ViTs
 def test_no_method_keeps_more_than_full_fine_tuning(backbone, kept_by_full, name):
     assert _counted(backbone, name).saved_bytes <= kept_by_full
 
@@ -108,6 +108,7 @@ def test_step_time_is_that_of_the_recipe_whatever_drop_path_the_host_was_built_w
 
     monkeypatch.setattr(DropPath, "forward", forward)
     attachment = attach(backbone, parse("LoRA"), num_classes=10, seed=0)
+    seen.clear()  # attaching tries a step as the host stands
     step_over_forward(attachment, backbone.example(2), 1)
     assert set(seen) == {0.0}
     assert [m.drop_prob for m in backbone.model.modules() if isinstance(m, DropPath)] == own

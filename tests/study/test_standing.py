@@ -34,7 +34,8 @@ class Fragile(VisionTransformer):
     broken = None
 
     def forward(self, x):
-        if self.training and self.broken is not None and self.broken.exists():
+        many = self.training and len(x) > 2  # not as it is attached
+        if many and self.broken is not None and self.broken.exists():
             raise RuntimeError("the host breaks\nin many lines")
         return super().forward(x)
 
