@@ -168,7 +168,8 @@ def _traced(traced: dict[str, list[str]]) -> list[str]:
         f"`torch.export` and `torch.compile(fullgraph=True)` agree with the attached model for all "
         f"methods on {len(traced)} of {len(FAMILIES)} families"
         + (f", but for {'; '.join(wrong)}" if wrong else "")
-        + (f". Not traced yet: {', '.join(missing)}." if missing else "."),
+        + (f". Not traced yet: {', '.join(missing)}." if missing else ".")
+        + " LoRA, DoRA, RepAdapter and ConvAdapter on convolutions were traced on ResNet alone.",
     ]
 
 
