@@ -133,3 +133,22 @@ def test_counts_of_the_card_on_resnet50():
         attachment = attach(model, ConvAdapter(), example=x)
     told = next(w for w in ConvAdapter.__doc__.split() if w.startswith("353,072"))
     assert f"{attachment.trainable:,}" == told.rstrip(").")
+
+
+def test_a_channel_of_zeros_stays_one_under_dora_and_learns_its_length():
+    # EfficientNet-Lite0's ImageNet weights have such channels: DoRA was not a number there.
+    model, x = build_host("resnet")
+    with torch.no_grad():
+        model.layer1[0].conv1.weight[2] = 0.0
+        plain = model(x)
+    attachment = attach(model, DoRA(rank=2), example=x, seed=0)
+    assert torch.allclose(model(x), plain, atol=1e-9)
+    (delta,) = (e.delta for e in attachment.edits if e.site.path == "layer1.0.conv1")
+    with torch.no_grad():
+        for p in delta.low.parameters():
+            p.add_(0.1)
+    folded, _ = delta.fold(model.layer1[0].conv1.weight, None)
+    assert not folded[2].any()
+    folded[2].sum().backward()
+    assert torch.isfinite(delta.m.grad).all()
+    assert delta.m.grad[2]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from foldtune.core.computed import Delta
@@ -33,7 +34,8 @@ class DirectedLowRank(Delta):
 
     def fold(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
         moved, bias = self.low.fold(weight, bias)
-        gain = self.m / _row_norms(moved)
+        # A row of zeros, as pruned and dead channels have, stays one: its length is 0, not 0 / 0.
+        gain = self.m / _row_norms(moved).clamp_min(torch.finfo(moved.dtype).tiny)
         return moved * gain.view(-1, *[1] * (moved.ndim - 1)), bias
 
 
