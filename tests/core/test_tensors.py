@@ -8,6 +8,7 @@ from foldtune.core.attach import attach
 from foldtune.core.tensors import check_finite, whole, write
 from foldtune.errors import InputError
 from foldtune.methods import SSF, BitFit, DoRA, LoRA
+from foldtune.methods.ssf import ScaleShift
 from foldtune.testing import build_host
 
 from .tiny import assert_untouched, shift, snapshot, vit
@@ -89,13 +90,12 @@ def test_backbone_that_is_not_finite_is_refused_by_the_name_of_its_tensor():
     assert all(torch.equal(now["values"][n], t) for n, t in before["values"].items())
 
 
-def test_method_that_starts_as_nan_is_refused():
+def test_method_that_starts_as_nan_is_refused(monkeypatch):
     model, x = vit()
-    with torch.no_grad():
-        model.blocks[0].attn.qkv.weight[3] = 0.0  # a row of length 0, by which DoRA divides
     before = snapshot(model)
-    with pytest.raises(InputError, match=r"DoRA\(\) on \w+: the output is not finite"):
-        attach(model, DoRA(), example=x)
+    monkeypatch.setattr(ScaleShift, "fold", lambda _, weight, bias: (weight * float("nan"), bias))
+    with pytest.raises(InputError, match=r"SSF\(\) on \w+: the output is not finite"):
+        attach(model, SSF(), example=x, seed=0)
     assert_untouched(model, before)
 
 
