@@ -66,8 +66,8 @@ def test_ctrl_c_ends_all_and_says_how_to_go_on(tmp_path, executor):
     assert study.returncode == 130, said
     assert "Traceback" not in said
     assert said.splitlines()[-1].startswith("stopped; what is finished is kept; to go on: foldtune")
-    # Each row that was told was stored.
-    assert stored(folder) >= said.count("validation") >= 1
+    # Each row that was told was stored; the interrupt may come between the two.
+    assert stored(folder) >= max(1, said.count("validation"))
     deadline = time.monotonic() + 20
     while session(study.pid) and time.monotonic() < deadline:
         time.sleep(0.1)
