@@ -55,6 +55,7 @@ class Attachment:
         # The method's own tensors, shared ones once: our name to the name in the host. Never the
         # tensors: `load_state_dict(assign=True)` puts others in their place.
         self._owned: dict[str, str] = {}
+        self._known: set[int] = set()  # while it is built: whose tensors are owned already
         self._originals: dict[str, Tensor] = {}  # base tensors that train, as they were
         self._interpolation = Interpolation(self)
         self._grads = {n: p.requires_grad for n, p in model.named_parameters()}
@@ -183,14 +184,14 @@ class Attachment:
             number += 1
             name = f"{label}.{number}"
         inside = name.replace(".", "_")
-        known = {id(p) for p in self._container.parameters()}
         self._container.add_module(inside, module)
         at = self.model.get_submodule(edit.site.path)
         place = next(chain(at.parameters(), self.model.parameters()))
         module.to(place.device, place.dtype)
         module.train(self.model.training)  # else a model in eval mode would get live dropout
         for n, p in module.named_parameters():
-            if id(p) not in known:
+            if id(p) not in self._known:
+                self._known.add(id(p))
                 self._owned[f"{name}.{n}"] = f"{CONTAINER}.{inside}.{n}"
 
     def _taken(self, name: str) -> bool:
