@@ -48,6 +48,8 @@ class Adapter(nn.Module):
     # False for one that changes the number of tokens (prompts): there is nothing half-way between
     # two numbers of tokens, and a host may not take another number.
     keeps_shape: bool = True
+    # True for one that is shown what its source returns (`on_source_output`), not what it is given.
+    sees_output: bool = False
     # True for one so small that merging leaves it standing: a scale and shift where no stored
     # tensor can take it.
     survives_merge: bool = False
@@ -69,6 +71,9 @@ class Adapter(nn.Module):
     def on_source(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         others = tuple(pair for pair in _sources.given if pair[0] is not self)
         _sources.given = (*others, (self, _given(args, kwargs), torch.is_grad_enabled()))
+
+    def on_source_output(self, _module: nn.Module, _args: Any, output: Any) -> None:
+        """Called with what the source returned."""
 
     def on_enter(
         self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]

@@ -40,6 +40,9 @@ def hook(attachment: Attachment, edit: Rewire) -> None:
     handles = attachment.handles.setdefault(adapter, [])
     if edit.source is not None:
         source = model.get_submodule(edit.source.path)
-        handles.append(source.register_forward_pre_hook(adapter.on_source, with_kwargs=True))
+        if adapter.sees_output:
+            handles.append(source.register_forward_hook(adapter.on_source_output))
+        else:
+            handles.append(source.register_forward_pre_hook(adapter.on_source, with_kwargs=True))
     handles.append(module.register_forward_pre_hook(adapter.on_enter, with_kwargs=True))
     handles.append(module.register_forward_hook(adapter.on_leave, with_kwargs=True))
