@@ -1,5 +1,6 @@
 """Two threads that serve one model with images of their own get what one thread gets."""
 
+import os
 import sys
 import threading
 
@@ -11,7 +12,7 @@ from foldtune.methods import parse
 from foldtune.testing import build_host
 from foldtune.testing.capabilities import probed_methods
 
-BATCHES = 60  # tests/outside asks for 10,000
+BATCHES = int(os.environ.get("FOLDTUNE_THREAD_BATCHES", "60"))  # 10,000 take minutes
 # Every method on a plain host, and each mechanism on one whose attention reads its tensors.
 PAIRS = [
     *((method, "vit") for method in probed_methods() if method != "ConvAdapter()"),
