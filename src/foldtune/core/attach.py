@@ -21,6 +21,7 @@ from foldtune.core.edits import Edit, Reweight, Rewire, Train
 from foldtune.core.head import check_paths, find_head, new_classifiers
 from foldtune.core.hooks import guard_group_norms, hook
 from foldtune.core.method import Method, check_settings, settings
+from foldtune.core.qkv import with_letters
 from foldtune.core.sites import Site, find_sites
 from foldtune.errors import InputError
 
@@ -84,6 +85,8 @@ def attach(
                 attachment.classifier.replace(new_classifiers(model, paths, num_classes, example))
                 attachment.classifier.measure_share(example)
             attachment.sites = find_sites(model, example, paths)
+            if any(part.tells_qkv_apart for part in method.parts):
+                attachment.sites = with_letters(model, example, attachment.sites)
             _warn_of_shortfall(attachment)
             _install(attachment)
             dry_run(attachment, example)

@@ -45,7 +45,8 @@ def folded_in_double(
 def _in_double(delta: Delta) -> Delta:
     """A copy in float64 on the CPU, of sharded tensors as well."""
     own = (*delta.parameters(), *delta.buffers())
-    twins = {id(t): whole(t.detach()).cpu().double() for t in own}
+    whole_ones = {id(t): whole(t.detach()).cpu() for t in own}
+    twins = {i: t.double() if t.is_floating_point() else t for i, t in whole_ones.items()}
     held = {id(p) for p in delta.parameters()}
     return copy.deepcopy(delta, {i: nn.Parameter(t) if i in held else t for i, t in twins.items()})
 

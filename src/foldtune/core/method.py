@@ -41,6 +41,8 @@ class Method:
     head_start: ClassVar[str] = "regularised"
     # Whether nothing but the classifier trains: one that is solved on the features is then the end.
     only_classifier: ClassVar[bool] = False
+    # Whether it needs to know which rows of a fused projection are q, k and v.
+    tells_qkv_apart: ClassVar[bool] = False
     # What a search varies: fields of the method or of the training recipe, each a range or a tuple
     # of choices. Every method gets the same number of trials, whatever the size of its space.
     space: ClassVar[Mapping[str, LogRange | tuple[Any, ...]]] = {

@@ -17,7 +17,7 @@ from foldtune.core.tensors import check_finite, is_sharded
 from foldtune.errors import InputError
 
 # What multiplies one tensor of features with another: the mark of attention in any host.
-_PRODUCTS = {
+PRODUCTS = {
     torch.matmul, torch.bmm, torch.baddbmm, torch.einsum, torch.Tensor.matmul,
     torch.Tensor.__matmul__, torch.Tensor.bmm, torch.Tensor.baddbmm,
     F.scaled_dot_product_attention,
@@ -94,7 +94,7 @@ class _Recorder(TorchFunctionMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         made = func(*args, **(kwargs or {}))
-        if func in _PRODUCTS and self._inside and isinstance(made, Tensor):
+        if func in PRODUCTS and self._inside and isinstance(made, Tensor):
             given = [t for a in args for t in (a if isinstance(a, list | tuple) else [a])]
             if sum(self._features(t) for t in given) > 1:
                 found = self._products.setdefault(self._inside[-1], [])

@@ -53,6 +53,8 @@ class Site:
     feeder: path of the norm whose output is exactly this module's input, if any.
     pooled: it stands behind the pooling over positions.
     stage: counted from 0, as blocks lower the resolution.
+    letters: a letter of "qkv" for each row of a fused projection, where a method asks for it
+        (`core.qkv`); empty where it cannot be told.
     """
 
     path: str
@@ -67,6 +69,7 @@ class Site:
     pooled: bool = False
     new_bias: str | None = None
     stage: int = 0
+    letters: str | None = None
 
     def with_bias(self) -> Site:
         """The site with a bias, one to be created where none is stored and one would be read."""

@@ -123,6 +123,7 @@ def _fill_low_rank(delta: LowRank, tensors: dict[str, Tensor]) -> None:
 
 def _split(delta: SplitLowRank) -> Layer:
     """One LoRA of the whole matrix: A's stacked, B's in the rows of their letter, zeros around."""
+    _check_thirds(delta.order)
     pairs = list(delta.pairs())
     low = [_low_rank(pair) for _, pair in pairs]
     (width, rank), first = low[0].tensors[B].shape, low[0]
@@ -140,6 +141,14 @@ def _fill_split(delta: SplitLowRank, tensors: dict[str, Tensor]) -> None:
         pair.lora_B.copy_(tensors[B][_block("qkv".index(letter), width), _block(i, rank)])
 
 
+def _check_thirds(order: Tensor | None) -> None:
+    if order is not None:
+        raise InputError(
+            "an adapter of PEFT for q, k or v of a fused projection is written in thirds of its "
+            "rows, and this backbone stores them head by head"
+        )
+
+
 def _block(index: int, size: int) -> slice:
     return slice(index * size, (index + 1) * size)
 
@@ -155,6 +164,7 @@ def _fill_directed(delta: DirectedLowRank, tensors: dict[str, Tensor]) -> None:
 
 
 def _key_value(delta: KeyValueGain) -> Layer:
+    _check_thirds(delta.order)
     k, v = delta.l_k.detach(), delta.l_v.detach()
     return Layer({OUTPUT: torch.cat([torch.ones_like(k), k, v])})
 

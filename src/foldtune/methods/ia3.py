@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -13,21 +14,28 @@ from foldtune.core.computed import Delta
 from foldtune.core.edits import Edit, Reweight
 from foldtune.core.lean import scale_shift, scale_shift_linear
 from foldtune.core.method import Method
+from foldtune.core.qkv import order_of, untold
 from foldtune.core.sites import Site, select, stored_matrix
 from foldtune.errors import InputError
 from foldtune.methods.refusal import NoPlace
 
 
 class KeyValueGain(Delta):
-    """W: (3 D, D) with rows q, k, v; k and v rows, weight and bias, times l_k and l_v: (D,)."""
+    """W: (3 D, D); its rows of k and v, weight and bias, times l_k and l_v: (D,).
 
-    def __init__(self, width: int) -> None:
+    letters: of "qkv", one a row; by default in thirds.
+    """
+
+    def __init__(self, width: int, letters: str | None = None) -> None:
         super().__init__()
+        self.order: Tensor | None
+        self.register_buffer("order", order_of(letters), persistent=False)
         self.l_k = nn.Parameter(torch.ones(width))
         self.l_v = nn.Parameter(torch.ones(width))
 
     def _gain(self) -> Tensor:
-        return torch.cat([torch.ones_like(self.l_k), self.l_k, self.l_v])
+        gain = torch.cat([torch.ones_like(self.l_k), self.l_k, self.l_v])
+        return gain if self.order is None else gain[self.order]
 
     def fold(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
         gain = self._gain()
@@ -81,7 +89,8 @@ class IA3(Method):
     """Gains on keys, values and the MLP's hidden features: l_k * K, l_v * V, W_2 (l * act(W_1 x)).
 
     l_k, l_v: (D,), l: (4 D,), ones, so it starts as the identity. 6 D L parameters (ViT-B/16:
-    55,296). 1-D, so without weight decay. Merges exactly: rows of k and v, columns of fc2. Source:
+    55,296). 1-D, so without weight decay. Merges exactly: rows of k and v, found by what attention
+    multiplies, and columns of fc2. Source:
     Liu et al., NeurIPS 2022 (Few-Shot Parameter-Efficient Fine-Tuning), section 3.3. When to use
     it: very few images, or hundreds of tasks to store; SSF gives more for a little more. Differs
     from the paper: on hosts without attention (ConvNeXt, Mixer) only the MLP has a gain; where the
@@ -90,6 +99,8 @@ class IA3(Method):
     in `outputs`. outputs, inputs: roles or exact site paths whose output or input has a gain, in
     the place of those above.
     """
+
+    tells_qkv_apart: ClassVar[bool] = True
 
     outputs: tuple[str, ...] = ()
     inputs: tuple[str, ...] = ()
@@ -109,7 +120,9 @@ class IA3(Method):
                         "and v: IA3(outputs=(path, ...), inputs=('mlp.down',))"
                     )
                     raise NoPlace(reason, model, sites)
-                edits.append(Reweight(site, KeyValueGain(shape[1])))
+                if site.letters == "":
+                    raise NoPlace(untold("IA3", site), model, sites)
+                edits.append(Reweight(site, KeyValueGain(shape[1], site.letters)))
         if not edits:
             host = type(model).__name__
             raise NoPlace(f"IA3 needs attention or an MLP; {host} has neither", model, sites)

@@ -17,6 +17,7 @@ from foldtune.core.computed import Delta
 from foldtune.core.edits import Edit, Reweight
 from foldtune.core.lowrank import add_product, folded_linear, worth_folding
 from foldtune.core.method import LogRange, Method
+from foldtune.core.qkv import order_of, untold
 from foldtune.core.roles import moves_positions
 from foldtune.core.sites import Site, select, stored_matrix
 from foldtune.errors import InputError
@@ -57,12 +58,14 @@ class LowRank(Delta):
 
 
 class SplitLowRank(Delta):
-    """A LowRank of its own for each named third of a fused qkv: W: (3 in, in), rows q, k, v."""
+    """A LowRank of its own for q, k or v of a fused qkv, W: (3 in, in), whose rows are letters."""
 
     moves_bias = False
 
-    def __init__(self, pairs: Mapping[str, LowRank]) -> None:
+    def __init__(self, pairs: Mapping[str, LowRank], letters: str | None = None) -> None:
         super().__init__()
+        self.order: Tensor | None
+        self.register_buffer("order", order_of(letters), persistent=False)
         self.letters = tuple(pairs)
         self.dropout = next(iter(pairs.values())).dropout
         for letter, pair in pairs.items():
@@ -73,6 +76,10 @@ class SplitLowRank(Delta):
         return zip(self.letters, self.children(), strict=True)  # type: ignore[arg-type]
 
     def fold(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        if self.order is not None:
+            own = dict(self.pairs())
+            down = torch.cat([own[c].lora_A for c in "qkv" if c in own])
+            return weight + own[self.letters[0]].scale * (self._up() @ down), bias
         thirds = dict(zip("qkv", weight.chunk(3), strict=True))
         for letter, pair in self.pairs():
             thirds[letter] = pair.fold(thirds[letter], None)[0]
@@ -80,10 +87,14 @@ class SplitLowRank(Delta):
 
     def call(self, x: Tensor, layer: Callable[[Tensor], Tensor]) -> Tensor:
         own = dict(self.pairs())
+        return _added(x, layer, [own[c] for c in "qkv" if c in own], self._up())
+
+    def _up(self) -> Tensor:
+        """(3 in, rank of all): each B in the rows of its letter, in the columns of its A."""
+        own = dict(self.pairs())
         none = own[self.letters[0]].lora_B[:, :0]
-        # Each B in the rows of its third and in the columns that its A gives.
         up = torch.block_diag(*(own[c].lora_B if c in own else none for c in "qkv"))
-        return _added(x, layer, [own[c] for c in "qkv" if c in own], up)
+        return up if self.order is None else up[self.order]
 
 
 class FoldedLowRank(LowRank):
@@ -158,7 +169,8 @@ class LoRA(Method):
 
     A: (rank, in) kaiming-uniform (a = sqrt 5), B: (out, rank) zero, no bias. On a fused qkv one A
     is shared by q, k and v (4 L D rank parameters; rank 8 on ViT-B/16: 294,912). `separate="qv"`
-    gives q and v an A and a B each and leaves k alone, as the paper has it: 4 L D rank as well.
+    gives q and v an A and a B each and leaves k alone, as the paper has it: 4 L D rank as well;
+    which rows they are is found by what attention multiplies (TinyViT stores them head by head).
     Where q, k and v are layers of their own, name their paths in `targets` instead. `alpha=None`
     means no scaling, as in vision studies; HF PEFT scales by alpha / rank. `dropout` acts on the
     update's input while training, where the layer is called. Starts as the identity; merges
@@ -187,6 +199,10 @@ class LoRA(Method):
         if not set(self.separate) <= set("qkv"):
             raise InputError(f"LoRA: separate takes letters of 'qkv', not {self.separate!r}")
 
+    @property
+    def tells_qkv_apart(self) -> bool:  # type: ignore[override]
+        return bool(self.separate)
+
     def edits(self, model: nn.Module, sites: Sequence[Site]) -> Iterable[Edit]:
         chosen = sites_for(model, sites, self.targets or (("attn.in",) if self.separate else ()))
         # nn.MultiheadAttention is two sites of one path: the whole, and the weight that it stores.
@@ -214,10 +230,11 @@ class LoRA(Method):
                 f"{site.path} ({site.role}) stores ({rows}, {columns}). Name the paths of the "
                 "separate layers in targets=(...) and leave `separate` out"
             )
+        if site.letters == "":
+            raise InputError(untold(f"LoRA(separate={self.separate!r})", site))
         pair = (columns, columns)
-        return SplitLowRank(
-            {c: LowRank(pair, self.rank, scale, self.dropout) for c in self.separate}
-        )
+        pairs = {c: LowRank(pair, self.rank, scale, self.dropout) for c in self.separate}
+        return SplitLowRank(pairs, site.letters)
 
 
 def _added(

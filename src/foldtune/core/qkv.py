@@ -1,0 +1,154 @@
+"""Which rows of a fused projection make queries, keys and values: by what attention multiplies.
+
+Thirds are a habit, no rule: TinyViT and MaxViT store the rows head by head. So one pass is watched,
+and the gradient of what is multiplied says which rows of the weight it comes from; a row that has
+no part in it has exactly none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from foldtune.core.probe import PRODUCTS, evaluating
+from foldtune.core.sites import Site
+
+_SOFTMAX: set[Callable[..., Any]] = {torch.softmax, torch.Tensor.softmax, F.softmax}
+_NAMES = ("query", "key", "value")
+
+
+@dataclass(frozen=True)
+class _Event:
+    """A product of features, or the softmax between two. given: what it was called with."""
+
+    kind: str
+    given: tuple[Tensor, ...]
+
+
+def with_letters(model: nn.Module, example: Tensor, sites: Sequence[Site]) -> tuple[Site, ...]:
+    """The sites, those of fused projections (3 D, D) with a letter of "qkv" for each row.
+
+    example: (B, 3, H, W); without data (meta) nothing is told. Where the pass does not show it (an
+    attention without softmax, which multiplies in another order) the letters are empty.
+    """
+    fused = {s.path: w for s in sites if (w := _fused(model, s)) is not None}
+    if not fused or example.is_meta:
+        return tuple(sites)
+    watch = _Watch()
+    flags = [(p, p.requires_grad) for p in model.parameters()]
+    try:
+        model.requires_grad_(False)
+        for weight in fused.values():
+            weight.requires_grad_(True)
+        with evaluating(model), torch.enable_grad(), watch:
+            model(example)
+        letters = {path: _letters(w, watch.events) for path, w in fused.items()}
+    finally:
+        for p, flag in flags:
+            p.requires_grad_(flag)
+    for site in sites:
+        if site.weight == "in_proj_weight":  # torch's own, which says so
+            letters[site.path] = "".join(c * (site.channels // 3) for c in "qkv")
+    return tuple(replace(s, letters=letters[s.path]) if s.path in letters else s for s in sites)
+
+
+def order_of(letters: str | None) -> Tensor | None:
+    """Where each row stands among those of q, then k, then v; None where they stand so already."""
+    if letters is None or letters == "".join(sorted(letters, key="qkv".index)):
+        return None
+    sorted_rows = sorted(range(len(letters)), key=lambda row: "qkv".index(letters[row]))
+    order = [0] * len(letters)
+    for place, row in enumerate(sorted_rows):
+        order[row] = place
+    return torch.tensor(order)
+
+
+def untold(method: str, site: Site) -> str:
+    """Why a method that needs the letters of a site cannot stand there."""
+    return (
+        f"{method} cannot tell which rows of {site.path} are queries, keys and values: its "
+        "attention does not multiply them around a softmax"
+    )
+
+
+def _fused(model: nn.Module, site: Site) -> Tensor | None:
+    if site.role != "attn.in" or site.weight != "weight":
+        return None
+    weight = model.get_submodule(site.path)._parameters.get("weight")
+    if weight is None or weight.ndim < 2 or not weight.is_floating_point():
+        return None
+    return weight if len(weight) == 3 * weight.shape[1] else None
+
+
+class _Watch(TorchFunctionMode):
+    """Keeps what is multiplied with what in one pass, and where a softmax stands."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.events: list[_Event] = []
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func is F.scaled_dot_product_attention:
+            named = dict(zip(_NAMES, args, strict=False)) | kwargs
+            self.events.append(_Event("attention", tuple(named[name] for name in _NAMES)))
+        elif func in PRODUCTS or func in _SOFTMAX:
+            flat = [t for a in args for t in (a if isinstance(a, list | tuple) else [a])]
+            given = tuple(t for t in flat if isinstance(t, Tensor) and t.requires_grad)
+            if func in _SOFTMAX:
+                self.events.append(_Event("softmax", given))
+            elif len(given) > 1:  # a position's embedding, say, is no feature
+                self.events.append(_Event("product", given))
+        return func(*args, **kwargs)
+
+
+def _letters(weight: Tensor, events: Sequence[_Event]) -> str:
+    """A letter for each row, from the first attention that the weight has a part in."""
+    for i, event in enumerate(events):
+        rows = [_rows(tensor, weight) for tensor in event.given]
+        if event.kind == "attention" and any(map(bool, rows)):
+            return _spelled(len(weight), rows)
+        if event.kind == "product" and all(rows):
+            return _spelled(len(weight), [*rows, _values(weight, rows, events[i + 1 :])])
+    return ""
+
+
+def _values(weight: Tensor, rows: Sequence[set[int]], behind: Sequence[_Event]) -> set[int]:
+    """Of the product behind the softmax, the rows of what is no product of q and k."""
+    kinds = [event.kind for event in behind]
+    if kinds[:1] != ["softmax"] or "product" not in kinds:
+        return set()
+    found = [_rows(tensor, weight) for tensor in behind[kinds.index("product")].given]
+    return next((f for f in found if not f & (rows[0] | rows[1])), set())
+
+
+def _spelled(count: int, rows: Sequence[set[int]]) -> str:
+    """The letters, where each row has one; empty where the three are not equal parts of it all."""
+    letters = [""] * count
+    for letter, own in zip("qkv", rows, strict=True):
+        for row in own:
+            letters[row] += letter
+    whole = all(len(letter) == 1 for letter in letters)
+    return "".join(letters) if whole and len({len(own) for own in rows}) == 1 else ""
+
+
+def _rows(tensor: Tensor, weight: Tensor) -> set[int]:
+    """The rows of the weight that the tensor is made of."""
+    if not tensor.requires_grad:
+        return set()
+    # Not the sum, which a norm over the features of a head would keep at zero.
+    noise = torch.rand(tensor.shape, generator=torch.Generator().manual_seed(0)).to(tensor)
+    (found,) = torch.autograd.grad(
+        (tensor * noise).sum(), [weight], retain_graph=True, allow_unused=True
+    )
+    if found is None:
+        return set()
+    return set(found.flatten(1).abs().amax(1).nonzero().flatten().tolist())
