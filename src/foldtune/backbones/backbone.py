@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -54,15 +54,15 @@ class Backbone:
         noise = torch.rand(batch, 3, side, side, generator=torch.Generator().manual_seed(0))
         return noise.to(p.device, p.dtype)
 
-    def identity(self) -> dict[str, Any]:
+    def identity(self, state: Mapping[str, Tensor] | None = None) -> dict[str, Any]:
         """What a tuning or a row keeps: name, source, weights, transform, hash of the values.
 
-        Call it on the plain model: the hash covers every stored tensor.
+        The hash covers every stored tensor of the plain model: call it on that, or give its state.
         """
         return {
             "name": self.name,
             "source": self.source,
             "weights": self.weights,
             "transform": asdict(self.transform),
-            "hash": hash_tensors(self.model.state_dict()),
+            "hash": hash_tensors(self.model.state_dict() if state is None else state),
         }

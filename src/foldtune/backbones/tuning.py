@@ -25,7 +25,6 @@ def load(path: str | Path, model: nn.Module | Backbone | None = None) -> Attachm
     header, tensors = read(path)
     if model is None:
         model = backbone_of(header)
-    example = model.example() if isinstance(model, Backbone) else None
     plain = model.model if isinstance(model, Backbone) else model
     method = parse(header["method"])
     known = {name for name, _ in plain.named_modules()}
@@ -37,9 +36,8 @@ def load(path: str | Path, model: nn.Module | Backbone | None = None) -> Attachm
             f"classifier, which {type(plain).__name__} does not have"
         )
     attachment = attach(
-        plain, method, example=example, num_classes=header["num_classes"], head=header["head"],
-        seed=0,
-    )  # fmt: skip
+        model, method, num_classes=header["num_classes"], head=header["head"], seed=0
+    )
     try:
         check_base(header, attachment)
         attachment.load_tensors(tensors)

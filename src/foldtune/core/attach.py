@@ -6,12 +6,11 @@ import contextlib
 import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-from foldtune.core.attachment import Attachment
+from foldtune.core.attachment import Attachment, Named
 from foldtune.core.carriers import check_classifiers, check_model, check_site, refused
 from foldtune.core.computed import freeze_statistics, has_statistics, is_computed
 from foldtune.core.container import CONTAINER
@@ -28,17 +27,8 @@ from foldtune.errors import InputError
 log = logging.getLogger("foldtune")
 
 
-class HasExample(Protocol):
-    """A model with its example, as a Backbone is."""
-
-    @property
-    def model(self) -> nn.Module: ...
-
-    def example(self, batch: int = 2) -> Tensor: ...
-
-
 def attach(
-    model: nn.Module | HasExample,
+    model: nn.Module | Named,
     method: Method,
     *,
     example: Tensor | None = None,
@@ -48,7 +38,7 @@ def attach(
 ) -> Attachment:
     """Attach `method` to `model` in place, freeze the rest, and return the attachment.
 
-    model: any nn.Module, or a Backbone, which brings its example along.
+    model: any nn.Module, or a Backbone, which brings its example along and whose name `save` keeps.
     example: images (B, 3, H, W) for the probe and the dry run; by default noise of the input size
     in the host's own `pretrained_cfg`. num_classes: replace the classifier by a fresh Linear
     (None keeps it); either way the classifier trains. head: path(s) of the classifier, where the
@@ -61,7 +51,9 @@ def attach(
     Raises InputError, with the model as it was, where the method has no place in the model or a
     trainable tensor would get no gradient.
     """
+    named: Named | None = None
     if not isinstance(model, nn.Module):
+        named = model
         example = model.example() if example is None else example
         model = model.model
     if any(CONTAINER in m._modules for m in model.modules()):
@@ -79,7 +71,7 @@ def attach(
         check_classifiers(model, paths)
     grads = [(p, p.grad) for p in model.parameters()]
     with _seeded(seed):
-        attachment = Attachment(model, method, paths)
+        attachment = Attachment(model, method, paths, named)
         try:
             if num_classes is not None:
                 attachment.classifier.replace(new_classifiers(model, paths, num_classes, example))

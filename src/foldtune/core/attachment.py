@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from itertools import chain
-from typing import Any
+from typing import Any, Protocol
 
 from torch import Tensor, nn
 
@@ -38,11 +38,28 @@ from foldtune.core.tensors import check_finite, is_plain, reshard, write
 from foldtune.errors import InputError
 
 
-class Attachment:
-    """What `attach` returns. It belongs to one model until `merge()` or `detach()`."""
+class Named(Protocol):
+    """A model with its example and its name, as a Backbone is."""
 
-    def __init__(self, model: nn.Module, method: Method, head: Sequence[str]) -> None:
+    @property
+    def model(self) -> nn.Module: ...
+
+    def example(self, batch: int = 2) -> Tensor: ...
+
+    def identity(self, state: Mapping[str, Tensor] | None = None) -> dict[str, Any]: ...
+
+
+class Attachment:
+    """What `attach` returns. It belongs to one model until `merge()` or `detach()`.
+
+    named: the Backbone that was attached to, where it was one.
+    """
+
+    def __init__(
+        self, model: nn.Module, method: Method, head: Sequence[str], named: Named | None = None
+    ) -> None:
         self.model = model
+        self.named = named
         self.method = method
         self.sites: tuple[Site, ...] = ()
         self.edits: tuple[Edit, ...] = ()
@@ -169,6 +186,10 @@ class Attachment:
             for n, t in state.items()
             if not n.startswith(skip)
         }
+
+    def plain_state(self) -> dict[str, Tensor]:
+        """The state of the plain model, as it was before `attach`."""
+        return self.base_state() | self.classifier.plain_state()
 
     # -- building, called by `attach` ------------------------------------------------------------
 

@@ -67,6 +67,16 @@ class Classifier:
                     stored.copy_(value.view(stored.shape) / self.share if first else 0 * stored)
         self._begin()
 
+    def plain_state(self) -> dict[str, Tensor]:
+        """The host's own classifiers before `attach`, by full name."""
+        found: dict[str, Tensor] = {}
+        for path in self.paths:
+            held = self.old.get(path, self.own[path]).state_dict()
+            found |= {f"{path}.{name}": tensor for name, tensor in held.items()}
+            if path not in self.old:  # it trains itself
+                found |= {n: t for n, t in self.start.items() if n.startswith(f"{path}.")}
+        return found
+
     def measure_share(self, example: Tensor) -> None:
         """Find what part of the logits the first of several gives: half where a host takes the mean
         of two. example: (B, 3, H, W); the host's state is as it was."""

@@ -65,6 +65,8 @@ def header_of(attachment: Attachment, facts: Mapping[str, Any] | None = None) ->
         "base_keys": {name: list(t.shape) for name, t in base.items()},
         "base_hash": hash_tensors(base),
     }
+    if attachment.named is not None and "backbone" not in (facts or {}):
+        header["backbone"] = attachment.named.identity(attachment.plain_state())
     for name, fact in (facts or {}).items():
         if name in header:
             raise InputError(
