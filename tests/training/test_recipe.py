@@ -1,9 +1,10 @@
 import json
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 
 import pytest
 
 from foldtune.errors import InputError
+from foldtune.study.settings import default_recipe
 from foldtune.training.recipe import Recipe
 
 
@@ -44,6 +45,12 @@ def test_survives_json():
 def test_refusal_names_field_value_and_range(field, value):
     with pytest.raises(InputError, match=rf"recipe: {field}=.*allowed: "):
         Recipe(**{field: value})
+
+
+@pytest.mark.parametrize(("epochs", "warms"), [(0, 0.0), (1, 0.1), (2, 0.2), (20, 2.0), (100, 5.0)])
+def test_few_epochs_warm_up_for_a_part_of_them_as_on_the_command_line(epochs, warms):
+    assert Recipe(epochs=epochs).warmup_epochs == pytest.approx(warms)
+    assert Recipe(epochs=epochs) == replace(default_recipe(epochs), head_lr=None)
 
 
 @pytest.mark.parametrize("field", ["optimizer", "schedule", "precision"])

@@ -110,7 +110,7 @@ class TrainOptions:
     def changes(self) -> dict[str, Any]:
         from dataclasses import asdict
 
-        from foldtune.study.settings import warmup
+        from foldtune.training.recipe import warmup
 
         return asdict(self) | {"warmup_epochs": warmup(self.epochs)}
 

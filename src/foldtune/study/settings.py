@@ -17,12 +17,7 @@ HEAD_LR = 0.3
 
 def default_recipe(epochs: int = 20) -> Recipe:
     """AdamW, cosine, a tenth of the epochs (five at most) warming up, no augmentation."""
-    return Recipe(epochs=epochs, warmup_epochs=warmup(epochs), head_lr=HEAD_LR)
-
-
-def warmup(epochs: int) -> float:
-    """Epochs of warming up by default: a tenth, five at most."""
-    return min(0.1 * epochs, 5.0)
+    return Recipe(epochs=epochs, head_lr=HEAD_LR)
 
 
 def settled(method: Method, recipe: Recipe, head: str) -> Recipe:

@@ -47,7 +47,8 @@ class Recipe:
     head_lr: float | None = None
     weight_decay: float = 1e-4
     decay_1d: bool = False  # True: decay on everything, as in the unifying study
-    warmup_epochs: float = 2.0  # a fraction is allowed
+    # A fraction is allowed. None: a tenth of the epochs, five at most, which the field then holds.
+    warmup_epochs: float = None  # type: ignore[assignment]
     warmup_lr: float = 1e-6  # where the warm-up starts
     min_lr: float = 1e-5  # where the cosine ends
     schedule: str = "step"  # step | study-epoch, see schedule.py
@@ -69,9 +70,7 @@ class Recipe:
     parts: int = 1  # epochs that one pass over the images takes
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "augment", tuple(self.augment))
-        object.__setattr__(self, "betas", tuple(self.betas))
-        object.__setattr__(self, "phases", tuple(tuple(phase) for phase in self.phases))
+        self._settle()
         for field, lowest in (("epochs", 0), ("batch_size", 1), ("parts", 1)):
             value = getattr(self, field)
             if type(value) is not int or value < lowest:
@@ -100,6 +99,13 @@ class Recipe:
         self._check_phases()
         self._check_schedule()
 
+    def _settle(self) -> None:
+        if self.warmup_epochs is None and isinstance(self.epochs, int | float):
+            object.__setattr__(self, "warmup_epochs", warmup(self.epochs))
+        object.__setattr__(self, "augment", tuple(self.augment))
+        object.__setattr__(self, "betas", tuple(self.betas))
+        object.__setattr__(self, "phases", tuple(tuple(phase) for phase in self.phases))
+
     def side(self, epoch: int) -> int | None:
         """The side in pixels at which epoch `epoch`, from 1, trains; None without phases."""
         return next((side for first, side in reversed(self.phases) if first <= epoch), None)
@@ -122,6 +128,11 @@ class Recipe:
             raise _refused("min_lr", self.min_lr, f"at most lr={self.lr}")
         if self.warmup_epochs > 0 and self.warmup_lr > self.lr:
             raise _refused("warmup_lr", self.warmup_lr, f"at most lr={self.lr}")
+
+
+def warmup(epochs: float) -> float:
+    """Epochs of warming up by default: a tenth, five at most."""
+    return min(0.1 * epochs, 5.0)
 
 
 def _check_range(field: str, value: Any, lowest: float, closed: bool, above: float) -> None:
