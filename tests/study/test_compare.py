@@ -10,7 +10,9 @@ from safetensors.torch import load_file
 
 from foldtune.backbones import load_backbone
 from foldtune.backbones.micro import build
+from foldtune.core.attach import attach
 from foldtune.errors import InputError
+from foldtune.methods import BitFit
 from foldtune.study.bench.execute import InProcess
 from foldtune.study.compare import compare
 from foldtune.study.fit import fit
@@ -159,9 +161,28 @@ def test_fit_returns_a_live_attachment(digits, backbone, recipe, tmp_path):
     assert fitted.tuning.exists()
     assert 0 <= fitted.row["test_accuracy"] <= 1
     x = backbone.example()
-    tuned = backbone.model(x)
+    tuned = fitted.attachment.model(x)
     assert tuned.shape == (2, 10)
     assert torch.allclose(fitted.attachment.merge()(x), tuned, atol=1e-5)
+
+
+def test_a_backbone_serves_one_verb_after_the_other(digits, recipe, tmp_path):
+    backbone = load_backbone("micro", size=16)
+    before = backbone.identity()
+    first = fit(digits, backbone, "BitFit", recipe=recipe)
+    assert first.attachment.model is not backbone.model
+    again = fit(digits, backbone, "BitFit", recipe=recipe)
+    assert again.row["test_accuracy"] == first.row["test_accuracy"]
+    assert backbone.identity() == before
+
+
+def test_a_backbone_with_an_attachment_is_refused_before_there_is_a_study(digits, recipe, tmp_path):
+    backbone = load_backbone("micro", size=16)
+    attachment = attach(backbone, BitFit(), num_classes=10)
+    with pytest.raises(InputError, match="micro carries an attachment"):
+        compare(digits, backbone, ["BitFit"], recipe=recipe, out=tmp_path / "study")
+    assert not (tmp_path / "study").exists()
+    attachment.detach()
 
 
 def test_fit_that_diverges_says_what_to_try(digits, backbone, recipe):

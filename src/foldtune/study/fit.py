@@ -23,8 +23,8 @@ TRAIN_ON = (("train",), ("train", "val"))
 
 @dataclass(frozen=True)
 class Fitted:
-    """A tuned model. attachment: still on the backbone's model; row: what was measured; tuning:
-    the file, where a folder was given."""
+    """A tuned model. attachment: on a model of its own, `attachment.model`, so that a backbone that
+    was given stays plain; row: what was measured; tuning: the file, where a folder was given."""
 
     attachment: Attachment
     row: Row

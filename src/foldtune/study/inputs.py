@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+from dataclasses import replace
 from pathlib import Path
 
 from foldtune.backbones import Backbone, load_backbone
+from foldtune.core.container import CONTAINER
 from foldtune.data import ImageData, load_data
 from foldtune.errors import InputError
 
@@ -13,8 +16,18 @@ Model = str | Backbone
 
 
 def as_backbone(model: Model) -> Backbone:
-    """A backbone by name, or as it is."""
-    return model if isinstance(model, Backbone) else load_backbone(model)
+    """A backbone by name, or a copy of one: the caller's stays plain, for the next verb.
+
+    Raises InputError for one that carries an attachment.
+    """
+    if not isinstance(model, Backbone):
+        return load_backbone(model)
+    if any(CONTAINER in m._modules for m in model.model.modules()):
+        raise InputError(
+            f"the backbone {model.name} carries an attachment; detach() or merge() it, or load the "
+            "backbone again"
+        )
+    return replace(model, model=copy.deepcopy(model.model))
 
 
 def as_data(data: Data, backbone: Backbone, seed: int = 0) -> ImageData:
