@@ -137,6 +137,7 @@ def _install(attachment: Attachment) -> None:
             freeze_statistics(module)
             attachment.frozen_statistics.append(module)
     guard_group_norms(attachment)
+    attachment.ask_once()
 
 
 def _refuse_parted_projection(attachment: Attachment, site: Site) -> None:

@@ -255,6 +255,12 @@ class Attachment:
             let_read(reader, read)
         self.readings = tuple(readings)
 
+    def ask_once(self) -> None:
+        """Ask at the start of a pass what several deltas would each wait for the device to know."""
+        if sum(bool(m.divisors()) for m in self._container.children() if isinstance(m, Delta)) > 1:
+            self.guards.append(self.model.register_forward_pre_hook(self._container.on_enter))
+            self.guards.append(self.model.register_forward_hook(self._container.on_leave))
+
     def keep_plainly(self) -> bool:
         """Let no delta's gradient rest on what its layer returned; whether that changes any."""
         deltas = [e.delta for e in self.edits if isinstance(e, Reweight) and e.delta.lean]

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from foldtune.core.called import is_plain_class, plain, product
 from foldtune.core.folding import DELTAS, HOST, START, STRENGTH, effective, stored
+from foldtune.core.lean import Pair, was_found
 from foldtune.core.readers import OPENS, Window, opening, reads_folded
 from foldtune.errors import InputError
 
@@ -44,6 +45,14 @@ class Delta(nn.Module):
     # False where the host writes over what the layer returns, so that no gradient may need it.
     lean: bool = True
     call: Callable[[Tensor, Callable[[Tensor], Tensor]], Tensor] | None = None
+
+    def divisors(self) -> Sequence[Pair]:
+        """The scales, with their shifts, that its lean gradient divides by."""
+        return ()
+
+    def leanness(self) -> bool | None:
+        """The `lean` of `core.lean`, as far as it is known."""
+        return was_found(id(self)) if self.lean else False
 
     def fold(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """The changed weight and bias; shapes as stored, bias may be None."""

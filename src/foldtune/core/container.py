@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from foldtune.core.classifier import Classifier
+from foldtune.core.computed import Delta
+from foldtune.core.lean import ask_once, forget, traced
 from foldtune.core.tensors import whole, write
 from foldtune.errors import InputError
 
@@ -24,6 +26,18 @@ class Container(nn.Module):
         super().__init__()
         self.originals = originals
         self.classifier = classifier
+
+    # Bound methods serve as hooks of the host: they survive deepcopy and pickle.
+    def on_enter(self, _host: nn.Module, _args: Any) -> None:
+        """Ask for all deltas at once what each would wait for the device to know."""
+        if torch.is_grad_enabled() and not traced():
+            deltas = (m for m in self.children() if isinstance(m, Delta) and m.lean)
+            ask_once({id(delta): delta.divisors() for delta in deltas})
+
+    def on_leave(self, _host: nn.Module, _args: Any, _output: Any) -> None:
+        """What was asked holds for this pass alone."""
+        if not traced():
+            forget()
 
 
 def follow_loading(model: nn.Module) -> RemovableHandle:

@@ -4,12 +4,14 @@ Written plainly, `scale * y + shift` makes autograd keep y, while whatever follo
 two tensors of the size of the features. Here only the result z is kept, and what the gradient of
 the scale needs is computed back from it: sum(dz y) = (sum(dz z) - shift sum(dz)) / scale. After a
 linear layer the pair is folded into its weight on the way, so that no feature is read or written
-once more in either direction. Channels whose scale is too small to divide by take the plain path.
+once more in either direction. Where a scale is too small to divide by, the plain path is taken:
+asked once a pass for all layers together, since every answer is a wait for the device.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -18,15 +20,54 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
+from foldtune.core.tensors import is_sharded
+
+Pair = tuple[Tensor, Tensor | None]  # scale and shift
+
+
+class _Pass(threading.local):
+    """What was found, in this thread, of the pass that goes on: whom, by id, may be divided by."""
+
+    found: dict[int, bool] | None = None
+
+
+_pass = _Pass()
+
+
+def ask_once(pairs: Mapping[int, Sequence[Pair]]) -> None:
+    """Find out whose pairs of scale and shift can all be divided by, with one wait for the device.
+
+    pairs: those of whom, by id. Sharded ones are left to be asked by themselves.
+    """
+    plain = {
+        who: [_divisible(scale, shift) for scale, shift in own]
+        for who, own in pairs.items()
+        if own and not any(is_sharded(scale) or scale.is_meta for scale, _ in own)
+    }
+    flags = [torch.stack(own).all() for own in plain.values()]
+    answers = torch.stack(flags).tolist() if flags else []
+    _pass.found = dict(zip(plain, answers, strict=True))
+
+
+def forget() -> None:
+    """The pass is over: what was found holds no longer."""
+    _pass.found = None
+
+
+def was_found(who: int) -> bool | None:
+    """What the pass that goes on found; None where nobody asked."""
+    return None if traced() or _pass.found is None else _pass.found.get(who)
+
 
 def scale_shift(
-    y: Tensor, scale: Tensor, shift: Tensor | None, axis: int, lean: bool = True
+    y: Tensor, scale: Tensor, shift: Tensor | None, axis: int, lean: bool | None = None
 ) -> Tensor:
     """scale * y + shift along the channel `axis` of y; scale, shift: (channels,).
 
-    lean: False where the result is written over before the backward pass.
+    lean: False where the result is written over before the backward pass, or the scale is known to
+    be too small to divide by; True where it is known not to be; None: it is asked.
     """
-    if lean and _keeps_result(scale, shift):
+    if _keeps_result(scale, shift, lean):
         return _ScaleShift.apply(y, scale, shift, axis)
     shape = [1] * y.ndim
     shape[axis] = -1
@@ -43,13 +84,13 @@ def scale_shift_linear(
     bias: Tensor | None,
     scale: Tensor,
     shift: Tensor | None,
-    lean: bool = True,
+    lean: bool | None = None,
 ) -> Tensor:
     """scale * (W x + b) + shift with W and b frozen.
 
     x: (..., in); weight: (out, in); bias, scale, shift: (out,). Returns (..., out). lean: as above.
     """
-    if lean and _keeps_result(scale, shift):
+    if _keeps_result(scale, shift, lean):
         device = x.device.type
         if torch.is_autocast_enabled(device):
             x = x.to(torch.get_autocast_dtype(device))
@@ -78,11 +119,13 @@ def traced() -> bool:
     return transformed
 
 
-def _keeps_result(scale: Tensor, shift: Tensor | None) -> bool:
+def _keeps_result(scale: Tensor, shift: Tensor | None, lean: bool | None) -> bool:
     """Whether the lean gradient may be used: eager, and every channel can be divided by."""
-    if traced() or scale.is_meta or not (torch.is_grad_enabled() and scale.requires_grad):
+    if lean is False or traced() or scale.is_meta:
         return False
-    return bool(_divisible(scale, shift))
+    if not (torch.is_grad_enabled() and scale.requires_grad):
+        return False
+    return bool(_divisible(scale, shift)) if lean is None else lean
 
 
 def _divisible(scale: Tensor, shift: Tensor | None) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from foldtune.core.called import frozen_linear
 from foldtune.core.computed import Delta
 from foldtune.core.edits import Edit, Reweight
-from foldtune.core.lean import scale_shift, scale_shift_linear
+from foldtune.core.lean import Pair, scale_shift, scale_shift_linear
 from foldtune.core.method import Method
 from foldtune.core.qkv import order_of, untold
 from foldtune.core.sites import Site, select, stored_matrix
@@ -44,8 +44,11 @@ class KeyValueGain(Delta):
     def call(self, x: Tensor, layer: Callable[[Tensor], Tensor]) -> Tensor:
         stored = frozen_linear(layer)
         if stored is None:
-            return scale_shift(layer(x), self._gain(), None, -1, self.lean)
-        return scale_shift_linear(x, *stored, self._gain(), None, self.lean)
+            return scale_shift(layer(x), self._gain(), None, -1, self.leanness())
+        return scale_shift_linear(x, *stored, self._gain(), None, self.leanness())
+
+    def divisors(self) -> Sequence[Pair]:
+        return ((self.l_k, None), (self.l_v, None))
 
 
 class OutputGain(Delta):
@@ -63,8 +66,12 @@ class OutputGain(Delta):
     def call(self, x: Tensor, layer: Callable[[Tensor], Tensor]) -> Tensor:
         stored = frozen_linear(layer)
         if stored is None:
-            return scale_shift(layer(x), self.l, None, 1 if self.trailing else -1, self.lean)
-        return scale_shift_linear(x, *stored, self.l, None, self.lean)
+            axis = 1 if self.trailing else -1
+            return scale_shift(layer(x), self.l, None, axis, self.leanness())
+        return scale_shift_linear(x, *stored, self.l, None, self.leanness())
+
+    def divisors(self) -> Sequence[Pair]:
+        return ((self.l, None),)
 
 
 class InputGain(Delta):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from foldtune.core.called import frozen_linear
 from foldtune.core.computed import Delta
 from foldtune.core.edits import Adapter, Edit, Reweight, Rewire
-from foldtune.core.lean import scale_shift, scale_shift_linear
+from foldtune.core.lean import Pair, scale_shift, scale_shift_linear
 from foldtune.core.method import Method
 from foldtune.core.sites import Site, select
 from foldtune.errors import InputError
@@ -49,10 +49,13 @@ class FeatureScaleShift(ScaleShift):
         self.channel_axis = channel_axis
 
     def call(self, x: Tensor, layer: Callable[[Tensor], Tensor]) -> Tensor:
-        stored = frozen_linear(layer)
+        stored, lean = frozen_linear(layer), self.leanness()
         if stored is None:
-            return scale_shift(layer(x), self.scale, self.shift, self.channel_axis, self.lean)
-        return scale_shift_linear(x, *stored, self.scale, self.shift, self.lean)
+            return scale_shift(layer(x), self.scale, self.shift, self.channel_axis, lean)
+        return scale_shift_linear(x, *stored, self.scale, self.shift, lean)
+
+    def divisors(self) -> Sequence[Pair]:
+        return ((self.scale, self.shift),)
 
 
 class RetainedScaleShift(Adapter):
