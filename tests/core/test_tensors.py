@@ -121,3 +121,17 @@ def test_detach_changes_nothing_where_a_trained_tensor_is_gone():
     with pytest.raises(InputError, match=r"norm.bias, which it trained, was replaced"):
         attachment.detach()
     assert_untouched(model, before)
+
+
+def test_merge_that_cannot_write_one_tensor_has_written_none():
+    model, x = vit()
+    unwritable = nn.Parameter(torch.full((1, 1), 0.01).double().expand(24, 96))
+    model.blocks[1].mlp.fc2.weight = unwritable
+    before = snapshot(model)
+    attachment = attach(model, SSF(), example=x, seed=0)
+    shift(attachment)
+    tuned = model(x)
+    with pytest.raises(RuntimeError, match="single memory location"):
+        attachment.merge()
+    assert torch.equal(model(x), tuned)
+    assert_untouched(attachment.detach(), before)

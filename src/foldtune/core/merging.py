@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping
 
+import torch
 from torch import Tensor, nn
 
 from foldtune.core.edits import Adapter, Edit, Rewire
@@ -83,13 +85,30 @@ def folded(computed: Iterable[tuple[nn.Module, Site]], method: Method) -> list[F
 
 
 def write_folded(made: Iterable[Folded]) -> None:
-    """Write computed tensors over stored ones; a bias that the host lacks is created."""
-    for module, name, value in made:
-        old = module._parameters[name]
-        if old is None:
-            module._parameters[name] = nn.Parameter(value)
-        else:
-            write(old, value)
+    """Write computed tensors over stored ones, all or none; create a bias that the host lacks."""
+    before: list[tuple[nn.Module, str, Tensor | None]] = []
+    try:
+        for module, name, value in made:
+            old = module._parameters[name]
+            before.append((module, name, None if old is None else old.detach().clone()))
+            if old is None:
+                module._parameters[name] = nn.Parameter(value)
+            else:
+                write(old, value)
+    except BaseException:  # an interrupt, or memory that cannot be written
+        _write_back(before)
+        raise
+
+
+@torch.no_grad()
+def _write_back(before: Iterable[tuple[nn.Module, str, Tensor | None]]) -> None:
+    for module, name, value in before:
+        stored = module._parameters[name]
+        if value is None or stored is None:
+            module._parameters[name] = None
+            continue
+        with contextlib.suppress(RuntimeError):  # the one that could not be written, still cannot
+            stored.copy_(value)
 
 
 def _rewired(edits: Iterable[Edit]) -> Iterable[Rewire]:
