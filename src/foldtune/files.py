@@ -3,30 +3,61 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+import shutil
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+Found = TypeVar("Found")
 
 HASH = 16  # 128 bits: no accidental collision among any number of images anybody holds
 _LONG = 1 << 16  # bytes that are gathered before they are hashed
+_SETTLED = 2 * 10**9  # nanoseconds after which another write shows in a file's time of change
 
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Give a name beside the path; what is written there takes the path's place at the end.
 
-    A reader sees the old file or the new one. On an error the old file stays.
+    A reader sees the old file or the new one. On an error the old file stays. The file's
+    permissions are those that the user's umask gives, whoever writes it: safetensors makes its
+    files for their owner alone (0.8), and then no server of another user may read the weights.
     """
     fresh = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
+        fresh.touch()
+        usual = fresh.stat().st_mode
         yield fresh
+        if fresh.stat().st_mode != usual:
+            fresh.chmod(usual & 0o777)
         os.replace(fresh, path)
     finally:
         with contextlib.suppress(OSError):  # it must not hide the error above
             fresh.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def filling(path: Path) -> Iterator[Path]:
+    """Give a new folder beside the path, which takes its name at the end. Where a folder is there
+    already its other files stay, and those of the same names are replaced, in their order. On an
+    error nothing of the new folder stays."""
+    fresh = path.with_name(f".{path.name}.{os.getpid()}.part")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        fresh.mkdir()
+        yield fresh
+        if path.exists():
+            for file in sorted(fresh.iterdir()):
+                os.replace(file, path / file.name)
+        else:
+            fresh.rename(path)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -66,6 +97,31 @@ def read_json(path: Path) -> dict[str, Any] | None:
         return json.loads(outer["content"]) if outer["hash"] == digest([outer["content"]]) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def once_a_file(look: Callable[[Path], Found]) -> Callable[[Path], Found]:
+    """Decorates a function of a file's content: of a file that stays as it is, called once a
+    process."""
+
+    @functools.lru_cache(maxsize=1 << 14)
+    def kept(path: Path, *_state: int) -> Found:
+        return look(path)
+
+    @functools.wraps(look)
+    def looked(path: Path) -> Found:
+        about = path.stat()
+        if time.time_ns() - about.st_mtime_ns < _SETTLED:  # another write may not show in its time
+            return look(path)
+        return kept(path.absolute(), about.st_ino, about.st_size, about.st_mtime_ns)
+
+    return looked
+
+
+@once_a_file
+def hash_of(path: Path) -> str:
+    """The hex SHA-256 of a file, as `sha256sum` prints it."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def digest(parts: Iterable[str | bytes | int]) -> str:
