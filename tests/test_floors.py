@@ -11,7 +11,7 @@ import foldtune
 
 ROOT = Path(foldtune.__file__).parent
 FLOORS = (
-    ("errors", "torchvision_ops", "processes", "console", "files", "startup"),
+    ("errors", "torchvision_ops", "processes", "console", "files", "gate", "startup"),
     ("core",),
     ("methods",),
     ("training", "evaluate", "backbones", "data", "augment"),

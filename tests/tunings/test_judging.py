@@ -178,6 +178,7 @@ def older(tuning, path):
             json.loads(file.metadata()["foldtune"]),
         )
     header["format"] = 2
+    del header["hash"]
     save_file(tensors, path, {"foldtune": json.dumps(header)})
     return path
 

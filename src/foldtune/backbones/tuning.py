@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from foldtune.backbones.backbone import Backbone
 from foldtune.backbones.loading import known_by_name, load_backbone
 from foldtune.core.attach import attach
 from foldtune.core.attachment import Attachment
+from foldtune.core.method import Method, settings
 from foldtune.core.tuningfile import check_base, read, read_start
 from foldtune.errors import InputError
 from foldtune.methods.catalogue import parse
+
+_USUAL = 1024  # a setting up to here makes no tensor that is too large
 
 
 def load(path: str | Path, model: nn.Module | Backbone | None = None) -> Attachment:
@@ -28,6 +33,7 @@ def load(path: str | Path, model: nn.Module | Backbone | None = None) -> Attachm
     plain = model.model if isinstance(model, Backbone) else model
     method = parse(header["method"])
     known = {name for name, _ in plain.named_modules()}
+    _refuse_unfilled(header, tensors, method, path)
     missing = [p for p in header["head"] if p not in known]
     if missing:
         made_for = (header.get("backbone") or {}).get("name", "another backbone")
@@ -48,6 +54,24 @@ def load(path: str | Path, model: nn.Module | Backbone | None = None) -> Attachm
     return attachment
 
 
+def _refuse_unfilled(
+    header: Mapping[str, Any], tensors: Mapping[str, Tensor], method: Method, path: str | Path
+) -> None:
+    """Raise InputError where the header asks for larger tensors than the file holds, before any is
+    made: attaching is to take no more memory than a file of that size is worth."""
+    sides = {side for tensor in tensors.values() for side in tensor.shape}
+    largest = max(_USUAL, *sides, 0)
+    asked = {"num_classes": header["num_classes"]} if header["num_classes"] not in sides else {}
+    for part in method.parts:
+        for name, value in settings(part).items():
+            if isinstance(value, int) and not -largest <= value <= largest:
+                asked[name] = value
+    for name, value in asked.items():
+        raise InputError(
+            f"{path} says {name} {value:,}, and none of its tensors is of that size; it is damaged"
+        )
+
+
 def backbone_of(header: dict[str, Any]) -> Backbone:
     """The backbone that a tuning's header names, with its weights and input size.
 
@@ -56,11 +80,15 @@ def backbone_of(header: dict[str, Any]) -> Backbone:
     facts = header.get("backbone")
     if not facts:
         raise InputError("the tuning does not name its backbone; give the model to load(...)")
+    lacking = next((n for n in ("name", "weights", "transform") if n not in facts), None)
+    if lacking:
+        raise InputError(
+            f"the tuning does not tell its backbone's {lacking}; give the model to load(...)"
+        )
     size, weights = facts["transform"]["size"], facts["weights"]
-    if weights.startswith("random"):
-        seed = int(weights.rpartition(" ")[2])
-        return load_backbone(facts["name"], pretrained=False, size=size, seed=seed)
-    if known_by_name(weights):
+    if drawn := re.fullmatch(r"random, seed (\d{1,19})", weights):
+        return load_backbone(facts["name"], pretrained=False, size=size, seed=int(drawn[1]))
+    if known_by_name(weights) and not weights.startswith("random"):
         return load_backbone(facts["name"], size=size)
     raise InputError(
         f"the tuning was trained on {facts['name']} with the weights file {weights}; load that "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,16 +16,18 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from foldtune.core.attachment import Attachment
+from foldtune.core.header import FORMAT, SEALED, checked_header
 from foldtune.core.method import written_out
 from foldtune.core.tensors import whole
 from foldtune.errors import InputError, Unwritable
-from foldtune.files import replacing_on_disk
+from foldtune.files import digest, once_a_file, replacing_on_disk
 
-FORMAT = 3  # 2 keeps where the classifier started, 3 which pictures training saw
 _FIELD = "foldtune"
+# The end of a header: the hash of all before it and of the tensors. It is no field of its own in
+# the file, since safetensors writes several in another order each time (0.8).
+_SEAL = re.compile(r'(.*), "hash": "([0-9a-f]{32})"\}', re.DOTALL)
 _START = "start:"  # before the names of the classifier's tensors as training found them
 _PICTURES = "pictures:"  # before the names of the splits whose pictures are kept
-OWN_FIELDS = ("format", "foldtune", "method", "head", "num_classes", "base_keys", "base_hash")
 
 
 def save(
@@ -44,7 +47,9 @@ def save(
     kept |= {_START + n: t for n, t in (attachment.head_start or {}).items()}
     kept |= {_PICTURES + n: t for n, t in (pictures or {}).items()}
     tensors = {n: whole(t.detach()).cpu().contiguous() for n, t in kept.items()}
-    write_tensors(tensors, Path(path), {_FIELD: json.dumps(header)})
+    text = written(header)
+    seal = f', "hash": "{_hash(text, tensors)}"}}'
+    write_tensors(tensors, Path(path), {_FIELD: text[:-1] + seal})
     return Path(path)
 
 
@@ -68,12 +73,20 @@ def header_of(attachment: Attachment, facts: Mapping[str, Any] | None = None) ->
     if attachment.named is not None and "backbone" not in (facts or {}):
         header["backbone"] = attachment.named.identity(attachment.plain_state())
     for name, fact in (facts or {}).items():
-        if name in header:
+        if name in (*header, "hash"):
             raise InputError(
                 f"a tuning's header says its own {name!r}; give that fact another name"
             )
         header[name] = fact
     return header
+
+
+def written(header: Mapping[str, Any]) -> str:
+    """The header as text. Raises InputError for a fact that JSON has no word for."""
+    try:
+        return json.dumps(header, allow_nan=False)
+    except (ValueError, TypeError) as error:
+        raise InputError(f"a fact of the tuning cannot be written as JSON ({error})") from error
 
 
 def read(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -89,8 +102,14 @@ def read_start(path: str | Path) -> dict[str, Tensor]:
 
 
 def read_pictures(path: str | Path) -> dict[str, Tensor]:
-    """What `save` kept of pictures, by split; empty in files of formats 1 and 2."""
+    """What `save` kept of pictures, by split, (images, 2) int64; empty in files of formats 1 and 2.
+
+    Raises InputError, beside what `read` does, for pictures of another form.
+    """
     _, tensors = _read(path, lambda name: name.startswith(_PICTURES))
+    for name, tensor in tensors.items():
+        if tensor.dtype != torch.int64 or tensor.shape[1:] != (2,):
+            raise InputError(f"{path} is damaged: its {name} are no keys of pictures")
     return {n.removeprefix(_PICTURES): t for n, t in tensors.items()}
 
 
@@ -110,20 +129,32 @@ def _read(
         ) from error
     if _FIELD not in metadata:
         raise InputError(f"{path} is a safetensors file, but no foldtune tuning")
-    try:
-        header = json.loads(metadata[_FIELD])
-        newer = header["format"] > FORMAT
-        missing = [] if newer else [name for name in OWN_FIELDS if name not in header]
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} has a damaged header; copy or train it again") from error
-    if newer:
+    header = checked_header(metadata[_FIELD], str(path))
+    known = sealed(path)
+    if known is False or (known is None and header["format"] >= SEALED):
         raise InputError(
-            f"{path} has tuning format {header['format']}; this foldtune reads up to {FORMAT}. "
-            f"Install foldtune {header.get('foldtune', '')} or later"
+            f"{path} is not as it was written: it was altered or damaged; copy or train it again"
         )
-    if missing:
-        raise InputError(f"{path} has a damaged header, without {missing[0]!r}; train it again")
     return header, tensors
+
+
+@once_a_file
+def sealed(path: Path) -> bool | None:
+    """Whether a tuning file is as it was written; None where an earlier foldtune wrote it, which
+    kept no hash."""
+    try:
+        with safe_open(path, "pt") as file:
+            found = _SEAL.fullmatch((file.metadata() or {}).get(_FIELD, ""))
+            if found is None:
+                return None
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError):
+        return False
+    return found[2] == _hash(found[1] + "}", tensors)
+
+
+def _hash(header: str, tensors: Mapping[str, Tensor]) -> str:
+    return digest([header, hash_tensors(tensors)])
 
 
 def check_base(header: Mapping[str, Any], attachment: Attachment) -> None:

@@ -6,8 +6,10 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
+from foldtune import gate
 from foldtune.errors import InputError
 from foldtune.interop.peft_tensors import IA3, LORA, NORMS
 
@@ -24,9 +26,37 @@ _SILENT = {
     "modules_to_save", "peft_version", "qalora_group_size", "revision", "runtime_config",
     "target_modules", "task_type",
 }  # fmt: skip
+_LARGEST = 1 << 20  # bytes; rank_pattern of a large model takes some ten thousand
+_ALPHA = gate.number(-1e6, 1e6)
+_RANK = gate.nullable(gate.integer(1, 1 << 20))
+_NAMES = gate.nullable(gate.either(gate.listed(gate.text(), 1 << 16), gate.text(1 << 20)))
+_CONFIG = gate.fields(
+    {"peft_type": gate.text(100)},
+    {
+        "base_model_name_or_path": gate.nullable(gate.text(1000)),
+        "r": _RANK,
+        "lora_alpha": _ALPHA,
+        "lora_dropout": gate.nullable(gate.number(0, 0.999)),
+        "use_dora": gate.nullable(gate.flag),
+        "use_rslora": gate.nullable(gate.flag),
+        "rank_pattern": gate.nullable(gate.mapped(_RANK, 1 << 16)),
+        "alpha_pattern": gate.nullable(gate.mapped(_ALPHA, 1 << 16)),
+        "feedforward_modules": _NAMES,
+        "init_lora_weights": gate.nullable(gate.either(gate.flag, gate.text(100))),
+    },
+)
 # The start of the weights that leaves the base as it is; others (PiSSA, OLoRA, CorDA, LoftQ) take
 # something out of the base at every loading.
 _PLAIN_STARTS = (True, False, None, "gaussian", "eva", "orthogonal")
+
+
+def checked_config(path: Path) -> dict[str, Any]:
+    """PEFT's configuration in a file. Raises InputError, naming the field, for one that PEFT does
+    not write."""
+    found: dict[str, Any] = gate.checked(
+        gate.parse_file(path, largest=_LARGEST), _CONFIG, f"{path} is damaged or no PEFT config"
+    )
+    return found
 
 
 def check_options(kind: Any, config: Mapping[str, Any]) -> None:

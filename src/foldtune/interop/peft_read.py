@@ -5,7 +5,6 @@ PEFT itself is not needed, and nothing is executed from the folder.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,11 +21,12 @@ from foldtune.core.attach import attach
 from foldtune.core.attachment import Attachment
 from foldtune.core.edits import Reweight
 from foldtune.core.head import find_head
+from foldtune.core.header import checked_header
 from foldtune.core.method import Method
-from foldtune.core.tuningfile import OWN_FIELDS, check_base
+from foldtune.core.tuningfile import check_base
 from foldtune.errors import InputError
 from foldtune.interop.peft_method import method_for
-from foldtune.interop.peft_options import check_options, layer_settings
+from foldtune.interop.peft_options import check_options, checked_config, layer_settings
 from foldtune.interop.peft_tensors import (
     CONFIG,
     GAIN,
@@ -81,12 +81,8 @@ def read_adapter(folder: str | Path) -> PeftAdapter:
     folder = Path(folder)
     if not (folder / CONFIG).is_file():
         raise InputError(f"no PEFT adapter at {folder}: it holds no {CONFIG}")
-    try:
-        config = json.loads((folder / CONFIG).read_text())
-        kind = config["peft_type"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{folder / CONFIG} is damaged or no PEFT configuration") from error
-    check_options(kind, config)
+    config = checked_config(folder / CONFIG)
+    check_options(config["peft_type"], config)
     tensors, header = _tensors(folder)
     parts: dict[str, dict[str, Tensor]] = {}
     plain: dict[str, Tensor] = {}
@@ -114,14 +110,11 @@ def _tensors(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         return read_state(folder / "adapter_model.bin"), {}
     try:
         with safe_open(path, "pt") as file:
-            header = json.loads((file.metadata() or {}).get(NOTE, "{}"))
+            note = (file.metadata() or {}).get(NOTE)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError) as error:
+    except (SafetensorError, OSError) as error:
         raise InputError(f"{path} is truncated or damaged ({error}); copy it again") from error
-    missing = next((name for name in OWN_FIELDS if header and name not in header), None)
-    if missing:
-        raise InputError(f"{path} has a damaged note of foldtune, without {missing!r}")
-    return tensors, header
+    return tensors, {} if note is None else checked_header(note, str(path))
 
 
 def from_peft(

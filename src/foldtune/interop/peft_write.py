@@ -15,7 +15,8 @@ from torch import nn
 from foldtune.backbones.backbone import Backbone
 from foldtune.backbones.tuning import load
 from foldtune.core.attachment import Attachment
-from foldtune.core.tuningfile import OWN_FIELDS, header_of, read, write_tensors
+from foldtune.core.header import OWN_FIELDS
+from foldtune.core.tuningfile import header_of, read, write_tensors, written
 from foldtune.errors import InputError
 from foldtune.interop.peft_config import adapter_of
 from foldtune.interop.peft_tensors import CONFIG, NOTE, PREFIX, TENSORS
@@ -63,7 +64,7 @@ def _write(
         "task_type": None,
     }
     tensors = {f"{PREFIX}{n}": t.detach().cpu().contiguous() for n, t in adapter.tensors.items()}
-    write_tensors(tensors, folder / TENSORS, {"format": "pt", NOTE: json.dumps(header)})
+    write_tensors(tensors, folder / TENSORS, {"format": "pt", NOTE: written(header)})
     (folder / CONFIG).write_text(json.dumps(adapter.config, indent=2, sort_keys=True) + "\n")
     (folder / "README.md").write_text(_card(attachment, base, facts))
     return folder

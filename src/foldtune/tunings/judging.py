@@ -47,9 +47,10 @@ class Known:
         found = []
         for path, header in zip(paths, headers, strict=True):
             pictures = read_pictures(path)
-            if not pictures:
+            if any(split not in pictures for split in SPLITS):
                 return cls(None, headers[0], trained_on)
-            own = tuple(header.get("training", {}).get("train_on", ()))
+            said = header.get("training", {}).get("train_on", ())
+            own = tuple(split for split in SPLITS if split in said)
             found.append(Membership({n: t.numpy() for n, t in pictures.items()}, own))
         whole = found[0] if len(found) == 1 else Membership.union(found)
         return cls(whole, headers[0], trained_on)

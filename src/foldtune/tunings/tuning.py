@@ -196,9 +196,15 @@ def opened(path: Path, weights: Path | None = None) -> tuple[Attachment, Backbon
 
 
 def header_of(path: Path) -> dict[str, Any]:
-    """The header of a tuning, with names for its classes."""
+    """The header of a tuning, with names for its classes. Raises InputError where these are more or
+    fewer than the classifier has."""
     header, _ = read(path)
-    header.setdefault("classes", [str(i) for i in range(header["num_classes"])])
+    classes = header.setdefault("classes", [str(i) for i in range(header["num_classes"])])
+    if len(classes) != header["num_classes"]:
+        raise InputError(
+            f"{path} names {len(classes)} classes, and its classifier has {header['num_classes']}; "
+            "it is damaged, or was saved with other names"
+        )
     return header
 
 
@@ -206,7 +212,9 @@ def backbone_for(header: dict[str, Any], weights: Path | None = None) -> Backbon
     """The backbone that a header names, from the given weights file or as it says."""
     if weights is None:
         return backbone_of(header)
-    facts = header["backbone"]
+    facts = header.get("backbone") or {}
+    if "name" not in facts or "transform" not in facts:
+        raise InputError("the tuning does not name its backbone, so --weights has no model to fill")
     return load_backbone(facts["name"], weights=weights, size=facts["transform"]["size"])
 
 
