@@ -20,7 +20,8 @@ import numpy as np
 from _lines import Lines, add_results
 
 from foldtune.analysis.selection import in_order
-from foldtune.study.results.logits import VALIDATION, read_logits
+from foldtune.study.results.artefacts import VALIDATION
+from foldtune.study.results.logits import read_logits
 from foldtune.study.results.store import Store
 
 HALVES = 400

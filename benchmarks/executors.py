@@ -44,7 +44,8 @@ from foldtune.study.bench.bench import CHECKPOINT, Bench
 from foldtune.study.bench.execute import InProcess, Ledger, MakeExecutor, Row
 from foldtune.study.bench.run import Run
 from foldtune.study.executors import chosen
-from foldtune.study.results.logits import LOGITS, read_logits
+from foldtune.study.results.artefacts import LOGITS
+from foldtune.study.results.logits import read_logits
 from foldtune.study.results.store import Store
 from foldtune.training.recipe import Recipe
 

@@ -18,7 +18,8 @@ from _lines import Lines, add_results
 from foldtune.data.identity import data_identity, image_hash
 from foldtune.data.store.entries import FORMAT, write_json
 from foldtune.report.page import write_report
-from foldtune.study.results.logits import LOGITS, VALIDATION, write_logits
+from foldtune.study.results.artefacts import LOGITS, VALIDATION
+from foldtune.study.results.logits import write_logits
 from foldtune.study.results.store import Store
 
 _SIDE = 64  # pixels of the made-up images

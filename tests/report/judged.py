@@ -9,7 +9,8 @@ import torch
 from foldtune.data.identity import data_identity, image_hash
 from foldtune.data.store.entries import FORMAT
 from foldtune.files import write_json
-from foldtune.study.results.logits import LOGITS, write_logits
+from foldtune.study.results.artefacts import LOGITS
+from foldtune.study.results.logits import write_logits
 from foldtune.study.results.pictures import NAMES
 from foldtune.study.results.store import Store
 

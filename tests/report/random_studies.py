@@ -11,7 +11,8 @@ from foldtune.analysis.decision import IMAGES
 from foldtune.report.page import write_report
 from foldtune.report.verdict import pair_sentence, verdict
 from foldtune.study.results.analyses import analyse
-from foldtune.study.results.logits import LOGITS, write_logits
+from foldtune.study.results.artefacts import LOGITS
+from foldtune.study.results.logits import write_logits
 from foldtune.study.results.predictions import judged_board
 from foldtune.study.results.store import Store
 

@@ -10,6 +10,7 @@ from safetensors.numpy import load_file, save_file
 from foldtune.errors import InputError
 from foldtune.report.page import write_report
 from foldtune.study.results.pictures import MEMBERSHIP
+from foldtune.study.results.store import Store
 
 
 @pytest.fixture(scope="module")
@@ -45,10 +46,11 @@ def test_a_damaged_membership_is_none(study):
 
 
 def test_conflicts_in_the_data_are_on_the_page(study):
-    told = json.loads((study / "study.json").read_text())
+    told = Store(study).description()
     line = "one image has two labels: a/1.png (a) = b/2.png (b)"
     about = told | {"data_warnings": [line], "conflicts": "drop"}
-    (study / "study.json").write_text(json.dumps(about))
+    with Store(study) as store:
+        store.write_description(about)
     page = said(study)
     assert f"Of the data: {line}." in page
     assert "Conflicts in the data were left out." in page

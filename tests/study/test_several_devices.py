@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from foldtune.cli import main
 from foldtune.errors import InputError
 from foldtune.study.executors import chosen
-from foldtune.study.results.logits import LOGITS
+from foldtune.study.results.artefacts import LOGITS
 
 
 def fitted(out, cache, method, said=None, environment=None):

@@ -13,11 +13,11 @@ from foldtune.backbones.backbone import Transform
 from foldtune.data import load_data
 from foldtune.errors import InputError
 from foldtune.report.page import write_report
-from foldtune.study.bench.failure import TRACEBACK
 from foldtune.study.compare import compare
 from foldtune.study.executors import chosen
 from foldtune.study.fit import fit
 from foldtune.study.results.analyses import analyse
+from foldtune.study.results.artefacts import TRACEBACK
 from foldtune.study.results.live import summary
 from foldtune.study.results.status import status
 from foldtune.study.results.store import Store

@@ -62,7 +62,8 @@ class Tested(TypedDict, total=False):
 
 class Row(Told, Validated, Tested, total=False):
     """One run of a study. trainable, head, total: numbers of parameters; None where it failed.
-    verdict: "finished", "diverged: ..." or "failed: ..."; stacked: trials trained together."""
+    verdict: "finished", "diverged: ..." or "failed: ..."; stacked: trials trained together; files:
+    the SHA-256 of each file that the run left, by name."""
 
     verdict: Required[str]
     curve: Required[list[Entry]]
@@ -77,6 +78,7 @@ class Row(Told, Validated, Tested, total=False):
     classes: int
     probe: Solved
     stacked: int
+    files: dict[str, str]
 
 
 class Standing(TypedDict):

@@ -9,6 +9,7 @@ import sys
 from foldtune.cli import (  # noqa: F401  (importing a verb declares it)
     adapters,
     analysis,
+    checks,
     costs,
     data,
     models,

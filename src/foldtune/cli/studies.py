@@ -31,7 +31,7 @@ from foldtune.errors import NotInstalled
 
 if TYPE_CHECKING:
     from foldtune.backbones import Backbone
-    from foldtune.study.compare import Comparison
+    from foldtune.study.conclusion import Comparison
     from foldtune.study.protocols import Protocol
 
 

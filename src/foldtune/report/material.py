@@ -22,6 +22,7 @@ from foldtune.analysis.row import Description, Row, Standing
 from foldtune.console import say
 from foldtune.errors import InputError
 from foldtune.report.charts import colours
+from foldtune.study.results.artefacts import Altered
 from foldtune.study.results.predictions import Predictions, read_predictions
 from foldtune.study.results.store import Store
 
@@ -43,6 +44,7 @@ class Material:
     def read(cls, folder: Path, **more: Any) -> Material:
         """Raises InputError where nothing has finished."""
         store = Store(folder)
+        store.sealed()  # raises where rows were lost
         rows = readable(store.rows())
         if not rows:
             raise InputError(
@@ -130,6 +132,8 @@ class Material:
     def _predictions(self) -> Predictions | str:
         try:
             found = read_predictions(self.folder)
+        except Altered:  # a page of what is left would show other figures than the study has
+            raise
         except InputError as error:
             said: str = readable(str(error))
             return said

@@ -26,8 +26,9 @@ from foldtune.report.paper import converter, vega_lite, write_charts
 from foldtune.report.section import Section
 from foldtune.report.sections import sections
 from foldtune.report.shortfalls import shortfalls, warning
+from foldtune.study.results.artefacts import PAGE, seal_page
 from foldtune.study.results.pictures import trained_among
-from foldtune.study.results.rowfile import replace
+from foldtune.study.results.rowfile import ROWS, replace
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
@@ -45,19 +46,20 @@ def write_report(
 
     wise, shifts: files with the JSON of `foldtune wise` and of `foldtune eval --shift`; those in
     the study's folders `wise/` and `shift/` are found without. cache: where decoded images are
-    looked for. The same rows give the same bytes. Each file is put in place at once. Raises
-    InputError for a study without rows and for files that hold something else, NotInstalled
-    without the extra `report`.
+    looked for. The same rows give the same bytes, and the page's last line is their hash. Each file
+    is put in place at once. Raises InputError for a study without rows or with files that are not
+    those of its rows, and for files that hold something else, NotInstalled without the extra
+    `report`.
     """
     converter()
     folder = Path(folder)
     study = Material.read(folder, wise=tuple(wise), shifts=tuple(shifts), cache=cache)
     with debug_mode(False):  # see Figure.specification
         found = sections(study)
-    path = folder / "report.html" if out is None else Path(out)
+    path = folder / PAGE if out is None else Path(out)
     path.parent.mkdir(parents=True, exist_ok=True)
     page = _environment().get_template("page.html").render(_context(study, found))
-    replace(path, page.encode())
+    replace(path, seal_page(page.encode()))
     if charts is not None:
         write_charts(found, Path(charts))
     return path
@@ -85,7 +87,7 @@ def _context(study: Material, found: Sequence[Section]) -> dict[str, Any]:
         "sections": found,
         "paper": PAPER,
         "folder": shlex.quote(readable(study.folder.resolve().name)),
-        "digest": hashlib.sha256((study.folder / "rows.jsonl").read_bytes()).hexdigest(),
+        "digest": hashlib.sha256((study.folder / ROWS).read_bytes()).hexdigest(),
     }
 
 

@@ -74,7 +74,9 @@ def study_cases(folders: Sequence[Path]) -> tuple[list[Case], dict[str, str]]:
     """
     cases, unused = [], {}
     for folder in folders:
-        rows = Store(folder).rows()
+        store = Store(folder)
+        store.sealed()  # raises where rows were lost
+        rows = store.rows()
         if not rows:
             raise InputError(f"{folder} has no finished run (no rows.jsonl, or an empty one)")
         tested: dict[str, tuple[float, Standing]] = {}

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from foldtune.analysis.decision import Decision
-from foldtune.analysis.leaderboard import by_validation, chosen_trial, configuration, failed
-from foldtune.analysis.row import Description, Row, Standing
+from foldtune.analysis.leaderboard import chosen_trial, failed
+from foldtune.analysis.row import Description, Row
 from foldtune.backbones import Backbone
 from foldtune.data import ImageData
-from foldtune.errors import InputError
 from foldtune.methods.catalogue import parse
-from foldtune.study.bench.bench import TUNING, Bench
+from foldtune.study.bench.bench import Bench
 from foldtune.study.bench.execute import InProcess, Ledger, MakeExecutor, Say
 from foldtune.study.bench.run import Run
+from foldtune.study.conclusion import MERGED, Comparison, conclude
 from foldtune.study.inputs import Data, Model, as_backbone, as_data
+from foldtune.study.mend import mend
 from foldtune.study.protocols import Protocol
-from foldtune.study.results.pictures import clusters, keep_membership, keep_names, whereabouts
-from foldtune.study.results.predictions import judged_board
+from foldtune.study.results.pictures import (
+    MEMBERSHIP,
+    NAMES,
+    clusters,
+    keep_membership,
+    keep_names,
+    whereabouts,
+)
 from foldtune.study.results.store import Store
 from foldtune.study.search.halving import Halving
 from foldtune.study.search.plan import Search
@@ -31,27 +37,6 @@ from foldtune.study.search.spaces import Entrant
 from foldtune.study.standing import tried
 from foldtune.study.terms import Asked, Terms, agreed
 from foldtune.training.recipe import Recipe
-from foldtune.tunings.tuning import Certificate, merge_tuning
-
-MERGED = "merged.safetensors"
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """What `compare` found. rows: every run; leaderboard: one entry a method, best test first;
-    decision: what the test images tell apart; winner: chosen on validation, None where no trial
-    finished; left_out: defaults that cannot stand on this host, and why; merged: the plain state
-    dict of the best method that merges."""
-
-    folder: Path
-    rows: tuple[Row, ...]
-    leaderboard: tuple[Standing, ...]
-    decision: Decision | None
-    winner: Standing | None
-    merged: Path | None
-    merged_label: str | None
-    certificate: Certificate | None
-    left_out: Mapping[str, str]
 
 
 def compare(
@@ -122,19 +107,25 @@ def compare(
         say(note)
     with Store(folder) as store:
         execute = executor(bench, folder)
-        store.write_description({**about, "workers": execute.workers})
+        about["workers"] = execute.workers
+        store.refuse_other(about)
         images = bench.data
         keep_names(folder, images)
         if isinstance(images.keys, np.ndarray):  # of a stream they are known once it was trained on
             keep_membership(folder, images)
+        store.write_description(about, (NAMES, MEMBERSHIP))
         if retry_failed:
             store.forget({row["run"] for row in store.rows() if failed(row)})
         ledger = Ledger(store, execute, say)
+        mend(store, bench, ledger, say)
         record = Record(place, _title(bench))
         _tune(contests, bench, ledger, record, terms)
         ledger.rows(_finals(contests, store.rows(), bench, terms, say))
         keep_membership(folder, images)
-    return _conclude(folder, bench, terms, say)
+        found = conclude(folder, bench, terms, say)
+        written = (MEMBERSHIP, *((MERGED,) if found.merged else ()))
+        store.write_description(about, written, complete=True)
+    return found
 
 
 def _bench(data: Data, backbone: Backbone, terms: Terms, seed: int, device: str | None) -> Bench:
@@ -205,31 +196,6 @@ def _finals(
             for s in fresh
         ]
     return finals
-
-
-def _conclude(folder: Path, bench: Bench, terms: Terms, say: Say) -> Comparison:
-    rows = tuple(Store(folder).rows())
-    board, decision = judged_board(folder)
-    best = next((entry for entry in board if entry["winner"]), None)
-    merging = [e for e in board if e["mergeable"] and e["seeds"] and e["val_accuracy"] is not None]
-    merging.sort(key=by_validation)
-    merged = certificate = None
-    if merging:
-        final = next(
-            r for r in rows
-            if r["stage"] == "final" and r["verdict"] == "finished"
-            and configuration(r) == configuration(merging[0])
-        )  # fmt: skip
-        tuning = folder / "runs" / final["run"] / TUNING
-        try:
-            certificate = merge_tuning(tuning, folder / MERGED, bench.backbone, bench.data)
-            merged = folder / MERGED
-        except InputError as error:  # the rows stand, and so does their report
-            say(f"{merging[0]['label']} is not merged: {error}")
-    label = merging[0]["label"] if merged else None
-    return Comparison(
-        folder, rows, tuple(board), decision, best, merged, label, certificate, terms.left_out
-    )
 
 
 def _about(bench: Bench) -> Description:

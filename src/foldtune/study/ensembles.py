@@ -9,11 +9,10 @@ image as there are members.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,15 +21,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from foldtune import gate
 from foldtune.analysis.ensemble import RULES, Choice, combine
 from foldtune.analysis.panel import Member
+from foldtune.analysis.row import Row
 from foldtune.backbones import Backbone, load
 from foldtune.backbones.prepare import prepare_for
 from foldtune.data import ImageData
 from foldtune.errors import InputError, unknown
 from foldtune.evaluate.predict import finite, predict_logits
-from foldtune.study.bench.bench import TUNING
+from foldtune.files import digest, hash_of, replacing_folder
 from foldtune.study.results.analyses import choices
+from foldtune.study.results.artefacts import TUNING, of_run
 from foldtune.study.results.predictions import Predictions, read_predictions
 from foldtune.study.results.rowfile import replace
 from foldtune.tunings.judging import Chosen, Known
@@ -44,19 +46,26 @@ from foldtune.tunings.tuning import (
 )
 
 ENSEMBLE = "ensemble.json"
-_FORMAT = 1
+_FORMAT = 2  # with a checksum; 1, without, is read
+_MEMBER = gate.fields(
+    {"file": gate.text(1000), "sha256": gate.text(64), "weight": gate.integer(1, 10**6)}
+)
+_DESCRIBED = gate.fields(
+    {"format": gate.integer(1, _FORMAT), "rule": gate.text(100), "members": gate.listed(_MEMBER)}
+)
 SELECTIONS = ("all", "best", "greedy", "seeds")
 
 
 @dataclass(frozen=True)
 class Ensemble:
     """rule: how members are combined; tunings: their files; weights: how often each counts;
-    header: the first tuning's."""
+    header: the first tuning's; sealed: what describes it was seen to be as it was written."""
 
     rule: str
     tunings: tuple[Path, ...]
     weights: tuple[int, ...]
     header: dict[str, Any]
+    sealed: bool = True
 
 
 def save_ensemble(
@@ -73,6 +82,7 @@ def save_ensemble(
         raise unknown("rule of an ensemble", rule, RULES)
     found = read_predictions(study)
     choice, members, weights = _selected(found, select, k, seed)
+    rows = {row["run"]: row for row in found.rows}
     told: dict[str, Any] = {
         "format": _FORMAT,
         "rule": rule,
@@ -82,20 +92,27 @@ def save_ensemble(
             (combine(members, rule, weights).argmax(1) == found.panel.labels).mean()
         ),
         "test_images": len(found.panel.labels),
-        "members": [],
     }
-    out.mkdir(parents=True, exist_ok=True)
-    for number, (member, weight) in enumerate(zip(members, weights, strict=True), 1):
-        source = study / "runs" / member.run / TUNING
-        if not source.exists():
-            raise InputError(f"{source} is missing: the run's tuning was moved or deleted")
+    with replacing_folder(out) as fresh:
+        told["members"] = _copied(study, fresh, zip(members, weights, strict=True), rows)
+        sealed = {**told, "checksum": _checksum(told)}
+        replace(fresh / ENSEMBLE, (json.dumps(sealed, indent=2) + "\n").encode())
+    return told
+
+
+def _copied(
+    study: Path, out: Path, members: Iterable[tuple[Member, int]], rows: Mapping[str, Row]
+) -> list[dict[str, Any]]:
+    """Copy the members' tunings to the folder; what ensemble.json says of them."""
+    told = []
+    for number, (member, weight) in enumerate(members, 1):
+        source = of_run(study, rows[member.run], TUNING).opened(study)
         name = f"{number}-{re.sub(r'[^A-Za-z0-9]+', '-', member.label).strip('-')}.safetensors"
         shutil.copyfile(source, out / name)
-        told["members"].append(
-            {"file": name, "sha256": _digest(out / name), "weight": weight,
+        told.append(
+            {"file": name, "sha256": hash_of(out / name), "weight": weight,
              "label": member.label, "seed": member.seed, "run": member.run}
         )  # fmt: skip
-    replace(out / ENSEMBLE, (json.dumps(told, indent=2) + "\n").encode())
     return told
 
 
@@ -109,20 +126,21 @@ def open_ensemble(path: Path) -> Ensemble:
     Raises InputError naming the first that is not.
     """
     described = path / ENSEMBLE if path.is_dir() else path
-    try:
-        told = json.loads(described.read_bytes())
-        rule, members = told["rule"], told["members"]
-        files = [(described.parent / m["file"], m["sha256"], int(m["weight"])) for m in members]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"{described} is missing or no ensemble ({error}); save it again"
-        ) from None
-    if told.get("format") != _FORMAT or rule not in RULES or not files:
-        raise InputError(f"{described} has a format or rule that this foldtune does not know")
+    if not described.is_file():
+        raise InputError(f"{described} is missing, so this is no ensemble; save it again")
+    told = gate.checked(gate.parse_file(described), _DESCRIBED, f"{described} is no ensemble")
+    checksum = told.pop("checksum", None)
+    if told["format"] == _FORMAT and checksum != _checksum(told):
+        raise InputError(f"{described} is not as it was written: it was altered or damaged")
+    rule = told["rule"]
+    files = [(described.parent / m["file"], m["sha256"], m["weight"]) for m in told["members"]]
+    if rule not in RULES or not files:
+        raise InputError(f"{described} has a rule that this foldtune does not know, or no member")
     headers = []
-    for file, digest, _ in files:
+    for file, wanted, _ in files:
         # A name that leaves the folder is no member of it.
-        if file.parent != described.parent or not file.is_file() or _digest(file) != digest:
+        outside = file.parent != described.parent or "\0" in file.name
+        if outside or not file.is_file() or hash_of(file) != wanted:
             raise InputError(f"{file} is missing or not the tuning that {described} names")
         headers.append(header_of(file))
     for header, (file, _, _) in zip(headers, files, strict=True):
@@ -130,7 +148,8 @@ def open_ensemble(path: Path) -> Ensemble:
             if header[key] != headers[0][key]:
                 noun = "backbone" if key == "base_hash" else "list of classes"
                 raise InputError(f"{file} has another {noun} than {files[0][0]}; no ensemble")
-    return Ensemble(rule, tuple(f for f, _, _ in files), tuple(w for _, _, w in files), headers[0])
+    tunings, weights = tuple(f for f, _, _ in files), tuple(w for _, _, w in files)
+    return Ensemble(rule, tunings, weights, headers[0], told["format"] == _FORMAT)
 
 
 def ensemble_probabilities(
@@ -220,6 +239,5 @@ def _kind(choice: Choice) -> str:
     return choice.name.split()[0]
 
 
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _checksum(told: Mapping[str, Any]) -> str:
+    return digest([json.dumps(told, sort_keys=True)])

@@ -12,8 +12,9 @@ from foldtune.core.method import Method
 from foldtune.data import ImageData
 from foldtune.errors import InputError, unknown
 from foldtune.processes import first
-from foldtune.study.bench.bench import TUNING, Bench
+from foldtune.study.bench.bench import Bench
 from foldtune.study.inputs import Data, Model, as_backbone, as_data
+from foldtune.study.results.artefacts import TUNING
 from foldtune.study.search.spaces import Entrant, candidates
 from foldtune.study.settings import default_recipe
 from foldtune.training.recipe import Recipe

@@ -13,9 +13,10 @@ from foldtune.core.tuningfile import hash_tensors, read
 from foldtune.errors import InputError
 from foldtune.methods import SSF, BitFit, Full, LinearProbe, LoRA
 from foldtune.study.bench import starts
-from foldtune.study.bench.bench import CHECKPOINT, TUNING, Bench
+from foldtune.study.bench.bench import CHECKPOINT, Bench
 from foldtune.study.bench.execute import told
-from foldtune.study.results.logits import LOGITS, VALIDATION, read_logits
+from foldtune.study.results.artefacts import LOGITS, TUNING, VALIDATION
+from foldtune.study.results.logits import read_logits
 from foldtune.training.loop import FINISHED, Outcome
 
 

@@ -12,7 +12,7 @@ import pytest
 from foldtune.core.tuningfile import hash_tensors, read
 from foldtune.errors import InputError
 from foldtune.methods import BitFit, LayerNorm, LinearProbe
-from foldtune.study.bench.bench import CHECKPOINT, TUNING, Bench
+from foldtune.study.bench.bench import CHECKPOINT, Bench
 from foldtune.study.bench.execute import InProcess
 from foldtune.study.compare import compare
 from foldtune.study.executors import chosen
@@ -20,7 +20,7 @@ from foldtune.study.executors.dispatch import Lost, dispatch
 from foldtune.study.executors.place import Place
 from foldtune.study.executors.processes import Process, Processes
 from foldtune.study.executors.work import Done, Task, Worker, keep, share
-from foldtune.study.results.logits import LOGITS
+from foldtune.study.results.artefacts import LOGITS, TUNING
 
 
 def plain(row):

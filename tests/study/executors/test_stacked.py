@@ -12,7 +12,7 @@ from foldtune.study.compare import compare
 from foldtune.study.executors import chosen
 from foldtune.study.executors import stacked as executor_module
 from foldtune.study.executors.stacked import Stacked, gain, pays
-from foldtune.study.results.logits import VALIDATION
+from foldtune.study.results.artefacts import VALIDATION
 from foldtune.training import stacked
 
 CLOCK = ("seconds", "images_per_second")

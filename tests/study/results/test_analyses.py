@@ -22,7 +22,7 @@ from foldtune.study.ensembles import (
 )
 from foldtune.study.look import look
 from foldtune.study.results.analyses import analyse
-from foldtune.study.results.logits import LOGITS, VALIDATION
+from foldtune.study.results.artefacts import LOGITS, VALIDATION
 from foldtune.study.results.pictures import trained_among
 from foldtune.study.results.predictions import _order, read_predictions
 from foldtune.study.results.tasks import read_scores
@@ -171,7 +171,7 @@ def test_an_ensemble_never_reads_outside_its_folder(study, tmp_path):
     name = told["members"][0]["file"]
     shutil.move(tmp_path / "e" / name, tmp_path / name)
     told["members"][0]["file"] = f"../{name}"
-    (tmp_path / "e" / ENSEMBLE).write_text(json.dumps(told))
+    (tmp_path / "e" / ENSEMBLE).write_text(json.dumps({**told, "format": 1}))
     with pytest.raises(InputError, match="is missing or not the tuning"):
         open_ensemble(tmp_path / "e")
 

@@ -8,7 +8,8 @@ import torch
 
 from foldtune.errors import InputError
 from foldtune.report.verdict import over_searches
-from foldtune.study.results.logits import LOGITS, write_logits
+from foldtune.study.results.artefacts import LOGITS
+from foldtune.study.results.logits import write_logits
 from foldtune.study.results.repeats import repeated
 from foldtune.study.results.store import Store
 

@@ -15,7 +15,7 @@ from foldtune.report import charts
 from foldtune.report.charts import tip
 from foldtune.report.material import Material
 from foldtune.report.section import Figure, Section, Table
-from foldtune.study.bench.bench import TUNING
+from foldtune.study.results.artefacts import TUNING
 
 _COLUMNS = ("label", "seconds", "test_accuracy", "trainable", "head", "bytes", "all_seconds")
 

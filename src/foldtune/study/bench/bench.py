@@ -30,7 +30,7 @@ from foldtune.evaluate.calibration import calibration
 from foldtune.evaluate.predict import predict_logits
 from foldtune.methods.catalogue import parse
 from foldtune.processes import first
-from foldtune.study.bench.failure import TRACEBACK, keep_traceback, reason_of
+from foldtune.study.bench.failure import keep_traceback, reason_of
 from foldtune.study.bench.ground import (
     Ground,
     as_they_are,
@@ -41,14 +41,15 @@ from foldtune.study.bench.ground import (
 from foldtune.study.bench.row import Facts, failed_row, outcome_row
 from foldtune.study.bench.run import Run
 from foldtune.study.bench.starts import Starts
-from foldtune.study.results.logits import LOGITS, keep_validation, write_logits
+from foldtune.study.results.artefacts import LOGITS, TRACEBACK, TUNING, hashes
+from foldtune.study.results.logits import keep_validation, write_logits
 from foldtune.study.settings import penalty, settled
 from foldtune.training.device import parse_device
 from foldtune.training.loop import Outcome, train
 from foldtune.training.prefix import LIMIT, Prefix, prefix_of
 from foldtune.training.recipe import Recipe
 
-TUNING, CHECKPOINT = "tuning.safetensors", "checkpoint.safetensors"
+CHECKPOINT = "checkpoint.safetensors"
 
 
 class Bench:
@@ -102,7 +103,8 @@ class Bench:
             if carried or isinstance(error, Unwritable):  # the next run would meet the same
                 raise
             keep_traceback(error, folder)
-            return failed_row(run, reason_of(error), time.perf_counter() - started)
+            row = failed_row(run, reason_of(error), time.perf_counter() - started)
+            return _bound(row, folder)
         attachment.detach()
         return row
 
@@ -128,7 +130,8 @@ class Bench:
             for left in (CHECKPOINT, TRACEBACK):
                 (folder / left).unlink(missing_ok=True)
         seconds = time.perf_counter() - started
-        return attachment, self.row(attachment, run, outcome, seconds=seconds, tested=tested)
+        row = self.row(attachment, run, outcome, seconds=seconds, tested=tested)
+        return attachment, _bound(row, folder)
 
     def attach(self, method: Method, run: Run) -> Attachment:
         """The method on the backbone, with the classifier started as the run says."""
@@ -271,6 +274,11 @@ class Bench:
         }  # fmt: skip
         pictures = {name: torch.from_numpy(part) for name, part in known.parts.items()}
         return save(attachment, path, facts, pictures)
+
+
+def _bound(row: Row, folder: Path | None) -> Row:
+    """The row, with the hashes of what its run left in the folder."""
+    return row if folder is None or not first() else {**row, "files": hashes(folder)}
 
 
 def _hash(facts: Mapping[str, Any]) -> str:

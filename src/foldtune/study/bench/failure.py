@@ -8,8 +8,7 @@ from pathlib import Path
 
 from foldtune.errors import InputError
 from foldtune.processes import first
-
-TRACEBACK = "error.txt"  # in the run's folder
+from foldtune.study.results.artefacts import TRACEBACK
 
 
 def reason_of(error: Exception) -> str:

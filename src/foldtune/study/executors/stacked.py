@@ -20,6 +20,7 @@ from foldtune.study.bench.bench import CHECKPOINT, Bench
 from foldtune.study.bench.failure import keep_traceback
 from foldtune.study.bench.ground import Ground, judged, only_a_classifier, swept
 from foldtune.study.bench.run import Run
+from foldtune.study.results.artefacts import hashes
 from foldtune.study.results.logits import keep_validation
 from foldtune.study.results.status import checkpoint_header
 from foldtune.training.curve import epochs_trained
@@ -139,10 +140,13 @@ class Stacked:
             checkpoint_seconds=self.bench.checkpoint_seconds, device=self.bench.device,
         )  # fmt: skip
         seconds = (time.perf_counter() - started) / len(runs)
-        return [
+        rows = [
             self.bench.row(attachment, run, one.outcome, seconds=seconds, stacked=len(runs))
             for run, one in zip(runs, found, strict=True)
         ]
+        for row, folder in zip(rows, folders, strict=True):
+            row["files"] = hashes(folder)
+        return rows
 
     def _folder(self, run: Run) -> Path:
         return self.study / "runs" / run.key

@@ -13,6 +13,7 @@ from foldtune.analysis.confident import confident_sets, overlaps, venn
 from foldtune.analysis.ensemble import Choice, best_k, ensembles, greedy
 from foldtune.analysis.panel import Panel
 from foldtune.errors import unknown
+from foldtune.study.results.artefacts import unbound
 from foldtune.study.results.predictions import Predictions, read_predictions
 
 Row = dict[str, Any]
@@ -82,6 +83,8 @@ def _notes(found: Predictions) -> list[str]:
         "Intervals of agreement, overlap and oracle cover other test images with the same trained "
         "models, at 95 %."
     ]
+    if (line := unbound(found.rows)) is not None:
+        said.append(f"{line}.")
     single = [name for name, group in found.panel.runs.items() if len(group) < 2]
     if single:
         said.append(

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from foldtune.core.tuningfile import write_tensors
 from foldtune.errors import InputError
+from foldtune.study.results.artefacts import VALIDATION
 
-LOGITS, VALIDATION = "logits.safetensors", "validation.safetensors"
 # Validation logits beyond this many bytes are not kept: one file for each trial adds up.
 _KEPT = 16 << 20
 

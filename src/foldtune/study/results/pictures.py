@@ -20,6 +20,8 @@ from foldtune.data.store.build import default_cache
 from foldtune.data.store.checked import CheckedPixels
 from foldtune.data.store.duplicates import alike
 from foldtune.data.store.entries import open_entry
+from foldtune.study.results.artefacts import of_study
+from foldtune.study.results.description import described
 from foldtune.study.results.rowfile import replace
 
 NAMES = "names.json"
@@ -52,12 +54,16 @@ def keep_membership(folder: Path, data: ImageData) -> None:
 
 def trained_among(folder: Path, rows: np.ndarray) -> np.ndarray | None:
     """Which rows of the data show a picture that is in train or val, too: (rows,) bool; None where
-    the study keeps no membership, or a damaged one."""
+    the study keeps no membership, or a damaged one. Raises Altered where it is another's."""
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
+    path = folder / MEMBERSHIP
+    sealed = described(folder)[1]
+    if sealed is not None and path.exists():
+        path = of_study(folder, sealed.files, MEMBERSHIP).opened(folder)
     try:
-        kept = load_file(folder / MEMBERSHIP)
+        kept = load_file(path)
         seen = kept["rows"][np.concatenate([kept["train"], kept["val"]])]
         asked = kept["rows"][rows]
     except (OSError, SafetensorError, KeyError, IndexError):
@@ -109,7 +115,10 @@ def _joined(lists: Iterable[list[int]]) -> list[list[int]]:
 def find_pictures(
     folder: Path, asked: Mapping[str, Any], identity: str | None, cache: Path | None = None
 ) -> Pictures:
-    """The images of this identity, from where the study left them or from the cache."""
+    """The images of this identity, from where the study left them or from the cache.
+
+    Raises Altered where the names of images are not those that the study wrote.
+    """
     classes = asked.get("classes")
     classes = classes if isinstance(classes, list) else []
     pixels = None
@@ -123,7 +132,11 @@ def find_pictures(
             pixels = CheckedPixels(stored, entry["hashes"])
             classes = entry["classes"]
             break
-    return Pictures(pixels, tuple(map(str, classes)), _names(folder / NAMES))
+    path = folder / NAMES
+    sealed = described(folder)[1]
+    if sealed is not None and path.exists():
+        path = of_study(folder, sealed.files, NAMES).opened(folder)
+    return Pictures(pixels, tuple(map(str, classes)), _names(path))
 
 
 def _names(path: Path) -> dict[int, str]:

@@ -14,7 +14,8 @@ from foldtune.analysis.leaderboard import by_validation, chosen_runs, leaderboar
 from foldtune.analysis.panel import Member, Panel
 from foldtune.analysis.row import Row, Standing
 from foldtune.errors import InputError
-from foldtune.study.results.logits import LOGITS, VALIDATION, read_logits
+from foldtune.study.results.artefacts import LOGITS, VALIDATION, Altered, is_kept, of_run
+from foldtune.study.results.logits import read_logits
 from foldtune.study.results.store import Store
 
 
@@ -58,9 +59,11 @@ class Predictions:
 
 
 def read_predictions(folder: Path) -> Predictions:
-    """Read a study. Raises InputError where it has no tested run, or runs on different images."""
+    """Read a study. Raises InputError where it has no tested run, or runs on different images, and
+    Altered where logits are not those that their row was stored with."""
     store = Store(folder)
     rows, about = store.rows(), store.description()
+    store.sealed()  # raises where rows were lost
     ties = about.get("ties") or "small"
     by_label: dict[str, list[Row]] = {}
     for row in rows:
@@ -79,11 +82,17 @@ def read_predictions(folder: Path) -> Predictions:
 
 
 def judged_board(folder: Path) -> tuple[list[Standing], Decision | None]:
-    """The leaderboard of a study and the decision behind it; without test logits what rows tell."""
+    """The leaderboard of a study and the decision behind it; without test logits what rows tell.
+
+    Raises Altered where logits are there and are not those of their row.
+    """
     try:
         found = read_predictions(folder)
+    except Altered:
+        raise
     except InputError:
         store = Store(folder)
+        store.sealed()
         return leaderboard(store.rows(), store.description().get("ties") or "small"), None
     return found.board, found.decision
 
@@ -100,7 +109,7 @@ def _panel(folder: Path, tested: dict[str, list[Row]]) -> tuple[Panel, np.ndarra
     runs: dict[str, list[Member]] = {}
     for label, finals in tested.items():
         for row in finals:
-            stored = read_logits(folder / "runs" / row["run"] / LOGITS)
+            stored = read_logits(of_run(folder, row, LOGITS).opened(folder))
             if images is not None and not np.array_equal(images, stored.rows):
                 raise InputError(
                     f"{folder}: run {row['run']} of {label} was tested on other images than the "
@@ -119,10 +128,9 @@ def _validation(folder: Path, trials: Sequence[Row]) -> tuple[dict[str, Member],
     found: dict[str, Member] = {}
     labels = None
     for row in trials:
-        path = folder / "runs" / row["run"] / VALIDATION
-        if row["stage"] != "trial" or not path.exists():
+        if row["stage"] != "trial" or not is_kept(folder, row, VALIDATION):
             return {}, None
-        stored = read_logits(path)
+        stored = read_logits(of_run(folder, row, VALIDATION).opened(folder))
         labels = stored.labels
         found[row["label"]] = Member(row["label"], row["seed"], stored.logits, row["run"])
     return found, labels

@@ -21,6 +21,7 @@ from typing import Any
 from foldtune.errors import InputError
 from foldtune.files import replacing_on_disk
 
+ROWS = "rows.jsonl"
 _HEAD = b'{"crc":"%08x","row":'
 _BODY = len(_HEAD % 0)
 _CLOSE = ord("}")

@@ -83,6 +83,7 @@ class Tally:
         """The state now. Raises InputError where the folder holds no study."""
         store = Store(self.folder)
         asked = store.description()
+        store.sealed()  # raises where rows were lost
         if not asked and not len(store):
             raise InputError(
                 f"{self.folder} holds no study; give the folder that `foldtune compare --out` wrote"

@@ -11,18 +11,25 @@ import errno
 import json
 import os
 import warnings
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from foldtune.analysis.row import Description, Row
 from foldtune.errors import InputError
 from foldtune.files import sync_folder
+from foldtune.study.results.artefacts import CURE, Altered
+from foldtune.study.results.description import (
+    Sealed,
+    describe,
+    described,
+    described_or_set_aside,
+)
 from foldtune.study.results.lock import FolderLock
 from foldtune.study.results.rowfile import (
+    ROWS,
     Scan,
     encode,
-    finite,
     line_of,
     replace,
     scan,
@@ -47,7 +54,7 @@ class Store:
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.folder = Path(folder)
-        self._path = self.folder / "rows.jsonl"
+        self._path = self.folder / ROWS
         self._lock: FolderLock | None = None
         self._file = -1
         self._dirty = False  # a failed write may have left a torn tail
@@ -133,25 +140,40 @@ class Store:
         self._mend()
 
     def description(self) -> Description:
-        """What was asked of this study (study.json); empty where nothing was written yet."""
-        path = self.folder / "study.json"
-        try:
-            found = json.loads(path.read_bytes())
-        except FileNotFoundError:
-            return {}
-        except ValueError as error:
-            raise InputError(
-                f"{path} is not JSON ({error}); restore it, or delete it and compare again: "
-                "the finished runs are in rows.jsonl and stay"
-            ) from None
-        if not isinstance(found, dict):
-            raise InputError(f"{path} holds {type(found).__name__}, not an object; delete it")
-        return cast(Description, found)
+        """What was asked of this study (study.json); empty where nothing was written yet.
 
-    def write_description(self, description: Description) -> None:
-        """Store what was asked. Another backbone or other data than the study's is refused."""
+        Raises Altered where it is not as it was written.
+        """
+        return described(self.folder)[0]
+
+    def sealed(self) -> Sealed | None:
+        """What study.json says of the study's own files; None where an earlier foldtune wrote it.
+
+        Raises Altered as `description` does, and where rows that were stored are missing.
+        """
+        found = described(self.folder)[1]
+        if found is not None and len(self) < (found.rows or 0):
+            raise Altered(
+                f"{self._path} has lost rows: {len(self)} are whole of the {found.rows} that were "
+                f"stored; {CURE.format(study=self.folder)}"
+            )
+        return found
+
+    def write_description(
+        self, description: Description, files: Sequence[str] = (), *, complete: bool = False
+    ) -> None:
+        """Store what was asked, and the hashes of those of the study's own files that were just
+        written. Another backbone or other data than the study's is refused.
+
+        complete: seal the number of rows and the length of files that grow, too.
+        """
+        self.refuse_other(description)
+        describe(self.folder, description, files, rows=len(self) if complete else None)
+
+    def refuse_other(self, description: Description) -> None:
+        """Raise InputError where the study is of another backbone or other data."""
         self.claim()
-        stored: Mapping[str, Any] = self.description() or self._first()
+        stored: Mapping[str, Any] = described_or_set_aside(self.folder)[0] or self._first()
         for key, noun in _FIXED.items():
             before, now = stored.get(key), description.get(key)
             if before is not None and now is not None and before != now:
@@ -159,8 +181,6 @@ class Store:
                     f"{self.folder} is a study of {noun} {before!r}, this call has {noun} {now!r}; "
                     "rows of both cannot be compared: name another folder, or delete this one"
                 )
-        text = json.dumps(finite(description), indent=2) + "\n"
-        replace(self.folder / "study.json", text.encode())
 
     def _first(self) -> Mapping[str, Any]:
         return next((json.loads(bytes(line)) for line in self._lines.values()), {})

@@ -46,7 +46,9 @@ def read_scores(
 
 def tested(folder: Path) -> dict[str, float]:
     """By label the test accuracy of a study's methods, best first."""
-    rows = Store(folder).rows()
+    store = Store(folder)
+    store.sealed()  # raises where rows were lost
+    rows = store.rows()
     if not rows:
         raise InputError(f"{folder} has no finished run (no rows.jsonl, or an empty one)")
     board = leaderboard(rows)
