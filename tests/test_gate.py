@@ -21,8 +21,8 @@ SHAPE = gate.fields(
 @pytest.mark.parametrize(
     ("value", "said"),
     [
-        ([], "here must be an object, not a list of 0 entries"),
-        ({}, "here must be an object with the field 'size'"),
+        ([], "here: it must be an object, not a list of 0 entries"),
+        ({}, "here: it must be an object with the field 'size'"),
         ({"size": 0}, "here: size must be a whole number from 1 to 100, not 0"),
         ({"size": 10**12}, "here: size must be a whole number from 1 to 100"),
         ({"size": True}, "here: size must be a whole number"),

@@ -1,16 +1,24 @@
 """How the command line prints: tables for people, one JSON value for machines.
 
-Of several processes that train together only the first prints.
+Of several processes that train together only the first prints. Names of classes and files are
+whatever their owner wrote: what a terminal would obey and not show is printed as an escape.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from foldtune.processes import first
+
+# C0 but tab and line break, C1, marks of direction, separators of lines, and surrogates.
+_OBEYED = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069"
+    "\ud800-\udfff]"
+)
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -19,7 +27,7 @@ if TYPE_CHECKING:
 def emit(value: Any) -> None:
     """One JSON value on standard output."""
     if first():
-        print(json.dumps(value, indent=2, ensure_ascii=False))
+        print(plain(json.dumps(value, indent=2, ensure_ascii=False), r"\u{:04x}"))
 
 
 def table(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], title: str = "") -> None:
@@ -27,11 +35,13 @@ def table(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], title: str 
     from rich.table import Table
     from rich.text import Text
 
-    drawn = Table(title=title or None, title_justify="left", box=None, pad_edge=False)
+    drawn = Table(title=plain(title) or None, title_justify="left", box=None, pad_edge=False)
     rows = list(rows)
     for column in columns:
         numbers = all(isinstance(row.get(column), int | float) for row in rows)
-        drawn.add_column(column, justify="right" if numbers else "left", overflow="fold")
+        drawn.add_column(
+            Text(plain(column)), justify="right" if numbers else "left", overflow="fold"
+        )
     for row in rows:
         drawn.add_row(*(Text(_cell(row.get(column))) for column in columns))
     show(drawn)
@@ -41,8 +51,12 @@ def show(drawn: RenderableType) -> None:
     """A table on standard output."""
     from rich.console import Console
 
+    class _Console(Console):
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError  # rich would end the process with 1
+
     # Beyond a terminal the table is not cut to 80 columns: a pipe has no width.
-    console = Console() if sys.stdout.isatty() else Console(width=200)
+    console = _Console() if sys.stdout.isatty() else _Console(width=200)
     console.print(drawn)
 
 
@@ -52,7 +66,27 @@ def facts(pairs: Mapping[str, Any]) -> None:
     if not first():
         return
     for name, value in pairs.items():
-        print(f"{name:<{width}}  {_cell(value)}")
+        print(f"{plain(str(name)):<{width}}  {_cell(value)}")
+
+
+def write(text: str) -> None:
+    """A line on standard output."""
+    if first():
+        print(plain(text))
+
+
+def plain(text: str, escape: str = r"\x{:02x}") -> str:
+    r"""The text with escapes for what moves a cursor, turns the direction of writing, or is no text
+    (the lone surrogates of a file name that is no UTF-8); line breaks and tabs stay.
+
+    >>> print(plain("a\x1b[2Jb"))
+    a\x1b[2Jb
+    """
+    return _OBEYED.sub(lambda found: _escaped(ord(found[0]), escape), text)
+
+
+def _escaped(code: int, escape: str) -> str:
+    return escape.format(code) if code < 0x100 else f"\\u{code:04x}"
 
 
 def say(line: str) -> None:
@@ -60,7 +94,7 @@ def say(line: str) -> None:
     if first():
         # In one write: `print` makes two where Python does not buffer, and Ctrl-C between them
         # would put the next line behind this one.
-        sys.stderr.write(f"{line}\n")
+        sys.stderr.write(f"{plain(line)}\n")
         sys.stderr.flush()
 
 
@@ -71,7 +105,7 @@ def _cell(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, int):
         return f"{value:,}"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else plain(str(value))
 
 
 def duration(seconds: float) -> str:

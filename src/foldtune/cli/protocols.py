@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from foldtune.cli.app import JSON, app
-from foldtune.console import emit, facts, table
+from foldtune.console import emit, facts, table, write
 
 if TYPE_CHECKING:
     from foldtune.study.protocols import Protocol
@@ -79,22 +79,22 @@ def _print(told: dict[str, Any]) -> None:
     facts({key: told[key] for key in shown})
     fixes = told["fixes"]
     for kind in ("data", "recipe", "search"):
-        print(f"\n{kind}")
+        write(f"\n{kind}")
         facts({f"  {key}": value for key, value in fixes[kind].items()})
     if told["tasks"]:
-        print(f"\ntasks\n  {', '.join(told['tasks'])}")
+        write(f"\ntasks\n  {', '.join(told['tasks'])}")
     if told["given"]:
-        print("\ngiven for single tasks, families of backbones or methods")
+        write("\ngiven for single tasks, families of backbones or methods")
         for one in told["given"]:
-            print("  " + ", ".join(f"{key} {value}" for key, value in one.items()))
-    print("\nsearched")
+            write("  " + ", ".join(f"{key} {value}" for key, value in one.items()))
+    write("\nsearched")
     for row in told["methods"]:
         grid = "; ".join(f"{k} {v}" for k, v in row["searched"].items())
-        print(f"  {row['method']}: {grid or 'nothing, all is given'}")
+        write(f"  {row['method']}: {grid or 'nothing, all is given'}")
     for one in told["differs"]:
-        print(f"\ndiffers in {one['what']}\n  there: {one['paper']}\n  here: {one['here']}")
-        print(f"  why: {one['why']}")
+        write(f"\ndiffers in {one['what']}\n  there: {one['paper']}\n  here: {one['here']}")
+        write(f"  why: {one['why']}")
     if "published" in told:
-        print("\npublished, last epoch, test, one seed: mean over the 19 tasks, and mean of the")
-        print("means of the three groups")
+        write("\npublished, last epoch, test, one seed: mean over the 19 tasks, and mean of the")
+        write("means of the three groups")
         table(told["published"], _MEANS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from foldtune.console import emit, table
+from foldtune.console import emit, table, write
 
 Row = dict[str, Any]
 
@@ -18,7 +18,7 @@ def tell(told: Row, json: bool) -> None:
     if told["decision"] is not None:
         _show_decision(told["decision"])
     for line in told["verdict"]:
-        print(line)
+        write(line)
 
 
 def _show_decision(told: Row) -> None:
@@ -39,16 +39,16 @@ def show_ranking(told: Row) -> None:
         table(flat(lines), ("method", "score", "rank", "places"), f"Mean rank, {name}")
     if told["friedman"]:
         differ = "differ" if told["friedman"]["differ"] else "are not distinguishable"
-        print(
+        write(
             f"Friedman (Iman-Davenport): p = {told['friedman']['f_p']:.2g}, the methods {differ}."
         )
     critical = told["nemenyi"]["critical_difference"]
     if critical is not None:
-        print(f"Nemenyi: mean ranks closer than {critical:.2f} are not distinguishable:")
+        write(f"Nemenyi: mean ranks closer than {critical:.2f} are not distinguishable:")
     for clique in told["nemenyi"]["cliques"]:
-        print(f"  {', '.join(clique)}")
+        write(f"  {', '.join(clique)}")
     unlike = [row for row in told["pairs"] if row["distinguishable"]]
-    print(f"Wilcoxon with Holm: {len(unlike)} of {len(told['pairs'])} pairs are distinguishable.")
+    write(f"Wilcoxon with Holm: {len(unlike)} of {len(told['pairs'])} pairs are distinguishable.")
     columns = ("a", "b", "median_difference", "wins", "losses", "p")
     if unlike:
         table(unlike, columns)

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from foldtune.console import duration
+from foldtune.console import duration, plain
 from foldtune.errors import InputError
 from foldtune.study.results.status import Status, Tally
 
@@ -67,7 +67,9 @@ def drawn(status: Status) -> Group:
         best = "-" if entry.best is None else f"{entry.best:.1%}"
         pace = "-" if entry.images_per_second is None else f"{entry.images_per_second:,.0f}"
         trials = _of(entry.trials_done, entry.trials)
-        table.add_row(Text(entry.label), trials, _of(entry.finals_done, entry.finals), best, pace)
+        table.add_row(
+            Text(plain(entry.label)), trials, _of(entry.finals_done, entry.finals), best, pace
+        )
     # Not the table's caption, which would be broken at the table's own width.
     return Group(table, Text(summary(status), style="dim"))
 
