@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from foldtune.backbones.backbone import Backbone
-from foldtune.errors import unknown
+from foldtune.core.header import SIDE
+from foldtune.errors import InputError, unknown
+from foldtune.gate import check_seed
 
 
 def known_by_name(weights: str) -> bool:
@@ -34,6 +36,12 @@ def load_backbone(
     cannot be reached, or a library that is not installed.
     """
     from foldtune.backbones import hf_models, lite, micro, open_clip_models, timm_models
+
+    check_seed(seed)
+    if size is not None and not 1 <= size <= SIDE:
+        raise InputError(f"images of {size} pixels a side are none; from 1 to {SIDE}")
+    if not name.isprintable():
+        raise unknown("model", name, [micro.NAME, *lite.NAMES])
 
     for source in (hf_models, open_clip_models):
         if name.startswith(source.PREFIX):

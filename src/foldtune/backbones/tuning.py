@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from foldtune.backbones.backbone import Backbone
 from foldtune.backbones.loading import known_by_name, load_backbone
+from foldtune.backbones.weights import as_a_file_says
 from foldtune.core.attach import attach
 from foldtune.core.attachment import Attachment
 from foldtune.core.method import Method, settings
@@ -18,18 +19,27 @@ from foldtune.core.tuningfile import check_base, read, read_start
 from foldtune.errors import InputError
 from foldtune.methods.catalogue import parse
 
+
+def refused(_name: str) -> bool:
+    """Nobody was asked whether the hub may be contacted, so it may not."""
+    return False
+
+
 _USUAL = 1024  # a setting up to here makes no tensor that is too large
 
 
-def load(path: str | Path, model: nn.Module | Backbone | None = None) -> Attachment:
+def load(
+    path: str | Path, model: nn.Module | Backbone | None = None, *, allow_hub: bool = False
+) -> Attachment:
     """Attach the tuning in `path` to `model`, in place, with its classifier and trained values.
 
-    model: the same backbone with the same base weights; None builds the one that the file names.
+    model: the same backbone with the same base weights; None builds the one that the file names,
+    from the hub only with allow_hub or where it is in the cache.
     Raises InputError, naming the first difference, for any other backbone, and for a damaged file.
     """
     header, tensors = read(path)
     if model is None:
-        model = backbone_of(header)
+        model = backbone_of(header, lambda _name: allow_hub)
     plain = model.model if isinstance(model, Backbone) else model
     method = parse(header["method"])
     known = {name for name, _ in plain.named_modules()}
@@ -72,8 +82,9 @@ def _refuse_unfilled(
         )
 
 
-def backbone_of(header: dict[str, Any]) -> Backbone:
-    """The backbone that a tuning's header names, with its weights and input size.
+def backbone_of(header: Mapping[str, Any], allowed: Callable[[str], bool] = refused) -> Backbone:
+    """The backbone that a tuning's header names, with its weights and input size. allowed: whether
+    the hub may be asked for a name that is not in the cache.
 
     Raises InputError where it was trained on a weights file, which only the user has.
     """
@@ -86,11 +97,16 @@ def backbone_of(header: dict[str, Any]) -> Backbone:
             f"the tuning does not tell its backbone's {lacking}; give the model to load(...)"
         )
     size, weights = facts["transform"]["size"], facts["weights"]
+    name = facts["name"]
     if drawn := re.fullmatch(r"random, seed (\d{1,19})", weights):
-        return load_backbone(facts["name"], pretrained=False, size=size, seed=int(drawn[1]))
+        return as_a_file_says(
+            name,
+            lambda: load_backbone(name, pretrained=False, size=size, seed=int(drawn[1])),
+            allowed,
+        )
     if known_by_name(weights) and not weights.startswith("random"):
-        return load_backbone(facts["name"], size=size)
+        return as_a_file_says(name, lambda: load_backbone(name, size=size), allowed)
     raise InputError(
-        f"the tuning was trained on {facts['name']} with the weights file {weights}; load that "
+        f"the tuning was trained on {name} with the weights file {weights}; load that "
         "backbone and give it: load(path, load_backbone(name, weights=FILE)), or --weights FILE"
     )

@@ -103,6 +103,26 @@ def through_hub(name: str, build: Callable[[], Built]) -> Built:
     return build()
 
 
+def as_a_file_says(name: str, build: Callable[[], Built], allowed: Callable[[str], bool]) -> Built:
+    """What `build` makes of a name that a file gave, perhaps a stranger's. The hub is contacted
+    only where what is in the cache is not enough and `allowed` says so of the name.
+
+    Raises InputError, with the cure, where it does not.
+    """
+    try:
+        with _offline():
+            return build()
+    except Exception as error:  # as above
+        if not _needs_hub(error):
+            raise
+        if not allowed(name):
+            raise InputError(
+                f"the file names {name}, which is not in the cache, and a file does not decide "
+                "whom this machine contacts: --allow-hub (allow_hub=True) fetches it from the hub"
+            ) from None
+    return build()
+
+
 @contextmanager
 def _offline() -> Iterator[None]:
     """The hub's client reads its cache alone inside."""

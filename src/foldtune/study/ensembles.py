@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from foldtune.analysis.panel import Member
 from foldtune.analysis.row import Row
 from foldtune.backbones import Backbone, load
 from foldtune.backbones.prepare import prepare_for
+from foldtune.backbones.tuning import refused
 from foldtune.data import ImageData
 from foldtune.errors import InputError, unknown
 from foldtune.evaluate.predict import finite, predict_logits
@@ -170,11 +171,15 @@ def ensemble_probabilities(
 
 
 def predict_with_ensemble(
-    path: Path, images: Sequence[Path], weights: Path | None = None
+    path: Path,
+    images: Sequence[Path],
+    weights: Path | None = None,
+    allowed: Callable[[str], bool] = refused,
 ) -> Iterator[dict[str, Any]]:
-    """As `predict_images`, by an ensemble. weights: the backbone's file, where it needs one."""
+    """As `predict_images`, by an ensemble. weights: the backbone's file, where it needs one;
+    allowed: see `backbone_of`."""
     ensemble = open_ensemble(path)
-    backbone = backbone_for(ensemble.header, weights)
+    backbone = backbone_for(ensemble.header, weights, allowed)
     pixels = decoded(images, backbone)
     shares = ensemble_probabilities(ensemble, backbone, pixels, np.arange(len(pixels)))
     yield from named(images, shares, ensemble.header["classes"])

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from foldtune.analysis.effective import read_baselines
 from foldtune.backbones import Backbone, load_backbone
 from foldtune.backbones.prepare import prepare_for
-from foldtune.backbones.tuning import backbone_of, load
+from foldtune.backbones.tuning import backbone_of, load, refused
+from foldtune.backbones.weights import as_a_file_says
 from foldtune.core.attachment import Attachment
 from foldtune.core.tuningfile import read, write_tensors
 from foldtune.data import ImageData
@@ -187,11 +188,13 @@ def named(
         yield {"image": str(path), "class": classes[best], "probability": float(share[best])}
 
 
-def opened(path: Path, weights: Path | None = None) -> tuple[Attachment, Backbone, dict[str, Any]]:
+def opened(
+    path: Path, weights: Path | None = None, allowed: Callable[[str], bool] = refused
+) -> tuple[Attachment, Backbone, dict[str, Any]]:
     """A tuning on its backbone, the backbone, and the header. weights: the file that the backbone
-    was loaded from, where it is not a published one."""
+    was loaded from, where it is not a published one; allowed: see `backbone_of`."""
     header = header_of(path)
-    backbone = backbone_for(header, weights)
+    backbone = backbone_for(header, weights, allowed)
     return load(path, backbone), backbone, header
 
 
@@ -208,14 +211,19 @@ def header_of(path: Path) -> dict[str, Any]:
     return header
 
 
-def backbone_for(header: dict[str, Any], weights: Path | None = None) -> Backbone:
+def backbone_for(
+    header: Mapping[str, Any],
+    weights: Path | None = None,
+    allowed: Callable[[str], bool] = refused,
+) -> Backbone:
     """The backbone that a header names, from the given weights file or as it says."""
     if weights is None:
-        return backbone_of(header)
+        return backbone_of(header, allowed)
     facts = header.get("backbone") or {}
     if "name" not in facts or "transform" not in facts:
         raise InputError("the tuning does not name its backbone, so --weights has no model to fill")
-    return load_backbone(facts["name"], weights=weights, size=facts["transform"]["size"])
+    name, size = facts["name"], facts["transform"]["size"]
+    return as_a_file_says(name, lambda: load_backbone(name, weights=weights, size=size), allowed)
 
 
 def _decoded(path: Path, fit: Fit) -> np.ndarray:

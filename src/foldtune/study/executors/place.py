@@ -63,7 +63,9 @@ class Place:
                 f"the driver has foldtune {self.version}, this worker {foldtune.__version__}; "
                 "install the same version on both"
             )
-        backbone = self.backbone or backbone_of({"backbone": dict(self.identity)})
+        backbone = self.backbone or backbone_of(
+            {"backbone": dict(self.identity)}, lambda _driver_has_it: True
+        )
         # A protocol may prescribe another than the model's own.
         transform = Transform(**self.identity["transform"])
         backbone = replace(backbone, transform=transform)
