@@ -43,7 +43,9 @@ def test_an_ensemble_is_saved_and_takes_the_place_of_a_tuning(study, tmp_path, t
         "eval", tmp_path / "e", "digits", "--shots", 4, cache=tmp_path_factory.mktemp("cache")
     )
     assert found["top1"] == pytest.approx(saved["test_accuracy"])
-    assert "choose from: vote" in refused("ensemble", study, "--out", tmp_path, "--rule", "votes")
+    assert "choose from: vote" in refused(
+        "ensemble", study, "--out", tmp_path / "f", "--rule", "votes"
+    )
 
 
 def test_rank_needs_two_studies(study):

@@ -14,6 +14,7 @@ from typing import Any
 
 from foldtune.errors import InputError
 
+SEEDS = 2**32  # as many as every library below takes
 LARGEST = 64 << 20  # bytes of one text
 DEEPEST = 64  # lists and objects inside one another
 _SHOWN = 40  # characters of a refused value
@@ -64,12 +65,19 @@ def checked(value: Any, check: Check, place: object) -> Any:
         check(value)
     except Unfit as error:
         field = ".".join(error.path).replace(".[", "[")
-        where = f"{place}: {field}" if field else str(place)
+        where = f"{place}: {field or 'it'}"
         raise InputError(
             f"{where} must be {error.wanted}, not {_short(error.value)}; it is damaged, or "
             "foldtune did not write it"
         ) from None
     return value
+
+
+def check_seed(seed: int) -> int:
+    """The seed. Raises InputError for one that a library below would refuse."""
+    if type(seed) is not int or not 0 <= seed < SEEDS:
+        raise InputError(f"a seed is a whole number from 0 to {SEEDS - 1}, not {_short(seed)}")
+    return seed
 
 
 # -- checks ----------------------------------------------------------------------------------------

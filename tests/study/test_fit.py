@@ -2,7 +2,9 @@
 
 import pytest
 
+from foldtune.core.tuningfile import read
 from foldtune.errors import InputError
+from foldtune.methods import BitFit
 from foldtune.study.fit import fit
 
 
@@ -20,3 +22,23 @@ def test_fit_trains_on_validation_too_where_asked_and_does_not_watch_it(digits, 
 def test_splits_that_are_not_for_training_are_refused(digits, backbone):
     with pytest.raises(InputError, match="train val"):
         fit(digits, backbone, "LinearProbe", train_on=("train", "test"))
+
+
+def test_a_folder_with_another_runs_tuning_is_kept_and_replaced_only_where_asked(
+    digits, backbone, recipe, tmp_path
+):
+    told = {"out": tmp_path, "recipe": recipe}
+    first = fit(digits, backbone, BitFit(), **told)
+    first.attachment.detach()
+    kept = first.tuning.read_bytes()
+    with pytest.raises(InputError, match=r"holds a tuning of BitFit\(\), of another run"):
+        fit(digits, backbone, BitFit(), **told, seed=1)
+    assert first.tuning.read_bytes() == kept
+    again = fit(digits, backbone, BitFit(), **told)  # the same run: it gives the same
+    again.attachment.detach()
+    assert again.tuning.read_bytes() == kept
+    fit(digits, backbone, BitFit(), **told, seed=1, overwrite=True).attachment.detach()
+    assert read(first.tuning)[0]["training"]["seed"] == 1
+    first.tuning.write_bytes(b"half")
+    with pytest.raises(InputError, match="a tuning that cannot be read"):
+        fit(digits, backbone, BitFit(), **told)

@@ -5,14 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from foldtune.cli.app import JSON, MODEL, ModelOptions, app
+from foldtune.cli.app import JSON, MODEL, TRUST, ModelOptions, TrustOptions, app
+from foldtune.cli.places import ADAPTER_OUT, TENSORS_OUT
 from foldtune.console import emit, facts
 from foldtune.startup import import_hosts
 
 
 @app.command
 def export_peft(
-    tuning: Path, *, out: Path, weights: Path | None = None, json: JSON = False
+    tuning: Path,
+    *,
+    out: ADAPTER_OUT,
+    weights: Path | None = None,
+    trust: TrustOptions = TRUST,
+    json: JSON = False,
 ) -> None:
     """Write a TUNING as a folder OUT that PEFT's PeftModel.from_pretrained loads.
 
@@ -23,7 +29,7 @@ def export_peft(
     from foldtune.tunings.tuning import opened
 
     import_hosts()
-    attachment, _, header = opened(tuning, weights)
+    attachment, _, header = opened(tuning, weights, trust.hub)
     base = header["backbone"]["name"]
     adapter = read_adapter(to_peft(attachment, out, base=base, facts=_kept(header, "backbone")))
     told = {
@@ -41,8 +47,9 @@ def export_peft(
 def import_peft(
     adapter: Path,
     *,
-    out: Path,
+    out: TENSORS_OUT,
     model: str | None = None,
+    trust: TrustOptions = TRUST,
     options: ModelOptions = MODEL,
     json: JSON = False,
 ) -> None:
@@ -50,6 +57,7 @@ def import_peft(
 
     model: the backbone, where the adapter does not name it.
     """
+    from foldtune.backbones.weights import as_a_file_says
     from foldtune.core.tuningfile import save
     from foldtune.errors import InputError
     from foldtune.interop import from_peft, read_adapter
@@ -58,7 +66,10 @@ def import_peft(
     name = model or read.base
     if name is None:
         raise InputError(f"the adapter in {adapter} does not name its backbone; give --model")
-    backbone = options.load(name)
+    if model is None:
+        backbone = as_a_file_says(name, lambda: options.load(name), trust.hub)
+    else:
+        backbone = options.load(model)
     identity = backbone.identity()
     attachment = from_peft(read, backbone)
     save(attachment, out, {"backbone": identity, **_kept(read.header)})

@@ -9,9 +9,10 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from foldtune.cli.app import DATA, JSON, MODEL, MODEL_NAME, DataOptions, ModelOptions, app
+from foldtune.cli.places import ENSEMBLE_OUT, SEED
 from foldtune.cli.robustness import show_published
 from foldtune.cli.tables import flat, show_check, show_ranking, tell
-from foldtune.console import emit, facts, table
+from foldtune.console import emit, facts, table, write
 
 _MANY = Parameter(consume_multiple=True)
 
@@ -64,14 +65,14 @@ def analyse(
     columns = ("method", "top1", "nll", "brier", "ece", "aurc")
     table(told["calibration"], columns, "Calibration")
     for line in told["notes"]:
-        print(line)
+        write(line)
 
 
 @app.command
 def ensemble(
     study: Path,
     *,
-    out: Path,
+    out: ENSEMBLE_OUT,
     select: str = "all",
     rule: str = "probabilities",
     k: int = 3,
@@ -115,7 +116,7 @@ def rank(
         return
     show_ranking(told)
     for study, labels in left_out.items():
-        print(f"not in every study, left out of {study}: {', '.join(labels)}")
+        write(f"not in every study, left out of {study}: {', '.join(labels)}")
 
 
 @app.command
@@ -143,7 +144,7 @@ def reference(name: str = "vtab", *, json: JSON = False) -> None:
         emit(told)
         return
     for epoch, found in told.items():
-        print(f"== {epoch.replace('_', ' ')} ==")
+        write(f"== {epoch.replace('_', ' ')} ==")
         show_ranking(found)
         show_check(found["advice"])
 
@@ -155,7 +156,7 @@ def advise(
     model: MODEL_NAME = "micro",
     studies: Annotated[tuple[Path, ...], _MANY] = (),
     size: Annotated[int, Parameter(name="--suggestions")] = 3,
-    seed: int = 0,
+    seed: SEED = 0,
     options: ModelOptions = MODEL,
     reading: DataOptions = DATA,
     json: JSON = False,
@@ -176,10 +177,10 @@ def advise(
     seen |= {f"images_per_class, {k}": v for k, v in seen.pop("images_per_class").items()}
     facts({"sure": told["sure"]} | seen)
     nearest = ", ".join(case["case"] for case in told["suggestions"][0]["cases"])
-    print(f"Most like, of {told['evidence']['published_tasks']} published tasks and "
+    write(f"Most like, of {told['evidence']['published_tasks']} published tasks and "
           f"{len(told['evidence']['own_studies'])} own studies: {nearest}.")  # fmt: skip
     record, baseline, nested = (told["record"][k] for k in ("advice", "baseline", "nested"))
-    print(
+    write(
         "On the published tasks, each left out in turn, this advice lost "
         f"{record['one']['value']:.2f} points to the best method with one suggestion and "
         f"{record['three']['value']:.2f} with the best of three ({nested['one']['value']:.2f} and "
@@ -187,15 +188,15 @@ def advise(
         f"the best on average {baseline['one']['value']:.2f} and {baseline['three']['value']:.2f}."
     )
     edge, first = told["record"]["edge"], told["record"]["calibration"]["first"]
-    print(
+    write(
         f"Its edge of {edge['gain']:.2f} points with one suggestion is {edge['without_one']:.2f} "
         f"without {edge['task']}. Support is the chance to come within a point of the best: of the "
         f"first it said {first['said']:.0%} on average, and {first['true']:.0%} came true."
     )
     if told["evidence"]["unknown_methods"]:
-        print(f"Nothing is known of: {', '.join(told['evidence']['unknown_methods'])}.")
+        write(f"Nothing is known of: {', '.join(told['evidence']['unknown_methods'])}.")
     for line in told["cautions"]:
-        print(line)
+        write(line)
     quoted = [shlex.quote(row["name"]) for row in told["suggestions"]]
-    print(f"Next: foldtune compare {shlex.quote(data)} --model {shlex.quote(model)} --methods "
+    write(f"Next: foldtune compare {shlex.quote(data)} --model {shlex.quote(model)} --methods "
           f"{' '.join(quoted)} --out DIR")  # fmt: skip

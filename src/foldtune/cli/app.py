@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import App, Parameter
 
 from foldtune import __version__
+from foldtune.cli.places import SEED
 from foldtune.console import say
 from foldtune.startup import import_hosts
 
@@ -54,7 +56,7 @@ class DataOptions:
     conflicts: str = "keep"  #: One picture with two labels or in two splits: keep, drop or refuse.
     resize: str | None = None  #: squash (to the square) or crop (the centre).
     shots: int | None = None  #: Images a class for training, and at most as many for validation.
-    split_seed: int | None = None  #: Draws the splits that are not given; else --seed does.
+    split_seed: SEED | None = None  #: Draws the splits that are not given; else --seed does.
     cache: Path | None = None  #: Folder of decoded images; by default the user's cache.
     stream: bool = False  #: Begin at once and decode images as they are needed, for large sets.
 
@@ -198,9 +200,25 @@ class ExecutorOptions:
         )
 
 
+@Parameter(name="*")
+@dataclass(frozen=True)
+class TrustOptions:
+    """What a file that somebody else may have written may make this machine do."""
+
+    #: Fetch the model that the file names from the hub, where it is not in the cache.
+    allow_hub: Annotated[bool, Parameter(negative="")] = False
+
+    def hub(self, name: str) -> bool:
+        """Whether the hub may be asked for a name out of a file: said, or answered to."""
+        if self.allow_hub or not (sys.stdin.isatty() and sys.stderr.isatty()):
+            return self.allow_hub
+        say(f"The file names {name}, which is not in the cache. Fetch it from the hub? [y/N]")
+        return input().strip().lower() in ("y", "yes")
+
+
 _NAMES = "micro, lite0 to lite2 (extra imagenet), a timm name, hf:NAME, open_clip:MODEL/TAG."
 MODEL_NAME = Annotated[str, Parameter(help=_NAMES)]
 JSON = Annotated[bool, Parameter(name="--json", negative="")]
 MODEL, DATA, TRAIN = ModelOptions(), DataOptions(), TrainOptions()
 SHIFTS, HEAD = ShiftOptions(), HeadOptions()
-EXECUTOR = ExecutorOptions()
+EXECUTOR, TRUST = ExecutorOptions(), TrustOptions()

@@ -7,6 +7,7 @@ from pathlib import Path
 from cyclopts import App
 
 from foldtune.cli.app import JSON, app
+from foldtune.cli.places import FOLDER_OUT, LIST_OUT, PICTURE_OUT, SEED
 from foldtune.console import emit, facts, say, table
 
 data = App(name="data", help="Look at data, check it, decode it, convert it.")
@@ -62,8 +63,8 @@ def card(
     *,
     size: int = 64,
     resize: str = "squash",
-    seed: int = 0,
-    examples: Path | None = None,
+    seed: SEED = 0,
+    examples: PICTURE_OUT | None = None,
     cache: Path | None = None,
     skip_broken: bool = False,
     conflicts: str = "keep",
@@ -143,7 +144,9 @@ def _peak_mib() -> dict[str, int]:
 
 
 @data.command
-def convert(source: str, out: Path, *, workers: int | None = None, json: JSON = False) -> None:
+def convert(
+    source: str, out: FOLDER_OUT, *, workers: int | None = None, json: JSON = False
+) -> None:
     """Write SOURCE as lossless PNG files into the folder OUT, with labels, splits and groups.
 
     OUT is then read like any folder, and its identity is the source's at every size. A call that
@@ -199,10 +202,10 @@ def show_cache(
 @data.command
 def subset(
     source: str,
-    out: Path,
+    out: LIST_OUT,
     *,
     shots: int,
-    seed: int = 0,
+    seed: SEED = 0,
     cache: Path | None = None,
     json: JSON = False,
 ) -> None:

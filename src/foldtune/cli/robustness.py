@@ -7,7 +7,17 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from foldtune.cli.app import DATA, JSON, SHIFTS, DataOptions, ShiftOptions, app
+from foldtune.cli.app import (
+    DATA,
+    JSON,
+    SHIFTS,
+    TRUST,
+    DataOptions,
+    ShiftOptions,
+    TrustOptions,
+    app,
+)
+from foldtune.cli.places import TENSORS_OUT
 from foldtune.console import emit, facts, say, table
 from foldtune.startup import import_hosts
 
@@ -22,6 +32,7 @@ def wise(
     split: str | None = None,
     include_trained: bool = False,
     weights: Path | None = None,
+    trust: TrustOptions = TRUST,
     shifts: ShiftOptions = SHIFTS,
     reading: DataOptions = DATA,
     json: JSON = False,
@@ -41,7 +52,7 @@ def wise(
     from foldtune.tunings.wise import ALPHAS, sweep
 
     import_hosts()
-    attachment, backbone, header = opened(tuning, weights)
+    attachment, backbone, header = opened(tuning, weights, trust.hub)
     known, classes = Known.of([tuning], [header]), header["classes"]
     images, mapping = reading.judge(data, backbone), shifts.mapping()
     chosen = choose(known, images, split, included=include_trained)
@@ -76,9 +87,10 @@ def soup(
     inputs: list[str],
     /,
     *,
-    out: Path,
+    out: TENSORS_OUT,
     kind: Literal["greedy", "uniform"] = "greedy",
     weights: Path | None = None,
+    trust: TrustOptions = TRUST,
     reading: DataOptions = DATA,
     json: JSON = False,
 ) -> None:
@@ -95,7 +107,7 @@ def soup(
         raise InputError("a soup needs two tunings and data: foldtune soup A B DATA --out FILE")
     paths = [Path(text) for text in inputs[:-1]]
     import_hosts()
-    attachment, backbone, _ = opened(paths[0], weights)
+    attachment, backbone, _ = opened(paths[0], weights, trust.hub)
     attachment.detach()
     images = reading.judge(inputs[-1], backbone)
     made = run(paths, backbone, images, out=out, kind=kind)

@@ -26,7 +26,8 @@ from foldtune.cli.app import (
     TrainOptions,
     app,
 )
-from foldtune.console import emit, facts, say, show, table
+from foldtune.cli.places import FOLDER_OUT, PAGE_OUT, SEED, STUDY_OUT
+from foldtune.console import emit, facts, say, show, table, write
 from foldtune.errors import NotInstalled
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class SearchOptions:
     protocol: str | None = None  #: A preset of `foldtune protocols`.
     task: str | None = None  #: Its task, where the data's name does not tell.
     approximate: bool = False  #: Run a protocol without what cannot be done here.
-    search_seed: int | None = None  #: Of the search alone, to repeat it on the same splits.
+    search_seed: SEED | None = None  #: Of the search alone, to repeat it on the same splits.
     start_from: str | None = None  #: published: first what the unifying study chose.
     storage: str | None = None  #: Optuna's: a database URL or a file; by default in OUT.
 
@@ -79,10 +80,10 @@ _BOARD = (
 def compare(
     data: str,
     *,
-    out: Path,
+    out: STUDY_OUT,
     model: MODEL_NAME = "micro",
     methods: Annotated[tuple[str, ...], Parameter(consume_multiple=True)] = (),
-    seed: int = 0,
+    seed: SEED = 0,
     device: str | None = None,
     retry_failed: Annotated[bool, Parameter(negative="")] = False,
     starting: HeadOptions = HEAD,
@@ -146,7 +147,7 @@ def _show(found: Comparison, said: Sequence[str], told: dict[str, Any]) -> None:
     warned = [{**entry, "warning": warning(entry)} for entry in found.leaderboard]
     table(warned, [*_BOARD, *["warning"] * any(entry["warning"] for entry in warned)])
     for line in said:
-        print(line)
+        write(line)
     facts(told | {f"without {label}": reason for label, reason in found.left_out.items()})
 
 
@@ -162,7 +163,9 @@ def _report(study: Path) -> Path | None:
 
 
 @app.command
-def demo(*, out: Path = Path("foldtune-demo"), data: str = "digits", json: JSON = False) -> None:
+def demo(
+    *, out: STUDY_OUT = Path("foldtune-demo"), data: str = "digits", json: JSON = False
+) -> None:
     """Compare seven methods on embedded images with the embedded backbone; needs no network.
 
     Few images and epochs, but the whole budget of trials and seeds: less would tell nothing.
@@ -177,8 +180,8 @@ def demo(*, out: Path = Path("foldtune-demo"), data: str = "digits", json: JSON 
 def report(
     study: Path,
     *,
-    out: Path | None = None,
-    charts: Path | None = None,
+    out: PAGE_OUT | None = None,
+    charts: FOLDER_OUT | None = None,
     wise: Annotated[tuple[Path, ...], Parameter(consume_multiple=True)] = (),
     shifts: Annotated[tuple[Path, ...], Parameter(name="--shift", consume_multiple=True)] = (),
     cache: Path | None = None,
@@ -194,7 +197,7 @@ def report(
 
     path = write_report(study, out=out, charts=charts, wise=wise, shifts=shifts, cache=cache)
     if not json:
-        print(path)
+        write(str(path))
         return
     emit({"report": str(path), "bytes": path.stat().st_size, "charts": charts and str(charts)})
 
@@ -213,11 +216,11 @@ def status(study: Path, *, json: JSON = False) -> None:
     show(drawn(found))
     if found.owner is not None:
         named = ", ".join(f"{name} {value}" for name, value in found.owner.items())
-        print(f"running: {named}")
+        write(f"running: {named}")
     elif found.go_on is not None:
-        print(f"not running after {duration(found.seconds)} of work; go on with: {found.go_on}")
+        write(f"not running after {duration(found.seconds)} of work; go on with: {found.go_on}")
     else:
-        print(f"complete after {duration(found.seconds)} of work")
+        write(f"complete after {duration(found.seconds)} of work")
 
 
 def _half_precision() -> bool:

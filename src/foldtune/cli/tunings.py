@@ -15,13 +15,16 @@ from foldtune.cli.app import (
     MODEL_NAME,
     SHIFTS,
     TRAIN,
+    TRUST,
     DataOptions,
     HeadOptions,
     ModelOptions,
     ShiftOptions,
     TrainOptions,
+    TrustOptions,
     app,
 )
+from foldtune.cli.places import FIT_OUT, SEED, TENSORS_OUT
 from foldtune.console import emit, facts, say, table
 from foldtune.startup import import_hosts
 
@@ -33,14 +36,15 @@ if TYPE_CHECKING:
 def fit(
     data: str,
     *,
-    out: Path,
+    out: FIT_OUT,
     model: MODEL_NAME = "micro",
     method: str = "SSF",
     lr: float | None = None,
     weight_decay: float | None = None,
     train_on: Annotated[tuple[str, ...], Parameter(consume_multiple=True)] = ("train",),
-    seed: int = 0,
+    seed: SEED = 0,
     device: str | None = None,
+    overwrite: Annotated[bool, Parameter(negative="")] = False,
     starting: HeadOptions = HEAD,
     options: ModelOptions = MODEL,
     reading: DataOptions = DATA,
@@ -52,7 +56,7 @@ def fit(
     DATA: a folder of class folders (or of train/val/test folders of them), the same in a .zip, a
     .csv or .parquet of path and label, a set by name (foldtune data sets), or digits,
     shapes/count, shapes/position, shapes/orientation. train-on: `train val` trains on validation
-    too, which is then not watched.
+    too, which is then not watched. overwrite: where OUT holds another run's tuning, replace it.
     """
     from dataclasses import replace
 
@@ -79,6 +83,7 @@ def fit(
         train_on=train_on,
         seed=seed,
         device=device,
+        overwrite=overwrite,
     )
     row = fitted.row
     for line in tested_lines([row]):
@@ -105,6 +110,7 @@ def evaluate(
     include_trained: bool = False,
     baseline: Path | None = None,
     weights: Path | None = None,
+    trust: TrustOptions = TRUST,
     shifts: ShiftOptions = SHIFTS,
     reading: DataOptions = DATA,
     json: JSON = False,
@@ -135,13 +141,13 @@ def evaluate(
         if shifts.shift or shifts.corrupt or baseline:
             raise InputError(f"{tuning} is an ensemble; shifts are judged of one tuning at a time")
         ensemble = open_ensemble(tuning)
-        backbone, known = backbone_for(ensemble.header, weights), known_of(ensemble)
+        backbone, known = backbone_for(ensemble.header, weights, trust.hub), known_of(ensemble)
         images = reading.judge(data, backbone)
         chosen = choose(known, images, split, included=include_trained)
         told = evaluate_ensemble(ensemble, backbone, images, chosen, shifts.mapping())
         _tell(told, chosen, json)
         return
-    attachment, backbone, header = opened(tuning, weights)
+    attachment, backbone, header = opened(tuning, weights, trust.hub)
     known, classes = Known.of([tuning], [header]), header["classes"]
     images = reading.judge(data, backbone)
     chosen = choose(known, images, split, included=include_trained)
@@ -182,7 +188,13 @@ def _tell(
 
 @app.command
 def predict(
-    tuning: Path, images: list[Path], /, *, weights: Path | None = None, json: JSON = False
+    tuning: Path,
+    images: list[Path],
+    /,
+    *,
+    weights: Path | None = None,
+    trust: TrustOptions = TRUST,
+    json: JSON = False,
 ) -> None:
     """Name the class of each of IMAGES with a TUNING, or with a saved ensemble."""
     from foldtune.study.ensembles import is_ensemble, predict_with_ensemble
@@ -190,9 +202,9 @@ def predict(
 
     import_hosts()
     if is_ensemble(tuning):
-        told = list(predict_with_ensemble(tuning, images, weights))
+        told = list(predict_with_ensemble(tuning, images, weights, trust.hub))
     else:
-        attachment, backbone, header = opened(tuning, weights)
+        attachment, backbone, header = opened(tuning, weights, trust.hub)
         told = list(predict_images(attachment.model, backbone, images, header["classes"]))
     emit(told) if json else table(told, ("image", "class", "probability"))
 
@@ -201,11 +213,12 @@ def predict(
 def merge(
     tuning: Path,
     *,
-    out: Path,
+    out: TENSORS_OUT,
     data: str | None = None,
     alpha: float = 1.0,
     part: str = "all",
     weights: Path | None = None,
+    trust: TrustOptions = TRUST,
     reading: DataOptions = DATA,
     json: JSON = False,
 ) -> None:
@@ -214,14 +227,19 @@ def merge(
     The certificate compares logits over real images: of DATA, or of the data it was trained on.
     alpha: below 1, the model that far from the start, see `wise`.
     """
+    from foldtune.errors import InputError
     from foldtune.tunings.tuning import merge_tuning, opened
     from foldtune.tunings.wise import point_of
 
     import_hosts()
-    attachment, backbone, header = opened(tuning, weights)
+    attachment, backbone, header = opened(tuning, weights, trust.hub)
     attachment.detach()
-    trained_on = header.get("data", {})
-    source = data or trained_on.get("source") or "shapes/count"
+    source = data or header.get("data", {}).get("source") or "shapes/count"
+    if data is None and source.startswith("hf:") and not trust.hub(source):
+        raise InputError(
+            f"{tuning} was trained on {source}, which is on the hub; give images with --data, or "
+            "have them fetched with --allow-hub"
+        )
     images = reading.judge(source, backbone)
     certificate = merge_tuning(tuning, out, backbone, images, point_of(part, alpha))
     told = {"merged": str(out), "certificate": str(certificate), "images": images.name}

@@ -20,6 +20,7 @@ from foldtune.errors import InputError, unknown
 _GROUP = "foldtune.methods"
 # Characters. Longer text can nest deeper than Python's own parser bears.
 _LONGEST = 2000
+_MOST = 16  # methods in a sum
 
 log = logging.getLogger("foldtune")
 
@@ -99,6 +100,8 @@ def parse(text: str) -> Method:
         nodes = _summands(ast.parse(text.strip(), mode="eval").body)
     except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
         raise InputError(f"cannot read the method {text!r}; write e.g. LoRA(rank=8)") from error
+    if len(nodes) > _MOST:
+        raise InputError(f"a sum of {len(nodes)} methods is none; {_MOST} at most stand together")
     parts = [_part(node, text) for node in nodes]
     return parts[0] if len(parts) == 1 else Stack(tuple(parts))
 

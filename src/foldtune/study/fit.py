@@ -9,12 +9,14 @@ from pathlib import Path
 from foldtune.analysis.row import Row
 from foldtune.core.attachment import Attachment
 from foldtune.core.method import Method
+from foldtune.core.tuningfile import read
 from foldtune.data import ImageData
 from foldtune.errors import InputError, unknown
 from foldtune.processes import first
-from foldtune.study.bench.bench import Bench
+from foldtune.study.bench.bench import CHECKPOINT, Bench
+from foldtune.study.bench.run import Run
 from foldtune.study.inputs import Data, Model, as_backbone, as_data
-from foldtune.study.results.artefacts import TUNING
+from foldtune.study.results.artefacts import OF_A_RUN, TUNING
 from foldtune.study.search.spaces import Entrant, candidates
 from foldtune.study.settings import default_recipe
 from foldtune.training.recipe import Recipe
@@ -44,6 +46,7 @@ def fit(
     train_on: tuple[str, ...] = ("train",),
     seed: int = 0,
     device: str | None = None,
+    overwrite: bool = False,
 ) -> Fitted:
     """Tune `model` on the train split of `data` with one method, watch validation, and read the
     test split once, after the last epoch.
@@ -53,7 +56,8 @@ def fit(
 
     recipe: by default 20 epochs at the middle of the method's own range of learning rates. head:
     where the classifier starts, see `Run`; by default where the method has it start. out:
-    a folder for the tuning, the test logits, and a checkpoint from which a killed run resumes.
+    a folder for the tuning, the test logits, and a checkpoint from which a killed run resumes; one
+    that holds another run's tuning is refused, or with `overwrite` replaced.
     Under torchrun every process calls this alike and gets the same; the first writes the files.
     Raises InputError for bad input and where the training diverges, saying what to try.
     """
@@ -69,12 +73,36 @@ def fit(
         "fit", chosen, recipe, seed, head=head or chosen.head_start, train_on=train_on
     )
     folder = None if out is None else Path(out)
+    if folder is not None:
+        _claim(folder, run, overwrite)
     progress = repr(chosen) if sys.stderr.isatty() and first() else None
     attachment, row = bench.tune(run, folder, progress)
     if row["verdict"] != "finished":
         attachment.detach()
         raise InputError(f"{chosen!r} {row['verdict']}")
     return Fitted(attachment, row, images, None if folder is None else folder / TUNING)
+
+
+def _claim(folder: Path, run: Run, overwrite: bool) -> None:
+    """Raise InputError where the folder holds the tuning of another run, unless it may go."""
+    path = folder / TUNING
+    if not path.exists():
+        return
+    try:
+        header, _ = read(path)
+        held = f"a tuning of {header['method']}"
+        if header.get("training", {}).get("run") == run.key:
+            return
+    except InputError:
+        held = "a tuning that cannot be read"
+    if not overwrite:
+        raise InputError(
+            f"{folder} holds {held}, of another run; name another folder, or replace it with "
+            "--overwrite (overwrite=True)"
+        )
+    if first():
+        for name in (*OF_A_RUN, CHECKPOINT):
+            (folder / name).unlink(missing_ok=True)
 
 
 def recipe_for(method: Method, epochs: int = 20) -> Recipe:
