@@ -95,7 +95,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
     try:
         outer = json.loads(path.read_text())
         return json.loads(outer["content"]) if outer["hash"] == digest([outer["content"]]) else None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 

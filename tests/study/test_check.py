@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from foldtune.backbones import load_backbone
 from foldtune.core.tuningfile import save
 from foldtune.errors import InputError
+from foldtune.files import digest
 from foldtune.report.material import Material
 from foldtune.study.check import check
 from foldtune.study.compare import compare
@@ -233,3 +234,25 @@ def test_save_is_what_check_reads(backbone, tmp_path):
     from foldtune.methods import BitFit
 
     assert check(save(attach(backbone, BitFit()), tmp_path / "t.safetensors")).sound
+
+
+def test_a_strangers_study_names_no_file_outside_its_folder(copy):
+    mine = copy.parent / "mine"
+    mine.write_text("mine")
+    rows = [{**row, "files": {"../../../mine": "0" * 64}} for row in Store(copy).rows()]
+    lines = [line_of(json.dumps(row, separators=(",", ":")).encode()) for row in rows]
+    (copy / "rows.jsonl").write_bytes(b"".join(lines))
+    check(copy, repair=True)
+    told = json.loads((copy / "study.json").read_text())
+    told.pop("checksum")
+    told["sealed"]["files"]["../mine"] = "0" * 64
+    checksum = digest([json.dumps(told, sort_keys=True)])
+    (copy / "study.json").write_text(json.dumps({**told, "checksum": checksum}))
+    with pytest.raises(InputError, match="must be names of files in the folder"):
+        check(copy, repair=True)
+    (copy / "study.json").unlink()
+    row = json.dumps({**rows[0], "run": "..", "files": {TUNING: "0" * 64}}, separators=(",", ":"))
+    (copy / "rows.jsonl").write_bytes(line_of(row.encode()))
+    with pytest.raises(InputError, match="run must be letters and digits"):
+        check(copy, repair=True)
+    assert mine.read_text() == "mine"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from foldtune import gate
 from foldtune.errors import InputError
 
 # What trainers wrap a state dict in, the averaged and the taught first.
@@ -33,6 +33,7 @@ _IN_FOLDERS = (
     "pytorch_model.bin.index.json", "open_clip_model.safetensors", "open_clip_pytorch_model.bin",
 )  # fmt: skip
 # Plain data beside the tensors of a training checkpoint: rebuilt, no code of the file runs.
+_INDEX = gate.fields({"weight_map": gate.mapped(gate.text(1000))})
 _PLAIN: list[Any] = [
     argparse.Namespace, np.dtype, np.ndarray, type(np.dtype("float64")), type(np.dtype("float32")),
     type(np.dtype("int64")), np.array(0.0)[()].__reduce__()[0],
@@ -127,10 +128,8 @@ def _torch(path: Path) -> Any:
 
 
 def _shards(index: Path) -> dict[str, Any]:
-    try:
-        files = sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise InputError(f"{index} is no index of shards (no weight_map in it)") from error
+    found = gate.checked(gate.parse_file(index), _INDEX, f"{index} is no index of shards")
+    files = sorted(set(found["weight_map"].values()))
     state: dict[str, Any] = {}
     for name in files:
         shard = index.parent / str(name)

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from foldtune import gate
 from foldtune.analysis.bootstrap import resamples
 from foldtune.analysis.decision import Decision
 from foldtune.analysis.leaderboard import leaderboard
@@ -22,6 +23,7 @@ from foldtune.analysis.row import Description, Row, Standing
 from foldtune.console import say
 from foldtune.errors import InputError
 from foldtune.report.charts import colours
+from foldtune.study.results import rowgate
 from foldtune.study.results.artefacts import Altered
 from foldtune.study.results.predictions import Predictions, read_predictions
 from foldtune.study.results.store import Store
@@ -45,7 +47,7 @@ class Material:
         """Raises InputError where nothing has finished."""
         store = Store(folder)
         store.sealed()  # raises where rows were lost
-        rows = readable(store.rows())
+        rows = readable(rowgate.readable(store.rows(), Path(folder)))
         if not rows:
             raise InputError(
                 f"{folder} has no finished run to report (no rows.jsonl, or an empty one)"
@@ -154,8 +156,8 @@ def readable(value: Any) -> Any:
 def _json(path: Path, kind: str) -> dict[str, Any]:
     verb = "foldtune wise" if kind == "wise" else "foldtune eval --shift"
     try:
-        found = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+        found = gate.parse_file(path)
+    except (OSError, InputError) as error:
         raise InputError(f"{path} is no JSON ({error}); write it by {verb} ... --json") from None
     rows = found.get("rows" if kind == "wise" else "shifts") if isinstance(found, dict) else None
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):

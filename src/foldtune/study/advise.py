@@ -19,6 +19,7 @@ from foldtune.errors import InputError
 from foldtune.methods.catalogue import catalogue, parse
 from foldtune.study.look import look
 from foldtune.study.results.predictions import judged_board
+from foldtune.study.results.rowgate import readable
 from foldtune.study.results.store import Store
 
 _PROBE = "LinearProbe"
@@ -76,7 +77,7 @@ def study_cases(folders: Sequence[Path]) -> tuple[list[Case], dict[str, str]]:
     for folder in folders:
         store = Store(folder)
         store.sealed()  # raises where rows were lost
-        rows = store.rows()
+        rows = readable(store.rows(), Path(folder))
         if not rows:
             raise InputError(f"{folder} has no finished run (no rows.jsonl, or an empty one)")
         tested: dict[str, tuple[float, Standing]] = {}

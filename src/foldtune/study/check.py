@@ -27,6 +27,7 @@ from foldtune.study.results.description import NAME as DESCRIPTION
 from foldtune.study.results.description import Sealed, described
 from foldtune.study.results.pictures import MEMBERSHIP, NAMES
 from foldtune.study.results.rowfile import ROWS, scan
+from foldtune.study.results.rowgate import countable
 from foldtune.study.results.store import Store
 
 _BAD = ("altered", "missing")
@@ -95,7 +96,8 @@ def _looked_at(folder: Path) -> Iterator[tuple[str, State]]:
         yield DESCRIPTION, "altered"
     yield ROWS, _rows(folder, sealed)
     store = Store(folder)
-    for _, artefact in of_rows(folder, store.rows()):
+    rows = [countable(row, folder) for row in store.rows()]
+    for _, artefact in of_rows(folder, rows):
         yield str(artefact.path.relative_to(folder)), artefact.state
     known = sealed or Sealed()
     for name in dict.fromkeys((NAMES, MEMBERSHIP, MERGED, *known.files)):
@@ -127,7 +129,8 @@ def _end(path: Path, length: int, wanted: str) -> State:
 def _repaired(folder: Path, found: list[tuple[str, State]]) -> Iterator[Found]:
     """Move aside what was altered; of rows the damaged lines, and those that rest on such files."""
     with Store(folder) as store:  # which has moved damaged lines to rows.corrupt.jsonl
-        store.forget(list(broken(folder, store.rows())))
+        rows = [countable(row, folder) for row in store.rows()]
+        store.forget(list(broken(folder, rows)))
         for name, state in found:
             aside = None
             if state == "altered":

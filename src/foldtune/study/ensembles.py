@@ -31,7 +31,7 @@ from foldtune.backbones.tuning import refused
 from foldtune.data import ImageData
 from foldtune.errors import InputError, unknown
 from foldtune.evaluate.predict import finite, predict_logits
-from foldtune.files import digest, hash_of, replacing_folder
+from foldtune.files import digest, filling, hash_of
 from foldtune.study.results.analyses import choices
 from foldtune.study.results.artefacts import TUNING, of_run
 from foldtune.study.results.predictions import Predictions, read_predictions
@@ -94,7 +94,7 @@ def save_ensemble(
         ),
         "test_images": len(found.panel.labels),
     }
-    with replacing_folder(out) as fresh:
+    with filling(out) as fresh:
         told["members"] = _copied(study, fresh, zip(members, weights, strict=True), rows)
         sealed = {**told, "checksum": _checksum(told)}
         replace(fresh / ENSEMBLE, (json.dumps(sealed, indent=2) + "\n").encode())

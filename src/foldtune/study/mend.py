@@ -12,6 +12,7 @@ from foldtune.study.bench.bench import Bench
 from foldtune.study.bench.execute import Ledger
 from foldtune.study.bench.run import Run
 from foldtune.study.results.artefacts import Artefact, of_rows, set_aside, unbound
+from foldtune.study.results.rowgate import countable
 from foldtune.study.results.store import Store
 from foldtune.training.recipe import Recipe
 
@@ -21,7 +22,7 @@ Say = Callable[[str], None]
 def mend(store: Store, bench: Bench, ledger: Ledger, say: Say) -> None:
     """Run again whatever finished run has lost a file, or has another in its place, which is set
     aside. A run that this bench cannot repeat is forgotten, so that no figure rests on it."""
-    rows = store.rows()
+    rows = [countable(row, store.folder) for row in store.rows()]
     if (line := unbound(rows)) is not None:
         say(f"{line}; in a new folder every run is bound")
     lost = broken(store.folder, rows)

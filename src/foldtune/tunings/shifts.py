@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from foldtune import gate
 from foldtune.analysis.effective import fit_baseline
 from foldtune.analysis.frontier import Point
 from foldtune.data import ImageData
@@ -111,10 +111,9 @@ def read_mapping(path: Path) -> dict[str, str]:
         raise InputError(f"no mapping of classes at {path}; a CSV with lines 'their class,ours'")
     text = path.read_text("utf-8-sig")
     if path.suffix == ".json":
-        try:
-            return {str(k): str(v or "") for k, v in json.loads(text).items()}
-        except (ValueError, AttributeError) as error:
-            raise InputError(f"{path} is no JSON object of class names ({error})") from error
+        names = gate.mapped(gate.nullable(gate.text()))
+        told = gate.checked(gate.parse(text, path), names, f"{path}, a map of class names")
+        return {k: v or "" for k, v in told.items()}
     found = {}
     for line, row in enumerate(csv.reader(text.splitlines()), 1):
         if not row:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from foldtune import gate
 from foldtune.data.sources.listing import Reader
 from foldtune.errors import InputError, NotInstalled
 
@@ -75,10 +76,7 @@ def _jsonl(path: Path, group: str | None) -> Cells:
 
 
 def _object(path: Path, number: int, line: bytes) -> dict[str, Any]:
-    try:
-        row = json.loads(line)
-    except ValueError as error:
-        raise InputError(f"{path}: line {number} is not JSON ({error}); repair it") from error
+    row = gate.parse(line, f"{path}: line {number}")
     if not isinstance(row, dict):
         raise InputError(f"{path}: line {number} is no JSON object; expected {{...}} a line")
     return row

@@ -84,7 +84,10 @@ def is_kept(study: Path, row: Row, name: str) -> bool:
 def of_rows(study: Path, rows: Iterable[Row]) -> Iterator[tuple[Row, Artefact]]:
     """Every file that rows are bound to, and of older rows every file that is there."""
     for row in rows:
-        for name in row.get("files", OF_A_RUN):
+        kept = row.get("files", OF_A_RUN)
+        for name in OF_A_RUN:  # and no other name, which a stranger's row might lead astray with
+            if name not in kept:
+                continue
             artefact = of_run(study, row, name)
             if "files" in row or artefact.path.exists():
                 yield row, artefact

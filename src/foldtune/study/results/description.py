@@ -11,8 +11,9 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
+from foldtune import gate
 from foldtune.analysis.row import Description
 from foldtune.errors import InputError
 from foldtune.files import digest, hash_of
@@ -24,6 +25,52 @@ NAME = "study.json"
 GROWING = ("optuna.journal",)
 _FORMAT = 2
 _OWN = ("format", "sealed", "checksum")
+
+
+_NAMES = gate.nullable(gate.listed(gate.text(), 1 << 20))
+_COUNT = gate.nullable(gate.integer(0, 1 << 50))
+_ASKED = gate.fields(
+    {},
+    {
+        **dict.fromkeys(("classes", "methods", "data_warnings"), _NAMES),
+        **dict.fromkeys(("trials", "seeds", "workers"), _COUNT),
+        "images": gate.nullable(gate.mapped(gate.anything, 100)),
+        "alike": gate.nullable(gate.listed(gate.listed(gate.integer(0, 1 << 50)))),
+        "ties": gate.nullable(gate.text(100)),
+        "left_out": gate.nullable(gate.mapped(gate.text(), 1000)),
+        "protocol": gate.nullable(gate.mapped(gate.anything, 1000)),
+        "command": gate.nullable(gate.text(1 << 20)),
+    },
+)
+_HASH, _LENGTH = gate.text(64), gate.integer(0, 1 << 50)
+
+
+def _end(value: Any) -> None:
+    if not isinstance(value, list) or len(value) != 2:
+        raise gate.Unfit("a length and a hash", value)
+    _LENGTH(value[0])
+    _HASH(value[1])
+
+
+def _inside(value: Any) -> None:
+    """Files that `check --repair` renames: of the study's own folder, whoever wrote their names."""
+    for name in value:
+        if Path(name).name != name or not name.isprintable():
+            raise gate.Unfit("names of files in the folder", name)
+
+
+def _both(*checks: gate.Check) -> gate.Check:
+    return lambda value: [check(value) for check in checks]
+
+
+_SEALED = gate.fields(
+    {
+        "files": _both(gate.mapped(_HASH, 1000), _inside),
+        "rows": _COUNT,
+        "ends": _both(gate.mapped(_end, 100), _inside),
+    }
+)
+_SEALS = ("files", "rows", "ends")
 
 
 @dataclass(frozen=True)
@@ -81,26 +128,26 @@ def decode(data: bytes, path: Path) -> tuple[Description, Sealed | None]:
     Raises Altered where it is not as it was written, and InputError where it never was one.
     """
     try:
-        found = json.loads(data)
-    except (ValueError, RecursionError) as error:
+        found = gate.parse(data, path)
+    except InputError as error:
         raise Altered(
-            f"{path} is not JSON ({error}); restore it, or delete it and compare again: "
-            "the finished runs are in rows.jsonl and stay"
+            f"{error}; restore it, or delete it and compare again: the finished runs are in "
+            "rows.jsonl and stay"
         ) from None
     if not isinstance(found, dict):
         raise Altered(f"{path} holds {type(found).__name__}, not an object; delete it")
     if not any(name in found for name in _OWN):
-        return cast(Description, found), None
+        return gate.checked(found, _ASKED, path), None
     checksum = found.pop("checksum", None)
     if checksum != _checksum(found):
         raise Altered(
             f"{path} is not as it was written: it was altered or damaged; "
             f"{CURE.format(study=path.parent)}"
         )
-    if found.pop("format") != _FORMAT:
+    if found.pop("format", None) != _FORMAT:
         raise InputError(f"{path} was written by a later foldtune; use that one")
-    sealed = Sealed(**found.pop("sealed"))
-    return cast(Description, found), sealed
+    sealed = gate.checked(found.pop("sealed", None), _SEALED, f"{path}: sealed")
+    return gate.checked(found, _ASKED, path), Sealed(**{name: sealed[name] for name in _SEALS})
 
 
 def _checksum(told: Mapping[str, Any]) -> str:

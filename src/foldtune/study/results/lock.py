@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from foldtune import gate
 from foldtune.errors import InputError
 
 LOCK, OWNER = "lock", "lock.json"
@@ -75,7 +76,7 @@ def holder(folder: Path) -> dict[str, Any] | None:
 def _read(path: Path) -> dict[str, Any]:
     """What the owner wrote of itself; empty where it could not."""
     with contextlib.suppress(OSError, ValueError):
-        return dict(json.loads(path.read_text()))
+        return dict(gate.parse_file(path, largest=1 << 16))
     return {}
 
 

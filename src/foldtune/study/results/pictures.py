@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from foldtune import gate
 from foldtune.analysis.row import Description
 from foldtune.core.tuningfile import write_tensors
 from foldtune.data import ImageData
@@ -142,6 +143,6 @@ def find_pictures(
 def _names(path: Path) -> dict[int, str]:
     """Names are a convenience: a damaged file costs the names and nothing else."""
     try:
-        return {int(row): str(name) for row, name in json.loads(path.read_bytes()).items()}
+        return {int(row): str(name) for row, name in gate.parse_file(path).items()}
     except (OSError, ValueError, AttributeError):
         return {}

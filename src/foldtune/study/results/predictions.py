@@ -16,6 +16,7 @@ from foldtune.analysis.row import Row, Standing
 from foldtune.errors import InputError
 from foldtune.study.results.artefacts import LOGITS, VALIDATION, Altered, is_kept, of_run
 from foldtune.study.results.logits import read_logits
+from foldtune.study.results.rowgate import readable
 from foldtune.study.results.store import Store
 
 
@@ -62,7 +63,7 @@ def read_predictions(folder: Path) -> Predictions:
     """Read a study. Raises InputError where it has no tested run, or runs on different images, and
     Altered where logits are not those that their row was stored with."""
     store = Store(folder)
-    rows, about = store.rows(), store.description()
+    rows, about = readable(store.rows(), folder), store.description()
     store.sealed()  # raises where rows were lost
     ties = about.get("ties") or "small"
     by_label: dict[str, list[Row]] = {}
@@ -93,7 +94,9 @@ def judged_board(folder: Path) -> tuple[list[Standing], Decision | None]:
     except InputError:
         store = Store(folder)
         store.sealed()
-        return leaderboard(store.rows(), store.description().get("ties") or "small"), None
+        return leaderboard(
+            readable(store.rows(), folder), store.description().get("ties") or "small"
+        ), None
     return found.board, found.decision
 
 

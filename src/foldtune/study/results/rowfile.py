@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from foldtune import gate
+from foldtune.analysis.row import Row
 from foldtune.errors import InputError
 from foldtune.files import replacing_on_disk
 
@@ -70,7 +72,15 @@ def _checked(line: memoryview) -> memoryview | None:
 
 def _run_of(body: memoryview) -> str:
     match = _RUN.match(body)
-    return str(match[1], "ascii") if match else str(json.loads(bytes(body))["run"])
+    return str(match[1], "ascii") if match else str(parse_row(body, ROWS).get("run"))
+
+
+def parse_row(body: memoryview, path: object) -> Row:
+    """The row in these bytes. Raises InputError for one that is no object of JSON."""
+    row: Row = gate.parse(bytes(body), f"a row of {path}")
+    if not isinstance(row, dict):
+        raise InputError(f"a row of {path} is {type(row).__name__}, not an object; it is damaged")
+    return row
 
 
 def set_aside(path: Path, damaged: Iterable[bytes]) -> None:

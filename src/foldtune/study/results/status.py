@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from foldtune import gate
 from foldtune.analysis.row import Row
 from foldtune.errors import InputError
 from foldtune.study.results.lock import holder
+from foldtune.study.results.rowgate import countable
 from foldtune.study.results.store import Store
 from foldtune.training.curve import epochs_trained
 
 _CHECKPOINT = "checkpoint.safetensors"
+_HEADER = gate.fields(
+    {
+        "curve": gate.listed(gate.fields({"epoch": gate.integer(0, 10**6)})),
+        "identity": gate.fields({"recipe": gate.fields({"epochs": gate.integer(0, 10**6)})}),
+        "seconds": gate.number(0),
+    }
+)
 
 
 @dataclass
@@ -95,7 +103,7 @@ class Tally:
             if run not in self._seen:
                 self._seen.add(run)
                 if (row := store.find(run)) is not None:
-                    self._count(row)
+                    self._count(countable(row, self.folder))
         for label in asked.get("methods", ()):
             entry = self._entry(label)
             entry.trials, entry.finals = asked.get("trials"), asked.get("seeds")
@@ -183,11 +191,13 @@ def checkpoint_header(path: Path) -> dict[str, Any] | None:
     """The header of a checkpoint, read without torch; None where it is gone or not whole."""
     try:
         with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            metadata = json.loads(file.read(length))["__metadata__"]
-        header: dict[str, Any] = json.loads(metadata["foldtune.checkpoint"])
+            length = min(int.from_bytes(file.read(8), "little"), gate.LARGEST)
+            metadata = gate.parse(file.read(length), path)["__metadata__"]
+        header: dict[str, Any] = gate.checked(
+            gate.parse(metadata["foldtune.checkpoint"], path), _HEADER, path
+        )
         return header
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         return None
 
 

@@ -8,7 +8,6 @@ the owner moves it to `rows.corrupt.jsonl`, byte for byte.
 from __future__ import annotations
 
 import errno
-import json
 import os
 import warnings
 from collections.abc import Collection, Mapping, Sequence
@@ -31,6 +30,7 @@ from foldtune.study.results.rowfile import (
     Scan,
     encode,
     line_of,
+    parse_row,
     replace,
     scan,
     set_aside,
@@ -76,7 +76,7 @@ class Store:
 
     def rows(self) -> list[Row]:
         """Every row, in the order of adding."""
-        return [json.loads(bytes(line)) for line in self._lines.values()]
+        return [parse_row(line, self._path) for line in self._lines.values()]
 
     def runs(self) -> list[str]:
         """The hashes of all runs, in the order of adding; no row is parsed."""
@@ -84,7 +84,7 @@ class Store:
 
     def find(self, run: str) -> Row | None:
         line = self._lines.get(run)
-        return None if line is None else json.loads(bytes(line))
+        return None if line is None else parse_row(line, self._path)
 
     def contains(self, run: str) -> bool:
         return run in self._lines
@@ -183,7 +183,7 @@ class Store:
                 )
 
     def _first(self) -> Mapping[str, Any]:
-        return next((json.loads(bytes(line)) for line in self._lines.values()), {})
+        return next((parse_row(line, self._path) for line in self._lines.values()), {})
 
     def _take(self, found: Scan) -> None:
         self._lines, self._open_ended = found.lines, found.open_ended

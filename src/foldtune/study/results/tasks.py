@@ -10,6 +10,7 @@ import numpy as np
 from foldtune.analysis.leaderboard import leaderboard
 from foldtune.analysis.tasks.ranks import Scores
 from foldtune.errors import InputError
+from foldtune.study.results.rowgate import readable
 from foldtune.study.results.store import Store
 
 
@@ -48,7 +49,7 @@ def tested(folder: Path) -> dict[str, float]:
     """By label the test accuracy of a study's methods, best first."""
     store = Store(folder)
     store.sealed()  # raises where rows were lost
-    rows = store.rows()
+    rows = readable(store.rows(), folder)
     if not rows:
         raise InputError(f"{folder} has no finished run (no rows.jsonl, or an empty one)")
     board = leaderboard(rows)

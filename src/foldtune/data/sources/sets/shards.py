@@ -9,12 +9,12 @@ folders.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from posixpath import basename
 
+from foldtune import gate
 from foldtune.data.sources.folders import read_folders
 from foldtune.data.sources.layout import SUFFIXES, hidden
 from foldtune.data.sources.listing import Item, Listing
@@ -93,10 +93,9 @@ def _label(tree: Tree, key: str, files: dict[str, str]) -> str:
         text = tree.text(files[kind]).strip()
         if kind != "json":
             return text
-        try:
-            about = json.loads(text)
-        except ValueError as error:
-            raise InputError(f"{files[kind]} in {tree.where} is not JSON ({error})") from error
+        about = gate.parse(text, f"{files[kind]} in {tree.where}")
+        if not isinstance(about, dict):
+            raise InputError(f"{files[kind]} in {tree.where} is no JSON object with a label")
         for field in ("label", "cls", "class"):
             if field in about:
                 return str(about[field])
