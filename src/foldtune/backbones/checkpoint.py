@@ -61,8 +61,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     if kind == "safetensors":
         return _taken_out(_safetensors(place))
     if kind == "npz":
-        with np.load(place, allow_pickle=False) as arrays:
-            return Checkpoint({name: torch.from_numpy(arrays[name]) for name in arrays.files})
+        return Checkpoint(_npz(place))
     return _taken_out(_torch(place))
 
 
@@ -114,6 +113,16 @@ def _safetensors(path: Path) -> dict[str, Any]:
         raise InputError(f"{path} is truncated or no checkpoint ({_line(error)})") from error
 
 
+def _npz(path: Path) -> dict[str, Tensor]:
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
+    except Exception as error:  # a damaged archive raises of zipfile, zlib, numpy or torch
+        raise InputError(
+            f"{path} is damaged, or holds more than numbers ({_line(error)}); copy it again"
+        ) from error
+
+
 def _torch(path: Path) -> Any:
     try:
         with torch.serialization.safe_globals(_PLAIN):
@@ -123,7 +132,7 @@ def _torch(path: Path) -> Any:
             f"{path} is damaged or holds more than tensors, which would mean executing code from "
             "it; save its model.state_dict() as .safetensors"
         ) from error
-    except (RuntimeError, EOFError, OSError, AttributeError, KeyError, ValueError) as error:
+    except Exception as error:  # bytes that are no pickle make its reader raise whatever there is
         raise InputError(f"{path} is truncated or no checkpoint ({_line(error)})") from error
 
 

@@ -169,8 +169,12 @@ def _layers(adapter: PeftAdapter, model: nn.Module) -> dict[str, Layer]:
             )
         if (A in stored) != (B in stored):
             raise InputError(f"{adapter.folder} is damaged: {path} has one of {A} and {B}")
+        if any(stored[n].ndim < 2 for n in (A, B) if n in stored):
+            raise InputError(f"{adapter.folder} is damaged: {A} or {B} of {path} is no matrix")
         tensors = {n: t.flatten(1) if n in (A, B) else t.flatten() for n, t in stored.items()}
         rank = tensors[A].shape[0] if A in tensors else 1
+        if not rank:
+            raise InputError(f"{adapter.folder} is damaged: {A} of {path} is empty")
         scale, dropout, on_input = layer_settings(adapter.config, path, rank)
         if GAIN in tensors:
             tensors[INPUT if on_input else OUTPUT] = tensors.pop(GAIN)
