@@ -16,7 +16,7 @@ from foldtune.processes import first
 from foldtune.study.bench.bench import CHECKPOINT, Bench
 from foldtune.study.bench.run import Run
 from foldtune.study.inputs import Data, Model, as_backbone, as_data
-from foldtune.study.results.artefacts import OF_A_RUN, TUNING
+from foldtune.study.results.artefacts import OF_A_RUN, TUNING, discard
 from foldtune.study.search.spaces import Entrant, candidates
 from foldtune.study.settings import default_recipe
 from foldtune.training.recipe import Recipe
@@ -101,8 +101,7 @@ def _claim(folder: Path, run: Run, overwrite: bool) -> None:
             "--overwrite (overwrite=True)"
         )
     if first():
-        for name in (*OF_A_RUN, CHECKPOINT):
-            (folder / name).unlink(missing_ok=True)
+        discard(folder, (*OF_A_RUN, CHECKPOINT))
 
 
 def recipe_for(method: Method, epochs: int = 20) -> Recipe:

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from foldtune.backbones import load_backbone
 from foldtune.backbones.prepare import prepare_for
 from foldtune.core.tuningfile import hash_tensors, read
-from foldtune.errors import InputError
+from foldtune.errors import InputError, Unwritable
 from foldtune.methods import SSF, BitFit, Full, LinearProbe, LoRA
 from foldtune.study.bench import starts
 from foldtune.study.bench.bench import CHECKPOINT, Bench
@@ -253,3 +253,12 @@ def test_features_of_the_plain_backbone_are_computed_once(bench, recipe, monkeyp
     for run in (*probes, run_of(bench, SSF(), recipe, "trial")):
         bench.execute(run)
     assert seen == [len(bench.data.split("train")), len(bench.data.split("val"))]
+
+
+def test_a_tuning_that_cannot_be_written_leaves_no_logits_behind(bench, recipe, tmp_path):
+    (tmp_path / TUNING).mkdir()  # a file cannot take its place
+    (tmp_path / TUNING / "kept").touch()
+    run = bench.describe("final", LinearProbe(), recipe, 0, head="zero")
+    with pytest.raises(Unwritable):
+        bench.execute(run, tmp_path)
+    assert not (tmp_path / LOGITS).exists()

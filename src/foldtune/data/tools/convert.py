@@ -68,7 +68,8 @@ def _claim(out: Path, listing: Listing) -> None:
     if state is None:
         if any(out.iterdir()):
             raise InputError(f"{out} is not empty; give a new folder")
-        write_json(out / _STATE, {"request": request})
+        with replacing(out / _STATE) as fresh:
+            write_json(fresh, {"request": request})
     elif state["request"] != request:
         raise InputError(
             f"{out} holds the conversion of another source, or the source has changed since; give "

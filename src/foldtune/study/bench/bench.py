@@ -41,7 +41,7 @@ from foldtune.study.bench.ground import (
 from foldtune.study.bench.row import Facts, failed_row, outcome_row
 from foldtune.study.bench.run import Run
 from foldtune.study.bench.starts import Starts
-from foldtune.study.results.artefacts import LOGITS, TRACEBACK, TUNING, hashes
+from foldtune.study.results.artefacts import LOGITS, TRACEBACK, TUNING, discard, hashes
 from foldtune.study.results.logits import keep_validation, write_logits
 from foldtune.study.settings import penalty, settled
 from foldtune.training.device import parse_device
@@ -249,8 +249,12 @@ class Bench:
         labels = torch.from_numpy(self.data.labels[rows])
         metrics = dict(accuracy(logits, labels)) | dict(calibration(logits, labels))
         if folder is not None and first():
-            write_logits(logits, self.data.labels[rows], rows, folder / LOGITS)
-            self.save(attachment, folder / TUNING, run, outcome, known)
+            try:
+                write_logits(logits, self.data.labels[rows], rows, folder / LOGITS)
+                self.save(attachment, folder / TUNING, run, outcome, known)
+            except Exception:  # of a run without a row nothing stays that looks like a result
+                discard(folder, (LOGITS, TUNING))
+                raise
         return {
             "test_accuracy": metrics.pop("top1"),
             "test_images": len(rows),

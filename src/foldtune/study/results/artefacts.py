@@ -7,6 +7,7 @@ never read; `compare` sets it aside and computes it again (study/mend.py).
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -121,6 +122,13 @@ def unbound(rows: Iterable[Row]) -> str | None:
         f"{old} runs were stored by an earlier foldtune, which bound no files to its rows: whether "
         "their logits and tunings are those of the rows cannot be verified"
     )
+
+
+def discard(folder: Path, names: Iterable[str] = OF_A_RUN) -> None:
+    """Remove these files of a run, those that are there."""
+    for name in names:
+        with contextlib.suppress(OSError):
+            (folder / name).unlink(missing_ok=True)
 
 
 def set_aside(path: Path) -> Path:
