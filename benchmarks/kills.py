@@ -9,9 +9,11 @@ part of the bytes. Half of the starts write a checkpoint after each epoch, the o
 as studies do. When a study is complete the next begins in a new folder.
 
 Prints one JSON line. lost: runs whose row was stored and is not there; twice: runs begun although
-their row was stored; changed: stored rows whose bytes are others later; different: complete studies
-whose rows (but for times), leaderboard, merged model or tunings are not those of the undisturbed
-one. All four must be 0; else the exit code is 1.
+their row was stored; changed: stored rows whose bytes are others later; unbound: files that are
+missing or are not those that a stored row was bound to by hash, looked at after each kill;
+different: complete studies whose rows (but for times), leaderboard, merged model or tunings are not
+those of the undisturbed one, or of which `foldtune check` finds a file altered. All five must be 0;
+else the exit code is 1.
 """
 
 from __future__ import annotations
@@ -39,7 +41,9 @@ from foldtune.analysis.leaderboard import leaderboard
 from foldtune.backbones import load_backbone
 from foldtune.data import load_data
 from foldtune.study.bench.bench import Bench
+from foldtune.study.check import check
 from foldtune.study.compare import compare
+from foldtune.study.mend import broken
 from foldtune.study.results.store import Store
 from foldtune.training.recipe import Recipe
 
@@ -61,8 +65,10 @@ def main() -> None:
     torch.set_num_threads(1)  # and so no thread pool that a fork would leave behind
     with tempfile.TemporaryDirectory() as name:
         told = _Trial(asked.folder or Path(name), random.Random(asked.seed)).run(asked.kills)
-    faults = sum(told[name] for name in ("lost", "twice", "changed", "different"))
-    Lines("kills", asked).tell("runs lost, repeated or changed", faults, "", "= 0", **told)
+    faults = sum(told[name] for name in ("lost", "twice", "changed", "unbound", "different"))
+    Lines("kills", asked).tell(
+        "runs lost, repeated or changed, or their files", faults, "", "= 0", **told
+    )
     if faults:
         sys.exit(1)
 
@@ -77,7 +83,9 @@ class _Trial:
     def __post_init__(self) -> None:
         self.backbone = load_backbone("micro", size=16)
         self.data = load_data("digits", size=16, cache=self.root / "cache").few_shot(2)
-        self.counts = dict.fromkeys(("by_clock", "in_a_write", "lost", "twice", "changed"), 0)
+        self.counts = dict.fromkeys(
+            ("by_clock", "in_a_write", "lost", "twice", "changed", "unbound"), 0
+        )
 
     def run(self, kills: int) -> dict[str, Any]:
         started = time.perf_counter()
@@ -95,7 +103,7 @@ class _Trial:
                     print(f"{self.killed} kills, {self.counts}", file=sys.stderr, flush=True)
             self.check(folder)
             complete += 1
-            different += _result(folder) != wanted
+            different += _result(folder) != wanted or not check(folder).sound
         return {
             "kills": self.killed, **self.counts, "different": different, "studies": complete,
             "runs_of_a_study": len(wanted["rows"]), "undisturbed_seconds": round(whole, 1),
@@ -159,6 +167,7 @@ class _Trial:
                 twice.add(run)
         self.counts["lost"] += sum(run not in store for run in stored)
         self.counts["twice"] += len(twice)
+        self.counts["unbound"] += len(broken(folder, store.rows()))
         for row in store.rows():
             content = json.dumps(row).encode()
             self.counts["changed"] += self.seen.setdefault(row["run"], content) != content
