@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test test-outside test-processors test-oldest lint mutants clean
+.PHONY: demo test test-outside test-processors test-oldest lint mutants fuzz clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -34,6 +34,10 @@ test-processors: $(VENV)/.installed
 mutants: $(VENV)/.installed
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[mutants]"
 	$(BIN)/python benchmarks/mutants.py
+
+# Seeded files and texts of strangers through the command line; none may do more than be refused.
+fuzz: $(VENV)/.installed
+	$(BIN)/python benchmarks/fuzz/borders.py
 
 # The suite with the oldest versions that pyproject.toml allows; 5 GB, CUDA's libraries included.
 test-oldest: .venv-oldest/.installed
