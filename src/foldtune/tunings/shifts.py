@@ -112,7 +112,7 @@ def read_mapping(path: Path) -> dict[str, str]:
     text = path.read_text("utf-8-sig")
     if path.suffix == ".json":
         names = gate.mapped(gate.nullable(gate.text()))
-        told = gate.checked(gate.parse(text, path), names, f"{path}, a map of class names")
+        told = gate.checked(gate.parse(text, path), names, f"{path} is no JSON object of names")
         return {k: v or "" for k, v in told.items()}
     found = {}
     for line, row in enumerate(csv.reader(text.splitlines()), 1):
