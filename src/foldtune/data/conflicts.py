@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from foldtune.data.grouping import Key
 from foldtune.data.identity import image_hash
 from foldtune.data.sources.listing import Listing
+from foldtune.data.sources.trees import IRREGULAR, MISSING
 from foldtune.errors import InputError, unknown
 
 CONFLICTS = ("keep", "drop", "refuse")
@@ -130,7 +131,7 @@ def file_keys(listing: Listing) -> list[str]:
     """
     alike: dict[str, list[int]] = {}
     for row, stamp in enumerate(listing.stamps):
-        if stamp != "missing":
+        if stamp not in (MISSING, IRREGULAR):
             alike.setdefault(_alike(stamp), []).append(row)
     found = [""] * len(listing.items)
     for rows in alike.values():

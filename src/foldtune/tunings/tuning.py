@@ -18,6 +18,7 @@ from foldtune.backbones.weights import as_a_file_says
 from foldtune.core.attachment import Attachment
 from foldtune.core.tuningfile import read, write_tensors
 from foldtune.data import ImageData
+from foldtune.data.sources.readers import regular_bytes
 from foldtune.data.store.decode import Fit, decode
 from foldtune.errors import InputError
 from foldtune.evaluate.predict import finite, predict_logits
@@ -228,8 +229,8 @@ def backbone_for(
 
 def _decoded(path: Path, fit: Fit) -> np.ndarray:
     try:
-        return decode(path.read_bytes(), fit)
+        return decode(regular_bytes(path), fit)
     except FileNotFoundError as error:
         raise InputError(f"no image at {path}") from error
-    except (OSError, ValueError) as error:
+    except Exception as error:  # damaged files raise nearly every type there is
         raise InputError(f"{path} is damaged or no image ({error})") from error

@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from foldtune.augment.corruptions.fields import Draws, reference, smooth, uniform
+from foldtune.data.pictures.opening import open_picture
 
 
 def contrast(images: Tensor, level: int, _draws: Draws) -> Tensor:
@@ -56,7 +57,7 @@ def jpeg(images: Tensor, level: int, _draws: Draws) -> Tensor:
     def reread(image: Image.Image) -> Image.Image:
         file = io.BytesIO()
         image.save(file, "JPEG", quality=(25, 18, 15, 10, 7)[level])
-        return Image.open(file)
+        return open_picture(file.getvalue())
 
     return _by_pillow(images, reread)
 

@@ -16,6 +16,8 @@ _TABLES = (".csv", ".tsv", ".parquet", ".pq", ".jsonl", ".ndjson")
 
 def read_path(path: Path, group: str | None = None) -> Listing:
     """List the labelled images of an existing path; group: the column of a table that groups."""
+    if path.exists() and not path.is_dir() and not path.is_file():
+        raise InputError(f"{path} is a device, a FIFO or a socket; give a folder or a file")
     suffix = path.suffix.lower()
     read = _FILES.get(suffix)
     if path.is_dir() and (path / CONVERTED).is_file():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,6 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from foldtune.data.sources.listing import Reader
+from foldtune.errors import InputError
+
+LARGEST_FILE = 2 << 30  # bytes that one picture's file may have
+LARGEST_MEMBER = 1 << 30  # and one picture in a zip, which a few bytes may unfold to
+_THIN = 64 << 20  # bytes up to which a member of a zip may be as compressed as it will
+_FOLD = 200  # of larger ones, how many times; pictures are hardly compressed by a zip
 
 
 @dataclass(frozen=True)
@@ -29,7 +37,7 @@ class FileReader:
     root: str
 
     def __call__(self, name: str) -> bytes:
-        return Path(self.root, name).read_bytes()
+        return regular_bytes(Path(self.root, name))
 
 
 class ZipReader:
@@ -42,6 +50,7 @@ class ZipReader:
     def __call__(self, name: str) -> bytes:
         if self._zip is None:
             self._zip = zipfile.ZipFile(self.path)
+        refuse_bomb(self._zip.getinfo(name))
         return self._zip.read(name)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -56,6 +65,51 @@ class TarReader:
 
     def __call__(self, name: str) -> bytes:
         path, offset, size = self.places[name]
+        if size > LARGEST_FILE:
+            raise InputError(f"{size:,} bytes are more than a picture's {LARGEST_FILE:,}")
         with open(path, "rb") as file:
             file.seek(offset)
             return file.read(size)
+
+
+def regular_bytes(path: str | Path, most: int = LARGEST_FILE) -> bytes:
+    """The bytes of a file that is one: a FIFO would hang its reader, a device never end.
+
+    Raises InputError for what is no file or has more than `most` bytes, OSError as `open` does.
+    """
+    what = irregular(os.stat(path).st_mode)
+    if what is None:
+        # It may have been replaced since, and opening a FIFO waits but for this flag.
+        with open(path, "rb", opener=_at_once) as file:
+            about = os.fstat(file.fileno())
+            what = irregular(about.st_mode)
+            if what is None and about.st_size > most:
+                raise InputError(f"{about.st_size:,} bytes are more than a picture's {most:,}")
+            if what is None:
+                head = file.read(min(about.st_size, 64))
+                if about.st_size > _THIN and not head.strip(b"\0"):
+                    raise InputError(f"{about.st_size:,} bytes that begin with zeros, no picture")
+                return head + file.read(about.st_size - len(head))
+    raise InputError(f"{what}, no regular file")
+
+
+def irregular(mode: int) -> str | None:
+    """What a file is by its mode, where it is not a regular one."""
+    if stat.S_ISREG(mode):
+        return None
+    kinds = {stat.S_IFIFO: "a FIFO", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device",
+             stat.S_IFSOCK: "a socket", stat.S_IFDIR: "a folder"}  # fmt: skip
+    return kinds.get(stat.S_IFMT(mode), "something else")
+
+
+def _at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def refuse_bomb(member: zipfile.ZipInfo) -> None:
+    """Refuse a member that unfolds to more than a picture has, by what the zip says of it."""
+    size, packed = member.file_size, max(member.compress_size, 1)
+    if size > LARGEST_MEMBER or (size > _THIN and size > _FOLD * packed):
+        raise InputError(
+            f"{size:,} bytes unfold from {packed:,}, which no picture does; refused unread"
+        )

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from foldtune.data.sources.listing import Item, Listing, Reader
-from foldtune.data.sources.readers import Below, FileReader, TarReader, ZipReader
+from foldtune.data.sources.readers import Below, FileReader, TarReader, ZipReader, irregular
 from foldtune.errors import InputError, unknown
 
+MISSING, IRREGULAR = "missing", "not a regular file"  # stamps of what holds no bytes
 _DEEPEST = 12  # folders; no layout that is accepted comes near
 
 
@@ -72,7 +73,7 @@ class Tree:
         So that a wrong row of a list is reported among the unreadable images, by name.
         """
         kept = tuple(items)
-        stamps = tuple(self.stamps.get(item.name, "missing") for item in kept)
+        stamps = tuple(self.stamps.get(item.name, MISSING) for item in kept)
         return Listing(kept, tuple(classes), self.open, stamps, self.origin, **more)
 
 
@@ -124,7 +125,9 @@ def file_stamp(path: str | Path) -> str:
     try:
         about = os.stat(path)
     except OSError:
-        return "missing"
+        return MISSING
+    if irregular(about.st_mode):
+        return IRREGULAR
     return f"{about.st_size}:{about.st_mtime_ns}:{about.st_ctime_ns}:{about.st_ino}"
 
 
@@ -144,10 +147,17 @@ def _walk(folder: Path, prefix: str, above: tuple[tuple[int, int], ...]) -> Iter
         if entry.name.startswith(".") or entry.name == "__MACOSX":
             continue
         name = prefix + entry.name
-        if entry.is_dir():
+        if _is_folder(entry):
             yield from _walk(Path(entry.path), name + "/", (*above, here))
         else:
             yield name, file_stamp(entry.path)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
 
 
 def open_zip(path: Path) -> Tree:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import io
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from foldtune.data.identity import image_hash, image_key
+from foldtune.data.pictures.opening import MAX_PIXELS, open_picture
 from foldtune.errors import InputError, unknown
 
 _PLAIN = "bilinear-plain"
@@ -25,12 +24,10 @@ INTERPOLATIONS = {
 RESIZES = ("squash", "crop")
 _WIDE = ("PNG", "PPM")  # formats whose 16 bits Pillow may serve as 32
 _COMMON = ("L", "LA", "RGB", "RGBA", "I", "F")
-_SIGNS = (  # what a file begins with, at which byte, and the format that alone begins so
-    (b"\xff\xd8\xff", 0, "JPEG"),
-    (b"\x89PNG\r\n\x1a\n", 0, "PNG"),
-    (b"WEBP", 8, "WEBP"),
-)
+_WHOLE = 1 << 24  # pixels up to which an image is resized whole before its centre is cut out
 _LARGEST = 4096  # pixels a side; beyond it a size is a slip of the pen
+# 8 bits of 16, by a table: arithmetic on a large scan would hold eight bytes a pixel.
+_EIGHT_OF_16 = ((np.arange(65536) + 128) // 257).astype(np.uint8)
 
 
 @dataclass(frozen=True)
@@ -46,6 +43,7 @@ class Fit:
     size: int
     resize: str = "squash"
     interpolation: str = "bicubic"
+    max_pixels: int = MAX_PIXELS  # of a picture as stored; more are refused before they are decoded
 
     def __post_init__(self) -> None:
         if not 1 <= self.size <= _LARGEST:
@@ -75,7 +73,23 @@ class Fit:
             width, height = max(short, round(short * width / height)), short
         left, top = (width - self.size) // 2, (height - self.size) // 2
         box = (left, top, left + self.size, top + self.size)
+        if width * height > _WHOLE:
+            return self._part(image, (image.width / width, image.height / height), box)
         return self._resized(image, (width, height)).crop(box)
+
+    def _part(
+        self, image: Image.Image, scale: tuple[float, float], box: tuple[int, int, int, int]
+    ) -> Image.Image:
+        """A box of the resized image without the rest, to rounding: of a picture of one column all
+        would be a hundred thousand times the picture. scale: pixels of the image a new one."""
+        method, size = INTERPOLATIONS[self.interpolation], (self.size, self.size)
+        left, top = box[0] * scale[0], box[1] * scale[1]
+        if self.interpolation == _PLAIN:
+            affine = (scale[0], 0, left, 0, scale[1], top)
+            return image.transform(size, Image.Transform.AFFINE, affine, method)
+        right = min(box[2] * scale[0], image.width)
+        bottom = min(box[3] * scale[1], image.height)
+        return image.resize(size, method, box=(left, top, right, bottom))
 
     def _resized(self, image: Image.Image, size: tuple[int, int]) -> Image.Image:
         method = INTERPOLATIONS[self.interpolation]
@@ -104,12 +118,12 @@ class Decoded:
 
 def decode(data: bytes, fit: Fit) -> np.ndarray:
     """The image in `data` as (size, size, 3) uint8; raises whatever the decoder raises."""
-    return np.asarray(fit.apply(to_rgb(upright(data))))
+    return np.asarray(fit.apply(to_rgb(upright(data, fit.max_pixels))))
 
 
 def decode_with_key(data: bytes, fit: Fit) -> Decoded:
     """The image in `data`, decoded once for its pixels and its key; raises as `decode` does."""
-    image = upright(data)
+    image = upright(data, fit.max_pixels)
     samples = stored_samples(image)
     content = image_hash(samples)
     key = image_key(samples, _space(image), content)
@@ -125,14 +139,14 @@ def key_of(data: bytes) -> str:
     return image_key(stored_samples(image), _space(image))
 
 
-def upright(data: bytes) -> Image.Image:
+def upright(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """The image in `data` as stored, at its own size, turned as its EXIF says.
 
     Its channels are as stored, but for what is a way to store them: a palette gives way to the
     colours that it names, one bit to a byte, a transparent colour to an alpha channel. So the same
     picture has the same samples in every lossless format. Of an animation, the first frame.
     """
-    with _opened(data) as image:
+    with open_picture(data, max_pixels) as image:
         image.load()
         turned: Image.Image = image
         # A camera's broken EXIF block is no reason to lose a sound picture.
@@ -141,7 +155,7 @@ def upright(data: bytes) -> Image.Image:
                 turned = ImageOps.exif_transpose(image)
         wide = turned.mode == "I" and image.format in _WIDE
         if wide or turned.mode.startswith("I;16"):
-            return Image.fromarray(np.asarray(turned).astype(np.uint16))
+            return Image.fromarray(np.asarray(turned).astype(np.uint16, copy=False))
         return _plain_channels(turned)
 
 
@@ -163,19 +177,6 @@ def _space(image: Image.Image) -> str:
     return "" if image.mode in _COMMON or image.mode.startswith("I;16") else image.mode
 
 
-def _opened(data: bytes) -> Image.Image:
-    """The image in `data`, by the decoder that its first bytes name, or by the one that takes it.
-
-    Pillow tries one decoder after the other, and WebP's is among the last: three quarters of the
-    time to decode a WebP of 64 pixels (Pillow 13).
-    """
-    named = [form for sign, at, form in _SIGNS if data.startswith(sign, at)]
-    with contextlib.suppress(UnidentifiedImageError):
-        if named:
-            return Image.open(io.BytesIO(data), formats=named)
-    return Image.open(io.BytesIO(data))
-
-
 def to_rgb(image: Image.Image) -> Image.Image:
     """Any mode as 8-bit RGB.
 
@@ -186,8 +187,10 @@ def to_rgb(image: Image.Image) -> Image.Image:
     frame.
     """
     if image.mode == "I" or image.mode.startswith("I;16"):
-        wide = np.clip(np.asarray(image).astype(np.int64), 0, 65535)
-        return Image.fromarray(((wide + 128) // 257).astype(np.uint8)).convert("RGB")
+        wide = np.asarray(image)
+        if image.mode == "I":
+            wide = np.clip(wide, 0, 65535).astype(np.uint16)
+        return Image.fromarray(_EIGHT_OF_16[wide]).convert("RGB")
     if image.mode == "F":
         real = np.nan_to_num(np.asarray(image))
         scale = 255.0 if real.max() <= 1 else 1.0
@@ -208,20 +211,10 @@ def read_image(read: Callable[[str], bytes], name: str, fit: Fit) -> Decoded | s
         return "not an image"
     except FileNotFoundError:
         return "no such file"
+    except InputError as error:
+        return str(error)
     except Exception as error:  # damaged files raise nearly every type there is
         if "truncated" in str(error).lower():
             return "truncated"
         text = " ".join(str(error).split())[:80]
         return text or type(error).__name__
-
-
-@contextlib.contextmanager
-def strict() -> Iterator[None]:
-    """Refuse files that are cut off, even if the caller told Pillow to pass them; no warnings."""
-    lenient, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, False
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        ImageFile.LOAD_TRUNCATED_IMAGES = lenient

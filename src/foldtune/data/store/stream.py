@@ -24,9 +24,10 @@ from typing import Any
 
 import numpy as np
 
+from foldtune.data.pictures.opening import strict
 from foldtune.data.sources.listing import Listing
 from foldtune.data.store.crew import BROKEN, Crew, Rows
-from foldtune.data.store.decode import Fit, read_image, strict
+from foldtune.data.store.decode import Fit, read_image
 from foldtune.errors import InputError
 from foldtune.files import HASH
 from foldtune.processes import cores
@@ -45,7 +46,7 @@ class ScatterJob:
     def rows(self, rows: Sequence[int], names: Sequence[str]) -> list[bytes | str]:
         """Decode images into their rows; each one's line of marks, or why it is broken."""
         told: list[bytes | str] = []
-        with self.file.open("r+b") as file, strict():
+        with self.file.open("r+b") as file, strict(self.fit.max_pixels):
             for row, name in zip(rows, names, strict=True):
                 image = read_image(self.open, name, self.fit)
                 if isinstance(image, str):

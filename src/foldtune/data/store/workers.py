@@ -27,7 +27,8 @@ from typing import Any
 import numpy as np
 
 from foldtune.data.identity import MARK, NO_MARK, pack
-from foldtune.data.store.decode import Fit, read_image, strict
+from foldtune.data.pictures.opening import strict
+from foldtune.data.store.decode import Fit, read_image
 from foldtune.data.store.duplicates import difference_hashes
 from foldtune.errors import InputError
 from foldtune.processes import cores
@@ -65,7 +66,7 @@ class Job:
         """Decode images and write them from row `first` on; the row of a broken one is zero."""
         pixels = np.zeros((len(names), self.fit.size, self.fit.size, 3), np.uint8)
         hashes, marks, broken = [""] * len(names), [NO_MARK] * len(names), dict[int, str]()
-        with strict():
+        with strict(self.fit.max_pixels):
             for i, name in enumerate(names):
                 image = read_image(self.open, name, self.fit)
                 if isinstance(image, str):

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
+import contextlib
 import warnings
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from foldtune.data.conflicts import (
     alike_names,
@@ -18,8 +17,10 @@ from foldtune.data.conflicts import (
     told_labels,
     told_splits,
 )
+from foldtune.data.pictures.opening import open_picture
 from foldtune.data.sources.listing import Item, Listing
 from foldtune.data.sources.spec import Spec
+from foldtune.data.sources.trees import IRREGULAR, MISSING
 from foldtune.errors import InputError
 from foldtune.files import digest
 
@@ -51,7 +52,7 @@ def describe(listing: Listing) -> dict[str, Any]:
     counts = Counter(item.split or "no split" for item in listing.items)
     labels = [item.label for item in listing.items]
     sample = _headers(listing)
-    missing = sum(stamp == "missing" for stamp in listing.stamps)
+    missing = sum(stamp == MISSING for stamp in listing.stamps)
     return {
         "images": len(listing.items),
         "counts": dict(counts),
@@ -90,13 +91,14 @@ def _headers(listing: Listing) -> list[tuple[tuple[int, int], str, bool]]:
     """Size, format and whether lossless, of a sample; unreadable images are left out."""
     by_split: dict[str | None, list[Item]] = {}
     for item, stamp in zip(listing.items, listing.stamps, strict=True):
-        if stamp != "missing":
+        if stamp not in (MISSING, IRREGULAR):
             by_split.setdefault(item.split, []).append(item)
     found = []
     for items in by_split.values():
         for item in _spread(items):
-            about = header(listing.open(item.name))
-            found += [about] if about is not None else []
+            with contextlib.suppress(Exception):  # what cannot be read is told by decoding
+                about = header(listing.open(item.name))
+                found += [about] if about is not None else []
     return found
 
 
@@ -110,7 +112,7 @@ def header(data: bytes) -> tuple[tuple[int, int], str, bool] | None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(data)) as image:
+            with open_picture(data) as image:
                 form = image.format or "?"
                 compressed = image.info.get("compression") in ("jpeg", "tiff_jpeg", "webp")
                 size = image.size

@@ -16,6 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from foldtune.data.pictures.opening import strict
 from foldtune.data.sources.listing import Listing
 from foldtune.data.sources.paths import CONVERTED
 from foldtune.data.sources.source import read_source
@@ -45,7 +46,8 @@ def convert(source: str | Path, out: Path, *, workers: int | None = None) -> dic
         (out / folder).mkdir(parents=True, exist_ok=True)
     todo = [row for row, stem in enumerate(stems) if _written(out, stem) is None]
     jobs = ((listing, listing.items[row].name, out / stems[row]) for row in todo)
-    broken = [found for found in _in_threads(jobs, workers or cores()) if found]
+    with strict():
+        broken = [found for found in _in_threads(jobs, workers or cores()) if found]
     if broken:
         more = f" and {len(broken) - 5} more" if len(broken) > 5 else ""
         raise InputError(

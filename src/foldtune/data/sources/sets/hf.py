@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from foldtune.data.sources.listing import Item, Listing
+from foldtune.data.sources.readers import regular_bytes
 from foldtune.data.sources.spec import Spec
 from foldtune.data.sources.tables import sorted_labels
 from foldtune.data.splits import split_name
@@ -30,7 +30,7 @@ class HfReader:
         if cell.get("bytes") is not None:
             encoded: bytes = cell["bytes"]
             return encoded
-        return Path(cell["path"]).read_bytes()
+        return regular_bytes(cell["path"])
 
     def __getstate__(self) -> dict[str, Any]:
         return {"spec": self.spec, "column": self.column, "_open": None}
