@@ -31,17 +31,22 @@ def check(name: str, root: Path | None = None, *, json: JSON = False) -> None:
     """Tell what is present of a set NAME (vtab, cub, imagenet-c:fog, ...) below ROOT.
 
     Per part: counts, labels, sizes, formats, whether lossless, and a hash of the lists. Without
-    ROOT, NAME is a path. Nothing is decoded. The exit code is 1 where nothing can be read.
+    ROOT, NAME is a path. Nothing is decoded. The exit code is 1 where nothing can be read, and 2
+    where a whole class or split is not there.
     """
     import sys
 
+    from foldtune.data.sources.ledger import refuse_empty
     from foldtune.data.sources.source import read_source
     from foldtune.data.sources.spec import parse_spec
     from foldtune.data.tools.check import check as checked
-    from foldtune.data.tools.check import describe
+    from foldtune.data.tools.check import describe, refuse_absent
 
     spec = parse_spec(f"{name}@{root}") if root is not None else None
-    rows = checked(spec) if spec else [{"part": name, **describe(read_source(name))}]
+    found = read_source(name) if spec is None else None
+    rows = checked(spec) if spec else []
+    if found is not None:
+        rows = [{"part": name, **describe(found)}]
     if json:
         emit(rows)
     else:
@@ -53,6 +58,9 @@ def check(name: str, root: Path | None = None, *, json: JSON = False) -> None:
         for row in rows:
             for line in [*row.get("warnings", ()), *filter(None, [row.get("problem")])]:
                 say(line)
+    if found is not None:
+        refuse_absent(found)
+        refuse_empty(found.ledger)
     if all("problem" in row for row in rows):
         sys.exit(1)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from foldtune.data.conflicts import (
 )
 from foldtune.data.identity import split_hash
 from foldtune.data.sources.listing import Listing
+from foldtune.data.sources.readers import NO_FILE
 from foldtune.data.splits import SPLITS
 from foldtune.data.store.decode import Fit
 from foldtune.data.store.duplicates import near_duplicates
@@ -25,6 +27,7 @@ from foldtune.data.store.duplicates import near_duplicates
 if TYPE_CHECKING:
     from foldtune.data.images import ImageData
 
+_KINDS = {"no such file": "missing", "empty file": "empty_files"}
 _PAIRS = 50_000_000  # of a training and a judging image, compared in about 0.3 s
 
 
@@ -55,8 +58,24 @@ def data_facts(
         "conflicts": conflicts,
         "repeated": {},  # pictures under several `labels`, and others in several `splits`
         "ignored": dict(listing.ignored),
-        "warnings": [*listing.warnings, *alike_names(listing.classes)],
+        "ledger": listing.ledger.json(),  # what was not taken
+        "warnings": [*listing_warnings(listing), *alike_names(listing.classes)],
     }
+
+
+def listing_warnings(listing: Listing) -> list[str]:
+    """What the reader of a listing found odd, and what it did not take."""
+    taken = Counter(listing.classes[item.label] for item in listing.items)
+    return [*listing.warnings, *listing.ledger.lines(taken)]
+
+
+def skipped_by_kind(skipped: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """Names and reasons of what could not be decoded: missing, empty, not regular, unreadable."""
+    found: dict[str, dict[str, str]] = {}
+    for name, why in skipped.items():
+        kind = _KINDS.get(why) or ("not_regular" if why.endswith(NO_FILE) else "unreadable")
+        found.setdefault(kind, {})[name] = why
+    return found
 
 
 def tell_conflicts(data: ImageData, keys: Sequence[bytes], dropped: Mapping[str, str]) -> None:

@@ -9,6 +9,7 @@ from foldtune.data.facts import (
     data_facts,
     rekeyed,
     shared_with_train,
+    skipped_by_kind,
     tell_conflicts,
     warn_of_twins,
 )
@@ -20,6 +21,7 @@ from foldtune.data.sources.find import (
     refuse_one_class,
     short_name,
 )
+from foldtune.data.sources.ledger import refuse_empty
 from foldtune.data.sources.listing import Listing
 from foldtune.data.splits import complete_splits
 from foldtune.data.store.build import Stored, default_cache, fetch
@@ -68,6 +70,7 @@ def load_data(
     listing = find_listing(spec)
     if seed is not None:
         refuse_one_class(listing, spec)
+        refuse_empty(listing.ledger)
     stored = fetch(
         listing,
         fit,
@@ -77,13 +80,15 @@ def load_data(
         workers=workers,
         progress=progress,
     )
-    return _labelled(spec, fit, listing, stored, seed, conflicts)
+    return _labelled(spec, fit, listing, stored, seed, conflicts, skip_broken)
 
 
 def _labelled(
-    spec: str | Path, fit: Fit, listing: Listing, stored: Stored, seed: int | None, conflicts: str
-) -> ImageData:
+    spec: str | Path, fit: Fit, listing: Listing, stored: Stored, seed: int | None, conflicts: str,
+    skip_broken: bool,
+) -> ImageData:  # fmt: skip
     """What is stored, with splits and facts."""
+    _refuse_lost_splits(listing, stored)
     if seed is not None:
         _refuse_lost_classes(listing, stored)
     items = [listing.items[row] for row in stored.rows]
@@ -102,8 +107,10 @@ def _labelled(
         **data_facts(spec, fit, listing, splits, rule, seed, conflicts),
         "shared_with_train": shared_with_train(keys, splits),
         "skipped": dict(stored.skipped),
+        "skip_broken": skip_broken,
         "content": stored.content,
     }
+    facts["ledger"] |= skipped_by_kind(stored.skipped)
     facts["warnings"] += rekeyed(stored.rekeyed)
     names = tuple(item.name for item in items)
     again = DecodeAgain(spec, fit, names)
@@ -124,6 +131,15 @@ def _labelled(
     if not names_embedded(spec):  # digits of 8 x 8 pixels look alike, and are as they are
         warn_of_twins(data, stored.prints)
     return data
+
+
+def _refuse_lost_splits(listing: Listing, stored: Stored) -> None:
+    """Refuse that another split stands in for one of which nothing can be read."""
+    left = {listing.items[row].split for row in stored.rows}
+    for name in sorted({item.split for item in listing.items if item.split} - left):
+        raise InputError(
+            f"no image of the {name} split can be read; repair its images, or remove the split"
+        )
 
 
 def _refuse_lost_classes(listing: Listing, stored: Stored) -> None:

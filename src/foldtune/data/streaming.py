@@ -12,6 +12,7 @@ from foldtune.data.facts import data_facts, rekeyed, tell_conflicts
 from foldtune.data.identity import as_bytes, content_of, data_identity
 from foldtune.data.images import ImageData
 from foldtune.data.sources.find import find_listing, refuse_one_class, short_name
+from foldtune.data.sources.ledger import refuse_empty
 from foldtune.data.sources.listing import Listing
 from foldtune.data.splits import complete_splits
 from foldtune.data.store.build import DROPPED, default_cache, request_key
@@ -47,6 +48,7 @@ def stream_data(
     listing = find_listing(spec)
     if seed is not None:
         refuse_one_class(listing, spec)
+        refuse_empty(listing.ledger)
     if not listing.stamps:
         raise InputError(f"{spec} cannot be streamed: nothing tells when its images change")
     home = default_cache() if cache is None else Path(cache).expanduser()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
-from foldtune.data.sources.layout import SUFFIXES, arrange, pictures
+from foldtune.data.sources.layout import SUFFIXES, arrange, not_taken, pictures
 from foldtune.data.sources.listing import Listing
 from foldtune.data.sources.trees import Tree
 from foldtune.errors import InputError
@@ -16,7 +17,8 @@ def read_folders(tree: Tree) -> Listing:
     if not names:
         raise _no_images(tree.where, ignored)
     items, classes = arrange(names, tree.where)
-    return tree.listing(items, classes, ignored=ignored)
+    ledger = not_taken(names, tree.stamps.keys() - set(names), tree.empty, tree.where)
+    return tree.listing(items, classes, ignored=ignored, ledger=replace(ledger, twice=tree.twice))
 
 
 def _no_images(where: str, ignored: Mapping[str, int]) -> InputError:

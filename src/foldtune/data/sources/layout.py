@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from posixpath import splitext
 
+from foldtune.data.sources.ledger import Ledger, refuse_lost, unread
 from foldtune.data.sources.listing import Item
 from foldtune.data.splits import split_name
 from foldtune.errors import InputError
 
-SUFFIXES = frozenset(
-    ".jpg .jpeg .jfif .png .webp .bmp .gif .tif .tiff .ppm .pgm .avif".split()  # noqa: SIM905
+_PICTURES = (
+    ".jpg .jpeg .jpe .jfif .png .webp .bmp .dib .gif .tif .tiff .ppm .pgm .pbm .pnm .avif .jp2 "
+    ".j2k .jpf .jpx"
 )
+SUFFIXES = frozenset(_PICTURES.split())
 _WANTED = "<class>/image.jpg, or train|val|test/<class>/image.jpg"
 
 
@@ -55,6 +58,59 @@ def arrange(names: Sequence[str], where: str) -> tuple[tuple[Item, ...], tuple[s
     splits = [split_name(path[0]) if given else None for path in inner]
     items = map(Item, names, (index[label] for label in labels), splits)
     return tuple(items), classes
+
+
+def not_taken(
+    names: Sequence[str], others: Iterable[str], folders: Iterable[str], where: str
+) -> Ledger:
+    """The ledger of files that are no pictures (`others`) and of empty folders, beside the sorted
+    names of pictures, of which there is at least one. Refuses the loss of a class or split."""
+    paths = [name.split("/") for name in names]
+    depth = _wrappers(paths)
+    inner = [path[depth:] for path in paths]
+    given = all(len(path) > 2 and split_name(path[0]) is not None for path in inner)
+    level, prefix = (2 if given else 1), paths[0][:depth]
+    held = {tuple(path[:level]) for path in inner}
+    kinds: dict[tuple[str, ...], list[str]] = {}
+    for name in others:
+        path = name.split("/")
+        suffix = None if hidden(name) else unread(name)
+        if suffix is not None and path[:depth] == prefix and len(path) > depth + level:
+            kinds.setdefault(tuple(path[depth : depth + level]), []).append(suffix)
+    _refuse_lost(held, kinds, where, given)
+    counts: dict[str, Counter[str]] = {}
+    for folder, suffixes in sorted(kinds.items()):
+        for suffix in suffixes:
+            counts.setdefault(suffix, Counter())[_class_of(folder)] += 1
+    below = [tuple(folder.split("/")[depth:]) for folder in sorted(folders)
+             if not hidden(folder) and folder.split("/")[:depth] == prefix]  # fmt: skip
+    bare = [one[0] for one in below if given and len(one) == 1 and split_name(one[0])]
+    if bare:
+        raise InputError(
+            f"split {bare[0]} of {where} is empty, so another would stand in for it; fill it, or "
+            "remove the folder"
+        )
+    empty = {_class_of(one) for one in below if len(one) == level}
+    empty -= {_class_of(one) for one in held}
+    return Ledger({suffix: dict(of) for suffix, of in counts.items()}, tuple(sorted(empty)))
+
+
+def _refuse_lost(
+    held: set[tuple[str, ...]], kinds: Mapping[tuple[str, ...], list[str]], where: str, given: bool
+) -> None:
+    """Refuse a split none of whose files, or a class none of whose files anywhere, is read."""
+    tops = {one[0] for one in held}
+    for folder in sorted(kinds) if given else ():
+        if folder[0] not in tops and split_name(folder[0]):
+            all_of = [kind for one, some in kinds.items() if one[0] == folder[0] for kind in some]
+            refuse_lost(f"split {folder[0]}", all_of, where)
+    for folder in sorted(kinds):
+        if folder not in held:
+            refuse_lost(f"class {'/'.join(folder)}", kinds[folder], where)
+
+
+def _class_of(folder: Sequence[str]) -> str:
+    return unicodedata.normalize("NFC", folder[-1])
 
 
 def _wrappers(paths: Sequence[Sequence[str]]) -> int:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from foldtune.data.sources.ledger import Ledger
+
 Reader = Callable[[str], bytes]
 
 
@@ -35,3 +37,4 @@ class Listing:
     # where there is a test split alone.
     published: bool = False
     warnings: tuple[str, ...] = ()  # what the reader found odd, one line each
+    ledger: Ledger = field(default_factory=Ledger)  # what the source holds and does not give

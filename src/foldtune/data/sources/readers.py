@@ -13,6 +13,7 @@ from typing import Any
 from foldtune.data.sources.listing import Reader
 from foldtune.errors import InputError
 
+NO_FILE = "no regular file"
 LARGEST_FILE = 2 << 30  # bytes that one picture's file may have
 LARGEST_MEMBER = 1 << 30  # and one picture in a zip, which a few bytes may unfold to
 _THIN = 64 << 20  # bytes up to which a member of a zip may be as compressed as it will
@@ -43,18 +44,20 @@ class FileReader:
 class ZipReader:
     """Reads members of a zip. The open file does not travel: each process opens its own."""
 
-    def __init__(self, path: str) -> None:
-        self.path = path
+    def __init__(self, path: str, names: Mapping[str, str] | None = None) -> None:
+        """names: what the zip calls members whose names are written otherwise here."""
+        self.path, self.names = path, names or {}
         self._zip: zipfile.ZipFile | None = None
 
     def __call__(self, name: str) -> bytes:
         if self._zip is None:
             self._zip = zipfile.ZipFile(self.path)
-        refuse_bomb(self._zip.getinfo(name))
-        return self._zip.read(name)
+        member = self._zip.getinfo(self.names.get(name, name))
+        refuse_bomb(member)
+        return self._zip.read(member)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"path": self.path, "_zip": None}
+        return {"path": self.path, "names": self.names, "_zip": None}
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,7 @@ def regular_bytes(path: str | Path, most: int = LARGEST_FILE) -> bytes:
                 if about.st_size > _THIN and not head.strip(b"\0"):
                     raise InputError(f"{about.st_size:,} bytes that begin with zeros, no picture")
                 return head + file.read(about.st_size - len(head))
-    raise InputError(f"{what}, no regular file")
+    raise InputError(f"{what}, {NO_FILE}")
 
 
 def irregular(mode: int) -> str | None:

@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+from foldtune.data.sources.beside import found_names
 from foldtune.data.sources.cells import BYTES, Cells, read_cells
 from foldtune.data.sources.listing import Item, Listing
 from foldtune.data.sources.readers import FileReader
@@ -40,7 +41,7 @@ def read_table(path: Path, group: str | None = None) -> Listing:
     classes = stated or sorted_labels(set(labels))
     index = {name: label for label, name in enumerate(classes)}
     splits = _splits(path, cells.columns.get("split"), len(labels))
-    names = _names(cells, len(labels))
+    names = _names(path, cells, len(labels))
     items = tuple(map(Item, names, (index[label] for label in labels), splits))
     groups = tuple(cells.columns.get("group", ()))
     groups = groups if any(groups) else ()
@@ -51,7 +52,7 @@ def read_table(path: Path, group: str | None = None) -> Listing:
         return Listing(
             items, classes, cells.open, stamps, str(root), groups=groups, published=fixed
         )
-    stamps = tuple(file_stamp(root / name) for name in names)
+    stamps = tuple(file_stamp(root / item.name) for item in items)
     return Listing(
         items, classes, FileReader(str(root)), stamps, str(root), groups=groups, published=fixed
     )
@@ -64,10 +65,10 @@ def _check_groups(path: Path, groups: Sequence[str]) -> None:
         raise InputError(f"{path}: row {row + 1} has no group; fill it in, or empty the column")
 
 
-def _names(cells: Cells, rows: int) -> list[str]:
+def _names(path: Path, cells: Cells, rows: int) -> list[str]:
     if cells.open is not None:
         return [f"{BYTES}{row}" for row in range(rows)]
-    return [file.replace("\\", "/") for file in cells.columns["path"]]
+    return found_names(path, [file.replace("\\", "/") for file in cells.columns["path"]])
 
 
 def _stated_classes(path: Path, labels: Sequence[str]) -> tuple[str, ...] | None:

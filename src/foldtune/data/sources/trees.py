@@ -6,7 +6,8 @@ import os
 import stat
 import tarfile
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ class Tree:
     stamps: Mapping[str, str] = field(repr=False)
     open: Reader = field(repr=False)
     origin: str = ""  # the folder that names and stamps refer to; empty if they tell the content
+    empty: tuple[str, ...] = ()  # folders without a file
+    twice: tuple[str, ...] = ()  # names that several files have, of which the last is read
 
     def __contains__(self, name: str) -> bool:
         return name in self.stamps
@@ -40,7 +43,8 @@ class Tree:
         if not inner:
             raise unknown(f"folder in {self.where}", folder, self.folders())
         origin = f"{self.origin}/{folder}" if self.origin else ""
-        return Tree(f"{self.where}/{folder}", inner, Below(self.open, prefix), origin)
+        empty = tuple(n.removeprefix(prefix) for n in self.empty if n.startswith(prefix))
+        return Tree(f"{self.where}/{folder}", inner, Below(self.open, prefix), origin, empty)
 
     def folders(self) -> list[str]:
         """The paths of all folders that hold a file, sorted."""
@@ -81,8 +85,9 @@ def open_tree(path: Path) -> Tree:
     """The files of a folder, of a zip or a folder inside one, or of an uncompressed tar."""
     path = path.expanduser()
     if path.is_dir():
-        origin = str(path.resolve())
-        return Tree(str(path), dict(_walk(path, "", ())), FileReader(origin), origin)
+        origin, empty = str(path.resolve()), list[str]()
+        stamps = dict(_walk(path, "", (), empty))
+        return Tree(str(path), stamps, FileReader(origin), origin, tuple(empty))
     inside = split_zip(path)
     if inside is not None:
         return open_zip(inside[0]).below(inside[1])
@@ -131,8 +136,11 @@ def file_stamp(path: str | Path) -> str:
     return f"{about.st_size}:{about.st_mtime_ns}:{about.st_ctime_ns}:{about.st_ino}"
 
 
-def _walk(folder: Path, prefix: str, above: tuple[tuple[int, int], ...]) -> Iterator[Any]:
-    """Every file's name and stamp. A link back to a folder above is not entered again."""
+def _walk(
+    folder: Path, prefix: str, above: tuple[tuple[int, int], ...], empty: list[str]
+) -> Iterator[Any]:
+    """Every file's name and stamp; folders without any are noted in `empty`. A link back to a
+    folder above is not entered again."""
     about = folder.stat()
     here = (about.st_dev, about.st_ino)
     if here in above or len(above) > _DEEPEST:
@@ -143,12 +151,13 @@ def _walk(folder: Path, prefix: str, above: tuple[tuple[int, int], ...]) -> Iter
         raise InputError(
             f"cannot list {folder}: permission denied; grant reading, or move the folder away"
         ) from error
+    entries = [e for e in entries if not e.name.startswith(".") and e.name != "__MACOSX"]
+    if prefix and not entries:
+        empty.append(prefix.rstrip("/"))
     for entry in entries:
-        if entry.name.startswith(".") or entry.name == "__MACOSX":
-            continue
         name = prefix + entry.name
         if _is_folder(entry):
-            yield from _walk(Path(entry.path), name + "/", (*above, here))
+            yield from _walk(Path(entry.path), name + "/", (*above, here), empty)
         else:
             yield name, file_stamp(entry.path)
 
@@ -164,15 +173,29 @@ def open_zip(path: Path) -> Tree:
     """The members of a zip. Checksum and size tell the content: a copy elsewhere is known again."""
     try:
         with zipfile.ZipFile(path) as archive:
-            members = {m.filename: m for m in archive.infolist() if not m.is_dir()}
+            listed = archive.infolist()
     except (zipfile.BadZipFile, OSError) as error:
         raise InputError(
             f"{path} is not a readable zip ({error}); zip the class folders again"
         ) from error
+    slashed = _slashed(listed)
+    members = {name: m for name, m in slashed if not name.endswith("/")}
     for name, member in members.items():
         _refuse_unsafe(path, name, member)
     stamps = {name: f"{m.CRC:08x}:{m.file_size}" for name, m in members.items()}
-    return Tree(str(path), stamps, ZipReader(str(path.resolve())))
+    held = {name[:at] for name in stamps for at, sign in enumerate(name) if sign == "/"}
+    empty = {name.rstrip("/") for name, _ in slashed if name.endswith("/")} - held
+    renamed = {name: m.filename for name, m in members.items() if name != m.filename}
+    reader = ZipReader(str(path.resolve()), renamed)
+    twice = [name for name, n in Counter(n for n, _ in slashed).items() if n > 1 and name in stamps]
+    return Tree(str(path), stamps, reader, empty=tuple(sorted(empty)), twice=tuple(twice))
+
+
+def _slashed(members: Sequence[zipfile.ZipInfo]) -> list[tuple[str, zipfile.ZipInfo]]:
+    r"""Members by names with '/' between: where none has one, a program on Windows wrote '\'."""
+    if any("/" in m.filename for m in members):
+        return [(m.filename, m) for m in members]
+    return [(m.filename.replace("\\", "/"), m) for m in members]
 
 
 def _refuse_unsafe(path: Path, name: str, member: zipfile.ZipInfo) -> None:

@@ -40,6 +40,7 @@ def data_card(data: ImageData) -> dict[str, Any]:
         "dropped": data.facts["dropped"],
         "near_duplicates": _twins(data),
         "skipped": data.facts["skipped"],
+        "ledger": data.facts["ledger"],
         "warnings": data.facts["warnings"],
     }
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import warnings
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,7 @@ from foldtune.data.conflicts import (
     told_labels,
     told_splits,
 )
+from foldtune.data.facts import listing_warnings
 from foldtune.data.pictures.opening import open_picture
 from foldtune.data.sources.listing import Item, Listing
 from foldtune.data.sources.spec import Spec
@@ -25,6 +28,7 @@ from foldtune.errors import InputError
 from foldtune.files import digest
 
 _LOSSY = {"JPEG", "MPO", "AVIF"}
+_NOTHING = (MISSING, IRREGULAR)
 _SAMPLE = 64  # images of a split whose headers are read
 
 
@@ -59,12 +63,62 @@ def describe(listing: Listing) -> dict[str, Any]:
         "classes": len(listing.classes),
         "labels": [min(labels), max(labels)] if labels else [],
         "missing_files": missing,
+        "ledger": listing.ledger.json() | _by_stamp(listing),
         "sizes": _sizes([about[0] for about in sample]),
         "formats": dict(Counter(about[1] for about in sample)),
         "lossless": all(about[2] for about in sample),
         "manifest": manifest_hash(listing),
-        "warnings": [*listing.warnings, *_repeated(listing)],
+        "warnings": [*listing_warnings(listing), *_missing(listing), *_repeated(listing)],
     }
+
+
+def refuse_absent(listing: Listing) -> None:
+    """Refuse data of which a whole class or split is not there: rows of a table without files."""
+    if listing.published:
+        return
+    for what, of in (("images", lambda item: ""), ("the {} split", lambda item: item.split),
+                     ("class {}", lambda item: listing.classes[item.label])):  # fmt: skip
+        there: dict[str, bool] = {}
+        for item, stamp in zip(listing.items, listing.stamps, strict=False):
+            key = of(item) or ""
+            there[key] = there.get(key, False) or stamp not in _NOTHING
+        for key, any_there in there.items():
+            if not any_there:
+                raise InputError(
+                    f"no file of {what.format(key)} is there: {'; '.join(_missing(listing))}; "
+                    "correct the paths, which count from the table's folder"
+                )
+
+
+def _missing(listing: Listing) -> list[str]:
+    """What is said of files that are not there, or are none."""
+    lines = []
+    for stamp, word in ((MISSING, "missing"), (IRREGULAR, "no regular files")):
+        names = [i.name for i, s in zip(listing.items, listing.stamps, strict=False) if s == stamp]
+        if names:
+            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+            lines.append(
+                f"{len(names)} of {len(listing.items)} files are {word}: {', '.join(names[:3])}"
+                f"{more}{_beside(listing, names[0])}"
+            )
+    return lines
+
+
+def _beside(listing: Listing, name: str) -> str:
+    """`(there is oak/im000.png)`, where a file of that stem is."""
+    path = Path(listing.origin, name)
+    if not listing.origin or not path.parent.is_dir():
+        return ""
+    near = sorted(p.name for p in path.parent.glob(f"{glob.escape(path.stem)}.*"))
+    return f" (there is {(Path(name).parent / near[0]).as_posix()})" if near else ""
+
+
+def _by_stamp(listing: Listing) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for item, stamp in zip(listing.items, listing.stamps, strict=False):
+        if stamp in _NOTHING:
+            found.setdefault("missing" if stamp == MISSING else "not_regular", []).append(item.name)
+    return found
 
 
 def _repeated(listing: Listing) -> list[str]:
@@ -91,7 +145,7 @@ def _headers(listing: Listing) -> list[tuple[tuple[int, int], str, bool]]:
     """Size, format and whether lossless, of a sample; unreadable images are left out."""
     by_split: dict[str | None, list[Item]] = {}
     for item, stamp in zip(listing.items, listing.stamps, strict=True):
-        if stamp not in (MISSING, IRREGULAR):
+        if stamp not in _NOTHING:
             by_split.setdefault(item.split, []).append(item)
     found = []
     for items in by_split.values():
