@@ -130,6 +130,7 @@ class Description(TypedDict, total=False):
     classes: list[str]
     pixels: str | None
     data_warnings: list[str]
+    ledger: dict[str, Any]
     conflicts: str
     alike: list[list[int]] | None
     version: str

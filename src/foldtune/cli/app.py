@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -58,6 +59,9 @@ class DataOptions:
     shots: int | None = None  #: Images a class for training, and at most as many for validation.
     split_seed: SEED | None = None  #: Draws the splits that are not given; else --seed does.
     cache: Path | None = None  #: Folder of decoded images; by default the user's cache.
+    #: How more than 8 bits are read: LOW HIGH, own (the set's range, usual), percentile or header.
+    range: Annotated[tuple[str, ...] | None, Parameter(consume_multiple=True)] = None
+    max_pixels: int | None = None  #: Pixels that a picture may have; by default 178,956,970.
     stream: bool = False  #: Begin at once and decode images as they are needed, for large sets.
 
     def load(self, spec: str, backbone: Backbone, seed: int = 0) -> ImageData:
@@ -66,19 +70,35 @@ class DataOptions:
         data = self._read(spec, backbone, seed)
         return data if self.shots is None else data.few_shot(self.shots, seed)
 
+    def as_described(self, told: Mapping[str, Any], spec: str) -> DataOptions:
+        """These options as the data was read that a tuning describes: samples of more than 8 bits
+        by its range, whatever is judged; of its own data, what is broken left out as there."""
+        found = self
+        if self.range is None and told.get("range"):
+            found = replace(found, range=tuple(map(repr, told["range"])))
+        if spec == told.get("source"):
+            found = replace(
+                found, skip_broken=self.skip_broken or bool(told.get("skip_broken")),
+                max_pixels=self.max_pixels or told.get("max_pixels"),
+            )  # fmt: skip
+        return found
+
     def judge(self, spec: str, backbone: Backbone) -> ImageData:
         """Images to judge on: no split is drawn, so one image will do."""
         return self._read(spec, backbone, None)
 
     def _read(self, spec: str, backbone: Backbone, seed: int | None) -> ImageData:
         from foldtune.data import load_data
+        from foldtune.data.pictures.intensity import parse_setting
+        from foldtune.data.pictures.opening import MAX_PIXELS
         from foldtune.data.streaming import stream_data
 
         transform = backbone.transform
         fit: dict[str, Any] = {
             "size": transform.size, "interpolation": transform.interpolation,
             "resize": self.resize or transform.resize, "seed": seed, "cache": self.cache,
-            "conflicts": self.conflicts,
+            "conflicts": self.conflicts, "max_pixels": self.max_pixels or MAX_PIXELS,
+            "range": parse_setting(self.range or ()),
         }  # fmt: skip
         if self.stream:
             data = stream_data(spec, **fit)

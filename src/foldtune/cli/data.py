@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
-from cyclopts import App
+from cyclopts import App, Parameter
 
 from foldtune.cli.app import JSON, app
 from foldtune.cli.places import FOLDER_OUT, LIST_OUT, PICTURE_OUT, SEED
 from foldtune.console import emit, facts, say, table
 
+#: LOW HIGH, own, percentile or header: how samples of more than 8 bits are read.
+RANGE = Annotated[tuple[str, ...], Parameter(consume_multiple=True)]
 data = App(name="data", help="Look at data, check it, decode it, convert it.")
 app.command(data)
 
@@ -76,6 +79,8 @@ def card(
     cache: Path | None = None,
     skip_broken: bool = False,
     conflicts: str = "keep",
+    range: RANGE = (),
+    max_pixels: int | None = None,
     json: JSON = False,
 ) -> None:
     """Describe SOURCE: counts, class balance, colours, near duplicates, identity.
@@ -83,11 +88,13 @@ def card(
     examples: a file that gets a picture of some images of each class.
     """
     from foldtune.data import load_data
+    from foldtune.data.pictures.intensity import parse_setting
+    from foldtune.data.pictures.opening import MAX_PIXELS
     from foldtune.data.tools.card import data_card, draw_examples
 
     loaded = load_data(
         source, size=size, resize=resize, seed=seed, cache=cache, skip_broken=skip_broken,
-        conflicts=conflicts,
+        conflicts=conflicts, range=parse_setting(range), max_pixels=max_pixels or MAX_PIXELS,
     )  # fmt: skip
     told = data_card(loaded)
     if examples is not None:
@@ -106,6 +113,8 @@ def decode(
     cache: Path | None = None,
     skip_broken: bool = False,
     conflicts: str = "keep",
+    range: RANGE = (),
+    max_pixels: int | None = None,
     json: JSON = False,
 ) -> None:
     """List, decode and identify SOURCE, so that later runs read no image file.
@@ -116,11 +125,13 @@ def decode(
     import time
 
     from foldtune.data import load_data
+    from foldtune.data.pictures.intensity import parse_setting
+    from foldtune.data.pictures.opening import MAX_PIXELS
 
     begun = time.perf_counter()
     loaded = load_data(
         source, size=size, resize=resize, workers=workers, cache=cache, skip_broken=skip_broken,
-        conflicts=conflicts,
+        conflicts=conflicts, range=parse_setting(range), max_pixels=max_pixels or MAX_PIXELS,
     )  # fmt: skip
     seconds = time.perf_counter() - begun
     told = {
@@ -132,6 +143,7 @@ def decode(
         "images_per_second": round(len(loaded.labels) / seconds, 1),
         **_peak_mib(),
         "store_mib": round(loaded.pixels.nbytes / 2**20),
+        "ledger": loaded.facts["ledger"],
         "warnings": loaded.facts["warnings"],
     }
     emit(told) if json else facts(told)

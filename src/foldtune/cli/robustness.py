@@ -54,6 +54,7 @@ def wise(
     import_hosts()
     attachment, backbone, header = opened(tuning, weights, trust.hub)
     known, classes = Known.of([tuning], [header]), header["classes"]
+    reading = reading.as_described(header.get("data", {}), data)
     images, mapping = reading.judge(data, backbone), shifts.mapping()
     chosen = choose(known, images, split, included=include_trained)
     rows, why = validation_rows(known, images)
@@ -107,8 +108,9 @@ def soup(
         raise InputError("a soup needs two tunings and data: foldtune soup A B DATA --out FILE")
     paths = [Path(text) for text in inputs[:-1]]
     import_hosts()
-    attachment, backbone, _ = opened(paths[0], weights, trust.hub)
+    attachment, backbone, header = opened(paths[0], weights, trust.hub)
     attachment.detach()
+    reading = reading.as_described(header.get("data", {}), inputs[-1])
     images = reading.judge(inputs[-1], backbone)
     made = run(paths, backbone, images, out=out, kind=kind)
     if json:

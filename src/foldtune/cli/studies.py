@@ -133,7 +133,8 @@ def compare(
     if json:
         decision = found.decision and found.decision.told()
         more = {"verdict": said, "leaderboard": list(found.leaderboard), "decision": decision}
-        emit(told | more | {"left_out": dict(found.left_out)})
+        more |= {"left_out": dict(found.left_out), "ledger": images.facts["ledger"]}
+        emit(told | more)
     else:
         _show(found, said, told)
     if found.winner is None:

@@ -97,6 +97,7 @@ def fit(
         "head": row["head"],
         "seconds": row["seconds"],
         "tuning": str(fitted.tuning),
+        "ledger": images.facts["ledger"],
     }
     emit(told | {"row": row}) if json else facts(told)
 
@@ -142,6 +143,7 @@ def evaluate(
             raise InputError(f"{tuning} is an ensemble; shifts are judged of one tuning at a time")
         ensemble = open_ensemble(tuning)
         backbone, known = backbone_for(ensemble.header, weights, trust.hub), known_of(ensemble)
+        reading = reading.as_described(known.header.get("data", {}), data)
         images = reading.judge(data, backbone)
         chosen = choose(known, images, split, included=include_trained)
         told = evaluate_ensemble(ensemble, backbone, images, chosen, shifts.mapping())
@@ -149,6 +151,7 @@ def evaluate(
         return
     attachment, backbone, header = opened(tuning, weights, trust.hub)
     known, classes = Known.of([tuning], [header]), header["classes"]
+    reading = reading.as_described(header.get("data", {}), data)
     images = reading.judge(data, backbone)
     chosen = choose(known, images, split, included=include_trained)
     told = evaluate_tuning(attachment, backbone, images, classes, chosen, shifts.mapping())
@@ -205,7 +208,8 @@ def predict(
         told = list(predict_with_ensemble(tuning, images, weights, trust.hub))
     else:
         attachment, backbone, header = opened(tuning, weights, trust.hub)
-        told = list(predict_images(attachment.model, backbone, images, header["classes"]))
+        read_as = header.get("data", {})
+        told = list(predict_images(attachment.model, backbone, images, header["classes"], read_as))
     emit(told) if json else table(told, ("image", "class", "probability"))
 
 
@@ -234,13 +238,14 @@ def merge(
     import_hosts()
     attachment, backbone, header = opened(tuning, weights, trust.hub)
     attachment.detach()
-    source = data or header.get("data", {}).get("source") or "shapes/count"
+    trained_on = header.get("data", {})
+    source = data or trained_on.get("source") or "shapes/count"
     if data is None and source.startswith("hf:") and not trust.hub(source):
         raise InputError(
             f"{tuning} was trained on {source}, which is on the hub; give images with --data, or "
             "have them fetched with --allow-hub"
         )
-    images = reading.judge(source, backbone)
+    images = reading.as_described(trained_on, source).judge(source, backbone)
     certificate = merge_tuning(tuning, out, backbone, images, point_of(part, alpha))
     told = {"merged": str(out), "certificate": str(certificate), "images": images.name}
     emit(told | certificate.__dict__) if json else facts(told)

@@ -46,6 +46,9 @@ def data_facts(
         "size": fit.size,
         "resize": fit.resize,
         "interpolation": fit.interpolation,
+        "max_pixels": fit.max_pixels,
+        # By what samples of more than 8 bits are read; None: by their file's full range, or none.
+        "range": None if isinstance(fit.range, str) else list(fit.range),
         "counts": {name: len(splits[name]) for name in SPLITS},
         "split_rule": rule,
         "seed": seed,
@@ -54,6 +57,7 @@ def data_facts(
         "shared_with_train": {},
         "near_duplicates": {},  # of val and test in train; absent where there are too many pairs
         "skipped": {},
+        "skip_broken": False,
         "dropped": {},  # by `conflicts="drop"`: name and reason
         "conflicts": conflicts,
         "repeated": {},  # pictures under several `labels`, and others in several `splits`
@@ -76,6 +80,13 @@ def skipped_by_kind(skipped: Mapping[str, str]) -> dict[str, dict[str, str]]:
         kind = _KINDS.get(why) or ("not_regular" if why.endswith(NO_FILE) else "unreadable")
         found.setdefault(kind, {})[name] = why
     return found
+
+
+def tell_range(facts: dict[str, Any], measured: Mapping[str, Any]) -> None:
+    """Note how images of more than 8 bits are read, where there are any."""
+    if measured:
+        facts["ledger"]["range"] = {k: v for k, v in measured.items() if k != "lines"}
+        facts["warnings"] += measured["lines"]
 
 
 def tell_conflicts(data: ImageData, keys: Sequence[bytes], dropped: Mapping[str, str]) -> None:

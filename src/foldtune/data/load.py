@@ -11,10 +11,13 @@ from foldtune.data.facts import (
     shared_with_train,
     skipped_by_kind,
     tell_conflicts,
+    tell_range,
     warn_of_twins,
 )
 from foldtune.data.identity import as_bytes
 from foldtune.data.images import ImageData
+from foldtune.data.pictures.intensity import OWN, Setting, check_setting
+from foldtune.data.pictures.opening import MAX_PIXELS
 from foldtune.data.sources.find import (
     find_listing,
     names_embedded,
@@ -43,6 +46,8 @@ def load_data(
     cache: Path | None = None,
     workers: int | None = None,
     progress: Progress | None = None,
+    max_pixels: int = MAX_PIXELS,
+    range: Setting = OWN,
 ) -> ImageData:
     """Load labelled images, decoded once and reused by every later call.
 
@@ -57,13 +62,16 @@ def load_data(
     several given splits: `keep`, with a warning; `drop` (see `to_drop`), which the identity states;
     `refuse`. workers: processes, 1 for none but this; by default one a core, where there is enough
     to decode to be worth their start. progress: called with the images done and in all, and never
-    when everything was decoded before.
+    when everything was decoded before. max_pixels: what a picture may have, lest a few bytes fill
+    the memory. range: by what samples of more than 8 bits are read: `own`, the set's range where
+    the file's full one is hardly used (`measure`); `percentile`, without the outer 0.5 % each;
+    `header`, the full one always; or (low, high). A range is part of the identity.
 
     >>> data = load_data("digits", size=16)  # doctest: +SKIP
     >>> data.pixels[data.split("train", "val")].shape  # doctest: +SKIP
     (1437, 16, 16, 3)
     """
-    fit = Fit(size, resize, interpolation)
+    fit = Fit(size, resize, interpolation, max_pixels, check_setting(range))
     if workers is not None and workers < 1:
         raise InputError(f"workers is {workers}; at least one must do the work")
     check_mode(conflicts)
@@ -104,16 +112,17 @@ def _labelled(
         published=listing.published,
     )
     facts = {
-        **data_facts(spec, fit, listing, splits, rule, seed, conflicts),
+        **data_facts(spec, stored.fit, listing, splits, rule, seed, conflicts),
         "shared_with_train": shared_with_train(keys, splits),
         "skipped": dict(stored.skipped),
         "skip_broken": skip_broken,
         "content": stored.content,
     }
     facts["ledger"] |= skipped_by_kind(stored.skipped)
+    tell_range(facts, stored.measured)
     facts["warnings"] += rekeyed(stored.rekeyed)
     names = tuple(item.name for item in items)
-    again = DecodeAgain(spec, fit, names)
+    again = DecodeAgain(spec, stored.fit, names)
     checked = CheckedPixels(stored.pixels, stored.hashes, names, again)
     data = ImageData(
         name=short_name(spec),

@@ -11,13 +11,16 @@ from foldtune.data.conflicts import check_mode, to_drop
 from foldtune.data.facts import data_facts, rekeyed, tell_conflicts
 from foldtune.data.identity import as_bytes, content_of, data_identity
 from foldtune.data.images import ImageData
+from foldtune.data.pictures.intensity import OWN, Setting, check_setting
+from foldtune.data.pictures.opening import MAX_PIXELS
 from foldtune.data.sources.find import find_listing, refuse_one_class, short_name
 from foldtune.data.sources.ledger import refuse_empty
 from foldtune.data.sources.listing import Listing
 from foldtune.data.splits import complete_splits
-from foldtune.data.store.build import DROPPED, default_cache, request_key
+from foldtune.data.store.build import default_cache
 from foldtune.data.store.decode import Fit
 from foldtune.data.store.keys import known_marks, remember, unknown
+from foldtune.data.store.requests import DROPPED, request_key
 from foldtune.data.store.stream import StreamedKeys, StreamedPixels, stream_folder
 from foldtune.errors import InputError
 
@@ -32,6 +35,8 @@ def stream_data(
     conflicts: str = "keep",
     cache: Path | None = None,
     workers: int | None = None,
+    max_pixels: int = MAX_PIXELS,
+    range: Setting = OWN,
 ) -> ImageData:
     """Labelled images that are there at once and decoded as they are asked for, each only once.
 
@@ -44,7 +49,7 @@ def stream_data(
     Broken images are refused when they are met.
     """
     check_mode(conflicts)
-    fit = Fit(size, resize, interpolation)
+    fit = Fit(size, resize, interpolation, max_pixels, check_setting(range))
     listing = find_listing(spec)
     if seed is not None:
         refuse_one_class(listing, spec)
@@ -104,7 +109,7 @@ def _drawn(
     facts = data_facts(spec, fit, listing, splits, rule, seed, conflicts)
     facts["content"] = content_of(keys, labels, listing.classes)
     facts["warnings"] += rekeyed(changed)
-    stated = (*fit.geometry, *(DROPPED if conflicts == "drop" else ()))
+    stated = (*fit.geometry, *fit.stated, *(DROPPED if conflicts == "drop" else ()))
     data = ImageData(
         name=short_name(spec),
         pixels=pixels.ordered(np.array(order)),  # type: ignore[arg-type]

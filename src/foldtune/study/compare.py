@@ -211,6 +211,7 @@ def _about(bench: Bench) -> Description:
         **whereabouts(bench.data),
         "data_warnings": list(bench.data.facts["warnings"]),
         "conflicts": bench.data.facts["conflicts"],
+        "ledger": bench.data.facts.get("ledger", {}),
         "alike": clusters(bench.data),
         "version": foldtune.__version__,
     }

@@ -180,7 +180,7 @@ def predict_with_ensemble(
     allowed: see `backbone_of`."""
     ensemble = open_ensemble(path)
     backbone = backbone_for(ensemble.header, weights, allowed)
-    pixels = decoded(images, backbone)
+    pixels = decoded(images, backbone, ensemble.header.get("data"))
     shares = ensemble_probabilities(ensemble, backbone, pixels, np.arange(len(pixels)))
     yield from named(images, shares, ensemble.header["classes"])
 

@@ -18,6 +18,7 @@ from foldtune.backbones.weights import as_a_file_says
 from foldtune.core.attachment import Attachment
 from foldtune.core.tuningfile import read, write_tensors
 from foldtune.data import ImageData
+from foldtune.data.pictures.intensity import read_setting
 from foldtune.data.sources.readers import regular_bytes
 from foldtune.data.store.decode import Fit, decode
 from foldtune.errors import InputError
@@ -162,21 +163,34 @@ def evaluate_away(
 
 
 def predict_images(
-    model: nn.Module, backbone: Backbone, paths: Sequence[Path], classes: Sequence[str]
+    model: nn.Module,
+    backbone: Backbone,
+    paths: Sequence[Path],
+    classes: Sequence[str],
+    read_as: Mapping[str, Any] | None = None,
 ) -> Iterator[dict[str, Any]]:
     """For each image file its path, the most likely class and its probability.
 
+    read_as: what the tuning says of its data, by whose range more than 8 bits are read.
+
     Raises InputError naming the first file that is missing or no image, before any prediction.
     """
-    pixels = decoded(paths, backbone)
+    pixels = decoded(paths, backbone, read_as)
     logits = predict_logits(model, pixels, np.arange(len(paths)), prepare_for(backbone))
     yield from named(paths, finite(logits, "the tuning").softmax(1), classes)
 
 
-def decoded(paths: Sequence[Path], backbone: Backbone) -> np.ndarray:
+def decoded(
+    paths: Sequence[Path], backbone: Backbone, read_as: Mapping[str, Any] | None = None
+) -> np.ndarray:
     """Image files as the backbone's pixels, (images, size, size, 3) uint8."""
     transform = backbone.transform
-    fit = Fit(transform.size, transform.resize, transform.interpolation)
+    fit = Fit(
+        transform.size,
+        transform.resize,
+        transform.interpolation,
+        range=read_setting(read_as or {}),
+    )
     return np.stack([_decoded(path, fit) for path in paths])
 
 

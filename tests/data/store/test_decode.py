@@ -7,7 +7,8 @@ import pytest
 from PIL import Image, ImageOps
 
 from data.conftest import encoded, picture
-from foldtune.data.store.decode import Fit, decode, read_image, to_rgb, upright
+from foldtune.data.pictures.upright import to_rgb, upright
+from foldtune.data.store.decode import Fit, decode, read_image
 from foldtune.errors import InputError
 
 

@@ -18,7 +18,7 @@ import errno
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ import numpy as np
 
 from foldtune.data.conflicts import to_drop
 from foldtune.data.identity import MARK, as_bytes, content_of, data_identity, pack, unpack
+from foldtune.data.pictures.intensity import measure
 from foldtune.data.sources.listing import Listing
 from foldtune.data.store.decode import Fit
 from foldtune.data.store.entries import (
@@ -37,11 +38,11 @@ from foldtune.data.store.entries import (
 )
 from foldtune.data.store.journal import Journal, adopt
 from foldtune.data.store.keys import remember, unreadable
+from foldtune.data.store.requests import DROPPED, stored_key
 from foldtune.data.store.workers import Job, Progress, decode_all
 from foldtune.errors import InputError
-from foldtune.files import digest, read_json, sync_folder, write_json
+from foldtune.files import read_json, sync_folder, write_json
 
-DROPPED = ("conflicts drop",)  # stated in the identity
 _SPARE = 1 << 20  # bytes that the small files beside the pixels may take
 
 
@@ -60,6 +61,8 @@ class Stored:
     dropped: Mapping[str, str]  # the same of each that `conflicts="drop"` left out
     content: str  # hash of all pictures and labels, before any was dropped
     rekeyed: tuple[str, ...]  # names of files that an earlier decoding gave another key
+    fit: Fit  # with the range that was found
+    measured: Mapping[str, Any]  # of images of more than 8 bits: what they hold, and what is said
 
 
 def default_cache() -> Path:
@@ -83,8 +86,8 @@ def fetch(
     Images that cannot be decoded are refused, all at once; with `skip_broken` they are left out.
     drop: leave out what `to_drop` tells, as another set of images.
     """
-    request = cache / "requests" / f"{request_key(listing, fit, drop)}.json"
-    stored = _find(cache, request) if listing.stamps else None
+    request = cache / "requests" / f"{stored_key(listing, fit, drop)}.json"
+    stored = _find(cache, request, fit) if listing.stamps else None
     for _ in range(3):  # an entry may vanish again before it is opened: somebody clears the cache
         if stored is not None:
             break
@@ -92,7 +95,7 @@ def fetch(
             _build(cache, request, listing, fit, skip_broken, drop, workers, progress)
         except OSError as error:
             raise _no_store(cache, error, len(listing.items) * fit.row_bytes) from error
-        stored = _find(cache, request)
+        stored = _find(cache, request, fit)
     if stored is None:
         raise InputError(
             f"the decoded images in {cache} vanish or change as soon as they are written; "
@@ -103,19 +106,13 @@ def fetch(
     return stored
 
 
-def request_key(listing: Listing, fit: Fit, drop: bool = False) -> str:
-    """The hash of what is known of a listing without reading an image."""
-    items = [part for item in listing.items for part in (item.name, item.label)]
-    shape = [len(listing.classes), *listing.classes, len(listing.items), *items]
-    return digest(["request", FORMAT, *fit.geometry, listing.origin, *shape, *listing.stamps,
-                   *(DROPPED if drop else ())])  # fmt: skip
-
-
 # What the answer to a request holds.
-_ANSWER = frozenset({"identity", "files", "rows", "skipped", "dropped", "content", "rekeyed"})
+_ANSWER = frozenset(
+    {"identity", "files", "rows", "skipped", "dropped", "content", "rekeyed", "range", "measured"}
+)
 
 
-def _find(cache: Path, request: Path) -> Stored | None:
+def _find(cache: Path, request: Path, fit: Fit) -> Stored | None:
     """The entry that a request led to before, or None if there is none or it is damaged."""
     about = read_json(request)
     # Of another version's fields may be missing: then it is made again, as a damaged one is.
@@ -139,6 +136,8 @@ def _find(cache: Path, request: Path) -> Stored | None:
         dropped=about["dropped"],
         content=about["content"],
         rekeyed=tuple(about["rekeyed"]),
+        fit=fit if about["range"] is None else replace(fit, range=tuple(about["range"])),
+        measured=about["measured"],
     )
 
 
@@ -156,7 +155,7 @@ def _build(
     request.parent.mkdir(parents=True, exist_ok=True)
     names = [item.name for item in listing.items]
     labels = [item.label for item in listing.items]
-    key = request.stem
+    key, asked = request.stem, fit.range
 
     def rescue(ours: Path, theirs: Path) -> None:
         if listing.stamps:  # else nothing tells whether the images are still the same
@@ -172,6 +171,11 @@ def _build(
         decoded = decode_all(
             job, names, workers, progress, done=journal.done(job), note=journal.add
         )
+        measured = measure([decoded.spans[row] for row in sorted(decoded.spans)], fit.range)
+        if measured is not None and measured.taken is not None and measured.taken != fit.range:
+            # Only now the range is known, which no image tells alone.
+            fit = replace(fit, range=measured.taken)
+            decoded = decode_all(replace(job, fit=fit), names, workers, progress, note=journal.add)
         broken = decoded.broken
         marks = unpack(decoded.marks, MARK)
         keys = ["" if n in broken else key.hex() for n, key in enumerate(as_bytes(marks[:, :16]))]
@@ -197,6 +201,10 @@ def _build(
             "dropped": {names[row]: why for row, why in dropped.items()},
             "content": content_of(keys, labels, listing.classes),
             "rekeyed": remember(listing, cache, marks),
+            "range": None if isinstance(fit.range, str) else fit.range,
+            "measured": {}
+            if measured is None
+            else measured.json() | {"lines": measured.lines(asked)},
         }
         write_json(temporary / "request.json", found)
         os.replace(temporary / "request.json", request)
@@ -213,7 +221,7 @@ def _empty(file: Path, length: int) -> Path:
 def _describe(
     keys: list[str], labels: list[int], listing: Listing, fit: Fit, drop: bool
 ) -> dict[str, Any]:
-    stated = (*fit.geometry, *(DROPPED if drop else ()))
+    stated = (*fit.geometry, *fit.stated, *(DROPPED if drop else ()))
     return {
         "format": FORMAT,
         "identity": data_identity(keys, labels, listing.classes, stated),

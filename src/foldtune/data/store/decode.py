@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from foldtune.data.identity import image_hash, image_key
-from foldtune.data.pictures.opening import MAX_PIXELS, open_picture
+from foldtune.data.pictures.deep import deep_samples, is_deep
+from foldtune.data.pictures.intensity import OWN, Setting, Span, check_setting, measure, to_bytes
+from foldtune.data.pictures.opening import MAX_PIXELS
+from foldtune.data.pictures.upright import space_of, to_rgb, upright
 from foldtune.errors import InputError, unknown
 
 _PLAIN = "bilinear-plain"
@@ -22,12 +24,8 @@ INTERPOLATIONS = {
     _PLAIN: Image.Resampling.BILINEAR,
 }
 RESIZES = ("squash", "crop")
-_WIDE = ("PNG", "PPM")  # formats whose 16 bits Pillow may serve as 32
-_COMMON = ("L", "LA", "RGB", "RGBA", "I", "F")
 _WHOLE = 1 << 24  # pixels up to which an image is resized whole before its centre is cut out
 _LARGEST = 4096  # pixels a side; beyond it a size is a slip of the pen
-# 8 bits of 16, by a table: arithmetic on a large scan would hold eight bytes a pixel.
-_EIGHT_OF_16 = ((np.arange(65536) + 128) // 257).astype(np.uint8)
 
 
 @dataclass(frozen=True)
@@ -44,6 +42,9 @@ class Fit:
     resize: str = "squash"
     interpolation: str = "bicubic"
     max_pixels: int = MAX_PIXELS  # of a picture as stored; more are refused before they are decoded
+    # By what samples of more than 8 bits are read: a range, or how a set's is found. Until it is,
+    # by their file's full one.
+    range: Setting = OWN
 
     def __post_init__(self) -> None:
         if not 1 <= self.size <= _LARGEST:
@@ -52,6 +53,7 @@ class Fit:
             raise unknown("resize", self.resize, RESIZES)
         if self.interpolation not in INTERPOLATIONS:
             raise unknown("interpolation", self.interpolation, INTERPOLATIONS)
+        check_setting(self.range)
 
     @property
     def row_bytes(self) -> int:
@@ -61,6 +63,13 @@ class Fit:
     def geometry(self) -> tuple[int, str, str]:
         """What of it enters an identity."""
         return self.size, self.resize, self.interpolation
+
+    @property
+    def stated(self) -> tuple[str, ...]:
+        """And what else does, where it is not as usual."""
+        if isinstance(self.range, str):
+            return ()
+        return ("range", *(repr(float(end)) for end in self.range))
 
     def apply(self, image: Image.Image) -> Image.Image:
         if self.resize == "squash":
@@ -103,12 +112,13 @@ class Fit:
 class Decoded:
     """One image. pixels: (size, size, 3) uint8; hash: of these; key: of its samples at full size
     (`image_key`); file: the hash of the file's bytes, by which it is known again where another
-    decoder gives other samples."""
+    decoder gives other samples; span: the values of samples of more than 8 bits."""
 
     pixels: np.ndarray
     hash: str
     key: str
     file: str
+    span: Span | None = None
 
     @property
     def mark(self) -> str:
@@ -118,88 +128,69 @@ class Decoded:
 
 def decode(data: bytes, fit: Fit) -> np.ndarray:
     """The image in `data` as (size, size, 3) uint8; raises whatever the decoder raises."""
-    return np.asarray(fit.apply(to_rgb(upright(data, fit.max_pixels))))
+    return np.asarray(fit.apply(_read(data, fit).rgb(fit)))
 
 
 def decode_with_key(data: bytes, fit: Fit) -> Decoded:
     """The image in `data`, decoded once for its pixels and its key; raises as `decode` does."""
-    image = upright(data, fit.max_pixels)
-    samples = stored_samples(image)
+    read = _read(data, fit)
+    image, samples = read.image, read.samples
     content = image_hash(samples)
-    key = image_key(samples, _space(image), content)
-    fitted = fit.apply(to_rgb(image))
-    pixels = samples if fitted is image else np.asarray(fitted)
-    own = content if fitted is image else image_hash(pixels)
-    return Decoded(pixels, own, key, image_hash(data))
+    key = image_key(samples, space_of(image), content)
+    fitted = fit.apply(read.rgb(fit))
+    same = fitted is image and not read.fine
+    pixels = samples if same else np.asarray(fitted)
+    own = content if same else image_hash(pixels)
+    return Decoded(pixels, own, key, image_hash(data), read.span)
+
+
+@dataclass(frozen=True, eq=False)
+class _Read:
+    """An upright image; its samples of more than 8 bits, where it has any, as Pillow or we read
+    them; of these the alpha channel, the span, and whether they tell more than 8 bits would."""
+
+    image: Image.Image
+    wide: np.ndarray | None = None
+    alpha: np.ndarray | None = None
+    span: Span | None = None
+    fine: bool = False
+
+    @property
+    def samples(self) -> np.ndarray:
+        """What the key is made of: colours of 16 bits by their higher eight, where these do."""
+        if not self.fine or self.wide is None:
+            return np.asarray(self.image)
+        if self.alpha is None:
+            return self.wide
+        return np.dstack([self.wide, self.alpha])
+
+    def rgb(self, fit: Fit) -> Image.Image:
+        if self.wide is None or isinstance(fit.range, str):
+            return to_rgb(self.image)
+        eight = to_bytes(self.wide, fit.range)
+        if self.alpha is None:
+            return to_rgb(Image.fromarray(eight))
+        colours = [eight] if eight.ndim == 3 else [eight] * 3
+        return to_rgb(Image.fromarray(np.dstack([*colours, self.alpha])))
+
+
+def _read(data: bytes, fit: Fit) -> _Read:
+    image = upright(data, fit.max_pixels)
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        wide = np.asarray(image)
+        return _Read(image, wide, None, Span.of(wide))
+    found = deep_samples(data, fit.max_pixels) if is_deep(data) else None
+    if found is None:
+        return _Read(image)
+    span = Span.of(found[0])
+    alone = measure([span], OWN)
+    return _Read(image, *found, span, alone is not None and alone.taken is not None)
 
 
 def key_of(data: bytes) -> str:
     """The key of the image in `data`; raises whatever the decoder raises."""
-    image = upright(data)
-    return image_key(stored_samples(image), _space(image))
-
-
-def upright(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """The image in `data` as stored, at its own size, turned as its EXIF says.
-
-    Its channels are as stored, but for what is a way to store them: a palette gives way to the
-    colours that it names, one bit to a byte, a transparent colour to an alpha channel. So the same
-    picture has the same samples in every lossless format. Of an animation, the first frame.
-    """
-    with open_picture(data, max_pixels) as image:
-        image.load()
-        turned: Image.Image = image
-        # A camera's broken EXIF block is no reason to lose a sound picture.
-        with contextlib.suppress(Exception):
-            if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:  # else it would be copied
-                turned = ImageOps.exif_transpose(image)
-        wide = turned.mode == "I" and image.format in _WIDE
-        if wide or turned.mode.startswith("I;16"):
-            return Image.fromarray(np.asarray(turned).astype(np.uint16, copy=False))
-        return _plain_channels(turned)
-
-
-def stored_samples(image: Image.Image) -> np.ndarray:
-    """The samples of an upright image, (height, width) or (height, width, channels)."""
-    return np.asarray(image)
-
-
-def _plain_channels(image: Image.Image) -> Image.Image:
-    if image.mode == "1":
-        return image.convert("L")
-    if image.mode in ("P", "PA") or (image.mode in ("L", "RGB") and "transparency" in image.info):
-        return image.convert("RGBA" if image.has_transparency_data else "RGB")
-    return image
-
-
-def _space(image: Image.Image) -> str:
-    """What the channels are, where their number and type do not say it."""
-    return "" if image.mode in _COMMON or image.mode.startswith("I;16") else image.mode
-
-
-def to_rgb(image: Image.Image) -> Image.Image:
-    """Any mode as 8-bit RGB.
-
-    Transparent pixels are composited on white: that is how cut-outs are shown, while dropping the
-    alpha channel would bring up whatever colours the drawing program left below it. 16-bit grey
-    is scaled by its full range, never by the image's own, so that brightness stays comparable;
-    32-bit floats are read as 0..1 if none is above 1, else as 0..255. Of an animation, the first
-    frame.
-    """
-    if image.mode == "I" or image.mode.startswith("I;16"):
-        wide = np.asarray(image)
-        if image.mode == "I":
-            wide = np.clip(wide, 0, 65535).astype(np.uint16)
-        return Image.fromarray(_EIGHT_OF_16[wide]).convert("RGB")
-    if image.mode == "F":
-        real = np.nan_to_num(np.asarray(image))
-        scale = 255.0 if real.max() <= 1 else 1.0
-        return Image.fromarray(np.clip(real * scale + 0.5, 0, 255).astype(np.uint8)).convert("RGB")
-    if image.has_transparency_data:
-        full = image.convert("RGBA")
-        white = Image.new("RGBA", full.size, (255, 255, 255, 255))
-        return Image.alpha_composite(white, full).convert("RGB")
-    return image if image.mode == "RGB" else image.convert("RGB")
+    read = _read(data, Fit(1))
+    return image_key(read.samples, space_of(read.image))
 
 
 def read_image(read: Callable[[str], bytes], name: str, fit: Fit) -> Decoded | str:

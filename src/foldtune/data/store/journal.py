@@ -11,10 +11,10 @@ import contextlib
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 
 from foldtune.data.identity import image_hash
+from foldtune.data.pictures.intensity import Span
 from foldtune.data.store.workers import Job, Rows
 
 _NAME = "journal.jsonl"
@@ -48,7 +48,8 @@ class Journal:
 
     def add(self, rows: Rows) -> None:
         with self._path.open("a") as file:
-            file.write(json.dumps(asdict(rows)) + "\n")
+            told = vars(rows) | {"spans": {row: s.json() for row, s in rows.spans.items()}}
+            file.write(json.dumps(told) + "\n")
 
     def remove(self) -> None:
         """Leave the folder as it is published."""
@@ -61,6 +62,7 @@ def _read(path: Path) -> Iterator[Rows]:
         for line in file:
             told = json.loads(line)
             told["broken"] = {int(row): why for row, why in told["broken"].items()}
+            told["spans"] = {int(row): Span.read(one) for row, one in told["spans"].items()}
             yield Rows(**told)
 
 

@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 
+from foldtune.data.pictures.intensity import HEADER, Span, measure
 from foldtune.data.pictures.opening import strict
 from foldtune.data.sources.listing import Listing
 from foldtune.data.store.crew import BROKEN, Crew, Rows
@@ -32,6 +33,10 @@ from foldtune.errors import InputError
 from foldtune.files import HASH
 from foldtune.processes import cores
 
+_NO_RANGE = (
+    "more than 8 bits, of which a part is used: a stream does not know the set's range; give "
+    "--range LOW HIGH, or go without --stream"
+)
 _TRIES = 3  # at a row that is decoded again
 
 
@@ -49,13 +54,21 @@ class ScatterJob:
         with self.file.open("r+b") as file, strict(self.fit.max_pixels):
             for row, name in zip(rows, names, strict=True):
                 image = read_image(self.open, name, self.fit)
-                if isinstance(image, str):
-                    told.append(image)
+                if isinstance(image, str) or _unranged(image.span, self.fit):
+                    told.append(image if isinstance(image, str) else _NO_RANGE)
                     continue
                 file.seek(row * self.fit.row_bytes)
                 file.write(np.ascontiguousarray(image.pixels).data)
                 told.append(bytes.fromhex(image.hash + image.mark))
         return told
+
+
+def _unranged(span: Span | None, fit: Fit) -> bool:
+    """Whether an image of more than 8 bits needs the set's range, which no stream knows."""
+    if span is None or fit.range == HEADER:
+        return False
+    measured = measure([span], fit.range)
+    return measured is not None and measured.taken is not None and isinstance(fit.range, str)
 
 
 class StreamedPixels:

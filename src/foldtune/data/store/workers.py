@@ -20,13 +20,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from foldtune.data.identity import MARK, NO_MARK, pack
+from foldtune.data.pictures.intensity import Span
 from foldtune.data.pictures.opening import strict
 from foldtune.data.store.decode import Fit, read_image
 from foldtune.data.store.duplicates import difference_hashes
@@ -52,6 +53,7 @@ class Rows:
     marks: str  # packed: key and file's hash of each, `Decoded.mark`; NO_MARK where broken
     prints: list[int]  # difference hashes, for near duplicates
     broken: dict[int, str]
+    spans: dict[int, Span] = field(default_factory=dict)  # of those of more than 8 bits
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,7 @@ class Job:
         """Decode images and write them from row `first` on; the row of a broken one is zero."""
         pixels = np.zeros((len(names), self.fit.size, self.fit.size, 3), np.uint8)
         hashes, marks, broken = [""] * len(names), [NO_MARK] * len(names), dict[int, str]()
+        spans: dict[int, Span] = {}
         with strict(self.fit.max_pixels):
             for i, name in enumerate(names):
                 image = read_image(self.open, name, self.fit)
@@ -74,11 +77,13 @@ class Job:
                 else:
                     pixels[i] = image.pixels
                     hashes[i], marks[i] = image.hash, image.mark
+                    if image.span is not None:
+                        spans[first + i] = image.span
         # Written, not mapped: on a full disk a write raises, a mapping kills the process.
         with self.file.open("r+b") as file:
             file.seek(first * self.fit.row_bytes)
             file.write(pixels.data)
-        return Rows(first, hashes, pack(marks), difference_hashes(pixels), broken)
+        return Rows(first, hashes, pack(marks), difference_hashes(pixels), broken, spans)
 
 
 def decode_all(
@@ -99,7 +104,7 @@ def decode_all(
     chunks = [(at, names[at : at + step]) for at in range(0, len(names), step)]
     kept = [done[at] for at, some in chunks if done and at in done
             and len(done[at].hashes) == len(some)]  # fmt: skip
-    known = {rows.first for rows in kept}
+    known, spans = {rows.first for rows in kept}, dict[int, Span]()
     results = _decoded(job, [chunk for chunk in chunks if chunk[0] not in known], workers)
     hashes, prints = [""] * len(names), [0] * len(names)
     marks = bytearray(MARK * len(names))
@@ -113,10 +118,11 @@ def decode_all(
             hashes[span], prints[span] = rows.hashes, rows.prints
             marks[MARK * span.start : MARK * span.stop] = bytes.fromhex(rows.marks)
             broken |= rows.broken
+            spans |= rows.spans
             count += len(rows.hashes)
             if progress is not None:
                 progress(count, len(names))
-    return Rows(0, hashes, marks.hex(), prints, dict(sorted(broken.items())))
+    return Rows(0, hashes, marks.hex(), prints, dict(sorted(broken.items())), spans)
 
 
 def _decoded(job: Job, chunks: Sequence[Chunk], workers: int | None) -> Generator[Rows]:

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from foldtune.data.pictures.opening import strict
+from foldtune.data.pictures.upright import to_rgb, upright
 from foldtune.data.sources.listing import Listing
 from foldtune.data.sources.paths import CONVERTED
 from foldtune.data.sources.source import read_source
-from foldtune.data.store.decode import to_rgb, upright
 from foldtune.errors import InputError
 from foldtune.files import digest, read_json, replacing, write_json
 from foldtune.processes import cores

@@ -50,6 +50,8 @@ from foldtune.training.prefix import LIMIT, Prefix, prefix_of
 from foldtune.training.recipe import Recipe
 
 CHECKPOINT = "checkpoint.safetensors"
+# What a tuning keeps of how its data was read.
+_DESCRIBED = ("source", "seed", "split_hash", "content", "range", "skip_broken", "max_pixels")
 
 
 class Bench:
@@ -270,7 +272,7 @@ class Bench:
             "backbone": self.identity,
             "classes": list(self.data.classes),
             "data": {"name": self.data.name, "identity": self.data.identity}
-            | {k: self.data.facts.get(k) for k in ("source", "seed", "split_hash", "content")},
+            | {k: self.data.facts.get(k) for k in _DESCRIBED},
             "training": {
                 "recipe": asdict(run.recipe), "seed": run.seed, "train_on": list(run.train_on),
                 "head_start": run.head, "verdict": outcome.verdict, "run": run.key,

@@ -16,6 +16,7 @@ from foldtune.backbones.backbone import Transform
 from foldtune.backbones.loading import known_by_name
 from foldtune.backbones.tuning import backbone_of
 from foldtune.data import ImageData, load_data
+from foldtune.data.pictures.intensity import read_setting
 from foldtune.data.store.build import default_cache
 from foldtune.data.store.checked import CheckedPixels, DecodeAgain
 from foldtune.data.store.decode import Fit
@@ -89,6 +90,7 @@ class Place:
         rebuilt = load_data(
             self.source, size=facts["size"], interpolation=facts["interpolation"],
             resize=facts["resize"], seed=facts["seed"], skip_broken=bool(facts["skipped"]),
+            max_pixels=facts["max_pixels"], range=read_setting(facts),
             conflicts=facts["conflicts"],
         )  # fmt: skip
         if rebuilt.identity != self.data.identity:
@@ -101,7 +103,8 @@ class Place:
     def _checked(self, pixels: np.memmap, entry: Mapping[str, Any]) -> Any:
         """An entry's pixels, each hashed once in this worker, too."""
         facts, names = self.data.facts, self.data.names
-        fit = Fit(facts["size"], facts["resize"], facts["interpolation"])
+        fit = Fit(facts["size"], facts["resize"], facts["interpolation"], facts["max_pixels"],
+                  read_setting(facts))  # fmt: skip
         again = DecodeAgain(self.source, fit, names)
         return CheckedPixels(pixels, entry["hashes"], names, again)
 
