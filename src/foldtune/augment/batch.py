@@ -26,37 +26,43 @@ _TRIES = 10  # boxes drawn per image, of which the first that fits is taken
 
 @dataclass(frozen=True)
 class Normalise:
-    """(x - mean) / std per colour, for images in 0..1."""
+    """(x - mean) / std per channel, for images in 0..1."""
 
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
+        if not self.mean or len(self.mean) != len(self.std) or min(self.std) <= 0:
             raise InputError(
                 f"normalisation by mean {self.mean} and std {self.std} is impossible; "
-                "give three of each, every std above 0"
+                "give one of each for every channel, three of RGB, every std above 0"
             )
 
     def __call__(self, images: Tensor) -> Tensor:
-        """images: (batch, 3, height, width), float."""
-        mean, std = (images.new_tensor(v).view(3, 1, 1) for v in (self.mean, self.std))
+        """images: (batch, channels, height, width), float."""
+        mean, std = (images.new_tensor(v).view(-1, 1, 1) for v in (self.mean, self.std))
         return (images - mean) / std
 
 
 def to_float(batch: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """Bytes as normalised floats: (batch, height, width, 3) uint8 to (batch, 3, height, width).
+    """Bytes as normalised floats.
 
+    batch: (batch, height, width, channels) uint8. Returns (batch, channels, height, width).
     Mean 0 and std 1 leave the range 0..1. float32, whatever the precision of the model.
     """
-    if batch.dtype != torch.uint8 or batch.ndim != 4 or batch.shape[3] != 3:
-        raise InputError(
-            f"a batch of images must be uint8 (batch, height, width, 3), but is "
-            f"{str(batch.dtype).removeprefix('torch.')} {tuple(batch.shape)}"
-        )
-    normalise = Normalise(tuple(mean), tuple(std))  # type: ignore[arg-type]
+    check_batch(batch, len(mean))
+    normalise = Normalise(tuple(mean), tuple(std))
     images = batch.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)
     return normalise(images.div_(255))
+
+
+def check_batch(batch: Tensor, channels: int) -> None:
+    """Refuse what is no batch of images of so many channels."""
+    if batch.dtype != torch.uint8 or batch.ndim != 4 or batch.shape[3] != channels:
+        raise InputError(
+            f"a batch of images must be uint8 (batch, height, width, {channels}), but is "
+            f"{str(batch.dtype).removeprefix('torch.')} {tuple(batch.shape)}"
+        )
 
 
 def augment(
@@ -69,8 +75,9 @@ def augment(
 ) -> Tensor:
     """Random crop, flips, colours and erasing of each image of a batch; no kinds, no change.
 
-    images: (batch, 3, height, width), float; in 0..1 where `jitter`, `randaugment` or `erase` are
-    asked for. Kinds, by whatever order applied in this one, and what a number behind it means:
+    images: (batch, channels, height, width), float; in 0..1 where `jitter`, `randaugment` or
+    `erase` are asked for. Kinds, by whatever order applied in this one, and what a number behind
+    it means:
     - `crop:0.25`: a box of at least this share of the area (uniform up to `scale[1]`) and of an
       aspect within `ratio` (log-uniform), anywhere inside, resized bilinearly to the full image;
       `crop:0.08` is the random resized crop of ImageNet;
@@ -96,6 +103,7 @@ def augment(
             images = torch.where(flipped.view(-1, 1, 1, 1), images.flip(axis), images)
     for kind, (change, usual) in _CHANGES.items():
         if kind in wanted:
+            refuse_colours(kind, images.shape[1])
             number = wanted[kind]
             images = change(images, usual if number is None else number, generator)
     return images
@@ -124,6 +132,15 @@ def parse_kind(text: str) -> tuple[str, float | None]:
             f"{bounds[1]:g}"
         )
     return name, value
+
+
+def refuse_colours(kind: str, channels: int) -> None:
+    """Refuse an augmentation of colours where there are other channels than three."""
+    if kind in ("jitter", "randaugment") and channels != 3:
+        raise InputError(
+            f"augmentation {kind} changes red, green and blue, and the images have {channels} "
+            "channels; choose from: crop, erase, flip, vflip"
+        )
 
 
 def draw_boxes(

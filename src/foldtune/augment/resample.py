@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from foldtune.augment.batch import Normalise, draw_boxes
-from foldtune.errors import InputError
+from foldtune.augment.batch import Normalise, check_batch, draw_boxes
 
 _CUBIC = -0.5  # Keys's parameter, as Pillow and antialiasing torch use it
 
@@ -17,14 +16,14 @@ _CUBIC = -0.5  # Keys's parameter, as Pillow and antialiasing torch use it
 class Resample:
     """What makes a training batch from stored bytes, at any side: a `prepare` for the loop.
 
-    Called with a batch (batch, height, width, 3) uint8 and a generator on the CPU it draws for
-    each image a box of `scale` of the area and of an aspect within `ratio`, resizes it to `side`
-    pixels (None: the batch's own height), flips every other one on average and normalises. Without
-    a generator the whole image is resized. Scale (1, 1) and ratio (1, 1) only resize.
+    Called with a batch (batch, height, width, channels) uint8 and a generator on the CPU it draws
+    for each image a box of `scale` of the area and of an aspect within `ratio`, resizes it to
+    `side` pixels (None: the batch's own height), flips every other one on average and normalises.
+    Without a generator the whole image is resized. Scale (1, 1) and ratio (1, 1) only resize.
     """
 
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
     side: int | None = None
     scale: tuple[float, float] = (0.25, 1.0)
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
@@ -35,7 +34,7 @@ class Resample:
         return replace(self, side=side)
 
     def __call__(self, batch: Tensor, generator: torch.Generator | None) -> Tensor:
-        """Normalised floats (batch, 3, side, side)."""
+        """Normalised floats (batch, channels, side, side)."""
         count, shape = len(batch), batch.shape[1:3]
         boxes = torch.tensor([0.0, 0.0, 1.0, 1.0], dtype=torch.float64).repeat(count, 1)
         mirrored = torch.zeros(count, dtype=torch.bool)
@@ -50,25 +49,22 @@ class Resample:
 def resample(batch: Tensor, boxes: Tensor, side: int, mirrored: Tensor) -> Tensor:
     """Each image's box as a square of `side` pixels, in 0..1: W_y x W_x^T by colour.
 
-    batch: (batch, height, width, 3) uint8; boxes: (batch, 4), top, left, height and width in 0..1,
-    on the CPU; mirrored: (batch,) bool, on the CPU. Returns (batch, 3, side, side) float32.
-    Bicubic with antialiasing, to rounding what Pillow gives for a whole image; at a box's rim the
-    pixels beside it count, where cropping first would repeat the last one. Cropping first at full
-    size and resizing after would compute pixels only to merge them.
+    batch: (batch, height, width, channels) uint8; boxes: (batch, 4), top, left, height and width
+    in 0..1, on the CPU; mirrored: (batch,) bool, on the CPU. Returns (batch, channels, side, side)
+    float32. Bicubic with antialiasing, to rounding what Pillow gives for a whole image; at a box's
+    rim the pixels beside it count, where cropping first would repeat the last one. Cropping first
+    at full size and resizing after would compute pixels only to merge them.
     """
-    if batch.dtype != torch.uint8 or batch.ndim != 4 or batch.shape[3] != 3:
-        raise InputError(
-            "a batch of images must be uint8 (batch, height, width, 3), but is "
-            f"{str(batch.dtype).removeprefix('torch.')} {tuple(batch.shape)}"
-        )
-    count, height, width, _ = batch.shape
+    check_batch(batch, batch.shape[-1] if batch.ndim == 4 else 3)
+    count, height, width, colours = batch.shape
     top, left, tall, wide = boxes.double().cpu().unbind(1)
     down = _weights(top, tall, height, side).to(batch.device)
     across = _weights(left, wide, width, side)
     across = torch.where(mirrored[:, None, None], across.flip(1), across).to(batch.device)
-    rows = torch.bmm(down, batch.reshape(count, height, width * 3).float())
-    planes = rows.view(count, side, width, 3).permute(0, 3, 1, 2).reshape(count, 3 * side, width)
-    images = torch.bmm(planes, across.transpose(1, 2)).view(count, 3, side, side)
+    rows = torch.bmm(down, batch.reshape(count, height, width * colours).float())
+    planes = rows.view(count, side, width, colours).permute(0, 3, 1, 2)
+    planes = planes.reshape(count, colours * side, width)
+    images = torch.bmm(planes, across.transpose(1, 2)).view(count, colours, side, side)
     # The cubic's negative lobes overshoot at edges; a resized picture is clipped there.
     return images.div_(255).clamp_(0, 1)
 

@@ -51,7 +51,9 @@ class Backbone:
         """Noise images (batch, 3, size, size) on the model's device, in its dtype."""
         p = next(self.model.parameters())
         side = self.transform.size
-        noise = torch.rand(batch, 3, side, side, generator=torch.Generator().manual_seed(0))
+        noise = torch.rand(
+            batch, len(self.transform.mean), side, side, generator=torch.Generator().manual_seed(0)
+        )
         return noise.to(p.device, p.dtype)
 
     def identity(self, state: Mapping[str, Tensor] | None = None) -> dict[str, Any]:

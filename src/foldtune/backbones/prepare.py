@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from foldtune.augment.batch import Normalise, augment, parse_kind, to_float
+from foldtune.augment.batch import Normalise, augment, parse_kind, refuse_colours, to_float
 from foldtune.backbones.backbone import Backbone
 from foldtune.training.batches import Prepare
 
@@ -15,12 +15,12 @@ def prepare_for(backbone: Backbone, kinds: tuple[str, ...] = ()) -> Prepare:
     mean, std = backbone.transform.mean, backbone.transform.std
     dtype = next(backbone.model.parameters()).dtype
     for kind in kinds:  # so that a slip of the pen is told before the first step
-        parse_kind(kind)
+        refuse_colours(parse_kind(kind)[0], len(mean))
 
     def prepared(batch: Tensor, generator: torch.Generator | None) -> Tensor:
         if generator is None or not kinds:
             return to_float(batch, mean, std).to(dtype)
-        images = augment(to_float(batch, (0, 0, 0), (1, 1, 1)), kinds, generator)
+        images = augment(to_float(batch, (0.0,) * len(mean), (1.0,) * len(mean)), kinds, generator)
         return Normalise(mean, std)(images).to(dtype)
 
     return prepared

@@ -98,7 +98,7 @@ class DataOptions:
             "size": transform.size, "interpolation": transform.interpolation,
             "resize": self.resize or transform.resize, "seed": seed, "cache": self.cache,
             "conflicts": self.conflicts, "max_pixels": self.max_pixels or MAX_PIXELS,
-            "range": parse_setting(self.range or ()),
+            "range": parse_setting(self.range or ()), "channels": len(transform.mean),
         }  # fmt: skip
         if self.stream:
             data = stream_data(spec, **fit)

@@ -17,6 +17,7 @@ from foldtune.errors import InputError
 
 # Fields that mean the same in every method, and so are checked once.
 _SIZES = ("rank", "groups", "count")
+_LARGEST = 2**16
 _PROBABILITIES = ("dropout", "drop_path")
 
 
@@ -55,6 +56,11 @@ class Method:
         for name, value in settings(self).items():
             if name in _SIZES and value < 1:
                 raise InputError(f"{type(self).__name__}: {name} must be at least 1, not {value}")
+            if name in _SIZES and value > _LARGEST:  # told before it is allocated
+                raise InputError(
+                    f"{type(self).__name__}: {name} must be at most {_LARGEST:,}, not {value:,}; "
+                    "no layer is as wide"
+                )
             if name in _PROBABILITIES and not 0.0 <= value < 1.0:
                 raise InputError(f"{type(self).__name__}: {name} must lie in [0, 1), not {value}")
 

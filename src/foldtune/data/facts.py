@@ -47,6 +47,7 @@ def data_facts(
         "resize": fit.resize,
         "interpolation": fit.interpolation,
         "max_pixels": fit.max_pixels,
+        "channels": fit.channels,
         # By what samples of more than 8 bits are read; None: by their file's full range, or none.
         "range": None if isinstance(fit.range, str) else list(fit.range),
         "counts": {name: len(splits[name]) for name in SPLITS},

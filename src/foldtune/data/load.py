@@ -18,6 +18,7 @@ from foldtune.data.identity import as_bytes
 from foldtune.data.images import ImageData
 from foldtune.data.pictures.intensity import OWN, Setting, check_setting
 from foldtune.data.pictures.opening import MAX_PIXELS
+from foldtune.data.pictures.read import RGB
 from foldtune.data.sources.find import (
     find_listing,
     names_embedded,
@@ -48,6 +49,7 @@ def load_data(
     progress: Progress | None = None,
     max_pixels: int = MAX_PIXELS,
     range: Setting = OWN,
+    channels: int = RGB,
 ) -> ImageData:
     """Load labelled images, decoded once and reused by every later call.
 
@@ -66,12 +68,13 @@ def load_data(
     the memory. range: by what samples of more than 8 bits are read: `own`, the set's range where
     the file's full one is hardly used (`measure`); `percentile`, without the outer 0.5 % each;
     `header`, the full one always; or (low, high). A range is part of the identity.
+    channels: of the images in the store, by default RGB; another number is that of their own.
 
     >>> data = load_data("digits", size=16)  # doctest: +SKIP
     >>> data.pixels[data.split("train", "val")].shape  # doctest: +SKIP
     (1437, 16, 16, 3)
     """
-    fit = Fit(size, resize, interpolation, max_pixels, check_setting(range))
+    fit = Fit(size, resize, interpolation, max_pixels, check_setting(range), channels)
     if workers is not None and workers < 1:
         raise InputError(f"workers is {workers}; at least one must do the work")
     check_mode(conflicts)

@@ -13,6 +13,7 @@ from foldtune.data.identity import as_bytes, content_of, data_identity
 from foldtune.data.images import ImageData
 from foldtune.data.pictures.intensity import OWN, Setting, check_setting
 from foldtune.data.pictures.opening import MAX_PIXELS
+from foldtune.data.pictures.read import RGB
 from foldtune.data.sources.find import find_listing, refuse_one_class, short_name
 from foldtune.data.sources.ledger import refuse_empty
 from foldtune.data.sources.listing import Listing
@@ -37,6 +38,7 @@ def stream_data(
     workers: int | None = None,
     max_pixels: int = MAX_PIXELS,
     range: Setting = OWN,
+    channels: int = RGB,
 ) -> ImageData:
     """Labelled images that are there at once and decoded as they are asked for, each only once.
 
@@ -49,7 +51,7 @@ def stream_data(
     Broken images are refused when they are met.
     """
     check_mode(conflicts)
-    fit = Fit(size, resize, interpolation, max_pixels, check_setting(range))
+    fit = Fit(size, resize, interpolation, max_pixels, check_setting(range), channels)
     listing = find_listing(spec)
     if seed is not None:
         refuse_one_class(listing, spec)

@@ -44,6 +44,7 @@ def as_data(data: Data, backbone: Backbone, seed: int = 0) -> ImageData:
             interpolation=transform.interpolation,
             resize=transform.resize,
             seed=seed,
+            channels=len(transform.mean),
         )
     if not len(data.splits["train"]):
         raise InputError(
@@ -61,5 +62,12 @@ def as_data(data: Data, backbone: Backbone, seed: int = 0) -> ImageData:
         raise InputError(
             f"{data.name} is decoded at {side} pixels and {backbone.name} takes {transform.size}; "
             f"load_data(..., size={transform.size})"
+        )
+    channels = data.pixels.shape[3]
+    if channels != len(transform.mean):
+        raise InputError(
+            f"{data.name} is decoded to {channels} channels and {backbone.name} takes "
+            f"{len(transform.mean)}; load_data(..., channels={len(transform.mean)}), or "
+            f"load_backbone(..., channels={channels})"
         )
     return data

@@ -20,8 +20,8 @@ Prepare = Callable[[Tensor, torch.Generator | None], Tensor]
 class Data:
     """The images to train on. Raises InputError where the arrays do not belong together.
 
-    pixels: (images, height, width, 3) uint8, or cached features, float32, (images, channels) or
-    (images, tokens, channels);
+    pixels: (images, height, width, channels) uint8, or cached features, float32, (images, channels)
+    or (images, tokens, channels);
     labels: (images,); indices: the rows to train on.
     """
 
@@ -31,12 +31,12 @@ class Data:
 
     def __post_init__(self) -> None:
         pixels, labels, indices = self.pixels, self.labels, self.indices
-        images = pixels.ndim == 4 and pixels.shape[-1] == 3 and pixels.dtype == np.uint8
+        images = pixels.ndim == 4 and pixels.shape[-1] > 0 and pixels.dtype == np.uint8
         if not images and not (pixels.ndim in (2, 3) and pixels.dtype == np.float32):
             raise InputError(
                 f"pixels are {pixels.dtype} of shape {pixels.shape}; "
-                "uint8 of shape (images, height, width, 3) is needed, or cached features, float32 "
-                "of shape (images, channels)"
+                "uint8 of shape (images, height, width, channels) is needed, or cached features, "
+                "float32 of shape (images, channels)"
             )
         if labels.shape != (len(pixels),) or labels.dtype.kind not in "iu":
             raise InputError(
@@ -71,7 +71,8 @@ class Data:
         return iter(known)
 
     def load(self, rows: np.ndarray, device: torch.device) -> tuple[Tensor, Tensor]:
-        """The rows' pixels (batch, height, width, 3) uint8 and labels (batch,) on the device."""
+        """The rows' pixels (batch, height, width, channels) uint8 and labels (batch,), on the
+        device."""
         labels = torch.from_numpy(self.labels[rows].astype(np.int64))
         return load_pixels(self.pixels, rows, device), labels.to(device)
 

@@ -183,13 +183,14 @@ def predict_images(
 def decoded(
     paths: Sequence[Path], backbone: Backbone, read_as: Mapping[str, Any] | None = None
 ) -> np.ndarray:
-    """Image files as the backbone's pixels, (images, size, size, 3) uint8."""
+    """Image files as the backbone's pixels, (images, size, size, channels) uint8."""
     transform = backbone.transform
     fit = Fit(
         transform.size,
         transform.resize,
         transform.interpolation,
         range=read_setting(read_as or {}),
+        channels=len(transform.mean),
     )
     return np.stack([_decoded(path, fit) for path in paths])
 

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from foldtune.augment.batch import check_batch
 from foldtune.augment.corruptions import blur, digital, noise, weather
 from foldtune.augment.corruptions.fields import Corruption
 from foldtune.errors import InputError, unknown
@@ -45,6 +46,7 @@ def corrupt(batch: Tensor, name: str, severity: int, seed: int = 0) -> Tensor:
         raise unknown("corruption", name, CORRUPTIONS)
     if severity not in SEVERITIES:
         raise InputError(f"severity {severity} of {name} is none of 1 to 5")
+    check_batch(batch, 3)
     pixels = batch.cpu()
     draws = [_generator(image, name, seed) for image in pixels]
     images = pixels.permute(0, 3, 1, 2).float() / 255

@@ -14,7 +14,8 @@ from PIL import ExifTags, Image, ImageFile, ImageOps
 
 from foldtune.data.pictures.opening import open_picture
 
-_PNG, _TIFF = b"\x89PNG\r\n\x1a\n", (b"II*\0", b"MM\0*")
+TIFF = (b"II*\0", b"MM\0*")
+_PNG = b"\x89PNG\r\n\x1a\n"
 _OTHER = {"16B": "16L", "16L": "16B", "16N": "16B" if sys.byteorder == "little" else "16L"}
 
 
@@ -22,7 +23,7 @@ def is_deep(data: bytes) -> bool:
     """Whether these may be colours, or grey with alpha, of 16 bits; told from the first bytes."""
     if data.startswith(_PNG):
         return data[24:25] == b"\x10" and data[25:26] in (b"\2", b"\4", b"\6")
-    return data.startswith(_TIFF)
+    return data.startswith(TIFF)
 
 
 def deep_samples(data: bytes, max_pixels: int) -> tuple[np.ndarray, np.ndarray | None] | None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import math
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,13 +14,16 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from foldtune.data.pictures.bands import KINDS, MOST, as_array_file
 from foldtune.data.sources.listing import Item, Listing
 from foldtune.data.splits import SPLITS
 from foldtune.errors import InputError
 
 _IMAGES, _LABELS = ("images", "x", "pixels"), ("labels", "y")
 _KEYS = "images and labels, or train_images, train_labels, ..., or x_train, y_train, ..."
-_DAMAGED = (zipfile.BadZipFile, OSError, ValueError, EOFError, KeyError)
+MOST_CLASSES = 100_000
+_THIN, _FOLD = 64 << 20, 500  # bytes from which on, and how many times, an array may be folded
+_DAMAGED = (zipfile.BadZipFile, OSError, ValueError, EOFError, KeyError, zlib.error, RuntimeError)
 
 
 @dataclass(frozen=True)
@@ -31,7 +36,12 @@ class Part:
 
 
 def as_file(pixels: np.ndarray) -> bytes:
-    """(height, width, 3) or (height, width) uint8 as a file that costs nearly nothing to read."""
+    """An image's samples as a file that costs nearly nothing to read.
+
+    (height, width, 3) or (height, width) uint8, or any type and number of channels of `read_bands`.
+    """
+    if pixels.dtype != np.uint8 or (pixels.ndim == 3 and pixels.shape[2] != 3):
+        return as_array_file(pixels)
     file = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(pixels)).save(file, "PPM")
     return file.getvalue()
@@ -47,6 +57,7 @@ class NpzReader:
     def __call__(self, name: str) -> bytes:
         key, row = name.rsplit("/", 1)
         if self._kept[0] != key:
+            refuse_folded(Path(self.path), key)
             with np.load(self.path, allow_pickle=False) as arrays:
                 self._kept = (key, arrays[key])
         pixels = self._kept[1][int(row)]
@@ -59,7 +70,8 @@ class NpzReader:
 def read_npz(path: Path, classes: int | None = None) -> Listing:
     """List the images of an .npz: arrays of images and labels, whole or one pair per split.
 
-    Images: (images, height, width) or (images, height, width, 1 or 3), uint8; labels: (images,) or
+    Images: (images, height, width) or (images, height, width, channels), of 8 or 16 bits, int32 or
+    float32; labels: (images,) or
     (images, 1), whole numbers; `classes`, if there, names them. Raises InputError for anything
     else, naming the array.
     """
@@ -80,11 +92,17 @@ def _listed(path: Path, arrays: Any, classes: int | None) -> Listing:
     items: list[Item] = []
     stamps: list[str] = []
     for part in found:
+        refuse_folded(path, part.labels)
         labels = _labels(path, part.labels, arrays[part.labels])
         _check_images(path, part, _shape_of(path, part.images), len(labels))
         items += [Item(f"{part.images}/{n}", int(y), part.split) for n, y in enumerate(labels)]
         stamps += [f"{checks[part.images]}:row:{row}" for row in range(len(labels))]
     highest = max(item.label for item in items)
+    if highest >= MOST_CLASSES:
+        raise InputError(
+            f"{path} holds the label {highest:,}; labels count classes from 0, of which at most "
+            f"{MOST_CLASSES:,} are taken"
+        )
     names = _class_names(path, arrays, classes or highest + 1)
     if highest >= len(names):
         raise InputError(f"{path} holds the label {highest}, but there are {len(names)} classes")
@@ -123,11 +141,12 @@ def _check_images(
     path: Path, part: Part, about: tuple[tuple[int, ...], np.dtype], labels: int
 ) -> None:
     shape, dtype = about
-    colour = len(shape) == 3 or (len(shape) == 4 and shape[3] in (1, 3))
-    if not colour or dtype != np.uint8:
+    picture = len(shape) == 3 or (len(shape) == 4 and 1 <= shape[3] <= MOST)
+    if not picture or dtype.name not in KINDS:
         raise InputError(
-            f"{part.images} in {path} is {dtype} of shape {shape}; expected uint8 (images, height, "
-            "width) or (images, height, width, 3): scale and order the axes so, and save it again"
+            f"{part.images} in {path} is {dtype} of shape {shape}; expected {', '.join(KINDS)} of "
+            "(images, height, width) or (images, height, width, channels): order the axes so, and "
+            "save it again"
         )
     if shape[0] != labels:
         raise InputError(f"{path} has {shape[0]} images in {part.images} and {labels} labels")
@@ -140,6 +159,24 @@ def _shape_of(path: Path, key: str) -> tuple[tuple[int, ...], np.dtype]:
         read = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}
         shape, _, dtype = read[version[0]](file)
     return shape, dtype
+
+
+def refuse_folded(path: Path, key: str) -> None:
+    """Refuse an array by its header: one that says to be larger than it is, or unfolds from next
+    to nothing to more than memory may hold."""
+    shape, dtype = _shape_of(path, key)
+    with zipfile.ZipFile(path) as archive:
+        member = archive.getinfo(f"{key}.npy")
+    claimed = math.prod(shape) * dtype.itemsize
+    if dtype.hasobject or claimed > member.file_size:
+        raise InputError(
+            f"{key} in {path} says to hold {claimed:,} bytes and does not; write it again"
+        )
+    if member.file_size > _THIN and member.file_size > _FOLD * max(member.compress_size, 1):
+        raise InputError(
+            f"{key} in {path} unfolds from {member.compress_size:,} to {member.file_size:,} bytes, "
+            "which no images or labels do; refused unread"
+        )
 
 
 def _checksums(path: Path) -> Mapping[str, str]:

@@ -226,6 +226,7 @@ def _describe(
         "format": FORMAT,
         "identity": data_identity(keys, labels, listing.classes, stated),
         "geometry": fit.geometry,
+        "channels": fit.channels,
         "classes": list(listing.classes),
         "labels": labels,
         "keys": pack(keys),

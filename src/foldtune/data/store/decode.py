@@ -1,4 +1,4 @@
-"""One image: from the bytes of a file to (size, size, 3) uint8, and to its key at full size."""
+"""One image: from the bytes of a file to (size, size, channels) uint8, and to its key."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from foldtune.data.identity import image_hash, image_key
-from foldtune.data.pictures.deep import deep_samples, is_deep
-from foldtune.data.pictures.intensity import OWN, Setting, Span, check_setting, measure, to_bytes
+from foldtune.data.pictures.bands import MOST
+from foldtune.data.pictures.intensity import OWN, Setting, Span, check_setting
 from foldtune.data.pictures.opening import MAX_PIXELS
-from foldtune.data.pictures.upright import space_of, to_rgb, upright
+from foldtune.data.pictures.read import RGB, Read, read_picture
 from foldtune.errors import InputError, unknown
 
 _PLAIN = "bilinear-plain"
@@ -45,6 +45,7 @@ class Fit:
     # By what samples of more than 8 bits are read: a range, or how a set's is found. Until it is,
     # by their file's full one.
     range: Setting = OWN
+    channels: int = RGB
 
     def __post_init__(self) -> None:
         if not 1 <= self.size <= _LARGEST:
@@ -54,10 +55,17 @@ class Fit:
         if self.interpolation not in INTERPOLATIONS:
             raise unknown("interpolation", self.interpolation, INTERPOLATIONS)
         check_setting(self.range)
+        if not 1 <= self.channels <= MOST:
+            raise InputError(f"{self.channels} channels are none of 1 to {MOST}")
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Of an image in the store: height, width, channels."""
+        return self.size, self.size, self.channels
 
     @property
     def row_bytes(self) -> int:
-        return self.size * self.size * 3
+        return self.size * self.size * self.channels
 
     @property
     def geometry(self) -> tuple[int, str, str]:
@@ -67,9 +75,16 @@ class Fit:
     @property
     def stated(self) -> tuple[str, ...]:
         """And what else does, where it is not as usual."""
+        bands = () if self.channels == RGB else ("channels", str(self.channels))
         if isinstance(self.range, str):
-            return ()
-        return ("range", *(repr(float(end)) for end in self.range))
+            return bands
+        return ("range", *(repr(float(end)) for end in self.range), *bands)
+
+    def planes(self, read: Read) -> np.ndarray:
+        """A picture's channels, each fitted by itself, (size, size, channels) uint8."""
+        bands = read.bands(self.range, self.channels)
+        fitted = [self.apply(Image.fromarray(np.ascontiguousarray(band))) for band in bands]
+        return np.dstack([np.asarray(band) for band in fitted])
 
     def apply(self, image: Image.Image) -> Image.Image:
         if self.resize == "squash":
@@ -110,8 +125,8 @@ class Fit:
 
 @dataclass(frozen=True, eq=False)
 class Decoded:
-    """One image. pixels: (size, size, 3) uint8; hash: of these; key: of its samples at full size
-    (`image_key`); file: the hash of the file's bytes, by which it is known again where another
+    """One image. pixels: (size, size, channels) uint8; hash: of these; key: of its samples at full
+    size (`image_key`); file: the hash of the file's bytes, by which it is known again where another
     decoder gives other samples; span: the values of samples of more than 8 bits."""
 
     pixels: np.ndarray
@@ -127,70 +142,33 @@ class Decoded:
 
 
 def decode(data: bytes, fit: Fit) -> np.ndarray:
-    """The image in `data` as (size, size, 3) uint8; raises whatever the decoder raises."""
-    return np.asarray(fit.apply(_read(data, fit).rgb(fit)))
+    """The image in `data` as (size, size, channels) uint8; raises whatever the decoder raises."""
+    read = read_picture(data, fit.max_pixels, fit.channels)
+    if fit.channels != RGB:
+        return fit.planes(read)
+    return np.asarray(fit.apply(read.rgb(fit.range)))
 
 
 def decode_with_key(data: bytes, fit: Fit) -> Decoded:
     """The image in `data`, decoded once for its pixels and its key; raises as `decode` does."""
-    read = _read(data, fit)
-    image, samples = read.image, read.samples
+    read = read_picture(data, fit.max_pixels, fit.channels)
+    samples = read.samples
     content = image_hash(samples)
-    key = image_key(samples, space_of(image), content)
-    fitted = fit.apply(read.rgb(fit))
-    same = fitted is image and not read.fine
+    key = image_key(samples, read.space, content)
+    if fit.channels != RGB:
+        pixels = fit.planes(read)
+        return Decoded(pixels, image_hash(pixels), key, image_hash(data), read.span)
+    fitted = fit.apply(read.rgb(fit.range))
+    same = fitted is read.image and not read.fine
     pixels = samples if same else np.asarray(fitted)
     own = content if same else image_hash(pixels)
     return Decoded(pixels, own, key, image_hash(data), read.span)
 
 
-@dataclass(frozen=True, eq=False)
-class _Read:
-    """An upright image; its samples of more than 8 bits, where it has any, as Pillow or we read
-    them; of these the alpha channel, the span, and whether they tell more than 8 bits would."""
-
-    image: Image.Image
-    wide: np.ndarray | None = None
-    alpha: np.ndarray | None = None
-    span: Span | None = None
-    fine: bool = False
-
-    @property
-    def samples(self) -> np.ndarray:
-        """What the key is made of: colours of 16 bits by their higher eight, where these do."""
-        if not self.fine or self.wide is None:
-            return np.asarray(self.image)
-        if self.alpha is None:
-            return self.wide
-        return np.dstack([self.wide, self.alpha])
-
-    def rgb(self, fit: Fit) -> Image.Image:
-        if self.wide is None or isinstance(fit.range, str):
-            return to_rgb(self.image)
-        eight = to_bytes(self.wide, fit.range)
-        if self.alpha is None:
-            return to_rgb(Image.fromarray(eight))
-        colours = [eight] if eight.ndim == 3 else [eight] * 3
-        return to_rgb(Image.fromarray(np.dstack([*colours, self.alpha])))
-
-
-def _read(data: bytes, fit: Fit) -> _Read:
-    image = upright(data, fit.max_pixels)
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        wide = np.asarray(image)
-        return _Read(image, wide, None, Span.of(wide))
-    found = deep_samples(data, fit.max_pixels) if is_deep(data) else None
-    if found is None:
-        return _Read(image)
-    span = Span.of(found[0])
-    alone = measure([span], OWN)
-    return _Read(image, *found, span, alone is not None and alone.taken is not None)
-
-
 def key_of(data: bytes) -> str:
     """The key of the image in `data`; raises whatever the decoder raises."""
-    read = _read(data, Fit(1))
-    return image_key(read.samples, space_of(read.image))
+    read = read_picture(data)
+    return image_key(read.samples, read.space)
 
 
 def read_image(read: Callable[[str], bytes], name: str, fit: Fit) -> Decoded | str:

@@ -19,15 +19,16 @@ _BLOCK = 1 << 18  # pixels whose greys are summed at a time: they fit a core's c
 def difference_hashes(pixels: np.ndarray) -> list[int]:
     """Of each image 64 bits: of 8 rows of 9 mean greys, which is darker than its right one (dHash).
 
-    pixels: (images, height, width, 3) uint8. Means of blocks, so scale and compression hardly
-    change it.
+    pixels: (images, height, width, channels) uint8. Means of blocks, so scale and compression
+    hardly change it.
     """
     count, height, width = pixels.shape[:3]
     step = max(1, _BLOCK // (height * width))
     found: list[int] = []
     for at in range(0, count, step):
         # The green channel stands for the grey: it is 59 % of it, and needs no sum over channels.
-        small = _means(pixels[at : at + step, :, :, 1].astype(np.float32), _ROWS, _COLUMNS)
+        green = min(1, pixels.shape[3] - 1)
+        small = _means(pixels[at : at + step, :, :, green].astype(np.float32), _ROWS, _COLUMNS)
         bits = (small[:, :, 1:] > small[:, :, :-1]).reshape(len(small), -1)
         found += np.packbits(bits, axis=1).view(">u8")[:, 0].tolist()
     return found

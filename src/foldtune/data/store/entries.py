@@ -1,7 +1,7 @@
 """The files of the pixel store: written whole or not at all, and told from damaged ones.
 
 An entry is a folder named by the identity of what it holds:
-    pixels.raw    rows of (size, size, 3) uint8
+    pixels.raw    rows of (size, size, channels) uint8
     entry.json    geometry, classes, and label, key and hashes of each row
 """
 
@@ -38,9 +38,10 @@ def open_entry(folder: Path) -> tuple[np.memmap, dict[str, Any]] | None:
     size, count = about["geometry"][0], len(about["labels"])
     path = folder / "pixels.raw"
     try:
-        if path.stat().st_size != count * size * size * 3:
+        channels = about.get("channels", 3)
+        if path.stat().st_size != count * size * size * channels:
             return None
-        pixels = np.memmap(path, np.uint8, "r", shape=(count, size, size, 3))
+        pixels = np.memmap(path, np.uint8, "r", shape=(count, size, size, channels))
     except (OSError, ValueError):
         return None
     with contextlib.suppress(OSError):  # a shared cache may be read-only

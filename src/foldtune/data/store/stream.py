@@ -91,9 +91,9 @@ class StreamedPixels:
         order: np.ndarray | None = None,
     ) -> None:
         self._order = np.arange(len(listing.items)) if order is None else order
-        self.shape = (len(self._order), fit.size, fit.size, 3)
+        self.shape: tuple[int, ...] = (len(self._order), *fit.shape)
         self._names = [item.name for item in listing.items]
-        rows = Rows(folder, (len(listing.items), fit.size, fit.size, 3))
+        rows = Rows(folder, (len(listing.items), *fit.shape))
         with contextlib.suppress(OSError):
             os.utime(folder / "state.raw")  # when it was used last, for `data cache --limit`
         job = ScatterJob(listing.open, fit, folder / "pixels.raw")

@@ -49,11 +49,12 @@ def channel_statistics(
     pixels: np.ndarray, rows: Sequence[int] | np.ndarray
 ) -> tuple[list[float], list[float]]:
     """Mean and standard deviation of each colour over images, in 0..1; exact sums of bytes."""
-    total, squares, count = np.zeros(3, np.int64), np.zeros(3, np.int64), 0
+    channels = pixels.shape[3]
+    total, squares, count = np.zeros(channels, np.int64), np.zeros(channels, np.int64), 0
     rows = np.asarray(rows)
     for start in range(0, len(rows), _CHUNK):
-        block = pixels[rows[start : start + _CHUNK]].reshape(-1, 3)
-        for channel in range(3):
+        block = pixels[rows[start : start + _CHUNK]].reshape(-1, channels)
+        for channel in range(channels):
             values = np.bincount(block[:, channel], minlength=256)
             total[channel] += int(values @ np.arange(256))
             squares[channel] += int(values @ np.arange(256) ** 2)
@@ -94,6 +95,11 @@ def draw_examples(data: ImageData, path: Path, *, classes: int = 20, each: int =
     for line, label in enumerate(shown):
         for place, row in enumerate(np.flatnonzero(data.labels == label)[:each].tolist()):
             top, left = _GAP + line * step, _GAP + place * step
-            sheet[top : top + side, left : left + side] = data.pixels[row]
+            sheet[top : top + side, left : left + side] = shown_colours(data.pixels[row])
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(sheet).save(path)
+
+
+def shown_colours(pixels: np.ndarray) -> np.ndarray:
+    """(height, width, channels) as three colours to look at: the first three, or one grey."""
+    return pixels[..., :3] if pixels.shape[-1] >= 3 else pixels[..., :1].repeat(3, axis=-1)

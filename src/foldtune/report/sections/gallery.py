@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from foldtune.data.tools.card import shown_colours
 from foldtune.errors import InputError
 from foldtune.report.material import Material, readable
 from foldtune.report.section import Section
@@ -83,10 +84,10 @@ def spread_out(predictions: np.ndarray, labels: np.ndarray, most: int) -> np.nda
 
 
 def thumbnail(pixels: np.ndarray) -> str:
-    """A small JPEG as a data address. pixels: (height, width, 3) uint8."""
+    """A small JPEG as a data address. pixels: (height, width, channels) uint8."""
     from PIL import Image
 
-    image = Image.fromarray(np.ascontiguousarray(pixels))
+    image = Image.fromarray(np.ascontiguousarray(shown_colours(pixels)))
     image.thumbnail((_SIDE, _SIDE))
     file = io.BytesIO()
     image.save(file, "JPEG", quality=80)

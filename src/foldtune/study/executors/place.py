@@ -91,6 +91,7 @@ class Place:
             self.source, size=facts["size"], interpolation=facts["interpolation"],
             resize=facts["resize"], seed=facts["seed"], skip_broken=bool(facts["skipped"]),
             max_pixels=facts["max_pixels"], range=read_setting(facts),
+            channels=facts["channels"],
             conflicts=facts["conflicts"],
         )  # fmt: skip
         if rebuilt.identity != self.data.identity:
@@ -104,7 +105,7 @@ class Place:
         """An entry's pixels, each hashed once in this worker, too."""
         facts, names = self.data.facts, self.data.names
         fit = Fit(facts["size"], facts["resize"], facts["interpolation"], facts["max_pixels"],
-                  read_setting(facts))  # fmt: skip
+                  read_setting(facts), facts["channels"])  # fmt: skip
         again = DecodeAgain(self.source, fit, names)
         return CheckedPixels(pixels, entry["hashes"], names, again)
 
