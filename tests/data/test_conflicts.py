@@ -115,11 +115,16 @@ def test_a_class_of_which_nothing_is_left_is_refused(make_folder, cache):
 
 
 def test_classes_that_differ_by_case_space_or_form_are_told(make_folder):
+    how = (
+        "case, space, Unicode form or how a number is written alone; if they are one class, merge "
+        "them (files:map=FILE@..., a line 'class,new class' each)"
+    )
     assert alike_names(["Ant", "ant ", "bee", "caf\u00e9", "cafe\u0301", "Bee 2"]) == [
-        "classes 'Ant', 'ant ' differ by case, space or Unicode form alone; if they are one class, "
-        "merge them (files:map=FILE@..., a line 'class,new class' each)",
-        "classes 'caf\u00e9', 'cafe\u0301' differ by case, space or Unicode form alone; if they "
-        "are one class, merge them (files:map=FILE@..., a line 'class,new class' each)",
+        f"classes 'Ant', 'ant ' differ by {how}",
+        f"classes 'caf\u00e9', 'cafe\u0301' differ by {how}",
+    ]
+    assert alike_names(["1", "1.0", "01", "2", "1e0", "x1"]) == [
+        f"classes '1', '1.0', '01' differ by {how}"
     ]
     folder = make_folder({"Ant": 1, "ant": 1})
     assert "'Ant', 'ant'" in describe(read_source(folder))["warnings"][0]

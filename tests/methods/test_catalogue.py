@@ -96,6 +96,7 @@ def test_code_and_nonsense_are_input_errors(text):
         ),
         ("LoRA(8, rank=4)", "LoRA: rank is given twice"),
         ("LoRA(rank=0)", "rank must be at least 1, not 0"),
+        ("LoRA(rank=1000000000)", "rank must be at most 65,536, not 1,000,000,000"),
         ("LoRA(rank=2.5)", r"LoRA: rank must be int, not 2\.5"),
         ("LoRA(rank='8')", "LoRA: rank must be int, not '8'"),
         ("LoRA(rank=True)", "LoRA: rank must be int, not True"),

@@ -199,11 +199,13 @@ def predict(
     trust: TrustOptions = TRUST,
     json: JSON = False,
 ) -> None:
-    """Name the class of each of IMAGES with a TUNING, or with a saved ensemble."""
+    """Name the class of each of IMAGES, files or folders of them, with a TUNING or an ensemble."""
     from foldtune.study.ensembles import is_ensemble, predict_with_ensemble
+    from foldtune.tunings.files import expanded
     from foldtune.tunings.tuning import opened, predict_images
 
     import_hosts()
+    images = expanded(images)
     if is_ensemble(tuning):
         told = list(predict_with_ensemble(tuning, images, weights, trust.hub))
     else:

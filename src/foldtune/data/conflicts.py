@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from foldtune.data.sources.trees import IRREGULAR, MISSING
 from foldtune.errors import InputError, unknown
 
 CONFLICTS = ("keep", "drop", "refuse")
+_NUMBER = re.compile(r"[+-]?\d{1,15}(\.\d{1,15})?")
 _SHOWN = 3  # pictures that a line names
 _JUDGES = {"test": 2, "val": 1}  # the split that keeps a picture which is in several
 _SEVERAL = "one picture under several labels"
@@ -112,14 +114,17 @@ def told_splits(
 
 
 def alike_names(classes: Sequence[str]) -> list[str]:
-    """What is said of class names that differ by case, space or Unicode form alone."""
+    """What is said of class names that differ by case, space, form or a number's writing alone."""
     same: dict[str, list[str]] = {}
     for name in classes:
         plain = "".join(unicodedata.normalize("NFKC", name).casefold().split())
+        if _NUMBER.fullmatch(plain):
+            plain = repr(float(plain))
         same.setdefault(plain, []).append(name)
     return [
-        f"classes {', '.join(map(repr, names))} differ by case, space or Unicode form alone; if "
-        "they are one class, merge them (files:map=FILE@..., a line 'class,new class' each)"
+        f"classes {', '.join(map(repr, names))} differ by case, space, Unicode form or how a "
+        "number is written alone; if they are one class, merge them "
+        "(files:map=FILE@..., a line 'class,new class' each)"
         for names in same.values() if len(names) > 1
     ]  # fmt: skip
 

@@ -25,7 +25,12 @@ from foldtune.files import digest
 
 SPLITS = ("train", "val", "test")
 GIVEN, WHOLE = "as given", "all images, no split given"  # rules
-_ALIASES = {"valid": "val", "validation": "val", **{name: name for name in SPLITS}}
+_ALIASES = {
+    **{name: name for name in SPLITS},
+    **dict.fromkeys(("training", "train_set", "trainset"), "train"),
+    **dict.fromkeys(("valid", "validation", "validate", "dev", "development", "val_set"), "val"),
+    **dict.fromkeys(("testing", "test_set", "testset"), "test"),
+}
 _HOLD_OUT = {"train": 0.8, "val": 0.2}
 _THREE_WAY = {"train": 0.6, "val": 0.2, "test": 0.2}
 

@@ -5,6 +5,7 @@ import io
 import json
 import pickle
 import tarfile
+import zipfile
 
 import numpy as np
 import pytest
@@ -181,7 +182,11 @@ def test_an_incomplete_sample_is_refused_by_name(tmp_path, members, message):
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"images": np.zeros((2, 4, 4, 3), np.float32), "labels": [0, 1]}, "images in .* float32"),
+        ({"images": np.zeros((2, 4, 4, 3), np.float64), "labels": [0, 1]}, "images in .* float64"),
+        ({"images": np.zeros((2, 3, 8, 8), np.uint8), "labels": [0, 1]}, r"\(2, 3, 8, 8\)"),
+        ({"images": np.zeros((2, 8, 8, 65), np.uint8), "labels": [0, 1]}, r"\(2, 8, 8, 65\)"),
+        ({"images": np.zeros((2, 4, 4), np.uint8), "labels": [0, 10**9]}, "label 1,000,000,000"),
+        ({"images": np.zeros((2, 4, 4), np.uint8), "labels": [0, 2**62]}, "labels count classes"),
         ({"images": np.zeros((2, 4, 4, 4, 1), np.uint8), "labels": [0, 1]}, r"\(2, 4, 4, 4, 1\)"),
         ({"images": np.zeros((3, 4, 4), np.uint8), "labels": [0, 1]}, "3 images in images and 2"),
         ({"images": np.zeros((2, 4, 4), np.uint8), "labels": [[0, 1], [1, 1]]}, "several labels"),
@@ -194,6 +199,25 @@ def test_a_wrong_npz_is_refused_by_array(tmp_path, arrays, message):
     np.savez(tmp_path / "x.npz", **{key: np.asarray(value) for key, value in arrays.items()})
     with pytest.raises(InputError, match=message):
         read_source(tmp_path / "x.npz")
+
+
+def test_arrays_that_are_not_what_they_say_are_refused_unread(tmp_path):
+    path = tmp_path / "x.npz"
+    zeros = io.BytesIO()
+    np.save(zeros, np.zeros((2, 4, 4), np.uint8))
+    claims = zeros.getvalue().replace(b"(2, 4, 4)", b"(2, 4,90)")
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("images.npy", claims)
+        with archive.open("labels.npy", "w") as member:
+            np.save(member, np.zeros(80 << 20, np.uint8))
+    with pytest.raises(InputError, match=r"labels in .* unfolds from .* to 83,886,208 bytes"):
+        read_source(path)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("images.npy", claims)
+        archive.writestr("labels.npy", zeros.getvalue().replace(b"(2, 4, 4)", b"(2,)     "))
+    listing = read_source(path)
+    with pytest.raises(InputError, match="says to hold 720 bytes and does not"):
+        listing.open("images/0")
 
 
 def test_a_cut_off_npz_is_refused(tmp_path):

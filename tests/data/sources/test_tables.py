@@ -94,12 +94,12 @@ def test_a_split_column_is_read(write):
     [
         ("", "is empty"),
         ("path,label\n", "no row"),
-        ("file,class\nx,y\n", "no column path and no column label; its columns are: file, class"),
+        ("file,kind\nx,y\n", "no column path and no column label; its columns are: file, kind"),
         ("path,klass\nx,y\n", "no column label; its columns are: path, klass"),
         ("path,label\nimages/0.png,cat\nimages/1.png,\n", "row 2 has no label"),
         ("path,label\n,cat\n", "row 1 has no path"),
         ("path,label\nimages/0.png,cat\nimages/1.png\n", "row 2 has 1 cells"),
-        ("path,label,split\na.png,x,train\nb.png,y,dev\n", "row 2 has the split 'dev'"),
+        ("path,label,split\na.png,x,train\nb.png,y,odd\n", "row 2 has the split 'odd'"),
         ("path,label,split\na.png,x,train\nb.png,y,\n", "row 2 has the split ''"),
     ],
 )

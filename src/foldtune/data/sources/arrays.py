@@ -141,7 +141,8 @@ def _check_images(
     path: Path, part: Part, about: tuple[tuple[int, ...], np.dtype], labels: int
 ) -> None:
     shape, dtype = about
-    picture = len(shape) == 3 or (len(shape) == 4 and 1 <= shape[3] <= MOST)
+    first = len(shape) == 4 and shape[1] <= 4 < shape[3]  # channels before height and width
+    picture = len(shape) == 3 or (len(shape) == 4 and 1 <= shape[3] <= MOST and not first)
     if not picture or dtype.name not in KINDS:
         raise InputError(
             f"{part.images} in {path} is {dtype} of shape {shape}; expected {', '.join(KINDS)} of "

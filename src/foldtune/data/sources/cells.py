@@ -16,6 +16,11 @@ from foldtune.errors import InputError, NotInstalled
 
 BYTES = "row "  # what the names of images inside a table begin with
 _KNOWN = ("path", "label", "split", "group")
+# What tables of others call these columns; taken where the usual name is not there.
+_ALSO = {
+    "path": ("file_name", "filename", "image_path", "id_code", "image_id"),
+    "label": ("class", "class_name", "category"),
+}
 _IMAGES = ("image", "bytes")
 
 
@@ -25,6 +30,7 @@ class Cells:
 
     columns: Mapping[str, list[str]]
     open: Reader | None = None
+    classes: tuple[str, ...] = ()  # in their order, where the table's format states it
 
 
 def read_cells(path: Path, group: str | None) -> Cells:
@@ -71,7 +77,9 @@ def _jsonl(path: Path, group: str | None) -> Cells:
     inside = next((name for name in _IMAGES if name in rows[0] and "path" not in rows[0]), None)
     where = _find_columns(path, list(rows[0]), group, inside is not None)
     fields = {name: list(rows[0])[place] for name, place in where.items()}
-    columns = {name: [_text(row.get(key)) for row in rows] for name, key in fields.items()}
+    columns = {
+        name: [_cell(path, name, row.get(key)) for row in rows] for name, key in fields.items()
+    }
     return Cells(columns, JsonlReader(str(path.resolve()), inside, places) if inside else None)
 
 
@@ -89,7 +97,8 @@ def _parquet(path: Path, group: str | None) -> Cells:
     except ImportError:
         raise NotInstalled(str(path), "pyarrow", "parquet") from None
     try:
-        names = parquet.read_schema(path).names
+        schema = parquet.read_schema(path)
+        names = schema.names
         inside = next((name for name in _IMAGES if name in names and "path" not in names), None)
         where = _find_columns(path, names, group, inside is not None)
         table = parquet.read_table(path, columns=[names[place] for place in where.values()])
@@ -99,8 +108,43 @@ def _parquet(path: Path, group: str | None) -> Cells:
             f"{path} is not a readable parquet file ({text}); write it again"
         ) from error
     cells = {name: table[names[place]].to_pylist() for name, place in where.items()}
-    columns = {name: [_text(cell) for cell in column] for name, column in cells.items()}
-    return Cells(columns, ParquetReader(str(path.resolve()), inside) if inside else None)
+    classes = _class_label(schema.metadata, names[where["label"]])
+    if classes:
+        cells["label"] = [_named(path, cell, classes) for cell in cells["label"]]
+    columns = {name: [_cell(path, name, cell) for cell in col] for name, col in cells.items()}
+    return Cells(columns, ParquetReader(str(path.resolve()), inside) if inside else None, classes)
+
+
+def _class_label(metadata: Mapping[bytes, bytes] | None, column: str) -> tuple[str, ...]:
+    """The names of a `ClassLabel`, as Hugging Face's datasets write them into the schema."""
+    try:
+        told = json.loads((metadata or {})[b"huggingface"])
+        feature = told["info"]["features"][column]
+        names = feature["names"] if feature.get("_type") == "ClassLabel" else ()
+        return tuple(map(str, names))
+    except (KeyError, TypeError, AttributeError, ValueError, RecursionError):
+        return ()
+
+
+def _named(path: Path, cell: Any, classes: Sequence[str]) -> Any:
+    if not isinstance(cell, int):
+        return cell
+    if not 0 <= cell < len(classes):
+        raise InputError(
+            f"{path} holds the label {cell} and names {len(classes)} classes; unlabelled?"
+        )
+    return classes[cell]
+
+
+def has_labels(path: Path) -> bool:
+    """Whether a table has a column of labels. Raises InputError where it cannot be read."""
+    try:
+        read_cells(path, None)
+    except InputError as error:
+        if "no column label" in str(error):
+            return False
+        raise
+    return True
 
 
 @dataclass(frozen=True)
@@ -154,6 +198,18 @@ class ParquetReader:
         return vars(clean)
 
 
+def _cell(path: Path, name: str, cell: Any) -> str:
+    """A cell as text; several labels in one are refused."""
+    if isinstance(cell, list | tuple) and len(cell) == 1:
+        cell = cell[0]
+    if isinstance(cell, list | tuple | dict):
+        raise InputError(
+            f"{path} holds {str(cell)[:40]} as {name}; expected one text or number (several labels "
+            "an image are no classification into classes)"
+        )
+    return _text(cell)
+
+
 def _text(cell: Any) -> str:
     """A cell as text. A column of whole numbers with a gap comes as floats: 3.0 is the label 3."""
     if cell is None or cell != cell:
@@ -161,11 +217,21 @@ def _text(cell: Any) -> str:
     return str(int(cell)) if isinstance(cell, float) and cell.is_integer() else str(cell).strip()
 
 
+def _usual(names: list[str]) -> list[str]:
+    """Names of columns, those of others made the usual ones where there is one such."""
+    for usual, others in _ALSO.items():
+        found = [name for name in others if name in names]
+        if usual not in names and len(found) == 1:
+            names = [usual if name == found[0] else name for name in names]
+    return names
+
+
 def _find_columns(
     path: Path, header: Sequence[str], group: str | None, inside: bool = False
 ) -> Mapping[str, int]:
     """Where the known columns are; upper case and blanks around a name do not matter."""
     names = [name.strip().casefold() for name in header]
+    names = _usual(names)
     wanted = ("label",) if inside else ("path", "label")
     missing = [name for name in wanted if name not in names]
     if missing:

@@ -7,6 +7,7 @@ struct with `bytes` as Hugging Face writes it), or a JSONL field `bytes` in base
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,6 +18,9 @@ from foldtune.data.sources.readers import FileReader
 from foldtune.data.sources.trees import file_stamp
 from foldtune.data.splits import SPLITS, split_name
 from foldtune.errors import InputError
+
+_REAL = re.compile(r"[+-]?\d*\.\d*[1-9]\d*")  # a number that is not whole
+_FEW = 8  # images up to which labels may all differ
 
 
 def read_table(path: Path, group: str | None = None) -> Listing:
@@ -38,7 +42,10 @@ def read_table(path: Path, group: str | None = None) -> Listing:
                 raise InputError(f"{path}: row {row + 1} has no {name}; fill it in or remove it")
     _check_groups(path, cells.columns.get("group", []))
     stated = _stated_classes(path, labels)
-    classes = stated or sorted_labels(set(labels))
+    _refuse_numbers(path, labels)
+    present = set(labels)
+    classes = stated or tuple(name for name in cells.classes if name in present)
+    classes = classes or sorted_labels(present)
     index = {name: label for label, name in enumerate(classes)}
     splits = _splits(path, cells.columns.get("split"), len(labels))
     names = _names(path, cells, len(labels))
@@ -56,6 +63,17 @@ def read_table(path: Path, group: str | None = None) -> Listing:
     return Listing(
         items, classes, FileReader(str(root)), stamps, str(root), groups=groups, published=fixed
     )
+
+
+def _refuse_numbers(path: Path, labels: Sequence[str]) -> None:
+    """Refuse a number to predict in the place of classes."""
+    distinct = set(labels)
+    real = [label for label in distinct if _REAL.fullmatch(label)]
+    if len(labels) >= _FEW and len(real) * 2 > len(labels):
+        raise InputError(
+            f"{path} has {len(distinct)} labels for {len(labels)} images, such as {min(real)}: "
+            "numbers to predict are no classes; put them into few ranges first"
+        )
 
 
 def _check_groups(path: Path, groups: Sequence[str]) -> None:

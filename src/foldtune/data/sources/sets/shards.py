@@ -10,7 +10,7 @@ folders.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from posixpath import basename
 
@@ -59,17 +59,16 @@ def expand(root: Path) -> list[Path]:
 def read_shards(paths: Sequence[Path]) -> Listing:
     """List the samples of tars; refuses a sample without an image or a label, by name."""
     tree = open_tars(paths)
-    samples: dict[str, dict[str, str]] = {}
-    for name in tree.stamps:
-        if not hidden(name):
-            folder, file = name[: -len(basename(name))], basename(name)
-            stem, _, extension = file.partition(".")
-            samples.setdefault(folder + stem, {})[extension.lower()] = name
+    samples = _samples(tree, last=False)
+    if not all(_whole(files) for files in samples.values()):
+        by_last = _samples(tree, last=True)  # keys with dots, such as cat.v1.jpg and cat.v1.cls
+        whole = all(_whole(files) for files in by_last.values())
+        samples = by_last if whole else samples
     if not any(key in files for files in samples.values() for key in _LABELS):
         return read_folders(tree)
     names, labels, splits = [], [], []
     for key, files in samples.items():
-        image = next((n for e, n in files.items() if "." + e.split(".")[-1] in SUFFIXES), None)
+        image = _image(files)
         if image is None:
             raise InputError(f"sample {key} in {tree.where} has no image, but {', '.join(files)}")
         names.append(image)
@@ -79,6 +78,26 @@ def read_shards(paths: Sequence[Path]) -> Listing:
     index = {name: label for label, name in enumerate(classes)}
     given = splits if None not in splits else [None] * len(splits)
     return tree.listing(map(Item, names, (index[label] for label in labels), given), classes)
+
+
+def _samples(tree: Tree, last: bool) -> dict[str, dict[str, str]]:
+    """Files by key and extension, which begins at a name's first dot, as WebDataset has it, or at
+    its last."""
+    samples: dict[str, dict[str, str]] = {}
+    for name in tree.stamps:
+        if not hidden(name):
+            folder, file = name[: -len(basename(name))], basename(name)
+            stem, _, extension = file.rpartition(".") if last else file.partition(".")
+            samples.setdefault(folder + stem, {})[extension.lower()] = name
+    return samples
+
+
+def _image(files: Mapping[str, str]) -> str | None:
+    return next((n for e, n in files.items() if "." + e.split(".")[-1] in SUFFIXES), None)
+
+
+def _whole(files: Mapping[str, str]) -> bool:
+    return _image(files) is not None and any(key in files for key in _LABELS)
 
 
 def _split(paths: Sequence[Path], key: str) -> str | None:
@@ -97,7 +116,7 @@ def _label(tree: Tree, key: str, files: dict[str, str]) -> str:
         if not isinstance(about, dict):
             raise InputError(f"{files[kind]} in {tree.where} is no JSON object with a label")
         for field in ("label", "cls", "class"):
-            if field in about:
+            if isinstance(about, dict) and field in about:
                 return str(about[field])
     raise InputError(
         f"sample {key} in {tree.where} has no label; expected {key}.cls, .txt, or .json with label"
