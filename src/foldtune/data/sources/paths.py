@@ -8,7 +8,7 @@ from pathlib import Path
 
 from foldtune.data.sources.folders import read_folders
 from foldtune.data.sources.listing import Listing
-from foldtune.data.sources.metadata import find_metadata, read_metadata
+from foldtune.data.sources.tables.metadata import find_metadata, read_metadata
 from foldtune.data.sources.trees import open_tree, split_zip
 from foldtune.errors import InputError
 
@@ -34,7 +34,7 @@ def read_path(path: Path, group: str | None = None) -> Listing:
             )
         return _folder(path)
     if suffix in _TABLES:
-        from foldtune.data.sources.tables import read_table
+        from foldtune.data.sources.tables.rows import read_table
 
         return read_table(path, group)
     if read is not None:

@@ -8,7 +8,7 @@ from typing import Any
 from foldtune.data.sources.listing import Item, Listing
 from foldtune.data.sources.readers import regular_bytes
 from foldtune.data.sources.spec import Spec
-from foldtune.data.sources.tables import sorted_labels
+from foldtune.data.sources.tables.rows import sorted_labels
 from foldtune.data.splits import split_name
 from foldtune.errors import InputError
 

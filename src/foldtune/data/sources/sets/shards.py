@@ -19,7 +19,7 @@ from foldtune.data.sources.folders import read_folders
 from foldtune.data.sources.layout import SUFFIXES, hidden
 from foldtune.data.sources.listing import Item, Listing
 from foldtune.data.sources.spec import Spec
-from foldtune.data.sources.tables import sorted_labels
+from foldtune.data.sources.tables.rows import sorted_labels
 from foldtune.data.sources.trees import Tree, open_tars
 from foldtune.data.splits import split_name
 from foldtune.errors import InputError

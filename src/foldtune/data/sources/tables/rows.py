@@ -11,10 +11,10 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from foldtune.data.sources.beside import found_names
-from foldtune.data.sources.cells import BYTES, Cells, read_cells
 from foldtune.data.sources.listing import Item, Listing
 from foldtune.data.sources.readers import FileReader
+from foldtune.data.sources.tables.beside import found_names
+from foldtune.data.sources.tables.cells import BYTES, Cells, read_cells
 from foldtune.data.sources.trees import file_stamp
 from foldtune.data.splits import SPLITS, split_name
 from foldtune.errors import InputError

@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from foldtune.data.sources.cells import has_labels
 from foldtune.data.sources.listing import Item, Listing
 from foldtune.data.sources.readers import FileReader
-from foldtune.data.sources.tables import read_table, sorted_labels
+from foldtune.data.sources.tables.cells import has_labels
+from foldtune.data.sources.tables.rows import read_table, sorted_labels
 from foldtune.data.splits import split_name
 from foldtune.errors import InputError
 
