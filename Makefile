@@ -35,8 +35,10 @@ mutants: $(VENV)/.installed
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[mutants]"
 	$(BIN)/python benchmarks/mutants.py
 
-# Seeded files and texts of strangers through the command line; none may do more than be refused.
+# Thousands of seeded, damaged files of strangers: pictures and tables, then tunings, weights,
+# studies, adapters and texts. Each is watched; none may do more than be refused in a line.
 fuzz: $(VENV)/.installed
+	$(BIN)/python benchmarks/fuzz/pictures.py
 	$(BIN)/python benchmarks/fuzz/borders.py
 
 # The suite with the oldest versions that pyproject.toml allows; 5 GB, CUDA's libraries included.

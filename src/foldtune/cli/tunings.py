@@ -199,7 +199,11 @@ def predict(
     trust: TrustOptions = TRUST,
     json: JSON = False,
 ) -> None:
-    """Name the class of each of IMAGES, files or folders of them, with a TUNING or an ensemble."""
+    """Name the class of each of IMAGES with a TUNING, or with a saved ensemble.
+
+    A folder stands for the pictures in it. Samples of more than 8 bits are read by the range that
+    the tuning was trained with.
+    """
     from foldtune.study.ensembles import is_ensemble, predict_with_ensemble
     from foldtune.tunings.files import expanded
     from foldtune.tunings.tuning import opened, predict_images

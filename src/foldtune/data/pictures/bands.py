@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import logging
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -59,7 +62,7 @@ def _tiff(data: bytes, max_pixels: int) -> np.ndarray:
         import tifffile
     except ImportError:
         raise NotInstalled("a TIFF of several channels", "tifffile", "tiff") from None
-    with tifffile.TiffFile(io.BytesIO(data)) as file:
+    with _silent("tifffile"), tifffile.TiffFile(io.BytesIO(data)) as file:
         page = file.pages[0]
         axes, shape = page.axes, tuple(page.shape)
         if axes not in ("YX", "YXS", "SYX"):
@@ -70,6 +73,17 @@ def _tiff(data: bytes, max_pixels: int) -> np.ndarray:
         found: np.ndarray = page.asarray().transpose(order)
     found = found.astype(found.dtype.newbyteorder("="), copy=False)
     return np.ascontiguousarray(found if found.ndim == 3 else found[:, :, None])
+
+
+@contextlib.contextmanager
+def _silent(name: str) -> Iterator[None]:
+    """A library that logs a line for every odd tag of a file that is refused in one."""
+    log = logging.getLogger(name)
+    before, log.disabled = log.disabled, True
+    try:
+        yield
+    finally:
+        log.disabled = before
 
 
 def _check(shape: tuple[int, ...], dtype: np.dtype | None, max_pixels: int) -> None:
