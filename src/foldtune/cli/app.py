@@ -74,8 +74,9 @@ class DataOptions:
         """These options as the data was read that a tuning describes: samples of more than 8 bits
         by its range, whatever is judged; of its own data, what is broken left out as there."""
         found = self
-        if self.range is None and told.get("range"):
-            found = replace(found, range=tuple(map(repr, told["range"])))
+        if self.range is None and (told.get("range") or told.get("wide")):
+            ends = tuple(map(repr, told.get("range") or ()))
+            found = replace(found, range=ends or ("header",))
         if spec == told.get("source"):
             found = replace(
                 found, skip_broken=self.skip_broken or bool(told.get("skip_broken")),

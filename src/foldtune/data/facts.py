@@ -50,6 +50,7 @@ def data_facts(
         "channels": fit.channels,
         # By what samples of more than 8 bits are read; None: by their file's full range, or none.
         "range": None if isinstance(fit.range, str) else list(fit.range),
+        "wide": 0,  # images of more than 8 bits
         "counts": {name: len(splits[name]) for name in SPLITS},
         "split_rule": rule,
         "seed": seed,
@@ -86,6 +87,7 @@ def skipped_by_kind(skipped: Mapping[str, str]) -> dict[str, dict[str, str]]:
 def tell_range(facts: dict[str, Any], measured: Mapping[str, Any]) -> None:
     """Note how images of more than 8 bits are read, where there are any."""
     if measured:
+        facts["wide"] = measured["images"]
         facts["ledger"]["range"] = {k: v for k, v in measured.items() if k != "lines"}
         facts["warnings"] += measured["lines"]
 

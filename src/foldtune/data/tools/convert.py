@@ -16,7 +16,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from foldtune.data.pictures.bands import is_array
+from foldtune.data.pictures.deep import is_deep
 from foldtune.data.pictures.opening import strict
+from foldtune.data.pictures.read import read_picture
 from foldtune.data.pictures.upright import to_rgb, upright
 from foldtune.data.sources.listing import Listing
 from foldtune.data.sources.paths import CONVERTED
@@ -102,7 +105,10 @@ def _written(out: Path, stem: str) -> str | None:
 
 def _write(listing: Listing, name: str, path: Path) -> str | None:
     try:
-        image = upright(listing.open(name))
+        data = listing.open(name)
+        if is_array(data) or (is_deep(data) and read_picture(data).fine):
+            return f"{name} (more than 8 bits a colour, or other channels, which PNG does not keep)"
+        image = upright(data)
     except Exception as error:  # damaged files raise nearly every type there is
         return f"{name} ({' '.join(str(error).split())[:80] or type(error).__name__})"
     file = io.BytesIO()

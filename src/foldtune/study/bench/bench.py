@@ -51,7 +51,8 @@ from foldtune.training.recipe import Recipe
 
 CHECKPOINT = "checkpoint.safetensors"
 # What a tuning keeps of how its data was read.
-_DESCRIBED = ("source", "seed", "split_hash", "content", "range", "skip_broken", "max_pixels")
+_READ = ("range", "wide", "skip_broken", "max_pixels")
+_DESCRIBED = ("source", "seed", "split_hash", "content", *_READ)
 
 
 class Bench:

@@ -17,6 +17,7 @@ from foldtune.backbones.loading import known_by_name
 from foldtune.backbones.tuning import backbone_of
 from foldtune.data import ImageData, load_data
 from foldtune.data.pictures.intensity import read_setting
+from foldtune.data.pictures.opening import MAX_PIXELS
 from foldtune.data.store.build import default_cache
 from foldtune.data.store.checked import CheckedPixels, DecodeAgain
 from foldtune.data.store.decode import Fit
@@ -89,10 +90,9 @@ class Place:
         facts = self.data.facts
         rebuilt = load_data(
             self.source, size=facts["size"], interpolation=facts["interpolation"],
-            resize=facts["resize"], seed=facts["seed"], skip_broken=bool(facts["skipped"]),
-            max_pixels=facts["max_pixels"], range=read_setting(facts),
-            channels=facts["channels"],
-            conflicts=facts["conflicts"],
+            resize=facts["resize"], seed=facts["seed"], conflicts=facts["conflicts"],
+            skip_broken=bool(facts["skipped"]), channels=self.data.pixels.shape[3],
+            max_pixels=facts.get("max_pixels", MAX_PIXELS), range=read_setting(facts),
         )  # fmt: skip
         if rebuilt.identity != self.data.identity:
             raise InputError(
@@ -104,8 +104,10 @@ class Place:
     def _checked(self, pixels: np.memmap, entry: Mapping[str, Any]) -> Any:
         """An entry's pixels, each hashed once in this worker, too."""
         facts, names = self.data.facts, self.data.names
-        fit = Fit(facts["size"], facts["resize"], facts["interpolation"], facts["max_pixels"],
-                  read_setting(facts), facts["channels"])  # fmt: skip
+        fit = Fit(
+            facts["size"], facts["resize"], facts["interpolation"],
+            facts.get("max_pixels", MAX_PIXELS), read_setting(facts), pixels.shape[3],
+        )  # fmt: skip
         again = DecodeAgain(self.source, fit, names)
         return CheckedPixels(pixels, entry["hashes"], names, again)
 
