@@ -123,3 +123,20 @@ def test_the_bytes_of_a_file_are_its_own(tmp_path):
     for size in (0, 1, 63, 64, 65, 100_000):
         (tmp_path / "a").write_bytes(data[:size])
         assert regular_bytes(tmp_path / "a") == data[:size]
+
+
+@pytest.mark.parametrize(
+    ("at", "bytes_"), [(6, b"\xae"), (48, b"\xef\x28"), (42, b"\xff" * 4), (30, b"\xff")]
+)
+def test_a_zip_that_says_what_cannot_be_is_refused_in_a_line(at, bytes_, tmp_path):
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a/é.png", encoded(1))  # so that its names are flagged as UTF-8
+        archive.writestr("b/1.png", encoded(1))
+    data = bytearray(path.read_bytes())
+    entry = data.index(b"PK\1\2") + at  # version, name, place, length of what is behind the name
+    data[entry : entry + len(bytes_)] = bytes_
+    path.write_bytes(bytes(data))
+    with pytest.raises(InputError) as caught:
+        load_data(path, size=8, cache=tmp_path / "c", workers=1)
+    assert "\n" not in str(caught.value)

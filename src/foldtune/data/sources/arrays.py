@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import math
 import zipfile
-import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from PIL import Image
 
 from foldtune.data.pictures.bands import KINDS, MOST, as_array_file
 from foldtune.data.sources.listing import Item, Listing
+from foldtune.data.sources.trees import DAMAGED
 from foldtune.data.splits import SPLITS
 from foldtune.errors import InputError
 
@@ -23,7 +23,7 @@ _IMAGES, _LABELS = ("images", "x", "pixels"), ("labels", "y")
 _KEYS = "images and labels, or train_images, train_labels, ..., or x_train, y_train, ..."
 MOST_CLASSES = 100_000
 _THIN, _FOLD = 64 << 20, 500  # bytes from which on, and how many times, an array may be folded
-_DAMAGED = (zipfile.BadZipFile, OSError, ValueError, EOFError, KeyError, zlib.error, RuntimeError)
+_DAMAGED = (*DAMAGED, MemoryError, TypeError, IndexError)
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import stat
+import struct
 import tarfile
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,6 +18,9 @@ from foldtune.data.sources.listing import Item, Listing, Reader
 from foldtune.data.sources.readers import Below, FileReader, TarReader, ZipReader, irregular
 from foldtune.errors import InputError, unknown
 
+# What damaged archives raise: of an odd version, name, method or number, too.
+DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, struct.error, OSError, EOFError,
+           ValueError, KeyError, OverflowError, RuntimeError)  # fmt: skip
 MISSING, IRREGULAR = "missing", "not a regular file"  # stamps of what holds no bytes
 _DEEPEST = 12  # folders; no layout that is accepted comes near
 
@@ -60,7 +65,7 @@ class Tree:
             raise InputError(f"{self.where} has no {name}; {cure}")
         try:
             return self.open(name)
-        except (OSError, zipfile.BadZipFile) as error:
+        except DAMAGED as error:
             raise InputError(f"{name} in {self.where} cannot be read ({error}); {cure}") from error
 
     def text(self, name: str, cure: str = "get it, or give the folder that holds it") -> str:
@@ -174,7 +179,7 @@ def open_zip(path: Path) -> Tree:
     try:
         with zipfile.ZipFile(path) as archive:
             listed = archive.infolist()
-    except (zipfile.BadZipFile, OSError) as error:
+    except DAMAGED as error:
         raise InputError(
             f"{path} is not a readable zip ({error}); zip the class folders again"
         ) from error
@@ -235,7 +240,7 @@ def _members(path: Path) -> list[tarfile.TarInfo]:
     try:
         with tarfile.open(path, "r:") as archive:
             return [member for member in archive if member.isfile()]
-    except (tarfile.TarError, EOFError, OSError) as error:
+    except DAMAGED as error:
         raise InputError(
             f"{path} is not a whole, uncompressed tar ({error}); fetch it again, or unpack a "
             ".tar.gz first: images inside one can only be read from the front"
