@@ -15,6 +15,7 @@ from mutate import mutated, spliced
 from PIL import Image
 
 from foldtune.data.pictures.bands import as_array_file
+from foldtune.data.pictures.opening import available
 from foldtune.data.store.decode import Decoded, Fit, read_image
 
 _FOREIGN = (
@@ -32,9 +33,7 @@ def seeds() -> tuple[bytes, ...]:
     alpha = draw.integers(0, 255, (12, 16, 4), dtype=np.uint8)
     deep = draw.integers(0, 4095, (12, 16), dtype=np.uint16)
     found = [
-        _file(Image.fromarray(array), form)
-        for form in ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000")
-        for array in (grey, colour)
+        _file(Image.fromarray(array), form) for form in available() for array in (grey, colour)
     ]
     found += [_file(Image.fromarray(alpha), form) for form in ("PNG", "WEBP", "TIFF")]
     found += [_file(Image.fromarray(deep), form) for form in ("PNG", "TIFF", "PPM")]

@@ -14,7 +14,7 @@ from PIL import Image
 
 import foldtune
 from data.conftest import encoded, picture
-from foldtune.data.pictures.opening import FORMATS, open_picture, strict
+from foldtune.data.pictures.opening import FORMATS, available, open_picture, strict
 from foldtune.data.store.decode import Fit, decode, read_image
 from foldtune.errors import InputError
 
@@ -99,7 +99,7 @@ def test_what_is_not_read_is_told_by_its_bytes(data, said):
     assert said in read_image(lambda name: data, "a.png", Fit(8))
 
 
-@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("form", available())
 def test_every_format_of_the_list_is_read(form):
     assert decode(of(form), Fit(8)).shape == (8, 8, 3)
 
@@ -170,3 +170,9 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
     env = os.environ | {"PYTHONPATH": str(SOURCE.parent)}
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
     assert int(done.stdout) < 64, done.stderr  # MiB; 5,300 when all of it was resized first
+
+
+def test_an_avif_of_a_general_brand_is_no_heic():
+    data = bytearray(of("AVIF"))
+    data[8:12] = b"mif1"
+    assert decode(bytes(data), Fit(8)).shape == (8, 8, 3)

@@ -8,6 +8,7 @@ relics that hardly anybody reviews (PSD, FLI). What comes from a stranger is giv
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import warnings
 from collections.abc import Iterator
@@ -52,15 +53,25 @@ def open_picture(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
     with contextlib.suppress(UnidentifiedImageError):
         if named:
             image = Image.open(io.BytesIO(data), formats=named)
-    if image is None:
+    try:
+        if image is None:
+            image = Image.open(io.BytesIO(data), formats=available())
+    except UnidentifiedImageError:
         why = next((why for sign, at, why in _FOREIGN if data.startswith(sign, at)), None)
-        if why is not None:
-            raise InputError(f"it is {why}")
-        image = Image.open(io.BytesIO(data), formats=FORMATS)
+        if why is None:
+            raise
+        raise InputError(f"it is {why}") from None
     width, height = image.size
     if width * height > max_pixels:
         raise too_large(width * height, max_pixels)
     return image
+
+
+@functools.cache
+def available() -> tuple[str, ...]:
+    """Those of `FORMATS` that this Pillow was built with; one that it lacks would be an error."""
+    Image.init()
+    return tuple(form for form in FORMATS if form in Image.OPEN)
 
 
 def too_large(pixels: int, most: int) -> InputError:
