@@ -77,6 +77,8 @@ def serve(seed: int) -> None:
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     warnings.simplefilter("ignore")
+    import tifffile  # noqa: F401  (both take seconds on a busy machine, which no case shall pay)
+
     faulthandler.enable()
     sys.addaudithook(_watch)
     for line in sys.stdin:

@@ -97,9 +97,8 @@ def fit(
         "head": row["head"],
         "seconds": row["seconds"],
         "tuning": str(fitted.tuning),
-        "ledger": images.facts["ledger"],
     }
-    emit(told | {"row": row}) if json else facts(told)
+    emit(told | {"row": row, "ledger": images.facts["ledger"]}) if json else facts(told)
 
 
 @app.command(name="eval")

@@ -189,3 +189,13 @@ def test_check_and_card_show_the_ledger(photos, tmp_path):
     assert card["ledger"] == {"not_read": {".heic": {"oak": 1}}}
     put(photos, "dog/a.heic")
     assert "class dog" in refused("data", "check", photos)
+
+
+@pytest.mark.parametrize("name", ["oak/\0.png", "oak/" + "é" * 400, "n" * 5000 + ".png", "oak"])
+def test_a_name_that_no_file_can_have_is_missing(photos, name):
+    (photos / "t.csv").write_text(f"path,label\noak/000.png,oak\nelm/000.png,elm\n{name},oak")
+    (row,) = told("data", "check", photos / "t.csv")
+    assert [len(names) for names in row["ledger"].values()] == [1]
+    data = load_data(photos / "t.csv", size=8, workers=1, seed=None, skip_broken=True,
+                     cache=photos.parent / "cache")  # fmt: skip
+    assert len(data.labels) == 2

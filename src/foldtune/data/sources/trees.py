@@ -134,7 +134,7 @@ def file_stamp(path: str | Path) -> str:
     """
     try:
         about = os.stat(path)
-    except OSError:
+    except (OSError, ValueError):  # a name with a zero, or one that is too long, names nothing
         return MISSING
     if irregular(about.st_mode):
         return IRREGULAR

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import glob
+import os
 import warnings
 from collections import Counter
 from collections.abc import Sequence
@@ -107,7 +108,7 @@ def _missing(listing: Listing) -> list[str]:
 def _beside(listing: Listing, name: str) -> str:
     """`(there is oak/im000.png)`, where a file of that stem is."""
     path = Path(listing.origin, name)
-    if not listing.origin or not path.parent.is_dir():
+    if not listing.origin or not os.path.isdir(path.parent):
         return ""
     near = sorted(p.name for p in path.parent.glob(f"{glob.escape(path.stem)}.*"))
     return f" (there is {(Path(name).parent / near[0]).as_posix()})" if near else ""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from foldtune.data.sources.layout import SUFFIXES
+from foldtune.data.sources.trees import MISSING, file_stamp
 
 _ASKED = 64  # names by which a folder is chosen
 _FOLDERS = ("images", "imgs", "img", "data", "train", "train_images", "photos", "pictures")
@@ -32,15 +34,19 @@ def _prefix(table: Path, names: Sequence[str]) -> str:
     """The folder, with '/' behind it, below which the first files are there; '' as written."""
     root, asked = table.parent, names[:_ASKED]
     stems = _Stems(root)
-    if any((root / stems.full(name)).exists() for name in asked):
+    if any(_there(root / stems.full(name)) for name in asked):
         return ""
     wanted = (table.stem, f"{table.stem}_images", *_FOLDERS)
     for folder in dict.fromkeys(wanted):
         if (root / folder).is_dir() and any(
-            (root / stems.full(f"{folder}/{name}")).exists() for name in asked
+            _there(root / stems.full(f"{folder}/{name}")) for name in asked
         ):
             return f"{folder}/"
     return ""
+
+
+def _there(path: Path) -> bool:
+    return file_stamp(path) != MISSING
 
 
 class _Stems:
@@ -61,7 +67,7 @@ class _Stems:
         if folder not in self._folders:
             stems: dict[str, list[str]] = {}
             place = self._root / folder
-            for path in sorted(place.iterdir()) if place.is_dir() else ():
+            for path in sorted(place.iterdir()) if os.path.isdir(place) else ():
                 if path.suffix.lower() in SUFFIXES:
                     stems.setdefault(path.stem, []).append(path.name)
             self._folders[folder] = stems
