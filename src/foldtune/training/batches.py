@@ -31,7 +31,8 @@ class Data:
 
     def __post_init__(self) -> None:
         pixels, labels, indices = self.pixels, self.labels, self.indices
-        images = pixels.ndim == 4 and pixels.shape[-1] > 0 and pixels.dtype == np.uint8
+        first = pixels.ndim == 4 and pixels.shape[1] <= 4 < pixels.shape[3]  # channels, not height
+        images = pixels.ndim == 4 and pixels.dtype == np.uint8 and not first
         if not images and not (pixels.ndim in (2, 3) and pixels.dtype == np.float32):
             raise InputError(
                 f"pixels are {pixels.dtype} of shape {pixels.shape}; "
