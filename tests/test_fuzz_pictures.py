@@ -19,6 +19,7 @@ def run():
             sys.modules.pop(name, None)
 
 
+@pytest.mark.filterwarnings("ignore:Duplicate name")  # meant so
 @pytest.mark.parametrize("kind", ["images", "zips", "tars", "npz", "tables"])
 def test_a_few_cases_of_every_kind_are_read_or_refused(run, kind, tmp_path):
     told = set()

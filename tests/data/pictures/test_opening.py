@@ -19,7 +19,9 @@ from foldtune.data.store.decode import Fit, decode, read_image
 from foldtune.errors import InputError
 
 SOURCE = Path(foldtune.__file__).parent
-POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n0 0 8 8 rectfill\nshowpage\n"
+POSTSCRIPT = (  # for which plain Pillow (13.0) starts gs
+    b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n0 0 8 8 rectfill\nshowpage\n"
+)
 EXECUTED = ("EPS", "WMF", "PSD", "FLI", "MPEG", "GRIB", "HDF5", "BUFR", "SPIDER")
 
 
@@ -56,22 +58,27 @@ def test_every_call_of_pillow_names_its_formats():
     assert not set(FORMATS) & set(EXECUTED)
 
 
-@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.tif"])
-@pytest.mark.parametrize("data", [POSTSCRIPT, b"\xc5\xd0\xd3\xc6" + bytes(28) + POSTSCRIPT])
-def test_postscript_is_refused_and_no_program_is_started(tmp_path, name, data):
+def test_postscript_is_refused_and_no_program_is_started(tmp_path):
     mark, gs = tmp_path / "mark", tmp_path / "gs"
     gs.write_text(f"#!/bin/sh\ntouch {mark}\n")
     gs.chmod(gs.stat().st_mode | stat.S_IXUSR)
-    (tmp_path / name).write_bytes(data)
+    dos = b"\xc5\xd0\xd3\xc6" + bytes(28) + POSTSCRIPT
+    names = ["a.png", "a.jpg", "a.tif", "b.png", "b.jpg", "b.eps"]
+    for name in names:
+        (tmp_path / name).write_bytes(POSTSCRIPT if name.startswith("a") else dos)
     code = (
-        "from pathlib import Path; from foldtune.data.store.decode import Fit, read_image; "
-        f"print(read_image(lambda n: Path(n).read_bytes(), {str(tmp_path / name)!r}, Fit(8)))"
+        "import os; from pathlib import Path; "
+        "from foldtune.data.store.decode import Fit, read_image; "
+        f"os.chdir({str(tmp_path)!r}); "
+        f"[print(read_image(lambda n: Path(n).read_bytes(), n, Fit(8))) for n in {names}]"
     )
     path = {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(SOURCE.parent)}
     done = subprocess.run(
         [sys.executable, "-c", code], env=os.environ | path, capture_output=True, text=True
     )
-    assert done.stdout.strip() == "it is PostScript, a program and no picture: convert it to PNG"
+    assert set(done.stdout.splitlines()) == {
+        "it is PostScript, a program and no picture: convert it to PNG"
+    }
     assert not mark.exists()
 
 
