@@ -1,6 +1,7 @@
 """Cases of strangers' files, each read in a process that is watched; see README.md.
 
-    python benchmarks/fuzz/pictures.py [--cases 6000] [--seed 0] [--kind KIND] [--only N] [--workers 2]
+    python benchmarks/fuzz/pictures.py [--cases 6000] [--seed 0] [--kind KIND] [--only N]
+        [--workers 2]
 
 Prints a line a failure, and one a kind: how many cases, how many were read, how many refused.
 """
