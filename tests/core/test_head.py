@@ -156,6 +156,16 @@ def test_classifier_behind_a_flattening_is_found_and_replaced():
     assert find_head(model) == ("classifier.1",)
 
 
+def test_classifier_behind_a_norm_and_in_a_wrapped_host_is_found():
+    import transformers
+
+    with torch.device("meta"):
+        levit = transformers.LevitForImageClassification(transformers.LevitConfig())
+    assert find_head(levit) == ("classifier.linear",)
+    wrapped = nn.ModuleDict({"inner": timm.create_model("resnet18")})
+    assert find_head(wrapped) == ("inner.fc",)
+
+
 def test_set_module_keeps_the_order_of_siblings():
     model, _ = vit()
     names = [n for n, _ in model.named_modules()]

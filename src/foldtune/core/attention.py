@@ -133,5 +133,8 @@ def _is_called_attention(module: nn.Module) -> bool:
 
 
 def pools(model: nn.Module, path: str) -> bool:
-    """Whether an attention outside the blocks pools the positions, by its name or class."""
-    return "pool" in f"{path} {type(model.get_submodule(path)).__name__}".lower()
+    """Whether an attention outside the blocks pools the positions, by its name, its class or that
+    of its parent (SigLIP's head)."""
+    above = path.rpartition(".")[0]
+    kinds = [type(model.get_submodule(p)).__name__ for p in (path, above) if p]
+    return "pool" in f"{path} {kinds}".lower()

@@ -66,7 +66,9 @@ def _units(
 
 def is_gate(module: nn.Module) -> bool:
     """Whether it is a gate of channels (squeeze and excitation), by its class."""
-    return any(word in type(module).__name__.lower() for word in _GATES)
+    name = type(module).__name__
+    # In capitals: a DenseLayer is none.
+    return "SELayer" in name or any(word in name.lower() for word in _GATES)
 
 
 def in_gate(model: nn.Module, path: str) -> bool:

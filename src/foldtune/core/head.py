@@ -36,6 +36,12 @@ def find_head(model: nn.Module) -> tuple[str, ...]:
             return (f"{name}.{len(found) - 1}",)  # transformers' ResNet flattens first
         if isinstance(found, nn.Linear | nn.Identity):
             return (name,)
+        layers = [n for n, m in found.named_modules() if isinstance(m, nn.Linear)]
+        if len(layers) == 1:  # behind a norm (transformers' LeViT)
+            return (f"{name}.{layers[0]}",)
+    inner = [name for name, m in model.named_children() if hasattr(m, "get_classifier")]
+    if len(inner) == 1:  # a host in a host (transformers' wrapper of timm)
+        return tuple(f"{inner[0]}.{path}" for path in find_head(model.get_submodule(inner[0])))
     raise InputError(
         f"{type(model).__name__} names no classifier (no get_classifier(), and none of "
         f"{', '.join(_USUAL_NAMES)} is a Linear); give its path: attach(..., head='path')"
