@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test test-outside test-processors test-oldest lint mutants fuzz clean
+.PHONY: demo test test-outside test-processors test-oldest lint mutants fuzz sweep clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -41,6 +41,12 @@ fuzz: $(VENV)/.installed
 	$(BIN)/python benchmarks/fuzz/pictures.py
 	$(BIN)/python benchmarks/fuzz/borders.py
 
+# Every architecture of timm, transformers and open_clip, half an hour of one core and more; a later
+# call goes on where one was stopped. For the scheduler: it fails where an attention is missed or
+# something other than a refusal is raised. `rm sweep.jsonl` begins anew.
+sweep: $(VENV)/.installed
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/families.py --all --out sweep.jsonl
+
 # The suite with the oldest versions that pyproject.toml allows; 5 GB, CUDA's libraries included.
 test-oldest: .venv-oldest/.installed
 	.venv-oldest/bin/python -m pytest -n 2 --dist worksteal --ignore tests/outside
@@ -51,4 +57,4 @@ test-oldest: .venv-oldest/.installed
 	touch $@
 
 clean:
-	rm -rf $(VENV) .venv-oldest demo-study mutants .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-oldest demo-study mutants sweep.jsonl .pytest_cache .mypy_cache .ruff_cache

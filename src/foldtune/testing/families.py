@@ -1,21 +1,24 @@
 """Where methods find their places in a published architecture, told from its structure alone.
 
 On the meta device, so that no weight is made: which blocks, attention and MLPs are found, and which
-methods stand there. `benchmarks/families.py` asks it of every architecture of timm.
+methods stand there. `benchmarks/families.py` asks it of every architecture of timm, and through
+`foldtune.testing.libraries` of transformers and open_clip.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
+from torch import nn
 
-from foldtune.core.attention import attention_paths
+from foldtune.core.attention import attention_paths, pools
 from foldtune.core.coverage import coverage, shortfall, without_role
 from foldtune.core.head import find_head
 from foldtune.core.probe import probe
+from foldtune.core.roles import within
 from foldtune.core.sites import Site, find_sites
 from foldtune.errors import InputError
 from foldtune.methods.catalogue import catalogue
@@ -31,12 +34,14 @@ _LAYERS = ("attn.in", "attn.out", "mlp.up", "mlp.down", "conv", "norm")
 class Family:
     """What was found in one architecture.
 
-    attention: modules that attend; projected: those with a projection into them. roles: layers of
-    each. apart: linear layers inside blocks without a role. stands: for each method the places that
-    it takes of all, such as "12/12 attn.in". refused: for each other method why.
+    host: its class. attention: modules that attend, but for one that pools behind the blocks;
+    projected: those with a projection into them. roles: layers of each. apart: linear layers inside
+    blocks without a role. stands: for each method the places that it takes of all, such as "12/12
+    attn.in". refused: for each other method why.
     """
 
     model: str
+    host: str
     blocks: int
     attention: int
     projected: int
@@ -47,16 +52,34 @@ class Family:
     refused: dict[str, str] = field(default_factory=dict)
 
 
-def sweep(name: str) -> Family:
-    """The timm architecture called `name`. Raises InputError where nothing can stand on it."""
+Host = tuple[nn.Module, Sequence[int]]  # and the images that it takes, (channels, height, width)
+
+
+def timm_host(name: str) -> Host:
+    """The timm architecture called `name`, on the meta device."""
     import timm
 
     with torch.device("meta"), torch.random.fork_rng(devices=[]):
         model = timm.create_model(name).eval()
-        side = timm.data.resolve_model_data_config(model)["input_size"]
+    return model, timm.data.resolve_model_data_config(model)["input_size"]
+
+
+def sweep(name: str) -> Family:
+    """The timm architecture called `name`. Raises InputError where nothing can stand on it."""
+    return examine(name, *timm_host(name))
+
+
+def examine(name: str, model: nn.Module, side: Sequence[int]) -> Family:
+    """A model on the meta device, for images of `side`, (channels, height, width)."""
+    with torch.device("meta"), torch.random.fork_rng(devices=[]):
         example = torch.zeros(2, *side)
         sites = find_sites(model, example, find_head(model))
-        attention = attention_paths(model, probe(model, example))
+        blocks = [s.path for s in sites if s.role == "block"]
+        attention = [
+            path
+            for path in attention_paths(model, probe(model, example))
+            if any(within(path, b) for b in blocks) or not pools(model, path)
+        ]
         stands: dict[str, str] = {}
         refused: dict[str, str] = {}
         for method, cls in catalogue().items():
@@ -68,7 +91,8 @@ def sweep(name: str) -> Family:
             stands[method] = ", ".join(f"{n}/{of} {role}" for role, (n, of) in covered.items())
     counts = Counter(s.role for s in sites)
     return Family(
-        name, counts["block"], len(attention), sum(_projected(sites, a) for a in attention),
+        name, type(model).__name__, counts["block"], len(attention),
+        sum(_projected(sites, a) for a in attention),
         {role: counts[role] for role in _LAYERS if counts[role]}, len(without_role(sites)),
         shortfall(model, sites), stands, refused,
     )  # fmt: skip
@@ -81,15 +105,14 @@ def families() -> dict[str, list[str]]:
     return {module: timm.list_models(module=module) for module in timm.list_modules()}
 
 
-def smallest(names: list[str]) -> str:
+def smallest(names: list[str], host: Callable[[str], Host] = timm_host) -> str:
     """The one of fewest parameters, timm's own test models aside where there are others."""
-    import timm
+    known = [n for n in names if not n.startswith("test_")] or names
+    return known[0] if len(known) == 1 else min(known, key=lambda n: _parameters(host(n)[0]))
 
-    def size(name: str) -> Any:
-        with torch.device("meta"):
-            return sum(p.numel() for p in timm.create_model(name).parameters())
 
-    return min([n for n in names if not n.startswith("test_")] or names, key=size)
+def _parameters(model: nn.Module) -> int:
+    return sum(p.numel() for p in model.parameters())
 
 
 def _projected(sites: tuple[Site, ...], path: str) -> bool:
