@@ -17,6 +17,7 @@ from PIL import Image
 
 from foldtune.__main__ import HELP, main
 from foldtune.console import say
+from foldtune.core.tuningfile import read
 
 
 class Done:
@@ -207,6 +208,16 @@ def test_merged_weights_load_strictly_into_the_plain_network(tuned, photos, cach
     build(num_classes=2).load_state_dict(load_file(tmp_path / "m.safetensors"))
 
 
+def test_images_of_two_sides_go_from_fit_to_a_merged_network(photos, cache, tmp_path):
+    words = ("--size", "16x24", "--epochs", 2, "--method", "LoRA(rank=2)", "--out", tmp_path)
+    tuning = told("fit", photos, *words, cache=cache)["tuning"]
+    assert read(tuning)[0]["backbone"]["transform"]["size"] == [16, 24]
+    assert told("eval", tuning, photos, "--split", "all", cache=cache)["images"] > 0
+    found = told("predict", tuning, photos / "red/3.png", photos / "blue/3.png")
+    assert [line["class"] for line in found] == ["red", "blue"]
+    assert told("merge", tuning, "--out", tmp_path / "m.safetensors", cache=cache)["largest"] < 1e-4
+
+
 def test_compare_writes_report_and_merged_model_and_keeps_finished_runs(photos, cache, tmp_path):
     words = ["compare", photos, "--size", 16, "--epochs", 1, "--trials", 1, "--seeds", 1,
              "--out", tmp_path / "study"]  # fmt: skip
@@ -321,6 +332,7 @@ def test_method_that_does_not_merge_says_so(photos, tmp_path, cache):
         (("merge", "tuning.safetensors"), "--out"),
         (("fit", "digits", "--out", "o", "--epochs", "many"), "many"),
         (("fit", "digits", "--out", "o", "--epoch", "3"), "--epoch"),
+        (("fit", "digits", "--out", "o", "--size", "16y24"), "write 64, or 64x128"),
         (("compair", "digits"), "compair"),
     ],
 )

@@ -1,4 +1,11 @@
-"""A checkpoint's tensors under the names and in the shapes of a host: prefix off, resampled."""
+"""A checkpoint's tensors under the names and in the shapes of a host: prefix off, resampled, and
+what read RGB spread over other channels.
+
+What the first layer learnt of red, green and blue is given to the new channels in turn, scaled so
+that its sums stay as large, as timm does (`in_chans`); one channel takes the sum of the three. Mean
+and std, which timm leaves to the user, are given to them in the same way; one channel takes the
+mean of the three.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +25,8 @@ from foldtune.errors import InputError
 
 log = logging.getLogger("foldtune")
 
+MOST = 64  # channels; more are a slip of the pen, or a cube that wants another network
+_RGB = 3
 _COUNTER = "num_batches_tracked"
 # Of two networks in one file, the averaged one.
 _AVERAGED = ("teacher", "ema")
@@ -50,6 +59,9 @@ def fit_to(
     """
     mine = model.state_dict()
     state, prefix, filtered = _best(model, found.state, mine)
+    made = adapted(state, mine)
+    spread = [n for n in state if made[n] is not state[n]]
+    state = made
     heads = tuple(f"{p}." for p in head)
     kept = {n: state[n] for n in mine if n in state and not n.startswith(heads)}
     classifier = _classifier(state, mine, heads)
@@ -68,6 +80,8 @@ def fit_to(
     told = [f"took {' > '.join(found.taken)}"] if found.taken else []
     told += [f"without the prefix {prefix}"] if prefix else []
     told += [f"through the host's own {filtered}"] if filtered else []
+    if spread:
+        told.append(f"spread {', '.join(spread)} over {mine[spread[0]].shape[1]} channels")
     told += [f"counters of {len(counters)} norms set to 0"] if counters else []
     unread = [n for n in state if n not in kept]
     told += [f"left out {len(unread)}, such as {unread[0]}"] if unread else []
@@ -147,3 +161,37 @@ def _difference(
         f"{path} does not fit {host}; the first difference is {name}: {there} in the file, {here} "
         f"in the model ({fitting} of {len(mine)} tensors fit){hint}"
     )
+
+
+def check_channels(channels: int | None) -> None:
+    """Raise InputError for a number of channels that no image has."""
+    if channels is not None and not 1 <= channels <= MOST:
+        raise InputError(f"channels is {channels}; give a number from 1 to {MOST}")
+
+
+def spread(rgb: tuple[float, ...], channels: int | None) -> tuple[float, ...]:
+    """Mean or std of red, green and blue, for `channels`."""
+    if channels is None or channels == len(rgb):
+        return rgb
+    if channels == 1:
+        return (sum(rgb) / len(rgb),)
+    return tuple(rgb[i % len(rgb)] for i in range(channels))
+
+
+def adapted(state: Mapping[str, Tensor], mine: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """`state` with kernels that read RGB made to read as many channels as those of `mine`.
+
+    Adapted is what is a kernel (out, 3, height, width) in `state` and the same but for its second
+    axis in `mine`, the state of the host. All else is as it was, and a difference is for who loads
+    it to tell.
+    """
+    from timm.models._manipulate import adapt_input_conv
+
+    made = dict(state)
+    for name, there in state.items():
+        here = mine.get(name)
+        if here is None or there.ndim != 4 or there.shape[1] != _RGB or here.shape == there.shape:
+            continue
+        if here.ndim == 4 and here[:, 0].shape == there[:, 0].shape:
+            made[name] = adapt_input_conv(here.shape[1], there)
+    return made

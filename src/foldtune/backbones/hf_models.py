@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from foldtune.backbones.backbone import Backbone, Transform
+from foldtune.backbones.backbone import Asked, Backbone, Transform, first_line
+from foldtune.backbones.fitting import adapted, spread
 from foldtune.backbones.weights import label, load_into, read_state, through_hub
 from foldtune.errors import InputError
 from foldtune.torchvision_ops import declare_missing_operators
@@ -22,9 +23,7 @@ from foldtune.torchvision_ops import declare_missing_operators
 PREFIX = "hf:"
 
 
-def load(
-    name: str, weights: str | Path | None, pretrained: bool, size: int | None, seed: int
-) -> Backbone:
+def load(name: str, asked: Asked) -> Backbone:
     """Build `name` and fill it as `load_backbone` says; a checkpoint without classifier gets one.
 
     Raises InputError where transformers is not installed, for a name or folder that holds no image
@@ -33,9 +32,9 @@ def load(
     library = _import_transformers()
     place = name.removeprefix(PREFIX)
     with torch.random.fork_rng():
-        torch.manual_seed(seed)
+        torch.manual_seed(asked.seed)
         try:
-            model, source = _built(library, place, weights, pretrained, size, seed)
+            model, source = _built(library, place, asked)
             processor = library.AutoImageProcessor.from_pretrained(place)
         except InputError:
             raise
@@ -43,44 +42,53 @@ def load(
             Exception
         ) as error:  # the hub's client raises many kinds, none of which the user made
             raise InputError(
-                f"cannot load {name} ({_first_line(error)}); it must name, on the hub or as a "
+                f"cannot load {name} ({first_line(error)}); it must name, on the hub or as a "
                 "folder, an image classifier's config.json, preprocessor_config.json and weights"
             ) from error
-    transform = _transform(name, processor, size)
+    transform = _transform(name, processor, asked)
     backbone = Backbone(name, "transformers", model.eval(), transform, source)
-    if size is not None:
-        _try(backbone)
-    return backbone
+    plain = asked.size is None and asked.channels is None
+    return backbone if plain else backbone.tried()
 
 
-def _built(
-    library: ModuleType,
-    place: str,
-    weights: str | Path | None,
-    pretrained: bool,
-    size: int | None,
-    seed: int,
-) -> tuple[nn.Module, str]:
+def _built(library: ModuleType, place: str, asked: Asked) -> tuple[nn.Module, str]:
     classifier = library.AutoModelForImageClassification
-    if weights is None and pretrained:
-        return through_hub(PREFIX + place, lambda: classifier.from_pretrained(place)), "hub"
+    if asked.weights is None and asked.pretrained:
+        model = through_hub(PREFIX + place, lambda: classifier.from_pretrained(place))
+        return _widened(classifier, model, asked.channels), "hub"
     config = library.AutoConfig.from_pretrained(place)
-    if size is not None and hasattr(config, "image_size"):
-        config.image_size = size
-    if weights is None:
-        return classifier.from_config(config), f"random, seed {seed}"
-    return _from_file(classifier, config, weights), label(weights)
+    if asked.size is not None and hasattr(config, "image_size"):
+        config.image_size = asked.size
+    if asked.weights is None:
+        model = classifier.from_config(config)
+        return _widened(classifier, model, asked.channels), f"random, seed {asked.seed}"
+    return _from_file(classifier, config, asked.weights, asked.channels), label(asked.weights)
 
 
-def _from_file(classifier: Any, config: Any, weights: str | Path) -> nn.Module:
+def _widened(classifier: Any, model: Any, channels: int | None) -> nn.Module:
+    """The model for images of `channels`, its first layer spread over them."""
+    if channels is None or channels == model.config.num_channels:
+        return model
+    state = model.state_dict()
+    model.config.num_channels = channels
+    wide: nn.Module = classifier.from_config(model.config)
+    wide.load_state_dict(adapted(state, wide.state_dict()))
+    return wide
+
+
+def _from_file(
+    classifier: Any, config: Any, weights: str | Path, channels: int | None
+) -> nn.Module:
     state = read_state(weights)
+    if channels is not None and not any(t.ndim == 4 and t.shape[1] == 3 for t in state.values()):
+        config.num_channels = channels  # a merged model, of these channels already
     if "classifier.weight" in state:
         # The file's classifier decides the number of classes.
         config.num_labels = state["classifier.weight"].shape[0]
     model = classifier.from_config(config)
     if set(state) == set(model.state_dict()):
         load_into(model, state, weights)
-        return model
+        return _widened(classifier, model, channels)
     # Published checkpoints have the names of older versions, which transformers (5) translates.
     model, report = type(model).from_pretrained(
         None, config=config, state_dict=state, output_loading_info=True
@@ -90,13 +98,17 @@ def _from_file(classifier: Any, config: Any, weights: str | Path) -> nn.Module:
         raise InputError(
             f"{weights} does not fit {type(model).__name__}; the first difference is {wrong[0]}"
         )
-    return model
+    return _widened(classifier, model, channels)
 
 
-def _transform(name: str, processor: Any, size: int | None) -> Transform:
+def _transform(name: str, processor: Any, asked: Asked) -> Transform:
     def told(key: str) -> Any:
         return getattr(processor, key, None)
 
+    if type(processor).__name__ == "TimmWrapperImageProcessor":
+        where = name.removeprefix(PREFIX)
+        scheme = "local-dir" if Path(where).is_dir() else "hf-hub"
+        raise InputError(f"{name} is a model of timm; name it {scheme}:{where}")
     scaled = told("do_rescale") is not False and not told("rescale_offset")
     if not scaled or not math.isclose(told("rescale_factor") or 1 / 255, 1 / 255, rel_tol=1e-3):
         raise InputError(f"{name} wants pixels on another scale than 0 to 1, which foldtune gives")
@@ -104,21 +116,21 @@ def _transform(name: str, processor: Any, size: int | None) -> Transform:
         raise InputError(f"{name} wants channels as BGR; foldtune gives RGB")
     resized, cropped = dict(told("size") or {}), dict(told("crop_size") or {})
     wanted = cropped if told("do_center_crop") and cropped else resized
-    sides = {wanted.get(k) for k in ("height", "width", "shortest_edge")} - {None}
-    if size is None and len(sides) != 1:
+    named = {wanted.get(k) for k in ("height", "width", "shortest_edge")} - {None}
+    if asked.size is None and len(named) != 1:
         raise InputError(f"{name} says no square size of its images ({wanted}); give --size")
     normalised = told("do_normalize") is not False
 
-    def triple(key: str, usual: float) -> tuple[float, float, float]:
-        red, green, blue = (normalised and told(key)) or (usual,) * 3
-        return float(red), float(green), float(blue)
+    def each(key: str, usual: float) -> tuple[float, ...]:
+        rgb = (normalised and told(key)) or (usual,) * 3
+        return spread(tuple(map(float, rgb)), asked.channels)
 
-    side = size or int(next(iter(sides)) or 0)
+    size = asked.size or int(next(iter(named)) or 0)
     crop = bool(told("do_center_crop")) or "shortest_edge" in resized
     return Transform(
-        side,
-        triple("image_mean", 0.0),
-        triple("image_std", 1.0),
+        size,
+        each("image_mean", 0.0),
+        each("image_std", 1.0),
         _interpolation(told("resample")),
         "crop" if crop else "squash",
     )
@@ -130,21 +142,6 @@ def _interpolation(resample: Any) -> str:
 
     name = Resampling(int(resample)).name.lower() if resample is not None else "bicubic"
     return name if name in ("bicubic", "bilinear") else "bicubic"
-
-
-def _try(backbone: Backbone) -> None:
-    try:
-        with torch.no_grad():
-            backbone.model(backbone.example(1))
-    except (ValueError, RuntimeError) as error:
-        side = backbone.transform.size
-        raise InputError(
-            f"{backbone.name} does not take images of {side} pixels ({_first_line(error)})"
-        ) from error
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
 def _import_transformers() -> ModuleType:

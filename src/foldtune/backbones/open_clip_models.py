@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from foldtune.backbones.backbone import Backbone, Transform
+from foldtune.backbones.backbone import Asked, Backbone, Size, Transform, as_size, sides
 from foldtune.backbones.weights import label, load_into, read_state, through_hub
 from foldtune.errors import InputError, unknown
 from foldtune.torchvision_ops import declare_missing_operators
@@ -39,8 +39,7 @@ class ImageTower(nn.Module):
         super().__init__()
         self.visual = visual
         self.head: nn.Module = nn.Identity()
-        side = _side(visual)
-        self.pretrained_cfg = {"input_size": (3, side, side)}
+        self.pretrained_cfg = {"input_size": (3, *sides(_size(visual)))}
 
     def get_classifier(self) -> nn.Module:
         return self.head
@@ -52,26 +51,31 @@ class ImageTower(nn.Module):
         return self.head(F.normalize(embedding, dim=-1))
 
 
-def load(
-    name: str, weights: str | Path | None, pretrained: bool, size: int | None, seed: int
-) -> Backbone:
+def load(name: str, asked: Asked) -> Backbone:
     """The visual tower of `name` as a Backbone, filled as `load_backbone` says.
 
     weights: a file of both towers, of `visual.*` alone, or of a merged tower with its classifier.
+    Raises InputError for other channels than red, green and blue.
     """
+    if asked.channels not in (None, 3):
+        raise InputError(
+            f"open_clip builds {name} for red, green and blue, not for {asked.channels} channels; "
+            "take a timm model"
+        )
     both: Callable[[], nn.Module] | None
-    if weights is None:
-        build = functools.partial(build_clip, name, pretrained, size, seed)
+    if asked.weights is None:
+        build = functools.partial(build_clip, name, asked.pretrained, asked.size, asked.seed)
         tower, both = ImageTower(_visual(build())), build
-        source = "hub" if pretrained else f"random, seed {seed}"
+        source = "hub" if asked.pretrained else f"random, seed {asked.seed}"
     else:
-        tower, both = _from_file(name, weights, size)
-        source = label(weights)
-    return Backbone(name, "open_clip", tower.eval(), transform_of(tower.visual), source, both)
+        tower, both = _from_file(name, asked.weights, asked.size)
+        source = label(asked.weights)
+    found = Backbone(name, "open_clip", tower.eval(), transform_of(tower.visual), source, both)
+    return found.tried() if isinstance(asked.size, tuple) else found
 
 
 def build_clip(
-    name: str, pretrained: bool = True, size: int | None = None, seed: int = 0
+    name: str, pretrained: bool = True, size: Size | None = None, seed: int = 0
 ) -> nn.Module:
     """The two-tower model that `open_clip:MODEL[/TAG]` names, in eval mode.
 
@@ -122,7 +126,7 @@ def transform_of(visual: nn.Module) -> Transform:
     )
     resize = "squash" if config.get("resize_mode") == "squash" else "crop"
     interpolation = config.get("interpolation") or "bicubic"
-    return Transform(_side(visual), mean, std, interpolation, resize)  # type: ignore[arg-type]
+    return Transform(_size(visual), mean, std, interpolation, resize)
 
 
 def import_open_clip() -> ModuleType:
@@ -174,7 +178,7 @@ def _create(library: ModuleType, name: str, model: str, options: dict[str, Any])
 
 
 def _from_file(
-    name: str, weights: str | Path, size: int | None
+    name: str, weights: str | Path, size: Size | None
 ) -> tuple[ImageTower, Callable[[], nn.Module] | None]:
     """The tower, and what builds both towers again, if the file holds both."""
     state = read_state(weights)
@@ -189,7 +193,7 @@ def _from_file(
     return tower, None
 
 
-def _both_from_file(name: str, weights: str | Path, size: int | None) -> nn.Module:
+def _both_from_file(name: str, weights: str | Path, size: Size | None) -> nn.Module:
     clip = build_clip(name, pretrained=False, size=size)
     load_into(clip, read_state(weights), weights)
     return clip
@@ -199,6 +203,6 @@ def _visual(clip: nn.Module) -> nn.Module:
     return clip.get_submodule("visual")
 
 
-def _side(visual: nn.Module) -> int:
+def _size(visual: nn.Module) -> Size:
     size: Any = getattr(visual, "image_size", 224)
-    return int(size[0] if isinstance(size, tuple | list) else size)
+    return as_size(size) or 224

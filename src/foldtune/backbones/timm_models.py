@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from foldtune.backbones.backbone import Backbone, Transform
+from foldtune.backbones.backbone import Asked, Backbone, Transform, first_line
+from foldtune.backbones.fitting import spread
 from foldtune.backbones.weights import fitted, is_npz, label, load_npz, npz_classes, through_hub
 from foldtune.core.head import find_head
 from foldtune.errors import InputError, unknown
@@ -21,6 +22,7 @@ import timm  # noqa: E402  (after the operators)
 # Built in so that a recipe may set drop path later; the training loop sets it to its own value,
 # 0 included, and evaluation never uses it.
 _DROP_PATH = 0.1
+_ASKED = ("img_size", "in_chans")  # options that a caller asked for
 
 
 def is_known(name: str) -> bool:
@@ -33,21 +35,27 @@ def names() -> list[str]:
     return timm.list_models()
 
 
-def load(
-    name: str, weights: str | Path | None, pretrained: bool, size: int | None, seed: int
-) -> Backbone:
+def load(name: str, asked: Asked) -> Backbone:
     """Build `name` and fill it as `load_backbone` says."""
     _check_tag(name)
-    options: dict[str, Any] = {} if size is None else {"img_size": size}
-    if weights is not None:
-        model, source = _from_file(name, weights, options), label(weights)
-    elif pretrained:
+    given = {"img_size": asked.size, "in_chans": asked.channels}
+    options = {name: value for name, value in given.items() if value is not None}
+    if asked.weights is not None:
+        model, source = _from_file(name, asked.weights, options), label(asked.weights)
+    elif asked.pretrained:
         model, source = _from_hub(name, options), "hub"
     else:
         with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            model, source = _create(name, options), f"random, seed {seed}"
-    return Backbone(name, "timm", model.eval(), _transform(model, size), source)
+            torch.manual_seed(asked.seed)
+            model, source = _create(name, options), f"random, seed {asked.seed}"
+    transform = _transform(model, asked)
+    found = Backbone(name, "timm", model.eval(), transform, source)
+    if asked.channels is None and not isinstance(asked.size, tuple):
+        return found
+    # What reads its own configuration, as `attach` does, must find what was asked for.
+    config: Any = model.pretrained_cfg
+    model.pretrained_cfg = {**config, "input_size": transform.shape}  # type: ignore[assignment]
+    return found.tried()
 
 
 def _from_hub(name: str, options: dict[str, Any]) -> nn.Module:
@@ -107,11 +115,13 @@ def _create(name: str, options: dict[str, Any]) -> nn.Module:
                 raise
             options.pop(str(known))
         except (AssertionError, ValueError) as error:
-            raise InputError(f"{name} cannot be built so: {error}") from error
+            asked = ", ".join(f"{o} {v}" for o, v in options.items() if o in _ASKED)
+            how = f"with {asked}" if asked else "so"
+            raise InputError(f"{name} cannot be built {how}: {first_line(error)}") from error
 
 
-def _transform(model: nn.Module, size: int | None) -> Transform:
+def _transform(model: nn.Module, asked: Asked) -> Transform:
     config = timm.data.resolve_model_data_config(model)
-    side = size or config["input_size"][-1]
-    mean, std = (tuple(map(float, config[k])) for k in ("mean", "std"))
-    return Transform(side, mean, std, config["interpolation"])  # type: ignore[arg-type]
+    size = asked.size or config["input_size"][-1]
+    mean, std = (spread(tuple(map(float, config[k])), asked.channels) for k in ("mean", "std"))
+    return Transform(size, mean, std, config["interpolation"])

@@ -96,17 +96,23 @@ def backbone_of(header: Mapping[str, Any], allowed: Callable[[str], bool] = refu
         raise InputError(
             f"the tuning does not tell its backbone's {lacking}; give the model to load(...)"
         )
-    size, weights = facts["transform"]["size"], facts["weights"]
-    name = facts["name"]
+    name, weights, images = facts["name"], facts["weights"], images_of(facts)
     if drawn := re.fullmatch(r"random, seed (\d{1,19})", weights):
         return as_a_file_says(
             name,
-            lambda: load_backbone(name, pretrained=False, size=size, seed=int(drawn[1])),
+            lambda: load_backbone(name, pretrained=False, seed=int(drawn[1]), **images),
             allowed,
         )
     if known_by_name(weights) and not weights.startswith("random"):
-        return as_a_file_says(name, lambda: load_backbone(name, size=size), allowed)
+        return as_a_file_says(name, lambda: load_backbone(name, **images), allowed)
     raise InputError(
         f"the tuning was trained on {name} with the weights file {weights}; load that "
         "backbone and give it: load(path, load_backbone(name, weights=FILE)), or --weights FILE"
     )
+
+
+def images_of(facts: dict[str, Any]) -> dict[str, Any]:
+    """What `load_backbone` must be told of a backbone's images, from its identity."""
+    transform = facts["transform"]
+    channels = len(transform.get("mean", "RGB"))  # one's own loop may save less
+    return {"size": transform["size"], "channels": None if channels == 3 else channels}

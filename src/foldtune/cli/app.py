@@ -32,20 +32,38 @@ app = App(
 )
 
 
+def parse_size(_type: Any, tokens: Any) -> int | tuple[int, int]:
+    """`64`, or `64x128`: height and width."""
+    try:
+        sides = [int(side) for side in tokens[0].value.lower().split("x")]
+        height, width = sides * 2 if len(sides) == 1 else sides
+    except ValueError:
+        raise ValueError(f"{tokens[0].value!r} is no size; write 64, or 64x128") from None
+    return height if height == width else (height, width)
+
+
+_SIZE = Parameter(converter=parse_size, n_tokens=1, negative="")
+
+
 @Parameter(name="*")
 @dataclass(frozen=True)
 class ModelOptions:
-    """Which weights the model has, and what size of image it takes."""
+    """Which weights the model has, and what images it takes."""
 
     weights: Path | None = None  #: A checkpoint (file or folder) in place of published weights.
     pretrained: bool = True  #: Published or embedded weights; --no-pretrained draws random ones.
-    size: int | None = None  #: Side of the input in pixels, where the model takes another.
+    #: Side of the input in pixels, or HEIGHTxWIDTH, where the model takes another.
+    size: Annotated[int | tuple[int, int] | None, _SIZE] = None
+    channels: int | None = None  #: Of images that are not RGB; the first layer is adapted.
 
     def load(self, name: str) -> Backbone:
         import_hosts()
         from foldtune.backbones import load_backbone
 
-        return load_backbone(name, weights=self.weights, pretrained=self.pretrained, size=self.size)
+        return load_backbone(
+            name, weights=self.weights, pretrained=self.pretrained, size=self.size,
+            channels=self.channels,
+        )  # fmt: skip
 
 
 @Parameter(name="*")

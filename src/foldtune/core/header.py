@@ -17,7 +17,7 @@ SIDE = 4096  # pixels
 _NAME = gate.text(1000)
 
 _TRANSFORM = gate.fields(
-    {"size": gate.integer(1, SIDE)},
+    {"size": gate.either(gate.listed(gate.integer(1, SIDE), 2), gate.integer(1, SIDE))},
     {
         "mean": gate.listed(gate.number(), 64),
         "std": gate.listed(gate.number(), 64),

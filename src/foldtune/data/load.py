@@ -38,7 +38,7 @@ from foldtune.errors import InputError
 def load_data(
     spec: str | Path,
     *,
-    size: int,
+    size: int | tuple[int, int],
     interpolation: str = "bicubic",
     resize: str = "squash",
     seed: int | None = 0,
@@ -55,20 +55,21 @@ def load_data(
 
     spec: a folder, .zip, .csv or .parquet (see `read_source` for layouts); or `digits`,
     `shapes/count`, `shapes/position`, `shapes/orientation`, also with `embedded:` in front. A path
-    that exists wins over an embedded name. size: pixels a side; resize: `squash` or `crop` (see
-    `Fit`). seed: of the splits that are not given (rules in splits.py), which follow the pictures,
-    whatever their size, names and format; None draws none, for data that is only judged: then all
-    of it is test, of any number of images and classes. Embedded images are the same under every
-    seed. skip_broken: leave unreadable images out, and list them in `facts["skipped"]`, instead of
-    refusing the source. conflicts: what becomes of a picture under several labels, and of one in
-    several given splits: `keep`, with a warning; `drop` (see `to_drop`), which the identity states;
-    `refuse`. workers: processes, 1 for none but this; by default one a core, where there is enough
-    to decode to be worth their start. progress: called with the images done and in all, and never
-    when everything was decoded before. max_pixels: what a picture may have, lest a few bytes fill
-    the memory. range: by what samples of more than 8 bits are read: `own`, the set's range where
-    the file's full one is hardly used (`measure`); `percentile`, without the outer 0.5 % each;
-    `header`, the full one always; or (low, high). A range is part of the identity.
-    channels: of the images in the store, by default RGB; another number is that of their own.
+    that exists wins over an embedded name. size: pixels a side, or height and width; resize:
+    `squash` or `crop` (see `Fit`). seed: of the splits that are not given (rules in splits.py),
+    which follow the pictures, whatever their size, names and format; None draws none, for data that
+    is only judged: then all of it is test, of any number of images and classes. Embedded images are
+    the same under every seed. skip_broken: leave unreadable images out, and list them in
+    `facts["skipped"]`, instead of refusing the source. conflicts: what becomes of a picture under
+    several labels, and of one in several given splits: `keep`, with a warning; `drop` (see
+    `to_drop`), which the identity states; `refuse`. workers: processes, 1 for none but this; by
+    default one a core, where there is enough to decode to be worth their start. progress: called
+    with the images done and in all, and never when everything was decoded before. max_pixels: what
+    a picture may have, lest a few bytes fill the memory. range: by what samples of more than 8 bits
+    are read: `own`, the set's range where the file's full one is hardly used (`measure`);
+    `percentile`, without the outer 0.5 % each; `header`, the full one always; or (low, high). A
+    range is part of the identity. channels: of the images in the store, by default RGB; another
+    number is that of their own.
 
     >>> data = load_data("digits", size=16)  # doctest: +SKIP
     >>> data.pixels[data.split("train", "val")].shape  # doctest: +SKIP

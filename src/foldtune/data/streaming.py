@@ -29,7 +29,7 @@ from foldtune.errors import InputError
 def stream_data(
     spec: str | Path,
     *,
-    size: int,
+    size: int | tuple[int, int],
     interpolation: str = "bicubic",
     resize: str = "squash",
     seed: int | None = 0,

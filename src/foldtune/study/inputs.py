@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from foldtune.backbones import Backbone, load_backbone
+from foldtune.backbones.backbone import as_size, named
 from foldtune.core.container import CONTAINER
 from foldtune.data import ImageData, load_data
 from foldtune.errors import InputError
@@ -57,11 +58,11 @@ def as_data(data: Data, backbone: Backbone, seed: int = 0) -> ImageData:
             f"every one of the {lost} test images of {data.name} is, to the pixel, in train, so "
             "nothing would judge; give other test images, or leave the splits to be drawn"
         )
-    side = data.pixels.shape[1]
-    if side != transform.size:
+    size = as_size(data.pixels.shape[1:3])
+    if size != transform.size:
         raise InputError(
-            f"{data.name} is decoded at {side} pixels and {backbone.name} takes {transform.size}; "
-            f"load_data(..., size={transform.size})"
+            f"{data.name} is decoded at {named(size or 0)} pixels and {backbone.name} takes "
+            f"{named(transform.size)}; load_data(..., size={transform.size})"
         )
     channels = data.pixels.shape[3]
     if channels != len(transform.mean):

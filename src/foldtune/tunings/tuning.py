@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from foldtune.analysis.effective import read_baselines
 from foldtune.backbones import Backbone, load_backbone
 from foldtune.backbones.prepare import prepare_for
-from foldtune.backbones.tuning import backbone_of, load, refused
+from foldtune.backbones.tuning import backbone_of, images_of, load, refused
 from foldtune.backbones.weights import as_a_file_says
 from foldtune.core.attachment import Attachment
 from foldtune.core.tuningfile import read, write_tensors
@@ -238,8 +238,8 @@ def backbone_for(
     facts = header.get("backbone") or {}
     if "name" not in facts or "transform" not in facts:
         raise InputError("the tuning does not name its backbone, so --weights has no model to fill")
-    name, size = facts["name"], facts["transform"]["size"]
-    return as_a_file_says(name, lambda: load_backbone(name, weights=weights, size=size), allowed)
+    name, images = facts["name"], images_of(facts)
+    return as_a_file_says(name, lambda: load_backbone(name, weights=weights, **images), allowed)
 
 
 def _decoded(path: Path, fit: Fit) -> np.ndarray:

@@ -56,6 +56,30 @@ def test_crop_takes_the_centre_of_the_shorter_side():
     assert (pixels == 255).all()
 
 
+def test_both_sides_are_squashed_to_height_and_width():
+    expected = np.asarray(picture(1).resize((9, 5), Image.Resampling.BICUBIC))
+    assert np.array_equal(decode(encoded(1), Fit((5, 9))), expected)
+
+
+@pytest.mark.parametrize("shape", [(60, 20), (20, 60), (40, 20), (20, 20)])
+def test_a_crop_of_two_sides_is_the_centre_of_what_covers_them(shape):
+    tall, wide, image = 28, 56, picture(1, shape)
+    scale = max(64 / image.width, 32 / image.height)  # 256 / 224 of both sides
+    size = (round(image.width * scale), round(image.height * scale))
+    left, top = (size[0] - wide) // 2, (size[1] - tall) // 2
+    whole = image.resize(size, Image.Resampling.BICUBIC)
+    expected = whole.crop((left, top, left + wide, top + tall))
+    pixels = decode(file_of(image, "PNG"), Fit((tall, wide), "crop"))
+    assert np.array_equal(pixels, np.asarray(expected))
+
+
+def test_equal_sides_are_the_square_and_others_state_both():
+    assert Fit((8, 8)).geometry == Fit(8).geometry == (8, "squash", "bicubic")
+    assert Fit((8, 16)).geometry[0] == "8x16"
+    with pytest.raises(InputError, match=r"image size \(0, 8\) is not between"):
+        Fit((0, 8))
+
+
 def test_an_odd_rim_of_a_crop_is_smaller_at_the_top_and_left():
     image = picture(1, (8, 12))  # 8 is the shorter side for 7 pixels, so nothing is resized
     pixels = decode(file_of(image, "PNG"), Fit(7, "crop"))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,15 +31,16 @@ _LARGEST = 4096  # pixels a side; beyond it a size is a slip of the pen
 
 @dataclass(frozen=True)
 class Fit:
-    """How an image is brought to a square of `size` pixels.
+    """How an image is brought to `size` pixels: of a square the side, else height and width.
 
-    squash: both sides to `size`, whatever the aspect (the rule of VTAB). crop: the shorter side to
-    size * 256 / 224, rounded, then the central square (the usual rule of ImageNet). Interpolation
+    squash: both sides to `size`, whatever the aspect (the rule of VTAB). crop: the image to the
+    smallest that covers size * 256 / 224, rounded, then its centre (the usual rule of ImageNet:
+    of a square the shorter side). Interpolation
     reads all the pixels that a new one covers, but for `bilinear-plain`: the four nearest alone, as
     TensorFlow resizes in VTAB's own pipeline.
     """
 
-    size: int
+    size: int | tuple[int, int]
     resize: str = "squash"
     interpolation: str = "bicubic"
     max_pixels: int = MAX_PIXELS  # of a picture as stored; more are refused before they are decoded
@@ -48,7 +50,7 @@ class Fit:
     channels: int = RGB
 
     def __post_init__(self) -> None:
-        if not 1 <= self.size <= _LARGEST:
+        if not all(1 <= side <= _LARGEST for side in self.shape[:2]):
             raise InputError(f"image size {self.size} is not between 1 and {_LARGEST} pixels")
         if self.resize not in RESIZES:
             raise unknown("resize", self.resize, RESIZES)
@@ -61,16 +63,18 @@ class Fit:
     @property
     def shape(self) -> tuple[int, int, int]:
         """Of an image in the store: height, width, channels."""
-        return self.size, self.size, self.channels
+        return shape_of(self.size, self.channels)
 
     @property
     def row_bytes(self) -> int:
-        return self.size * self.size * self.channels
+        return math.prod(self.shape)
 
     @property
-    def geometry(self) -> tuple[int, str, str]:
+    def geometry(self) -> tuple[int | str, str, str]:
         """What of it enters an identity."""
-        return self.size, self.resize, self.interpolation
+        height, width, _ = self.shape
+        size = height if height == width else f"{height}x{width}"
+        return size, self.resize, self.interpolation
 
     @property
     def stated(self) -> tuple[str, ...]:
@@ -87,16 +91,17 @@ class Fit:
         return np.dstack([np.asarray(band) for band in fitted])
 
     def apply(self, image: Image.Image) -> Image.Image:
+        tall, wide = self.shape[:2]
         if self.resize == "squash":
-            return self._resized(image, (self.size, self.size))
+            return self._resized(image, (wide, tall))
         width, height = image.size
-        short = round(self.size * 256 / 224)
-        if width <= height:
-            width, height = short, max(short, round(short * height / width))
+        short, low = round(wide * 256 / 224), round(tall * 256 / 224)
+        if width * low <= height * short:
+            width, height = short, max(low, round(short * height / width))
         else:
-            width, height = max(short, round(short * width / height)), short
-        left, top = (width - self.size) // 2, (height - self.size) // 2
-        box = (left, top, left + self.size, top + self.size)
+            width, height = max(short, round(low * width / height)), low
+        left, top = (width - wide) // 2, (height - tall) // 2
+        box = (left, top, left + wide, top + tall)
         if width * height > _WHOLE:
             return self._part(image, (image.width / width, image.height / height), box)
         return self._resized(image, (width, height)).crop(box)
@@ -106,7 +111,7 @@ class Fit:
     ) -> Image.Image:
         """A box of the resized image without the rest, to rounding: of a picture of one column all
         would be a hundred thousand times the picture. scale: pixels of the image a new one."""
-        method, size = INTERPOLATIONS[self.interpolation], (self.size, self.size)
+        method, size = INTERPOLATIONS[self.interpolation], (box[2] - box[0], box[3] - box[1])
         left, top = box[0] * scale[0], box[1] * scale[1]
         if self.interpolation == _PLAIN:
             affine = (scale[0], 0, left, 0, scale[1], top)
@@ -121,6 +126,15 @@ class Fit:
             return image if image.size == size else image.resize(size, method)
         scale = (image.width / size[0], 0, 0, 0, image.height / size[1], 0)
         return image.transform(size, Image.Transform.AFFINE, scale, method)
+
+
+def shape_of(size: int | str | Sequence[int], channels: int = RGB) -> tuple[int, int, int]:
+    """Height, width and channels of an image: of a side, of both, or of both as `geometry` has
+    them."""
+    if isinstance(size, int):
+        size = (size, size)
+    height, width = map(int, size.split("x") if isinstance(size, str) else size)
+    return height, width, channels
 
 
 @dataclass(frozen=True, eq=False)

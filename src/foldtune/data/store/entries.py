@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import math
 import os
 import shutil
 import socket
@@ -20,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from foldtune.data.store.decode import shape_of
 from foldtune.files import read_json, sync_folder
 
 FORMAT = 3
@@ -35,13 +37,12 @@ def open_entry(folder: Path) -> tuple[np.memmap, dict[str, Any]] | None:
     about = read_json(folder / "entry.json")
     if about is None or about.get("format") != FORMAT or about.get("identity") != folder.name:
         return None
-    size, count = about["geometry"][0], len(about["labels"])
+    shape = (len(about["labels"]), *shape_of(about["geometry"][0], about.get("channels", 3)))
     path = folder / "pixels.raw"
     try:
-        channels = about.get("channels", 3)
-        if path.stat().st_size != count * size * size * channels:
+        if path.stat().st_size != math.prod(shape):
             return None
-        pixels = np.memmap(path, np.uint8, "r", shape=(count, size, size, channels))
+        pixels = np.memmap(path, np.uint8, "r", shape=shape)
     except (OSError, ValueError):
         return None
     with contextlib.suppress(OSError):  # a shared cache may be read-only
