@@ -1,10 +1,11 @@
 """Probe every method on every family and write the packaged table and docs/capabilities.md.
 
     python benchmarks/capabilities.py                 # all cells, float64 and float32: 2 minutes
+    python benchmarks/capabilities.py --missing       # only pairs that the table has not
     python benchmarks/capabilities.py --trace vit     # torch.export and torch.compile on families
 
-Tracing takes about a second a pair; without names it takes all families. What an earlier call
-traced stays in the table. Prints one line per family.
+Tracing takes about a second a pair; without names it takes all families, with `--methods` these
+methods alone. What an earlier call traced stays in the table. Prints one line per family.
 """
 
 from __future__ import annotations
@@ -34,11 +35,12 @@ COUNTED = ("vit_base_patch16_224", "resnet50")
 SIGNS = {"merges": "●", "merges, adds keys": "◉", "stays": "○", "refused": "–"}
 
 
-def probe_all() -> dict[str, Any]:
-    """Cells, merging errors and costs of all methods."""
+def probe_all(known: dict[str, Any]) -> dict[str, Any]:
+    """Cells, merging errors and costs of all methods; pairs in `known` are not asked again."""
     names = probed_methods()
     methods: dict[str, Any] = {
-        name: {
+        name: known.get(name)
+        or {
             "starts_as_identity": parse(name).starts_as_identity,
             "worst_merge_error": {},
             "families": {},
@@ -46,17 +48,20 @@ def probe_all() -> dict[str, Any]:
         for name in names
     }
     for family in FAMILIES:
+        lacking = tuple(n for n in names if family not in methods[n]["families"])
         for dtype in (torch.float64, torch.float32):
-            cells, errors = probe_family(family, names, dtype)
+            cells, errors = probe_family(family, lacking, dtype)
             for name, cell in cells.items():
                 if dtype == torch.float64:
                     methods[name]["families"][family] = as_json(cell)
                 worst, key = methods[name]["worst_merge_error"], str(dtype).removeprefix("torch.")
                 if cell.merges:
                     worst[key] = max(worst.get(key, 0.0), float(f"{errors.get(name, 0.0):.1e}"))
-        print(json.dumps({"family": family, "probed": len(names)}), flush=True)
-    for name, cost in extra_flops(names).items():
+        print(json.dumps({"family": family, "probed": len(lacking)}), flush=True)
+    for name, cost in extra_flops([n for n in names if n not in known]).items():
         methods[name]["extra_flops_percent"] = cost
+    for facts in methods.values():
+        facts["families"] = {f: facts["families"][f] for f in FAMILIES}
     return methods
 
 
@@ -168,8 +173,7 @@ def _traced(traced: dict[str, list[str]]) -> list[str]:
         f"`torch.export` and `torch.compile(fullgraph=True)` agree with the attached model for all "
         f"methods on {len(traced)} of {len(FAMILIES)} families"
         + (f", but for {'; '.join(wrong)}" if wrong else "")
-        + (f". Not traced yet: {', '.join(missing)}." if missing else ".")
-        + " LoRA, DoRA, RepAdapter and ConvAdapter on convolutions were traced on ResNet alone.",
+        + (f". Not traced yet: {', '.join(missing)}." if missing else "."),
     ]
 
 
@@ -198,16 +202,19 @@ def _refusals(methods: dict[str, Any], letters: dict[str, list[str]]) -> list[st
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trace", nargs="*", metavar="FAMILY", choices=[*FAMILIES, []])
+    parser.add_argument("--methods", nargs="*", metavar="METHOD", choices=probed_methods())
+    parser.add_argument("--missing", action="store_true")
     parser.add_argument("--page", action="store_true", help="write the page again, probe nothing")
     asked = parser.parse_args()
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
     table = json.loads(TABLE.read_text()) if TABLE.exists() else {"methods": {}, "traced": {}}
     if asked.trace is None and not asked.page:
-        table["methods"] = probe_all()
+        table["methods"] = probe_all(table["methods"] if asked.missing else {})
     for family in FAMILIES if asked.trace == [] else asked.trace or ():
-        wrong = []
-        for name in probed_methods():
+        names = asked.methods or probed_methods()
+        wrong = [n for n in table["traced"].get(family, ()) if n not in names]
+        for name in names:
             try:
                 probe_family(family, (name,), traced=True)
             except Exception as error:  # dynamo raises many kinds

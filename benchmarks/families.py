@@ -112,10 +112,9 @@ def digest(rows: list[dict[str, Any]], known: Table) -> dict[str, Any]:
 
 
 def _unlike(row: dict[str, Any], usual: dict[str, Any]) -> str:
-    more, fewer = (
-        sorted(set(a.get("stands", ())) - set(b.get("stands", ())))
-        for a, b in ((row, usual), (usual, row))
-    )
+    asked = {*row["stands"], *row["refused"]}  # a method may have come since
+    stands, others = set(row["stands"]), set(usual.get("stands", ())) & asked
+    more, fewer = sorted(stands - others), sorted(others - stands)
     return " ".join([*(f"+{name}" for name in more), *(f"-{name}" for name in fewer)])
 
 

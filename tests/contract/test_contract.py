@@ -48,6 +48,7 @@ MORE_METHODS = (
     "IA3(outputs=('attn.in', 'mlp.up'), inputs=('mlp.down',))",
     "LastBlocks(count=2)",
     "ConvAdapter(reduction=2)",
+    "Stem()",
 )
 TELLING = (check_every_tensor_is_reached, check_call_equals_fold, check_merge, check_detach)
 # What cannot be, with words of the refusal: convolutional nets have no attention, ResNet no MLP.

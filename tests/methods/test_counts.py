@@ -43,6 +43,7 @@ VIT_BASE = {
     "LastBlocks(3)": 21_263_616,
     "LastBlocks(3, part='attn')": 7_087_104,
     "LastBlocks(3, part='mlp')": 14_167_296,
+    "Stem()": 590_592,
 }
 # Shapes without numbers (meta tensors): whole models at no cost in memory.
 ELSEWHERE = {

@@ -28,5 +28,6 @@ from foldtune.methods.lora import LoRA as LoRA
 from foldtune.methods.pfeiffer import Pfeiffer as Pfeiffer
 from foldtune.methods.repadapter import RepAdapter as RepAdapter
 from foldtune.methods.ssf import SSF as SSF
+from foldtune.methods.stem import Stem as Stem
 from foldtune.methods.vpt import VPTDeep as VPTDeep
 from foldtune.methods.vpt import VPTShallow as VPTShallow
