@@ -103,3 +103,8 @@ def test_hosts_hold_no_weights():
     model, images = SOURCES["open_clip"].host("ViT-B-32")
     assert all(p.device == torch.device("meta") for p in model.parameters())
     assert tuple(images) == (3, 224, 224)
+
+
+def test_gates_of_one_dimension_keep_no_method_away():
+    found = SOURCES["timm"].sweep("ecaresnet26t")  # a Conv1d over channels in every block
+    assert {"LoRA", "DoRA", "RepAdapter"} <= set(found.stands)

@@ -15,7 +15,7 @@ from foldtune.core.probe import Call
 # no such name is found, RegNet's `s1.b1`.
 _NUMBERED = (re.compile(r"(\w+_)?\d+"), re.compile(r"[a-z_]+\d+"))
 
-_GATES = ("squeeze", "excite", "semodule")
+_GATES = ("squeeze", "excite", "semodule", "ecamodule")
 
 
 def find_blocks(
