@@ -31,7 +31,15 @@ TABLE = capabilities()
 TRACED = (
     ("RepAdapter()", "beit"),
     ("AdapterPlus()", "hf swin"),
+    ("LoRA()", "mobilenetv4"),
 )
+CONVOLUTIONAL = ("resnet", "convnext", "efficientnet", "regnet", "mobilenetv4", "nfnet")
+# What stands on each of these; on NFNet, whose kernels are normalised, DoRA's and SSF's factors
+# would train without effect, and there is no norm.
+ON_ALL = (
+    "LinearProbe()", "Full()", "BitFit()", "LastBlocks()", "LoRA()", "RepAdapter()",
+    "ConvAdapter()", "AdapterPlus()", "Stem()",
+)  # fmt: skip
 
 
 @pytest.mark.filterwarnings("ignore:dropout of")
@@ -54,6 +62,18 @@ def test_merging_in_single_precision_is_exact_to_its_limit(family):
 @pytest.mark.parametrize(("method", "family"), TRACED)
 def test_attached_model_exports_and_compiles(method, family):
     probe_pair(parse(method), *build_host(family), traced=True)
+
+
+@pytest.mark.parametrize("family", CONVOLUTIONAL)
+def test_nine_methods_stand_on_every_convolutional_network(family):
+    for name in ON_ALL:
+        assert "refused" not in TABLE["methods"][name]["families"][family], name
+
+
+@pytest.mark.parametrize("family", CONVOLUTIONAL)
+def test_they_were_traced_and_nothing_disagreed(family):
+    assert TABLE["traced"][family] == []
+    assert [n for n in ON_ALL if family in TABLE["not_traced"].get(n, ())] == []
 
 
 def test_the_table_covers_every_method_and_family():

@@ -60,6 +60,33 @@ def _mobilenet() -> nn.Module:
     )
 
 
+def _mobilenetv4() -> nn.Module:
+    from timm.models._efficientnet_builder import decode_arch_def
+
+    stages = [["cn_r1_k3_s2_e1_c8"], ["uir_r1_a3_k3_s2_e4_c8", "uir_r2_a0_k3_s1_e4_c8"]]
+    return MobileNetV3(
+        decode_arch_def(stages), num_classes=CLASSES, num_features=24, stem_size=8, fix_stem=True,
+        head_norm=True,
+    )  # fmt: skip
+
+
+def _regnet() -> nn.Module:
+    from timm.models.regnet import RegNet, RegNetCfg
+
+    cfg = RegNetCfg(depth=5, w0=8, wa=6.0, wm=1.3, group_size=4, se_ratio=0.25)
+    return RegNet(cfg, num_classes=CLASSES)
+
+
+def _nfnet() -> nn.Module:
+    from timm.models.nfnet import NfCfg, NormFreeNet
+
+    cfg = NfCfg(
+        depths=(1, 1, 2, 1), channels=(8, 8, 12, 16), group_size=4, bottle_ratio=0.5, stem_chs=8,
+        num_features=24, attn_layer="se", attn_kwargs={"rd_ratio": 0.5},
+    )  # fmt: skip
+    return NormFreeNet(cfg, num_classes=CLASSES)
+
+
 def _poolformer() -> nn.Module:
     settings: dict[str, Any] = _CONVNEXT | {"res_scale_init_values": None}  # not in timm's types
     return MetaFormer(
@@ -146,6 +173,9 @@ FAMILIES: dict[str, Callable[[], nn.Module]] = {
     "resnet": TINY_HOSTS["resnet"],
     "efficientnet": _efficientnet,
     "mobilenetv3": _mobilenet,
+    "mobilenetv4": _mobilenetv4,
+    "regnet": _regnet,
+    "nfnet": _nfnet,
 }
 
 
