@@ -188,6 +188,12 @@ def _new_classes(adapter: PeftAdapter, model: nn.Module, head: str) -> int | Non
     here = getattr(model.get_submodule(head), "weight", None)
     if stored is None or (here is not None and here.shape == stored.shape):
         return None
+    # Before a classifier is made for it: a vector of a million entries is no million classes.
+    if stored.ndim < 2 or (here is not None and here.shape[1:] != stored.shape[1:]):
+        raise InputError(
+            f"{adapter.folder} does not fit: its classifier {head}.weight is "
+            f"{tuple(stored.shape)}, the model's {'absent' if here is None else tuple(here.shape)}"
+        )
     return stored.shape[0]
 
 
