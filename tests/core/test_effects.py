@@ -8,6 +8,7 @@ from timm.layers import ScaledStdConv2d, StdConv2d
 from timm.models.resnetv2 import ResNetV2
 from torch import nn
 
+import foldtune
 from foldtune.core.attach import attach
 from foldtune.core.computed import Delta
 from foldtune.core.edits import Adapter, Reweight, Rewire
@@ -130,3 +131,9 @@ def test_gain_on_weights_that_are_zero_promises_nothing():
     nn.init.zeros_(model.blocks[1].mlp.fc2.weight)
     nn.init.zeros_(model.blocks[1].mlp.fc2.bias)
     attach(model, SSF() + LoRA(rank=2), example=x, seed=0)
+
+
+def test_shift_in_front_of_a_saturated_activation_is_no_dead_one():
+    # A norm with an activation of its own, nearly all of whose units give 0 or 6 on the example.
+    backbone = foldtune.load_backbone("lite0", size=32, channels=4)
+    assert foldtune.attach(backbone, SSF(), num_classes=2, seed=0).trainable

@@ -25,7 +25,9 @@ from foldtune.core.tensors import relative_distance, root_mean_square
 from foldtune.errors import InputError
 
 # A layer's output follows its weight: it may move less than the weight by this factor, no further.
-_FOLLOWS = 5e-3
+# An activation of its own may be saturated in nearly all units (lite0's last, on small images).
+_FOLLOWS = {torch.float64: 5e-4, torch.float32: 5e-4}
+_FOLLOWS_IN_HALF = 5e-3
 _ATTEMPTS = 8  # to find some unit of a side network alive
 _SMALL = 2e-2  # an output that moves by more needs no closer look
 # By how much a `call` may differ from what the folded weight gives.
@@ -184,7 +186,7 @@ def _least(claim: _Claim, claimed: float | None, dtype: torch.dtype) -> float:
     if claimed == 0.0:  # a gain on weights that are zero promises nothing
         return -1.0
     if claimed is not None and claim.edit.site.called:
-        return _FOLLOWS * claimed
+        return _FOLLOWS.get(dtype, _FOLLOWS_IN_HALF) * claimed
     # In half precision rounding hides what a whole block or attention would show.
     return 10 * torch.finfo(dtype).eps if dtype in _AGREES else -1.0
 
