@@ -119,7 +119,8 @@ def test_forward_pass_that_was_cut_short_leaves_the_model_copyable():
     assert torch.equal(model(x), before)
 
 
-def test_nothing_of_a_forward_pass_is_kept():
+def test_nothing_of_a_forward_pass_is_kept(monkeypatch):
+    monkeypatch.setattr(edits._sources, "given", ())  # a pass of another test may be cut short
     model, x = vit()
     attach(model, AdaptFormer(rank=2), example=x, seed=0)
     model(x)

@@ -1,8 +1,8 @@
 """Which rows of a fused projection make queries, keys and values: by what attention multiplies.
 
 Thirds are a habit, no rule: TinyViT and MaxViT store the rows head by head. So one pass is watched,
-and the gradient of what is multiplied says which rows of the weight it comes from; a row that has
-no part in it has exactly none.
+and the gradient of what is multiplied says which outputs of the projection it comes from (where the
+host reads the weight, which rows of it); one that has no part in it has exactly none.
 """
 
 from __future__ import annotations
@@ -37,19 +37,26 @@ def with_letters(model: nn.Module, example: Tensor, sites: Sequence[Site]) -> tu
     example: (B, 3, H, W); without data (meta) nothing is told. Where the pass does not show it (an
     attention without softmax, which multiplies in another order) the letters are empty.
     """
-    fused = {s.path: w for s in sites if (w := _fused(model, s)) is not None}
+    fused = {s.path: s for s in sites if _is_fused(model, s)}
     if not fused or example.is_meta:
         return tuple(sites)
-    watch = _Watch()
+    watch, sources, handles = _Watch(), dict[str, _Source](), []
     flags = [(p, p.requires_grad) for p in model.parameters()]
     try:
         model.requires_grad_(False)
-        for weight in fused.values():
-            weight.requires_grad_(True)
+        for path, site in fused.items():
+            module = model.get_submodule(path)
+            if site.called:  # its output: a quantised weight has no gradient
+                handles.append(module.register_forward_hook(_starting(sources, site)))
+            else:
+                weight = module.get_parameter("weight").requires_grad_(True)
+                sources[path] = _Source(weight, 0, len(weight))
         with evaluating(model), torch.enable_grad(), watch:
             model(example)
-        letters = {path: _letters(w, watch.events) for path, w in fused.items()}
+        letters = {p: _letters(sources[p], watch.events) if p in sources else "" for p in fused}
     finally:
+        for handle in handles:
+            handle.remove()
         for p, flag in flags:
             p.requires_grad_(flag)
     for site in sites:
@@ -77,13 +84,34 @@ def untold(method: str, site: Site) -> str:
     )
 
 
-def _fused(model: nn.Module, site: Site) -> Tensor | None:
+def _is_fused(model: nn.Module, site: Site) -> bool:
     if site.role != "attn.in" or site.weight != "weight":
-        return None
+        return False
     weight = model.get_submodule(site.path)._parameters.get("weight")
-    if weight is None or weight.ndim < 2 or not weight.is_floating_point():
-        return None
-    return weight if len(weight) == 3 * weight.shape[1] else None
+    if weight is None or weight.ndim < 2 or len(weight) != 3 * weight.shape[1]:
+        return False
+    return site.called or weight.is_floating_point()
+
+
+@dataclass(frozen=True)
+class _Source:
+    """What is asked for its part in the products: a weight, or a layer's output. axis: of rows."""
+
+    leaf: Tensor
+    axis: int
+    rows: int
+
+
+def _starting(sources: dict[str, _Source], site: Site) -> Callable[..., Tensor]:
+    """A hook after which a layer's output depends on nothing before it."""
+
+    def start(_module: nn.Module, _args: Any, output: Tensor) -> Tensor:
+        axis = 1 if site.layout == "maps" else output.ndim - 1
+        leaf = output.detach().requires_grad_(True)
+        sources.setdefault(site.path, _Source(leaf, axis, leaf.shape[axis]))
+        return leaf.clone()  # a host may write over it
+
+    return start
 
 
 class _Watch(TorchFunctionMode):
@@ -110,23 +138,23 @@ class _Watch(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-def _letters(weight: Tensor, events: Sequence[_Event]) -> str:
-    """A letter for each row, from the first attention that the weight has a part in."""
+def _letters(source: _Source, events: Sequence[_Event]) -> str:
+    """A letter for each row, from the first attention that the source has a part in."""
     for i, event in enumerate(events):
-        rows = [_rows(tensor, weight) for tensor in event.given]
+        rows = [_rows(tensor, source) for tensor in event.given]
         if event.kind == "attention" and any(map(bool, rows)):
-            return _spelled(len(weight), rows)
+            return _spelled(source.rows, rows)
         if event.kind == "product" and all(rows):
-            return _spelled(len(weight), [*rows, _values(weight, rows, events[i + 1 :])])
+            return _spelled(source.rows, [*rows, _values(source, rows, events[i + 1 :])])
     return ""
 
 
-def _values(weight: Tensor, rows: Sequence[set[int]], behind: Sequence[_Event]) -> set[int]:
+def _values(source: _Source, rows: Sequence[set[int]], behind: Sequence[_Event]) -> set[int]:
     """Of the product behind the softmax, the rows of what is no product of q and k."""
     kinds = [event.kind for event in behind]
     if kinds[:1] != ["softmax"] or "product" not in kinds:
         return set()
-    found = [_rows(tensor, weight) for tensor in behind[kinds.index("product")].given]
+    found = [_rows(tensor, source) for tensor in behind[kinds.index("product")].given]
     return next((f for f in found if not f & (rows[0] | rows[1])), set())
 
 
@@ -140,15 +168,16 @@ def _spelled(count: int, rows: Sequence[set[int]]) -> str:
     return "".join(letters) if whole and len({len(own) for own in rows}) == 1 else ""
 
 
-def _rows(tensor: Tensor, weight: Tensor) -> set[int]:
-    """The rows of the weight that the tensor is made of."""
+def _rows(tensor: Tensor, source: _Source) -> set[int]:
+    """The rows of the source that the tensor is made of."""
     if not tensor.requires_grad:
         return set()
     # Not the sum, which a norm over the features of a head would keep at zero.
     noise = torch.rand(tensor.shape, generator=torch.Generator().manual_seed(0)).to(tensor)
     (found,) = torch.autograd.grad(
-        (tensor * noise).sum(), [weight], retain_graph=True, allow_unused=True
+        (tensor * noise).sum(), [source.leaf], retain_graph=True, allow_unused=True
     )
     if found is None:
         return set()
-    return set(found.flatten(1).abs().amax(1).nonzero().flatten().tolist())
+    by_row = found.movedim(source.axis, 0).flatten(1)
+    return set(by_row.abs().amax(1).nonzero().flatten().tolist())

@@ -202,5 +202,5 @@ def test_numbers_to_predict_are_refused_in_every_format(tmp_path, suffix):
 
 def test_a_line_of_deep_json_is_refused(tmp_path):
     (tmp_path / "t.jsonl").write_text('{"path": ' + "[" * 100_000 + "]" * 100_000 + "}")
-    with pytest.raises(InputError, match="line 1 is not JSON"):
+    with pytest.raises(InputError, match="line 1 nests deeper than 64 levels"):
         read_source(tmp_path / "t.jsonl")
