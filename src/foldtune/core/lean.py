@@ -39,14 +39,17 @@ def ask_once(pairs: Mapping[int, Sequence[Pair]]) -> None:
 
     pairs: those of whom, by id. Sharded ones are left to be asked by themselves.
     """
-    plain = {
-        who: [_divisible(scale, shift) for scale, shift in own]
+    asked = [
+        (who, _divisible(scale, shift))
         for who, own in pairs.items()
-        if own and not any(is_sharded(scale) or scale.is_meta for scale, _ in own)
-    }
-    flags = [torch.stack(own).all() for own in plain.values()]
-    answers = torch.stack(flags).tolist() if flags else []
-    _pass.found = dict(zip(plain, answers, strict=True))
+        if not any(is_sharded(scale) or scale.is_meta for scale, _ in own)
+        for scale, shift in own
+    ]
+    answers = torch.stack([flag for _, flag in asked]).tolist() if asked else []
+    found: dict[int, bool] = {}
+    for (who, _), answer in zip(asked, answers, strict=True):
+        found[who] = answer and found.get(who, True)
+    _pass.found = found
 
 
 def forget() -> None:
