@@ -15,7 +15,7 @@ def run():
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(FUZZ))
         yield importlib.import_module("pictures")
-        for name in ("pictures", "images", "containers", "mutate"):
+        for name in ("pictures", "images", "containers", "mutate", "_memory"):
             sys.modules.pop(name, None)
 
 

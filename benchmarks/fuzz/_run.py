@@ -11,7 +11,6 @@ import contextlib
 import io
 import json
 import random
-import resource
 import shutil
 import signal
 import sys
@@ -76,11 +75,6 @@ def run(kind: str, build: Build, cases: int, seed: int, home: Path) -> Tally:
             print(json.dumps(fault), file=sys.stderr, flush=True)
     shutil.rmtree(home / "case", ignore_errors=True)
     return tally
-
-
-def peak() -> int:
-    """The most memory that this process held, in MiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
 
 
 def _called(words: list[str], folder: Path) -> tuple[int | str, str, str]:

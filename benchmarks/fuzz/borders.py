@@ -20,7 +20,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from _lines import Lines, add_results
-from _run import peak, run
+from _memory import peak
+from _run import run
 from studies import ensemble, folder_of_a_study
 from tensors import peft, tuning, weights
 from texts import method, name

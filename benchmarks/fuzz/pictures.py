@@ -14,7 +14,6 @@ import faulthandler
 import json
 import os
 import random
-import resource
 import signal
 import subprocess
 import sys
@@ -30,6 +29,7 @@ from typing import Any
 
 import containers
 import images
+from _memory import peak
 
 from foldtune.errors import InputError
 
@@ -91,7 +91,7 @@ def serve(seed: int) -> None:
 
 
 def _watched(kind: str, seed: int, number: int) -> tuple[str, str]:
-    before, begun = _peak(), time.perf_counter()
+    before, begun = peak(), time.perf_counter()
     signal.signal(signal.SIGALRM, _stop)
     signal.alarm(SECONDS)
     try:
@@ -101,13 +101,9 @@ def _watched(kind: str, seed: int, number: int) -> tuple[str, str]:
         outcome, why = "failed", "".join(traceback.format_exception(error))
     finally:
         signal.alarm(0)
-    if _peak() - before > MEBIBYTES:
-        return "failed", f"{_peak() - before} MiB in {time.perf_counter() - begun:.1f} s"
+    if peak() - before > MEBIBYTES:
+        return "failed", f"{peak() - before} MiB in {time.perf_counter() - begun:.1f} s"
     return outcome, why
-
-
-def _peak() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 
 def _stop(*_: object) -> None:

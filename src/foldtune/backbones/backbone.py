@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from foldtune.core.header import SIDE
 from foldtune.core.tuningfile import hash_tensors
 from foldtune.errors import InputError
 
@@ -29,13 +30,15 @@ def named(size: Size) -> str:
 def as_size(size: int | Sequence[int] | None) -> Size | None:
     """A side where both are equal, else height and width; None as it is.
 
-    Raises InputError for what is neither, and for sides below one pixel.
+    Raises InputError for what is neither, and for sides that no image has.
     """
     if size is None:
         return None
     given = (size, size) if isinstance(size, int) else tuple(size)
-    if len(given) != 2 or not all(isinstance(s, int) and s > 0 for s in given):
+    if len(given) != 2 or not all(isinstance(s, int) for s in given):
         raise InputError(f"size is {size}; give a side in pixels, or height and width")
+    if not all(1 <= s <= SIDE for s in given):
+        raise InputError(f"images of {size} pixels a side are none; from 1 to {SIDE}")
     return given[0] if given[0] == given[1] else (given[0], given[1])
 
 

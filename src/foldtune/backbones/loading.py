@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from foldtune.backbones.backbone import Asked, Backbone, as_size, sides
+from foldtune.backbones.backbone import Asked, Backbone, as_size
 from foldtune.backbones.fitting import check_channels
-from foldtune.core.header import SIDE
-from foldtune.errors import InputError, unknown
+from foldtune.errors import unknown
 from foldtune.gate import check_seed
 
 
@@ -45,8 +44,6 @@ def load_backbone(
     check_seed(seed)
     check_channels(channels)
     asked = Asked(weights, pretrained, as_size(size), seed, channels)
-    if asked.size is not None and max(sides(asked.size)) > SIDE:
-        raise InputError(f"images of {size} pixels a side are none; from 1 to {SIDE}")
     if not name.isprintable():
         raise unknown("model", name, [micro.NAME, *lite.NAMES])
     for source in (hf_models, open_clip_models):
