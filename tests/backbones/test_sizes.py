@@ -20,9 +20,17 @@ def test_equal_sides_are_one():
     assert (sides(8), sides((8, 16))) == ((8, 8), (8, 16))
 
 
-@pytest.mark.parametrize("size", [0, (8, -8), (8, 8, 8)])
-def test_what_is_no_size_is_refused(size):
-    with pytest.raises(InputError, match="give a side in pixels, or height and width"):
+@pytest.mark.parametrize(
+    ("size", "words"),
+    [
+        (0, "images of 0 pixels a side are none"),
+        ((8, -8), "pixels a side are none; from 1 to 4096"),
+        ((8, 4097), "pixels a side are none; from 1 to 4096"),
+        ((8, 8, 8), "give a side in pixels, or height and width"),
+    ],
+)
+def test_what_is_no_size_is_refused(size, words):
+    with pytest.raises(InputError, match=words):
         as_size(size)
 
 
