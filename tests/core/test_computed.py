@@ -7,7 +7,6 @@ import torch.nn.functional as F
 from torch import nn
 
 from foldtune.core.computed import (
-    Delta,
     compute,
     effective,
     freeze_statistics,
@@ -16,6 +15,7 @@ from foldtune.core.computed import (
     set_strength,
     uses_calls,
 )
+from foldtune.core.delta import Delta
 from foldtune.methods.lora import LowRank
 from foldtune.methods.ssf import FeatureScaleShift, ScaleShift
 

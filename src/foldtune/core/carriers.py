@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from torch import nn
 from torch.nn.utils import parametrize
 
-from foldtune.core.computed import Delta
+from foldtune.core.delta import Delta
 from foldtune.core.sites import Site
 from foldtune.core.tensors import is_plain, is_sharded
 from foldtune.errors import InputError

@@ -20,8 +20,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from foldtune.core.called import is_plain_class, plain, product
+from foldtune.core.delta import Delta
 from foldtune.core.folding import DELTAS, HOST, START, STRENGTH, effective, stored
-from foldtune.core.lean import Pair, was_found
 from foldtune.core.readers import OPENS, Window, opening, reads_folded
 from foldtune.errors import InputError
 
@@ -30,33 +30,6 @@ _FROZEN = "_foldtune_frozen"
 _MODE = "_foldtune_mode"
 _WINDOW = "_foldtune_window"
 _READ = "_foldtune_read"
-
-
-class Delta(nn.Module):
-    """A change of one site's stored tensors, as a function of them.
-
-    `fold(weight, bias)` returns the changed pair. A delta may also define `call(x, layer)`, which
-    gives the same output for a *called* Linear or Conv2d without building the changed weight, so
-    that no gradient of weight size is ever computed; `layer(x)` is the output below this delta.
-    """
-
-    # False lets a reader of `bias` alone skip the folding of the weight.
-    moves_bias: bool = True
-    # False where the host writes over what the layer returns, so that no gradient may need it.
-    lean: bool = True
-    call: Callable[[Tensor, Callable[[Tensor], Tensor]], Tensor] | None = None
-
-    def divisors(self) -> Sequence[Pair]:
-        """The scales, with their shifts, that its lean gradient divides by."""
-        return ()
-
-    def leanness(self) -> bool | None:
-        """The `lean` of `core.lean`, as far as it is known."""
-        return was_found(id(self)) if self.lean else False
-
-    def fold(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """The changed weight and bias; shapes as stored, bias may be None."""
-        raise NotImplementedError(f"{type(self).__name__} defines no fold(weight, bias)")
 
 
 def compute(

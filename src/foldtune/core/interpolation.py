@@ -4,26 +4,55 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
+from foldtune.core.classifier import Classifier
 from foldtune.core.computed import set_strength
-from foldtune.core.edits import Reweight, Rewire
+from foldtune.core.edits import Edit, Reweight, Rewire
 from foldtune.core.head import set_module
+from foldtune.core.method import Method
 from foldtune.core.names import named_state
+from foldtune.core.sites import Site
 from foldtune.core.tensors import reshard, whole, write
 from foldtune.errors import InputError
 
-if TYPE_CHECKING:
-    from foldtune.core.attachment import Attachment
+
+class Attached(Protocol):
+    """What is asked of the attachment whose model is moved."""
+
+    model: nn.Module
+    method: Method
+    edits: tuple[Edit, ...]
+    classifier: Classifier
+    _alive: bool
+    _owned: dict[str, str]
+    _originals: dict[str, Tensor]
+    _computed: list[tuple[nn.Module, Site]]
+
+    @property
+    def base_names(self) -> tuple[str, ...]: ...
+
+    @property
+    def head(self) -> tuple[str, ...]: ...
+
+    @property
+    def interpolates(self) -> bool: ...
+
+    @property
+    def quantised(self) -> str | None: ...
+
+    def named_tensors(self) -> dict[str, Tensor]: ...
+
+    def _check_alive(self) -> None: ...
 
 
 class Interpolation:
     """Where one attachment's model stands, and the verbs that move it."""
 
-    def __init__(self, attachment: Attachment) -> None:
+    def __init__(self, attachment: Attached) -> None:
         self.attachment = attachment
         self.point = (1.0, 1.0)  # alpha of the method, alpha of the head
         self.tuned: dict[str, Tensor] | None = None  # what is interpolated, at alpha 1
@@ -120,7 +149,7 @@ class Interpolation:
         self.point = (alpha, head_alpha)
 
 
-def ways(attachment: Attachment) -> tuple[str, ...]:
+def ways(attachment: Attached) -> tuple[str, ...]:
     """How the attached model gets from its start to the tuned one, in words for a result."""
     base = set(attachment.base_names)
     sides, bent = False, False

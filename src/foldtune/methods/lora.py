@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from foldtune.core.blocks import in_gate
 from foldtune.core.called import frozen_linear
-from foldtune.core.computed import Delta
+from foldtune.core.delta import Delta
 from foldtune.core.edits import Edit, Reweight
 from foldtune.core.lowrank import add_product, folded_linear, worth_folding
 from foldtune.core.method import LogRange, Method

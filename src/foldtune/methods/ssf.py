@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from foldtune.core.called import frozen_linear
-from foldtune.core.computed import Delta
+from foldtune.core.delta import Delta
 from foldtune.core.edits import Adapter, Edit, Reweight, Rewire
 from foldtune.core.lean import Pair, scale_shift, scale_shift_linear
 from foldtune.core.method import Method
