@@ -28,12 +28,15 @@ _NAMES = """
     _transformer_encoder_layer_fwd"""
 _ROUNDS = frozenset(_NAMES.split())
 # They ask which operations run, or hand them to a compiler: the mode would be seen, or traced.
-_WATCHES = ("trace", "compile", "export", "product", "profile")
+_WATCHES = ("trace", "compile", "export", "product", "profile", "check_method")
+# They ask for the bits of another process, which this mode does not reach.
+_ELSEWHERE = ("of_one_process", "one_in_process", "killed_worker")
 
 
 @contextmanager
 def rounded_otherwise(test: str) -> Iterator[None]:
-    with nullcontext() if any(word in test for word in _WATCHES) else _OtherRounding():
+    plain = any(word in test for word in (*_WATCHES, *_ELSEWHERE))
+    with nullcontext() if plain else _OtherRounding():
         yield
 
 
