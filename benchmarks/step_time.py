@@ -25,7 +25,7 @@ from foldtune import attach, load_backbone
 from foldtune.core.edits import Edit, Train
 from foldtune.core.method import Method
 from foldtune.core.names import bias_names
-from foldtune.core.sites import Site
+from foldtune.core.structure.sites import Site
 from foldtune.evaluate.counters import count
 from foldtune.evaluate.steptime import step_over_forward
 from foldtune.methods import parse

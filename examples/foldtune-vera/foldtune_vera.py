@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from foldtune.core.delta import Delta
 from foldtune.core.edits import Edit, Reweight
 from foldtune.core.method import Method
-from foldtune.core.sites import Site, select, stored_matrix
+from foldtune.core.structure.sites import Site, select, stored_matrix
 from foldtune.errors import InputError
 
 

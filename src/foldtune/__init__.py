@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from foldtune.backbones import load_backbone as load_backbone
     from foldtune.core.attach import attach as attach
     from foldtune.core.folding import effective as effective
-    from foldtune.core.sites import find_sites as find_sites
+    from foldtune.core.structure.sites import find_sites as find_sites
     from foldtune.core.tuningfile import save as save
     from foldtune.core.verbs import interpolate as interpolate
     from foldtune.core.verbs import merge as merge
@@ -34,7 +34,7 @@ _HOMES = {
     "attach": "foldtune.core.attach",
     "compare": "foldtune.study.compare",
     "effective": "foldtune.core.folding",
-    "find_sites": "foldtune.core.sites",
+    "find_sites": "foldtune.core.structure.sites",
     "fit": "foldtune.study.fit",
     "interpolate": "foldtune.core.verbs",
     "load": "foldtune.backbones",

@@ -16,7 +16,7 @@ from foldtune.core.attachment import CONTAINER
 from foldtune.core.delta import Delta
 from foldtune.core.edits import Adapter, Reweight, Rewire, Train
 from foldtune.core.method import Method
-from foldtune.core.sites import select
+from foldtune.core.structure.sites import select
 from foldtune.errors import InputError
 from foldtune.methods import SSF, AdaptFormer, BitFit, Full, LinearProbe, LoRA
 from foldtune.testing import TINY_HOSTS, build_host

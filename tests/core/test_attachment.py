@@ -11,7 +11,7 @@ from foldtune.core.attach import attach
 from foldtune.core.attachment import CONTAINER
 from foldtune.core.edits import Reweight, Rewire
 from foldtune.core.method import Method
-from foldtune.core.sites import select
+from foldtune.core.structure.sites import select
 from foldtune.core.tuningfile import check_base, read, save
 from foldtune.errors import InputError
 from foldtune.methods import (

@@ -12,7 +12,7 @@ from foldtune.core import edits
 from foldtune.core.attach import attach
 from foldtune.core.edits import Adapter, Rewire
 from foldtune.core.method import Method
-from foldtune.core.sites import select
+from foldtune.core.structure.sites import select
 from foldtune.errors import InputError
 from foldtune.methods import AdaptFormer, parse
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from foldtune.core.attach import attach
-from foldtune.core.probe import probe
+from foldtune.core.structure.probe import probe
 from foldtune.errors import InputError
 from foldtune.methods import VPTDeep, VPTShallow
 from foldtune.methods.vpt import Prompted

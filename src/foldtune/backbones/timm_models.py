@@ -11,7 +11,7 @@ from torch import nn
 from foldtune.backbones.backbone import Asked, Backbone, Transform, first_line
 from foldtune.backbones.fitting import spread
 from foldtune.backbones.weights import fitted, is_npz, label, load_npz, npz_classes, through_hub
-from foldtune.core.head import find_head
+from foldtune.core.structure.head import find_head
 from foldtune.errors import InputError, unknown
 from foldtune.torchvision_ops import declare_missing_operators
 

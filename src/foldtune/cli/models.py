@@ -13,8 +13,8 @@ def sites(model: str, *, options: ModelOptions = MODEL, json: JSON = False) -> N
     """Show the named places of MODEL where methods stand."""
     from dataclasses import asdict
 
-    from foldtune.core.head import find_head
-    from foldtune.core.sites import find_sites
+    from foldtune.core.structure.head import find_head
+    from foldtune.core.structure.sites import find_sites
 
     backbone = options.load(model)
     found = find_sites(backbone.model, backbone.example(), find_head(backbone.model))

@@ -17,11 +17,11 @@ from foldtune.core.container import CONTAINER
 from foldtune.core.coverage import shortfall
 from foldtune.core.dryrun import dry_run
 from foldtune.core.edits import Edit, Reweight, Rewire, Train
-from foldtune.core.head import check_paths, find_head, new_classifiers
 from foldtune.core.hooks import guard_group_norms, hook
 from foldtune.core.method import Method, check_settings, settings
-from foldtune.core.qkv import with_letters
-from foldtune.core.sites import Site, find_sites
+from foldtune.core.structure.head import check_paths, find_head, new_classifiers
+from foldtune.core.structure.qkv import with_letters
+from foldtune.core.structure.sites import Site, find_sites
 from foldtune.errors import InputError
 
 log = logging.getLogger("foldtune")

@@ -34,7 +34,7 @@ from foldtune.core.merging import (
 )
 from foldtune.core.method import Method
 from foldtune.core.names import first_names, named_state
-from foldtune.core.sites import Site
+from foldtune.core.structure.sites import Site
 from foldtune.core.tensors import check_finite, is_plain, reshard, write
 from foldtune.errors import InputError
 

@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from foldtune.core.delta import Delta
-from foldtune.core.sites import Site
+from foldtune.core.structure.sites import Site
 from foldtune.core.tensors import is_plain, is_sharded
 from foldtune.errors import InputError
 

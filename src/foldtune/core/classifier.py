@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from foldtune.core.head import set_module
-from foldtune.core.probe import evaluating, first_tensor
+from foldtune.core.structure.head import set_module
+from foldtune.core.structure.probe import evaluating, first_tensor
 from foldtune.core.tensors import write
 from foldtune.errors import InputError
 

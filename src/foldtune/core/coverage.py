@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from torch import nn
 
 from foldtune.core.edits import Edit, Train
-from foldtune.core.sites import Site
+from foldtune.core.structure.sites import Site
 
 
 def coverage(sites: Sequence[Site], edits: Iterable[Edit]) -> dict[str, tuple[int, int]]:

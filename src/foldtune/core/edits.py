@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from foldtune.core.delta import Delta
-from foldtune.core.sites import Site
+from foldtune.core.structure.sites import Site
 from foldtune.errors import InputError
 
 

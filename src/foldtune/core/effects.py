@@ -20,7 +20,7 @@ from foldtune.core.carriers import is_quantised
 from foldtune.core.computed import host_class, uses_calls
 from foldtune.core.edits import Reweight, Rewire, sources_kept
 from foldtune.core.folding import effective
-from foldtune.core.probe import evaluating, first_tensor
+from foldtune.core.structure.probe import evaluating, first_tensor
 from foldtune.core.tensors import relative_distance, root_mean_square
 from foldtune.errors import InputError
 

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from foldtune.core.classifier import Classifier
 from foldtune.core.computed import set_strength
 from foldtune.core.edits import Edit, Reweight, Rewire
-from foldtune.core.head import set_module
 from foldtune.core.method import Method
 from foldtune.core.names import named_state
-from foldtune.core.sites import Site
+from foldtune.core.structure.head import set_module
+from foldtune.core.structure.sites import Site
 from foldtune.core.tensors import reshard, whole, write
 from foldtune.errors import InputError
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from foldtune.core.edits import Adapter, Edit, Rewire
 from foldtune.core.folding import folded_in_double
 from foldtune.core.method import Method
-from foldtune.core.sites import Site
+from foldtune.core.structure.sites import Site
 from foldtune.core.tensors import check_finite, write
 from foldtune.errors import InputError
 

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from torch import nn
 
 from foldtune.core.edits import Edit
-from foldtune.core.sites import Site
+from foldtune.core.structure.sites import Site
 from foldtune.errors import InputError
 
 # Fields that mean the same in every method, and so are checked once.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from foldtune.core.sites import is_norm
+from foldtune.core.structure.sites import is_norm
 
 # What a method that trains whole layers may do with their running mean and variance.
 STATISTICS = ("held", "moving")

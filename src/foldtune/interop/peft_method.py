@@ -8,7 +8,7 @@ from torch import nn
 
 from foldtune.core.method import Method, Stack
 from foldtune.core.names import bias_names, norm_names
-from foldtune.core.sites import ROLES, Site
+from foldtune.core.structure.sites import ROLES, Site
 from foldtune.errors import InputError
 from foldtune.interop.peft_tensors import INPUT, MAGNITUDE, OUTPUT, Layer
 from foldtune.methods.bitfit import BitFit

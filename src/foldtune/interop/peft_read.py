@@ -20,9 +20,9 @@ from foldtune.backbones.weights import read_state
 from foldtune.core.attach import attach
 from foldtune.core.attachment import Attachment
 from foldtune.core.edits import Reweight
-from foldtune.core.head import find_head
 from foldtune.core.header import checked_header
 from foldtune.core.method import Method
+from foldtune.core.structure.head import find_head
 from foldtune.core.tuningfile import check_base
 from foldtune.errors import InputError
 from foldtune.interop.peft_method import method_for

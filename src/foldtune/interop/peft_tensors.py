@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from foldtune.core.computed import host_class
 from foldtune.core.delta import Delta
-from foldtune.core.sites import Site
+from foldtune.core.structure.sites import Site
 from foldtune.errors import InputError
 from foldtune.methods.dora import DirectedLowRank
 from foldtune.methods.ia3 import InputGain, KeyValueGain, OutputGain

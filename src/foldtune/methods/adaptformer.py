@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from foldtune.core.edits import Edit, Rewire
 from foldtune.core.method import LogRange, Method
-from foldtune.core.sites import Site, select
+from foldtune.core.structure.sites import Site, select
 from foldtune.methods.bottleneck import Bottleneck
 from foldtune.methods.refusal import NoPlace
 

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from foldtune.core.edits import Edit, Rewire
 from foldtune.core.method import Method
-from foldtune.core.roles import is_conv
-from foldtune.core.sites import Site, select
+from foldtune.core.structure.roles import is_conv
+from foldtune.core.structure.sites import Site, select
 from foldtune.errors import InputError
 from foldtune.methods.bottleneck import Bottleneck
 from foldtune.methods.refusal import NoPlace

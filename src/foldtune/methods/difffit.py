@@ -12,7 +12,7 @@ from foldtune.core.delta import Delta
 from foldtune.core.edits import Edit, Reweight, Train
 from foldtune.core.method import Method
 from foldtune.core.names import bias_names, norm_names
-from foldtune.core.sites import Site, select
+from foldtune.core.structure.sites import Site, select
 from foldtune.methods.refusal import NoPlace
 
 

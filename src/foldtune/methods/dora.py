@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from foldtune.core.delta import Delta
 from foldtune.core.edits import Edit, Reweight
 from foldtune.core.method import Method
-from foldtune.core.sites import Site
+from foldtune.core.structure.sites import Site
 from foldtune.core.tensors import is_plain
 from foldtune.errors import InputError
 from foldtune.methods.lora import LowRank, low_rank, sites_for

@@ -15,7 +15,7 @@ from foldtune.core.delta import Delta
 from foldtune.core.edits import Edit, Reweight
 from foldtune.core.lean import recomputed
 from foldtune.core.method import Method
-from foldtune.core.sites import Site, select, stored_matrix
+from foldtune.core.structure.sites import Site, select, stored_matrix
 from foldtune.methods.refusal import NoPlace
 
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from foldtune.core.edits import Edit, Rewire
 from foldtune.core.method import Method
-from foldtune.core.sites import Site, select
+from foldtune.core.structure.sites import Site, select
 from foldtune.methods.bottleneck import Sequential
 from foldtune.methods.refusal import NoPlace
 

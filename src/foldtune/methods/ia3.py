@@ -14,8 +14,8 @@ from foldtune.core.delta import Delta
 from foldtune.core.edits import Edit, Reweight
 from foldtune.core.lean import Pair, scale_shift, scale_shift_linear
 from foldtune.core.method import Method
-from foldtune.core.qkv import order_of, untold
-from foldtune.core.sites import Site, select, stored_matrix
+from foldtune.core.structure.qkv import order_of, untold
+from foldtune.core.structure.sites import Site, select, stored_matrix
 from foldtune.errors import InputError
 from foldtune.methods.refusal import NoPlace
 

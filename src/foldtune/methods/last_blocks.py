@@ -11,7 +11,7 @@ from torch import nn
 from foldtune.core.edits import Edit, Train
 from foldtune.core.method import LogRange, Method
 from foldtune.core.names import STATISTICS, running_statistics
-from foldtune.core.sites import Site, select
+from foldtune.core.structure.sites import Site, select
 from foldtune.errors import InputError, unknown
 
 _PARTS = ("block", "attn", "mlp", "stage")

@@ -10,7 +10,7 @@ from torch import nn
 
 from foldtune.core.edits import Edit
 from foldtune.core.method import Method
-from foldtune.core.sites import Site
+from foldtune.core.structure.sites import Site
 
 
 @dataclass(frozen=True, repr=False)

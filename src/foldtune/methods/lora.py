@@ -11,15 +11,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from foldtune.core.blocks import in_gate
 from foldtune.core.called import frozen_linear
 from foldtune.core.delta import Delta
 from foldtune.core.edits import Edit, Reweight
 from foldtune.core.lowrank import add_product, folded_linear, worth_folding
 from foldtune.core.method import LogRange, Method
-from foldtune.core.qkv import order_of, untold
-from foldtune.core.roles import moves_positions
-from foldtune.core.sites import Site, select, stored_matrix
+from foldtune.core.structure.blocks import in_gate
+from foldtune.core.structure.qkv import order_of, untold
+from foldtune.core.structure.roles import moves_positions
+from foldtune.core.structure.sites import Site, select, stored_matrix
 from foldtune.errors import InputError
 from foldtune.methods.refusal import NoPlace
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from foldtune.core.sites import Site
+from foldtune.core.structure.sites import Site
 from foldtune.errors import InputError
 from foldtune.methods.catalogue import catalogue
 

@@ -14,7 +14,7 @@ from foldtune.core.delta import Delta
 from foldtune.core.edits import Adapter, Edit, Reweight, Rewire
 from foldtune.core.lean import Pair, scale_shift, scale_shift_linear
 from foldtune.core.method import Method
-from foldtune.core.sites import Site, select
+from foldtune.core.structure.sites import Site, select
 from foldtune.errors import InputError
 
 _PLACES = ("norm", "attn.in", "attn.out", "mlp.up", "mlp.down", "conv", "stem")

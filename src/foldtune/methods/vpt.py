@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from foldtune.core.edits import Adapter, Edit, Rewire
 from foldtune.core.method import Method
-from foldtune.core.sites import Site, select
+from foldtune.core.structure.sites import Site, select
 from foldtune.methods.refusal import NoPlace
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from foldtune.analysis.tasks.reference import above_chance
 from foldtune.backbones import Backbone
 from foldtune.backbones.prepare import prepare_for
-from foldtune.core.head import find_head
+from foldtune.core.structure.head import find_head
 from foldtune.data import ImageData
 from foldtune.errors import InputError
 from foldtune.training.probe import classifier_inputs, solve_probe

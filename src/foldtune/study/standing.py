@@ -10,7 +10,7 @@ from foldtune.backbones.clip_text import ZERO_SHOT, Prompts, zero_shot_head
 from foldtune.backbones.prepare import prepare_for
 from foldtune.core.attach import attach
 from foldtune.core.coverage import shortfall
-from foldtune.core.head import find_head
+from foldtune.core.structure.head import find_head
 from foldtune.errors import InputError
 from foldtune.study.bench.bench import Bench
 from foldtune.study.bench.failure import reason_of

@@ -21,7 +21,7 @@ from foldtune.core.attach import attach
 from foldtune.core.attachment import Attachment
 from foldtune.core.edits import Train
 from foldtune.core.method import Method
-from foldtune.core.sites import select
+from foldtune.core.structure.sites import select
 from foldtune.errors import InputError
 from foldtune.methods.catalogue import catalogue, parse
 from foldtune.testing.hosts import build_host

@@ -26,7 +26,7 @@ from foldtune.core.edits import Reweight
 from foldtune.core.folding import effective
 from foldtune.core.merging import RETAINED
 from foldtune.core.method import Method, written_out
-from foldtune.core.probe import probe
+from foldtune.core.structure.probe import probe
 from foldtune.core.tuningfile import check_base, read, save
 from foldtune.errors import InputError
 from foldtune.methods.catalogue import parse

@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-from foldtune.core.attention import attention_paths, pools
 from foldtune.core.coverage import coverage, shortfall, without_role
-from foldtune.core.head import find_head
-from foldtune.core.probe import probe
-from foldtune.core.roles import within
-from foldtune.core.sites import Site, find_sites
+from foldtune.core.structure.attention import attention_paths, pools
+from foldtune.core.structure.head import find_head
+from foldtune.core.structure.probe import probe
+from foldtune.core.structure.roles import within
+from foldtune.core.structure.sites import Site, find_sites
 from foldtune.errors import InputError
 from foldtune.methods.catalogue import catalogue
 from foldtune.torchvision_ops import declare_missing_operators

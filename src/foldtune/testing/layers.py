@@ -12,7 +12,7 @@ from foldtune.core.attach import attach
 from foldtune.core.attachment import Attachment
 from foldtune.core.edits import Reweight
 from foldtune.core.method import Method
-from foldtune.core.sites import select
+from foldtune.core.structure.sites import select
 from foldtune.testing.tuned import Situation, gradients, near, output, tuned
 
 

@@ -14,7 +14,7 @@ from torch.func import functional_call, stack_module_state, vmap
 from torch.utils.checkpoint import checkpoint
 
 from foldtune.core.method import Method
-from foldtune.core.sites import select
+from foldtune.core.structure.sites import select
 from foldtune.testing.tuned import CLOSE, Situation, gradients, near, output, tuned
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from foldtune.core.attach import attach
 from foldtune.core.attachment import Attachment
 from foldtune.core.method import Method
-from foldtune.core.probe import first_tensor
+from foldtune.core.structure.probe import first_tensor
 
 CLOSE = 1e-10  # in float64, as the contract has it
 Situation = Callable[[Method, nn.Module, Tensor], None]

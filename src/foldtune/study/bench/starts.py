@@ -10,7 +10,7 @@ from foldtune.backbones import Backbone
 from foldtune.backbones.clip_text import ZERO_SHOT, Prompts, zero_shot_head
 from foldtune.backbones.prepare import prepare_for
 from foldtune.core.container import CONTAINER
-from foldtune.core.head import find_head
+from foldtune.core.structure.head import find_head
 from foldtune.data import ImageData
 from foldtune.errors import InputError
 from foldtune.training.probe import REGULARISED, Probe, classifier_inputs, solve_probe

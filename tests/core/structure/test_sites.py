@@ -3,12 +3,12 @@ import timm
 import torch
 from torch import nn
 
-from foldtune.core.head import find_head
-from foldtune.core.sites import ROLES, find_sites, is_norm, select, stored_weight
+from foldtune.core.structure.head import find_head
+from foldtune.core.structure.sites import ROLES, find_sites, is_norm, select, stored_weight
 from foldtune.errors import InputError
 from foldtune.testing import TINY_HOSTS, build_host
 
-from .tiny import attention_host, distilled_host, random_host, vit
+from ..tiny import attention_host, distilled_host, random_host, vit
 
 
 def table(model, x):

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from foldtune.core.probe import Call
+from foldtune.core.structure.probe import Call
 
 # The last name of a block's path: `blocks.3`, or torchvision's `layers.encoder_layer_3`; and, where
 # no such name is found, RegNet's `s1.b1`.
@@ -94,7 +94,7 @@ def _stages_of(calls: dict[str, Call], channels: dict[str, int]) -> dict[str, in
 
 
 def with_stages(sites: Sequence[Any], calls: dict[str, Call]) -> tuple[Any, ...]:
-    """The sites (`core/sites.py`) with their stage: a layer in a block has that of the block."""
+    """The sites with their stage: a layer in a block has that of the block."""
     blocks = {s.depth: s for s in sites if s.role == "block"}
     wide = {s.path: s.channels for s in sites if s.path in calls and s.role != "head"}
     if blocks:

@@ -13,10 +13,10 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from foldtune.core.attention import attention_paths, attention_roles, pools
-from foldtune.core.blocks import find_blocks, with_stages
-from foldtune.core.probe import Call, probe
-from foldtune.core.roles import (
+from foldtune.core.structure.attention import attention_paths, attention_roles, pools
+from foldtune.core.structure.blocks import find_blocks, with_stages
+from foldtune.core.structure.probe import Call, probe
+from foldtune.core.structure.roles import (
     composite_layout,
     is_conv,
     is_pooled,

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from foldtune.core.blocks import is_gate
-from foldtune.core.probe import Call
+from foldtune.core.structure.blocks import is_gate
+from foldtune.core.structure.probe import Call
 
 # What hosts call a feed-forward half.
 _MLPS = ("mlp", "ffn", "feedforward", "feed_forward")

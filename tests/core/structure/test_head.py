@@ -4,13 +4,13 @@ import torch
 from torch import nn
 
 from foldtune.core.attach import attach
-from foldtune.core.head import check_paths, find_head, new_classifiers, set_module
+from foldtune.core.structure.head import check_paths, find_head, new_classifiers, set_module
 from foldtune.core.tuningfile import read, save
 from foldtune.errors import InputError
 from foldtune.methods import SSF, LinearProbe
 from foldtune.testing import TINY_HOSTS, build_host
 
-from .tiny import assert_untouched, attention_host, distilled_host, shift, snapshot, vit
+from ..tiny import assert_untouched, attention_host, distilled_host, shift, snapshot, vit
 
 CLASSIFIERS = {"swin": "head.fc", "swinv2": "head.fc", "convnext": "head.fc", "resnet": "fc"}
 

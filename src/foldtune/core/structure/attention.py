@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import nn
 
-from foldtune.core.probe import Call
-from foldtune.core.roles import is_pointwise, leaf_layout, parent, sizes_of, within
+from foldtune.core.structure.probe import Call
+from foldtune.core.structure.roles import is_pointwise, leaf_layout, parent, sizes_of, within
 
 
 def attention_paths(model: nn.Module, calls: dict[str, Call]) -> tuple[str, ...]:

@@ -5,11 +5,11 @@ import pytest
 import torch
 from torch import nn
 
-from foldtune.core.probe import evaluating, first_tensor, probe
+from foldtune.core.structure.probe import evaluating, first_tensor, probe
 from foldtune.errors import InputError
 from foldtune.testing import build_host
 
-from .tiny import assert_untouched, snapshot, vit
+from ..tiny import assert_untouched, snapshot, vit
 
 
 def test_probe_leaves_no_trace():

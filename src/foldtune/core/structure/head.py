@@ -6,7 +6,7 @@ import copy
 
 from torch import Tensor, nn
 
-from foldtune.core.probe import probe
+from foldtune.core.structure.probe import probe
 from foldtune.errors import InputError, unknown
 
 # Where hosts without `get_classifier` (transformers, torchvision) keep their classifier.

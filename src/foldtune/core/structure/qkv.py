@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from foldtune.core.probe import PRODUCTS, evaluating
-from foldtune.core.sites import Site
+from foldtune.core.structure.probe import PRODUCTS, evaluating
+from foldtune.core.structure.sites import Site
 
 _SOFTMAX: set[Callable[..., Any]] = {torch.softmax, torch.Tensor.softmax, F.softmax}
 _NAMES = ("query", "key", "value")

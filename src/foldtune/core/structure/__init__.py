@@ -1,0 +1,1 @@
+"""What a backbone is made of, seen by watching one forward pass."""
