@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from foldtune.backbones import load as load
     from foldtune.backbones import load_backbone as load_backbone
     from foldtune.core.attach import attach as attach
-    from foldtune.core.folding import effective as effective
+    from foldtune.core.compute.folding import effective as effective
     from foldtune.core.structure.sites import find_sites as find_sites
     from foldtune.core.tuningfile import save as save
     from foldtune.core.verbs import interpolate as interpolate
@@ -33,7 +33,7 @@ _HOMES = {
     "Recipe": "foldtune.training.recipe",
     "attach": "foldtune.core.attach",
     "compare": "foldtune.study.compare",
-    "effective": "foldtune.core.folding",
+    "effective": "foldtune.core.compute.folding",
     "find_sites": "foldtune.core.structure.sites",
     "fit": "foldtune.study.fit",
     "interpolate": "foldtune.core.verbs",

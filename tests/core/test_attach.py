@@ -13,7 +13,7 @@ from torch import nn
 from foldtune.core import edits
 from foldtune.core.attach import attach
 from foldtune.core.attachment import CONTAINER
-from foldtune.core.delta import Delta
+from foldtune.core.compute.delta import Delta
 from foldtune.core.edits import Adapter, Reweight, Rewire, Train
 from foldtune.core.method import Method
 from foldtune.core.structure.sites import select

@@ -10,7 +10,7 @@ from torch import nn
 
 import foldtune
 from foldtune.core.attach import attach
-from foldtune.core.delta import Delta
+from foldtune.core.compute.delta import Delta
 from foldtune.core.edits import Adapter, Reweight, Rewire
 from foldtune.core.method import Method
 from foldtune.errors import InputError

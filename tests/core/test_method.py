@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from foldtune.core.attach import attach
-from foldtune.core.computed import effective
+from foldtune.core.compute.computed import effective
 from foldtune.core.method import Method, Stack, check_settings, settings, written_out
 from foldtune.errors import InputError
 from foldtune.methods import SSF, AdaptFormer, BitFit, LoRA, parse

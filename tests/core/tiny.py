@@ -7,7 +7,7 @@ import torch
 import torchvision
 from torch import nn
 
-from foldtune.core.delta import Delta
+from foldtune.core.compute.delta import Delta
 from foldtune.core.edits import Reweight
 from foldtune.core.method import Method
 from foldtune.testing import build_host

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from foldtune.core.attach import attach
-from foldtune.core.computed import effective
+from foldtune.core.compute.computed import effective
 from foldtune.methods import parse
 from foldtune.testing import build_host
 

@@ -5,7 +5,7 @@ import torch
 from foldtune_vera import VeRA
 
 from foldtune import attach
-from foldtune.core.folding import effective
+from foldtune.core.compute.folding import effective
 from foldtune.errors import InputError
 from foldtune.testing import build_host, check_method
 

@@ -13,7 +13,7 @@ from torch.func import functional_call, vmap
 from foldtune.backbones.backbone import Backbone
 from foldtune.backbones.tuning import load
 from foldtune.core.attachment import Attachment
-from foldtune.core.mapped import Mapped
+from foldtune.core.compute.mapped import Mapped
 from foldtune.errors import InputError
 from foldtune.training.host import host_logits
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from foldtune.core.attachment import Attachment, Named
 from foldtune.core.carriers import check_classifiers, check_model, check_site, refused
-from foldtune.core.computed import freeze_statistics, has_statistics, is_computed
+from foldtune.core.compute.computed import freeze_statistics, has_statistics, is_computed
 from foldtune.core.container import CONTAINER
 from foldtune.core.coverage import shortfall
 from foldtune.core.dryrun import dry_run

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from foldtune.core.carriers import is_quantised
 from foldtune.core.classifier import Classifier
-from foldtune.core.computed import compute, let_read, release
+from foldtune.core.compute.computed import compute, let_read, release
+from foldtune.core.compute.delta import Delta
 from foldtune.core.container import (
     CONTAINER,
     Container,
@@ -19,7 +20,6 @@ from foldtune.core.container import (
     follow_loading,
     refuse_plain_saving,
 )
-from foldtune.core.delta import Delta
 from foldtune.core.edits import Adapter, Edit, Reweight, Rewire, Train
 from foldtune.core.interpolation import Interpolation
 from foldtune.core.merging import (

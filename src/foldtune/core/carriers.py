@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from torch import nn
 from torch.nn.utils import parametrize
 
-from foldtune.core.delta import Delta
+from foldtune.core.compute.delta import Delta
 from foldtune.core.structure.sites import Site
 from foldtune.core.tensors import is_plain, is_sharded
 from foldtune.errors import InputError

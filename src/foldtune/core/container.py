@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from foldtune.core.classifier import Classifier
-from foldtune.core.delta import Delta
-from foldtune.core.lean import ask_once, forget, traced
+from foldtune.core.compute.delta import Delta
+from foldtune.core.compute.lean import ask_once, forget, traced
 from foldtune.core.tensors import whole, write
 from foldtune.errors import InputError
 

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from foldtune.core.delta import Delta
+from foldtune.core.compute.delta import Delta
 from foldtune.core.structure.sites import Site
 from foldtune.errors import InputError
 

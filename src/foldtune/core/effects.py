@@ -15,11 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from foldtune.core.attachment import Attachment
-from foldtune.core.called import is_plain_class, product
 from foldtune.core.carriers import is_quantised
-from foldtune.core.computed import host_class, uses_calls
+from foldtune.core.compute.called import is_plain_class, product
+from foldtune.core.compute.computed import host_class, uses_calls
+from foldtune.core.compute.folding import effective
 from foldtune.core.edits import Reweight, Rewire, sources_kept
-from foldtune.core.folding import effective
 from foldtune.core.structure.probe import evaluating, first_tensor
 from foldtune.core.tensors import relative_distance, root_mean_square
 from foldtune.errors import InputError

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from foldtune.core.classifier import Classifier
-from foldtune.core.computed import set_strength
+from foldtune.core.compute.computed import set_strength
 from foldtune.core.edits import Edit, Reweight, Rewire
 from foldtune.core.method import Method
 from foldtune.core.names import named_state

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
+from foldtune.core.compute.folding import folded_in_double
 from foldtune.core.edits import Adapter, Edit, Rewire
-from foldtune.core.folding import folded_in_double
 from foldtune.core.method import Method
 from foldtune.core.structure.sites import Site
 from foldtune.core.tensors import check_finite, write

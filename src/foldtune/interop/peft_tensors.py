@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from foldtune.core.computed import host_class
-from foldtune.core.delta import Delta
+from foldtune.core.compute.computed import host_class
+from foldtune.core.compute.delta import Delta
 from foldtune.core.structure.sites import Site
 from foldtune.errors import InputError
 from foldtune.methods.dora import DirectedLowRank

@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from foldtune.core.delta import Delta
+from foldtune.core.compute.delta import Delta
+from foldtune.core.compute.lowrank import add_product
 from foldtune.core.edits import Edit, Reweight
-from foldtune.core.lowrank import add_product
 from foldtune.core.method import Method
 from foldtune.core.structure.sites import Site, select, stored_matrix
 from foldtune.methods.refusal import NoPlace

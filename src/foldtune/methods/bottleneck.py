@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from foldtune.core.compute.lowrank import add_product
 from foldtune.core.edits import Adapter
-from foldtune.core.lowrank import add_product
 
 
 class Bottleneck(Adapter):

@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from foldtune.core.called import frozen_linear
-from foldtune.core.delta import Delta
+from foldtune.core.compute.called import frozen_linear
+from foldtune.core.compute.delta import Delta
+from foldtune.core.compute.lowrank import add_product, folded_linear, worth_folding
 from foldtune.core.edits import Edit, Reweight
-from foldtune.core.lowrank import add_product, folded_linear, worth_folding
 from foldtune.core.method import LogRange, Method
 from foldtune.core.structure.blocks import in_gate
 from foldtune.core.structure.qkv import order_of, untold

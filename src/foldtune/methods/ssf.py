@@ -9,10 +9,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from foldtune.core.called import frozen_linear
-from foldtune.core.delta import Delta
+from foldtune.core.compute.called import frozen_linear
+from foldtune.core.compute.delta import Delta
+from foldtune.core.compute.lean import Pair, scale_shift, scale_shift_linear
 from foldtune.core.edits import Adapter, Edit, Reweight, Rewire
-from foldtune.core.lean import Pair, scale_shift, scale_shift_linear
 from foldtune.core.method import Method
 from foldtune.core.structure.sites import Site, select
 from foldtune.errors import InputError

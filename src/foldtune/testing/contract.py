@@ -21,9 +21,9 @@ from torch import Tensor, nn
 
 from foldtune.core.attach import attach
 from foldtune.core.attachment import Attachment
+from foldtune.core.compute.folding import effective
 from foldtune.core.container import CONTAINER
 from foldtune.core.edits import Reweight
-from foldtune.core.folding import effective
 from foldtune.core.merging import RETAINED
 from foldtune.core.method import Method, written_out
 from foldtune.core.structure.probe import probe

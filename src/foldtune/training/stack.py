@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from foldtune.core.mapped import Mapped
+from foldtune.core.compute.mapped import Mapped
 from foldtune.errors import InputError
 from foldtune.training.host import host_logits
 from foldtune.training.optim.optimizer import (

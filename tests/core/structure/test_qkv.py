@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from foldtune.core.attach import attach
-from foldtune.core.computed import effective
+from foldtune.core.compute.computed import effective
 from foldtune.core.structure.head import find_head
 from foldtune.core.structure.qkv import order_of, with_letters
 from foldtune.core.structure.sites import find_sites

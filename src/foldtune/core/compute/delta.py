@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 
-from foldtune.core.lean import Pair, was_found
+from foldtune.core.compute.lean import Pair, was_found
 
 
 class Delta(nn.Module):

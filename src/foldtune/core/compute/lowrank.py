@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from foldtune.core.lean import traced
+from foldtune.core.compute.lean import traced
 
 # Features below which a gradient of our own, in Python, takes longer than it saves.
 _LARGE = 2**20

@@ -19,10 +19,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from foldtune.core.called import is_plain_class, plain, product
-from foldtune.core.delta import Delta
-from foldtune.core.folding import DELTAS, HOST, START, STRENGTH, effective, stored
-from foldtune.core.readers import OPENS, Window, opening, reads_folded
+from foldtune.core.compute.called import is_plain_class, plain, product
+from foldtune.core.compute.delta import Delta
+from foldtune.core.compute.folding import DELTAS, HOST, START, STRENGTH, effective, stored
+from foldtune.core.compute.readers import OPENS, Window, opening, reads_folded
 from foldtune.errors import InputError
 
 # Attributes of a computed module, besides those of `folding`.

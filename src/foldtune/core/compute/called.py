@@ -9,7 +9,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from foldtune.core.folding import stored
+from foldtune.core.compute.folding import stored
 
 
 def plain(module: nn.Module, x: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from foldtune.core.computed import (
+from foldtune.core.compute.computed import (
     compute,
     effective,
     freeze_statistics,
@@ -15,11 +15,11 @@ from foldtune.core.computed import (
     set_strength,
     uses_calls,
 )
-from foldtune.core.delta import Delta
+from foldtune.core.compute.delta import Delta
 from foldtune.methods.lora import LowRank
 from foldtune.methods.ssf import FeatureScaleShift, ScaleShift
 
-from .tiny import Plus, distance
+from ..tiny import Plus, distance
 
 
 class Doubled(Delta):

@@ -3,8 +3,8 @@ import copy
 import torch
 from torch import nn
 
-from foldtune.core.computed import compute
-from foldtune.core.folding import effective, folded_in_double
+from foldtune.core.compute.computed import compute
+from foldtune.core.compute.folding import effective, folded_in_double
 from foldtune.methods.lora import LowRank
 
 

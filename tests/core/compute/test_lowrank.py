@@ -7,8 +7,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
 from foldtune import attach, load_backbone
-from foldtune.core import lowrank
-from foldtune.core.lowrank import add_product, folded_linear, worth_folding
+from foldtune.core.compute import lowrank
+from foldtune.core.compute.lowrank import add_product, folded_linear, worth_folding
 from foldtune.methods import ARC, AdaptFormer, Houlsby, LoRA, Pfeiffer, RepAdapter
 
 

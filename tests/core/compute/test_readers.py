@@ -11,13 +11,13 @@ from torch import nn
 from torch.nn.utils import parametrize, prune
 from torch.utils.checkpoint import checkpoint
 
-from foldtune.core import readers
 from foldtune.core.attach import attach
+from foldtune.core.compute import readers
 from foldtune.errors import InputError
 from foldtune.methods import SSF, LoRA
 from foldtune.testing import TINY_HOSTS, build_host
 
-from .tiny import attention_host, distance, shift
+from ..tiny import attention_host, distance, shift
 
 EVERYWHERE = ("attn.in", "attn.out", "mlp.up", "mlp.down")
 HOSTS = {n: (lambda n=n: build_host(n)) for n in TINY_HOSTS if n != "resnet"}

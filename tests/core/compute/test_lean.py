@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 
 from foldtune import attach, load_backbone
-from foldtune.core import lean
-from foldtune.core.lean import scale_shift, scale_shift_linear
+from foldtune.core.compute import lean
+from foldtune.core.compute.lean import scale_shift, scale_shift_linear
 from foldtune.methods import SSF, LoRA
 
 

@@ -6,9 +6,9 @@ import torch.nn.functional as F
 from torch import nn
 from torch.func import functional_call, vmap
 
-from foldtune.core.mapped import Mapped
+from foldtune.core.compute.mapped import Mapped
 
-from .tiny import vit
+from ..tiny import vit
 
 
 def draws(*shapes):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from foldtune.core.tensors import whole
 
 if TYPE_CHECKING:
-    from foldtune.core.delta import Delta
+    from foldtune.core.compute.delta import Delta
 
 # Attributes of a computed module, besides those of its host class.
 DELTAS = "_foldtune_deltas"
