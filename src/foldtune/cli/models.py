@@ -47,7 +47,7 @@ def inspect(
     from collections import Counter
 
     from foldtune.core.attach import attach
-    from foldtune.core.coverage import coverage, shortfall, without_role
+    from foldtune.core.checks.coverage import coverage, shortfall, without_role
     from foldtune.methods.catalogue import parse
 
     chosen = parse(method)

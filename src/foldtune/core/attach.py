@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from foldtune.core.attachment import Attachment, Named
-from foldtune.core.carriers import check_classifiers, check_model, check_site, refused
+from foldtune.core.checks.carriers import check_classifiers, check_model, check_site, refused
+from foldtune.core.checks.coverage import shortfall
+from foldtune.core.checks.dryrun import dry_run
 from foldtune.core.compute.computed import freeze_statistics, has_statistics, is_computed
 from foldtune.core.container import CONTAINER
-from foldtune.core.coverage import shortfall
-from foldtune.core.dryrun import dry_run
 from foldtune.core.edits import Edit, Reweight, Rewire, Train
 from foldtune.core.hooks import guard_group_norms, hook
 from foldtune.core.method import Method, check_settings, settings

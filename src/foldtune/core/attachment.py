@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from foldtune.core.carriers import is_quantised
+from foldtune.core.checks.carriers import is_quantised
 from foldtune.core.classifier import Classifier
 from foldtune.core.compute.computed import compute, let_read, release
 from foldtune.core.compute.delta import Delta

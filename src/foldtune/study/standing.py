@@ -9,7 +9,7 @@ import torch
 from foldtune.backbones.clip_text import ZERO_SHOT, Prompts, zero_shot_head
 from foldtune.backbones.prepare import prepare_for
 from foldtune.core.attach import attach
-from foldtune.core.coverage import shortfall
+from foldtune.core.checks.coverage import shortfall
 from foldtune.core.structure.head import find_head
 from foldtune.errors import InputError
 from foldtune.study.bench.bench import Bench

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-from foldtune.core.coverage import coverage, shortfall, without_role
+from foldtune.core.checks.coverage import coverage, shortfall, without_role
 from foldtune.core.structure.attention import attention_paths, pools
 from foldtune.core.structure.head import find_head
 from foldtune.core.structure.probe import probe

@@ -17,7 +17,7 @@ from foldtune.errors import InputError
 from foldtune.methods import SSF, AdapterPlus, LoRA
 from foldtune.testing import TINY_HOSTS, build_host
 
-from .tiny import assert_untouched, attention_host, random_host, snapshot, vit
+from ..tiny import assert_untouched, attention_host, random_host, snapshot, vit
 
 
 def standardised(conv):

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from foldtune.core.attachment import Attachment
-from foldtune.core.carriers import is_quantised
+from foldtune.core.checks.carriers import is_quantised
 from foldtune.core.compute.called import is_plain_class, product
 from foldtune.core.compute.computed import host_class, uses_calls
 from foldtune.core.compute.folding import effective

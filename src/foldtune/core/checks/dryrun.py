@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from foldtune.core.attachment import Attachment
+from foldtune.core.checks.effects import check_effects
 from foldtune.core.compute.computed import keeps_statistics, uses_calls
 from foldtune.core.compute.readers import watching
 from foldtune.core.edits import Reweight
-from foldtune.core.effects import check_effects
 from foldtune.core.structure.probe import all_tensors, evaluating, without_trace
 from foldtune.core.tensors import check_finite
 from foldtune.errors import InputError

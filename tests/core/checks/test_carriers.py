@@ -14,7 +14,7 @@ from foldtune.errors import InputError
 from foldtune.methods import SSF, AdaptFormer, BitFit, DoRA, Full, LoRA
 from foldtune.testing import build_host
 
-from .tiny import assert_untouched, shift, snapshot, vit
+from ..tiny import assert_untouched, shift, snapshot, vit
 
 
 class Int8(torch.Tensor):
