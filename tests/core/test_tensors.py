@@ -31,7 +31,7 @@ def test_plain_tensor_is_whole_and_is_written_as_it_is():
 
 
 def spoil(attachment, value, owned=True):
-    name = next(n for n in attachment.named_tensors() if (n in attachment._owned) == owned)
+    name = next(n for n in attachment.named_tensors() if (n in attachment.holdings.own) == owned)
     with torch.no_grad():
         attachment.named_tensors()[name].view(-1)[0] = value
 

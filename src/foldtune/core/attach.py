@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -105,30 +105,14 @@ def _install(attachment: Attachment) -> None:
         labels.append(type(part).__name__)
         count = labels.count(labels[-1])
         for edit in found:
-            attachment.own(edit, labels[-1] + (str(count) if count > 1 else ""))
+            attachment.holdings.take(edit, labels[-1] + (str(count) if count > 1 else ""))
         edits += found
     attachment.edits = tuple(edits)
-    by_site: dict[str, list[Reweight]] = {}
     for edit in edits:
-        if isinstance(edit, Reweight):
-            by_site.setdefault(edit.site.path, []).append(edit)
-        elif isinstance(edit, Rewire):
+        if isinstance(edit, Rewire):
             hook(attachment, edit)
     trained = {n for e in edits if isinstance(e, Train) for n in e.names}
-    uses = Counter(id(p) for m in model.modules() for p in m._parameters.values())
-    for group in by_site.values():
-        # A method that adds a bias where the host has none names it in its own copy of the site.
-        site = next((e.site for e in group if e.site.bias is not None), group[0].site)
-        _refuse_parted_projection(attachment, site)
-        module = model.get_submodule(site.path)
-        check_site(attachment.method, module, site, [e.delta for e in group])
-        if uses[id(module._parameters[str(site.weight)])] > 1:
-            raise InputError(
-                f"{attachment.method!r} cannot stand at {site.path}: its {site.weight} is tied to "
-                "that of another module, which a merge would change too"
-            )
-        moves = f"{site.path}.running_mean" in trained
-        attachment.compute(site, [e.delta for e in group], moves)
+    _compute(attachment, trained)
     for path, module in model.named_modules():
         # Statistics of a frozen BatchNorm must not drift: it stays in eval mode, unless the method
         # trains them (Full).
@@ -138,6 +122,29 @@ def _install(attachment: Attachment) -> None:
             attachment.frozen_statistics.append(module)
     guard_group_norms(attachment)
     attachment.ask_once()
+
+
+def _compute(attachment: Attachment, trained: Collection[str]) -> None:
+    """Let the tensors of each site that deltas change be computed from then on."""
+    model, method = attachment.model, attachment.method
+    by_site: dict[str, list[Reweight]] = {}
+    for edit in attachment.edits:
+        if isinstance(edit, Reweight):
+            by_site.setdefault(edit.site.path, []).append(edit)
+    uses = Counter(id(p) for m in model.modules() for p in m._parameters.values())
+    for group in by_site.values():
+        # A method that adds a bias where the host has none names it in its own copy of the site.
+        site = next((e.site for e in group if e.site.bias is not None), group[0].site)
+        _refuse_parted_projection(attachment, site)
+        module = model.get_submodule(site.path)
+        check_site(method, module, site, [e.delta for e in group])
+        if uses[id(module._parameters[str(site.weight)])] > 1:
+            raise InputError(
+                f"{method!r} cannot stand at {site.path}: its {site.weight} is tied to "
+                "that of another module, which a merge would change too"
+            )
+        moves = f"{site.path}.running_mean" in trained
+        attachment.compute(site, [e.delta for e in group], moves)
 
 
 def _refuse_parted_projection(attachment: Attachment, site: Site) -> None:

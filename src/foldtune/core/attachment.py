@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from itertools import chain
 from typing import Any, Protocol
 
 from torch import Tensor, nn
@@ -15,15 +14,15 @@ from foldtune.core.compute.computed import compute, let_read, release
 from foldtune.core.compute.delta import Delta
 from foldtune.core.container import (
     CONTAINER,
-    Container,
     allow_plain_saving,
+    ask_once_a_pass,
     follow_loading,
     refuse_plain_saving,
 )
 from foldtune.core.edits import Adapter, Edit, Reweight, Rewire, Train
+from foldtune.core.holdings import Holdings, check_same
 from foldtune.core.interpolation import Interpolation
 from foldtune.core.merging import (
-    RETAINED,
     check_mergeable,
     folded,
     obstacle,
@@ -33,9 +32,9 @@ from foldtune.core.merging import (
     write_folded,
 )
 from foldtune.core.method import Method
-from foldtune.core.names import first_names, named_state
+from foldtune.core.names import named_state
 from foldtune.core.structure.sites import Site
-from foldtune.core.tensors import check_finite, is_plain, reshard, write
+from foldtune.core.tensors import check_finite, reshard, write
 from foldtune.errors import InputError
 
 
@@ -70,18 +69,12 @@ class Attachment:
         self._computed: list[tuple[nn.Module, Site]] = []
         # Which module reads the tensors of which computed one.
         self.readings: tuple[tuple[nn.Module, nn.Module], ...] = ()
-        # The method's own tensors, shared ones once: our name to the name in the host. Never the
-        # tensors: `load_state_dict(assign=True)` puts others in their place.
-        self._owned: dict[str, str] = {}
-        self._known: set[int] = set()  # while it is built: whose tensors are owned already
-        self._originals: dict[str, Tensor] = {}  # base tensors that train, as they were
         self._interpolation = Interpolation(self)
         self._grads = {n: p.requires_grad for n, p in model.named_parameters()}
         self._alive = True
         model.requires_grad_(False)
         self.classifier = Classifier(model, head)
-        self._container = Container(self._originals, self.classifier).train(model.training)
-        model.add_module(CONTAINER, self._container)
+        self.holdings = Holdings(model, method, self.classifier)
         self.guards.append(follow_loading(model))
         refuse_plain_saving(model)
 
@@ -94,7 +87,7 @@ class Attachment:
     @property
     def base_names(self) -> tuple[str, ...]:
         """Full names of the base tensors that train in place, without the classifier."""
-        return tuple(self._originals)
+        return tuple(self.holdings.originals)
 
     @property
     def head(self) -> tuple[str, ...]:
@@ -111,8 +104,7 @@ class Attachment:
         self._check_alive()
         self.classifier.check_own()
         state = named_state(self.model) | (self._interpolation.tuned or {})
-        owned = {name: state[full] for name, full in self._owned.items()}
-        return owned | {n: state[n] for n in (*self._originals, *self.head_names)}
+        return self.holdings.named(state) | {n: state[n] for n in self.head_names}
 
     def parameters(self) -> list[nn.Parameter]:
         """The trainable parameters, for the optimiser."""
@@ -123,7 +115,7 @@ class Attachment:
     def trainable(self) -> int:
         """Number of trainable parameters without the classifier."""
         self._check_alive()
-        names = {*self._owned.values(), *self._originals}
+        names = self.holdings.names
         return sum(p.numel() for n, p in self.model.named_parameters() if n in names)
 
     @property
@@ -149,7 +141,7 @@ class Attachment:
     @property
     def retained(self) -> tuple[str, ...]:
         """Names, in a merged model, of the tensors that no stored one could absorb; mostly none."""
-        return retained_names(surviving(self.edits, self._container))
+        return retained_names(surviving(self.edits, self.holdings.container))
 
     @property
     def interpolates(self) -> bool:
@@ -180,68 +172,13 @@ class Attachment:
     def base_state(self) -> dict[str, Tensor]:
         """The base's own tensors before training, without classifier and added ones."""
         self._check_alive()
-        skip = (f"{CONTAINER}.", *(f"{p}." for p in self.head))
-        state, first = self.model.state_dict(), first_names(self.model)
-        return {
-            n: self._originals.get(first.get(n, n), t)
-            for n, t in state.items()
-            if not n.startswith(skip)
-        }
+        return self.holdings.base_state()
 
     def plain_state(self) -> dict[str, Tensor]:
         """The state of the plain model, as it was before `attach`."""
         return self.base_state() | self.classifier.plain_state()
 
     # -- building, called by `attach` ------------------------------------------------------------
-
-    def own(self, edit: Edit, label: str) -> None:
-        """Take in an edit's tensors: new ones into the host's container, base ones as trainable."""
-        if isinstance(edit, Train):
-            self._train(edit.names)
-            return
-        module = edit.delta if isinstance(edit, Reweight) else edit.adapter
-        name = label = f"{label}.{edit.site.path}"
-        number = 1
-        while self._taken(name.replace(".", "_")):  # a site's second edit, or a.b and a_b
-            number += 1
-            name = f"{label}.{number}"
-        inside = name.replace(".", "_")
-        self._container.add_module(inside, module)
-        at = self.model.get_submodule(edit.site.path)
-        place = next(chain(at.parameters(), self.model.parameters()))
-        module.to(place.device, place.dtype)
-        module.train(self.model.training)  # else a model in eval mode would get live dropout
-        for n, p in module.named_parameters():
-            if id(p) not in self._known:
-                self._known.add(id(p))
-                self._owned[f"{name}.{n}"] = f"{CONTAINER}.{inside}.{n}"
-
-    def _taken(self, name: str) -> bool:
-        """Whether this attachment or an affine that an earlier merge retained has the name."""
-        retained = getattr(self.model, RETAINED, nn.Module())
-        return name in self._container._modules or name in retained._modules
-
-    def _train(self, names: Sequence[str]) -> None:
-        state, first = named_state(self.model), first_names(self.model)
-        for name in (first.get(n, n) for n in names):
-            if name not in state:
-                raise InputError(
-                    f"{self.method!r} trains {name}, which {type(self.model).__name__} has not"
-                )
-            if name.startswith(tuple(f"{p}." for p in self.head)) or name in self._originals:
-                continue
-            if not is_plain(state[name]) and isinstance(state[name], nn.Parameter):
-                raise InputError(f"{self.method!r} trains {name}, which is quantised")
-            self._originals[name] = state[name].detach().clone()
-            if isinstance(state[name], nn.Parameter):
-                state[name].requires_grad_(True)
-
-    def leave_frozen(self, names: Sequence[str]) -> None:
-        """Take base tensors out of training again (the forward pass never uses them)."""
-        state = named_state(self.model)
-        for name in names:
-            state[name].requires_grad_(False)
-            self._originals.pop(name)
 
     def compute(self, site: Site, deltas: Sequence[Delta], moves: bool = False) -> None:
         """Make one site's stored tensors computed ones; `moves`: its running statistics train."""
@@ -258,9 +195,7 @@ class Attachment:
 
     def ask_once(self) -> None:
         """Ask at the start of a pass what several deltas would each wait for the device to know."""
-        if sum(bool(m.divisors()) for m in self._container.children() if isinstance(m, Delta)) > 1:
-            self.guards.append(self.model.register_forward_pre_hook(self._container.on_enter))
-            self.guards.append(self.model.register_forward_hook(self._container.on_leave))
+        self.guards += ask_once_a_pass(self.model, self.holdings.container)
 
     def keep_plainly(self) -> bool:
         """Let no delta's gradient rest on what its layer returned; whether that changes any."""
@@ -274,15 +209,7 @@ class Attachment:
     def detach(self) -> nn.Module:
         """Take the method off: the model is bitwise what it was before `attach`."""
         self._check_alive()
-        state = named_state(self.model)
-        for name, value in self._originals.items():
-            if name not in state or state[name].shape != value.shape:
-                raise InputError(
-                    f"{self!r} cannot be detached: {name}, which it trained, was replaced or "
-                    "removed since; put it back first"
-                )
-        for name, value in self._originals.items():
-            write(state[name], value)
+        self.holdings.put_back(repr(self))
         self.classifier.put_back()
         self.classifier.write_start()
         self._leave()
@@ -300,7 +227,7 @@ class Attachment:
         check_mergeable(self.method, self.edits, self.quantised)
         self.classifier.check_own()
         write_folded(folded(self._computed, self.method))
-        staying = surviving(self.edits, self._container)
+        staying = surviving(self.edits, self.holdings.container)
         retain(self.model, staying)
         for adapter in staying.values():
             self.handles.pop(adapter)  # its hooks stay with it
@@ -323,15 +250,7 @@ class Attachment:
         mine = self.named_tensors()
         if self._interpolation.tuned is not None:
             raise InputError("cannot load a tuning inside interpolated() or paused()")
-        for name in [*mine, *tensors]:
-            if name not in tensors or name not in mine:
-                where = "is missing in the tuning" if name in mine else "has no place in the model"
-                raise InputError(f"tuning and model differ: {name} {where}")
-            if mine[name].shape != tensors[name].shape:
-                raise InputError(
-                    f"tuning and model differ: {name} is {tuple(tensors[name].shape)} in the "
-                    f"tuning and {tuple(mine[name].shape)} in the model"
-                )
+        check_same(mine, tensors)
         check_finite(tensors, "the tuning cannot be loaded", "train it again")
         for name, tensor in mine.items():
             write(tensor, tensors[name])

@@ -40,6 +40,17 @@ class Container(nn.Module):
             forget()
 
 
+def ask_once_a_pass(model: nn.Module, container: Container) -> list[RemovableHandle]:
+    """Hooks that ask once, at the start of a pass, what each delta would wait for the device to
+    know; none where fewer than two ask."""
+    if sum(bool(m.divisors()) for m in container.children() if isinstance(m, Delta)) < 2:
+        return []
+    return [
+        model.register_forward_pre_hook(container.on_enter),
+        model.register_forward_hook(container.on_leave),
+    ]
+
+
 def follow_loading(model: nn.Module) -> RemovableHandle:
     """Keep what `detach` and `paused` go back to in step with `model.load_state_dict`.
 

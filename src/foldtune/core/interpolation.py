@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from foldtune.core.classifier import Classifier
 from foldtune.core.compute.computed import set_strength
 from foldtune.core.edits import Edit, Reweight, Rewire
+from foldtune.core.holdings import Holdings
 from foldtune.core.method import Method
 from foldtune.core.names import named_state
 from foldtune.core.structure.head import set_module
@@ -28,8 +29,7 @@ class Attached(Protocol):
     edits: tuple[Edit, ...]
     classifier: Classifier
     _alive: bool
-    _owned: dict[str, str]
-    _originals: dict[str, Tensor]
+    holdings: Holdings
     _computed: list[tuple[nn.Module, Site]]
 
     @property
@@ -97,7 +97,7 @@ class Interpolation:
             self.tuned = self.tuned or {
                 n: whole(t.detach()).clone()
                 for n, t in attachment.named_tensors().items()
-                if n not in attachment._owned
+                if n not in attachment.holdings.own
             }
             self._move(*point)
             yield attachment.model
@@ -125,7 +125,7 @@ class Interpolation:
         attachment, model = self.attachment, self.attachment.model
         assert self.tuned is not None
         reshard(model)
-        state, starts = named_state(model), dict(attachment._originals)
+        state, starts = named_state(model), dict(attachment.holdings.originals)
         if not any(model.get_submodule(p) is m for p, m in attachment.classifier.old.items()):
             starts |= attachment.classifier.start  # else paused: the old head stays as it is
         blended = set()

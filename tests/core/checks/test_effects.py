@@ -110,7 +110,7 @@ def test_trial_leaves_every_tensor_and_the_generator_as_they_were(host):
     again = attach(model, SSF(std=0.0), example=x)
     assert torch.equal(torch.rand(3), drawn)
     for name, tensor in again.named_tensors().items():
-        if name in again._owned:
+        if name in again.holdings.own:
             wanted = torch.ones_like if "scale" in name else torch.zeros_like
             assert torch.equal(tensor, wanted(tensor)), name
 

@@ -39,7 +39,7 @@ def dry_run(attachment: Attachment, example: Tensor) -> None:
                     model(example)
         _refuse_dead(attachment, missed, "")
         if missed:
-            attachment.leave_frozen(missed)
+            attachment.holdings.leave_frozen(missed)
             log.warning("left frozen, the forward pass never uses them: %s", ", ".join(missed))
         _train_once(attachment, example, {n: t for n, t in tensors.items() if n not in missed})
     attachment.let_read(read)
