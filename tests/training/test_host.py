@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import nn
 
+from foldtune.core.structure.probe import eval_mode
 from foldtune.errors import InputError
-from foldtune.training.host import eval_mode, host_logits, least_images, train_mode
+from foldtune.training.host import host_logits, least_images, train_mode
 
 
 def test_a_frozen_batch_norm_keeps_its_statistics():

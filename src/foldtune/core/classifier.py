@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from foldtune.core.structure.head import set_module
-from foldtune.core.structure.probe import evaluating, first_tensor
+from foldtune.core.structure.probe import eval_mode, first_tensor
 from foldtune.core.tensors import write
 from foldtune.errors import InputError
 
@@ -85,7 +85,7 @@ class Classifier:
         names = [f"{path}.{name}" for path in self.paths for name in ("weight", "bias")]
         state = {n: torch.zeros_like(self.model.get_parameter(n)) for n in names}
         state[names[1]] += 1.0
-        with evaluating(self.model), torch.no_grad():
+        with eval_mode(self.model), torch.no_grad():
             made = first_tensor(functional_call(self.model, state, (example,)))
         if made is not None and not made.is_meta and float(made[0, 0]) > 0:
             self.share = float(made[0, 0])

@@ -8,8 +8,8 @@ import time
 import torch
 from torch import Tensor, nn
 
+from foldtune.core.structure.probe import eval_mode
 from foldtune.errors import InputError
-from foldtune.training.host import eval_mode
 
 _WARMUP = 2  # passes before the first that counts: allocation, kernel choice
 

@@ -8,11 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from foldtune.core.structure.probe import eval_mode
 from foldtune.core.tensors import check_finite
 from foldtune.errors import InputError, unknown
 from foldtune.training.batches import load_pixels
 from foldtune.training.device import check_precision, parse_device, tensor_float
-from foldtune.training.host import eval_mode, host_logits
+from foldtune.training.host import host_logits
 from foldtune.training.recipe import PRECISIONS
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}

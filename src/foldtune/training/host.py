@@ -36,18 +36,6 @@ def least_images(model: nn.Module) -> int:
     return 2 if any(isinstance(m, _BatchNorm) and m.training for m in model.modules()) else 1
 
 
-@contextmanager
-def eval_mode(model: nn.Module) -> Iterator[None]:
-    """Eval mode inside; every module's own mode comes back after."""
-    before = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in before:
-            module.training = mode
-
-
 def host_logits(output: object) -> Tensor:
     """The logits (batch, classes) in what a host's forward returns; transformers wrap them."""
     logits = getattr(output, "logits", output)

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from foldtune.core.structure.probe import eval_mode
 from foldtune.training.batches import load_pixels
-from foldtune.training.host import eval_mode, host_logits, train_mode
+from foldtune.training.host import host_logits, train_mode
 from foldtune.training.recipe import Recipe
 from foldtune.training.regularise import drop_path
 

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from foldtune.core.structure.probe import eval_mode
 from foldtune.errors import InputError
 from foldtune.training.batches import load_pixels
-from foldtune.training.host import eval_mode
 
 if TYPE_CHECKING:
     from sklearn.linear_model import LogisticRegression

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from foldtune.core.structure.probe import evaluating, first_tensor, probe
+from foldtune.core.structure.probe import eval_mode, first_tensor, probe
 from foldtune.errors import InputError
 from foldtune.testing import build_host
 
@@ -56,7 +56,7 @@ def test_first_call_counts_when_a_module_runs_twice():
 def test_evaluating_asks_no_train_method_of_the_host():
     model = Twice()
     model.train = None  # e.g. a host that merges weights in eval()
-    with evaluating(model):
+    with eval_mode(model):
         assert not model.layer.training
     assert model.layer.training
 

@@ -15,7 +15,7 @@ from foldtune.core.checks.effects import check_effects
 from foldtune.core.compute.computed import keeps_statistics, uses_calls
 from foldtune.core.compute.readers import watching
 from foldtune.core.edits import Reweight
-from foldtune.core.structure.probe import all_tensors, evaluating, without_trace
+from foldtune.core.structure.probe import all_tensors, eval_mode, without_trace
 from foldtune.core.tensors import check_finite
 from foldtune.errors import InputError
 
@@ -32,7 +32,7 @@ def dry_run(attachment: Attachment, example: Tensor) -> None:
     model = attachment.model
     tensors = {n: t for n, t in attachment.named_tensors().items() if t.requires_grad}
     with watching(model) as read:
-        with evaluating(model):
+        with eval_mode(model):
             missed = _missed(attachment, example, tensors)
             if attachment.computes:  # another path may run without gradients: torch's own encoder
                 with torch.no_grad():

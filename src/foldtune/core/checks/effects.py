@@ -20,7 +20,7 @@ from foldtune.core.compute.called import is_plain_class, product
 from foldtune.core.compute.computed import host_class, uses_calls
 from foldtune.core.compute.folding import effective
 from foldtune.core.edits import Reweight, Rewire, sources_kept
-from foldtune.core.structure.probe import evaluating, first_tensor
+from foldtune.core.structure.probe import eval_mode, first_tensor
 from foldtune.core.tensors import relative_distance, root_mean_square
 from foldtune.errors import InputError
 
@@ -88,7 +88,7 @@ def check_effects(attachment: Attachment, example: Tensor) -> None:
             handles.append(module.register_forward_hook(leave))
         # With gradients: torch's own encoder layer never calls its children without.
         plain = torch.autocast(example.device.type, enabled=False)  # whose rounding hides effects
-        with evaluating(attachment.model), torch.enable_grad(), plain:
+        with eval_mode(attachment.model), torch.enable_grad(), plain:
             attachment.model(_lively(example))
     finally:
         for handle in handles:

@@ -61,7 +61,7 @@ def probe(model: nn.Module, example: Tensor) -> dict[str, Call]:
         for path, module in model.named_modules():
             handles.append(module.register_forward_pre_hook(recorder.enter(path)))
             handles.append(module.register_forward_hook(recorder.leave(path), with_kwargs=True))
-        with evaluating(model), torch.no_grad(), torch.random.fork_rng(devices), recorder:
+        with eval_mode(model), torch.no_grad(), torch.random.fork_rng(devices), recorder:
             outputs = all_tensors(model(example))
     except Exception as error:
         raise InputError(
@@ -131,7 +131,7 @@ class _Recorder(TorchFunctionMode):
 
 
 @contextlib.contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
+def eval_mode(model: nn.Module) -> Iterator[None]:
     """Inside, every module is in eval mode; after, each is in the mode that it was in."""
     # The flags themselves: a `train` of the host's own may do more than set them.
     modes = [(m, m.training) for m in model.modules()]

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from foldtune.core.structure.probe import PRODUCTS, evaluating
+from foldtune.core.structure.probe import PRODUCTS, eval_mode
 from foldtune.core.structure.sites import Site
 
 _SOFTMAX: set[Callable[..., Any]] = {torch.softmax, torch.Tensor.softmax, F.softmax}
@@ -51,7 +51,7 @@ def with_letters(model: nn.Module, example: Tensor, sites: Sequence[Site]) -> tu
             else:
                 weight = module.get_parameter("weight").requires_grad_(True)
                 sources[path] = _Source(weight, 0, len(weight))
-        with evaluating(model), torch.enable_grad(), watch:
+        with eval_mode(model), torch.enable_grad(), watch:
             model(example)
         letters = {p: _letters(sources[p], watch.events) if p in sources else "" for p in fused}
     finally:
