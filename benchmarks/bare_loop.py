@@ -12,7 +12,6 @@ import torch.nn.functional as F
 from foldtune.backbones.prepare import prepare_for
 from foldtune.core.attach import attach
 from foldtune.core.attachment import Attachment
-from foldtune.methods import parse
 from foldtune.study.bench.bench import Bench
 from foldtune.study.bench.run import Run
 from foldtune.training.batches import epoch_batches
@@ -37,7 +36,7 @@ def bare(bench: Bench, run: Run, spent: dict[str, float]) -> torch.Tensor:
     classes = len(data.classes)
 
     def attached() -> Attachment:
-        made = attach(bench.backbone, parse(run.method), num_classes=classes, seed=run.seed)
+        made = attach(bench.backbone, run.method, num_classes=classes, seed=run.seed)
         torch.nn.init.zeros_(made.model.head.weight), torch.nn.init.zeros_(made.model.head.bias)
         return made
 

@@ -88,7 +88,7 @@ def test_a_missing_compiler_is_told_before_the_first_step(monkeypatch):
 
 
 def test_a_compiled_run_is_another_run():
-    run = Run("trial", "SSF", "SSF()", Recipe(), 0, "b", "d", "s", ("train",), "probe")
+    run = Run("trial", "SSF", SSF(), Recipe(), 0, "b", "d", "s", ("train",), "probe")
     assert run.key != replace(run, recipe=replace(run.recipe, compile=True)).key
 
 

@@ -1,6 +1,8 @@
 """A run becomes a row; the backbone is bitwise plain after; equal runs give equal bits."""
 
-from dataclasses import replace
+import hashlib
+import json
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -9,12 +11,14 @@ from safetensors.torch import load_file
 
 from foldtune.backbones import load_backbone
 from foldtune.backbones.prepare import prepare_for
+from foldtune.core.method import written_out
 from foldtune.core.tuningfile import hash_tensors, read
 from foldtune.errors import InputError, Unwritable
 from foldtune.methods import SSF, BitFit, Full, LinearProbe, LoRA
 from foldtune.study.bench import starts
 from foldtune.study.bench.bench import CHECKPOINT, Bench
 from foldtune.study.bench.execute import told
+from foldtune.study.bench.run import REVISION
 from foldtune.study.results.artefacts import LOGITS, TUNING, VALIDATION
 from foldtune.study.results.logits import read_logits
 from foldtune.training.loop import FINISHED, Outcome
@@ -229,7 +233,7 @@ def test_the_key_depends_on_what_decides_the_numbers_only(bench, recipe):
     assert replace(run, label="another name").key == run.key
     changed = [
         replace(run, seed=1),
-        replace(run, method="SSF(std=0.0, downsample=False)"),
+        replace(run, method=SSF(std=0.0, downsample=False)),
         replace(run, recipe=replace(recipe, lr=1e-4)),
         replace(run, data="0" * 32),
         replace(run, splits="0"),
@@ -238,6 +242,14 @@ def test_the_key_depends_on_what_decides_the_numbers_only(bench, recipe):
         replace(run, train_on=("train",)),
     ]
     assert len({run.key, *(r.key for r in changed)}) == len(changed) + 1
+    # Written plainly: the method's settings in full, since a study made before is found by it.
+    told = {
+        "stage": run.stage, "method": written_out(run.method), "recipe": asdict(run.recipe),
+        "seed": run.seed, "backbone": run.backbone, "data": run.data, "splits": run.splits,
+        "train_on": run.train_on, "head": run.head, "revision": REVISION,
+    }  # fmt: skip
+    text = json.dumps(told, sort_keys=True)
+    assert run.key == hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def test_features_of_the_plain_backbone_are_computed_once(bench, recipe, monkeypatch):

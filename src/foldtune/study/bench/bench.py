@@ -28,7 +28,6 @@ from foldtune.errors import Unwritable
 from foldtune.evaluate.accuracy import accuracy
 from foldtune.evaluate.calibration import calibration
 from foldtune.evaluate.predict import predict_logits
-from foldtune.methods.catalogue import parse
 from foldtune.processes import first
 from foldtune.study.bench.failure import keep_traceback, reason_of
 from foldtune.study.bench.ground import (
@@ -87,7 +86,7 @@ class Bench:
         """
         recipe = settled(method, recipe, head)
         return Run(
-            stage, label or repr(method), written_out(method), recipe, seed, self.backbone_hash,
+            stage, label or repr(method), method, recipe, seed, self.backbone_hash,
             self.data.identity, self.data.facts["split_hash"],
             train_on or (("train", "val") if stage == "final" else ("train",)), head, trial,
         )  # fmt: skip
@@ -120,7 +119,7 @@ class Bench:
         resumes from its last checkpoint.
         """
         started = time.perf_counter()
-        attachment = self.attach(parse(run.method), run)
+        attachment = self.attach(run.method, run)
         try:
             outcome = self._train(attachment, run, folder, progress)
             tested = None
@@ -190,8 +189,8 @@ class Bench:
 
     def judged_start(self, run: Run, ground: Ground) -> dict[str, float]:
         """Validation of what the run starts from; computed once for all that start alike."""
-        recipe = run.recipe
-        key = (run.method, run.head, run.train_on, run.seed, recipe.precision, recipe.channels_last)
+        recipe, method = run.recipe, written_out(run.method)
+        key = (method, run.head, run.train_on, run.seed, recipe.precision, recipe.channels_last)
         if key not in self._judged_starts:
             logits = predict_logits(
                 ground.model, ground.inputs, ground.watched, ground.prepare,

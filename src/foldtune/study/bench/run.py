@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 
 from foldtune.analysis.row import Stage, Told
 from foldtune.backbones.clip_text import ZERO_SHOT
+from foldtune.core.method import Method, written_out
 from foldtune.errors import unknown
-from foldtune.methods.catalogue import parse
 from foldtune.training.recipe import Recipe
 
 # Raised whenever the same description would give another row: finished runs are then run again.
@@ -32,7 +32,7 @@ class Run:
 
     stage: Stage
     label: str
-    method: str
+    method: Method
     recipe: Recipe
     seed: int
     backbone: str  # hash of its identity
@@ -55,13 +55,15 @@ class Run:
         """What its row says of it, whatever came of it."""
         return {
             "run": self.key, "stage": self.stage, "label": self.label, "trial": self.trial,
-            "method": repr(parse(self.method)), "recipe": asdict(self.recipe), "seed": self.seed,
+            "method": repr(self.method), "recipe": asdict(self.recipe), "seed": self.seed,
             "head_start": self.head, "data_identity": self.data,
         }  # fmt: skip
 
     @cached_property
     def key(self) -> str:
         """Content hash of the description; label and trial are names and do not count."""
-        told = {k: v for k, v in asdict(self).items() if k not in ("label", "trial")}
+        told = {f.name: getattr(self, f.name) for f in fields(self)}
+        del told["label"], told["trial"]
+        told |= {"method": written_out(self.method), "recipe": asdict(self.recipe)}
         told["revision"] = REVISION
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]

@@ -15,7 +15,6 @@ from foldtune.core.attachment import Attachment
 from foldtune.errors import InputError
 from foldtune.evaluate.counters import counting
 from foldtune.evaluate.predict import predict_logits
-from foldtune.methods.catalogue import parse
 from foldtune.study.bench.bench import CHECKPOINT, Bench
 from foldtune.study.bench.failure import keep_traceback
 from foldtune.study.bench.ground import Ground, judged, only_a_classifier, swept
@@ -82,7 +81,7 @@ class Stacked:
     def _together(self, runs: Sequence[Run]) -> list[Row] | None:
         """The rows of a stack; None where it raised, and each trial is to show by itself why."""
         try:
-            attachment = self.bench.attach(parse(runs[0].method), runs[0])
+            attachment = self.bench.attach(runs[0].method, runs[0])
             try:
                 attachment.keep_plainly()
                 rows = self._stack(attachment, self.bench.ground(attachment, runs[0]), runs)
@@ -100,7 +99,7 @@ class Stacked:
         # How the classifier starts changes no count, and solving it takes long.
         run, example = replace(runs[0], head="default"), self.bench.backbone.example(2)
         try:
-            attachment = self.bench.attach(parse(run.method), run)
+            attachment = self.bench.attach(run.method, run)
         except Exception:  # its row will say so
             return 1
         try:
