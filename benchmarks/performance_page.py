@@ -30,6 +30,8 @@ ABOUT = {
     "bias below the first block: the host's own backward pass alone. `processor ratio` is of "
     "processor time, which cores taken by other machines hardly change; `counted` is of "
     "operations.",
+    "step_ratio": "A training step over the same step of an earlier commit, by processor time, in "
+    "turn; several processes of each, since a process keeps the memory that it happened to get.",
     "against_peft": "A LoRA step of ours over HF PEFT's on the same timm model with the same "
     "factors, timed in turn; the activations that autograd keeps on either side, counted.",
     "throughput": "Training with a batch that lies on the device, cropped, flipped and normalised "
