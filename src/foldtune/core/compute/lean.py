@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
+from foldtune.core.compute.sums import sums_by_channel
 from foldtune.core.tensors import is_sharded
 
 Pair = tuple[Tensor, Tensor | None]  # scale and shift
@@ -140,19 +141,7 @@ def _divisible(scale: Tensor, shift: Tensor | None) -> Tensor:
 
 def _pair(z: Tensor, dz: Tensor, scale: Tensor, shift: Tensor | None, axis: int) -> Any:
     """Gradients of scale and shift from the result z and its gradient dz."""
-    if axis == -1 and z.dtype == scale.dtype:
-        rows, channels = z.numel() // z.shape[-1], z.shape[-1]
-        # The norm's own kernel sums dz and dz * (z - mean) * deviation in one pass; mean 0 and
-        # deviation 1 give the two sums wanted, where torch.sum(dz * z) would write dz * z first.
-        zero, one = z.new_zeros(rows, 1), z.new_ones(rows, 1)
-        _, along, total = torch.ops.aten.native_layer_norm_backward(
-            dz.reshape(rows, channels), z.reshape(rows, channels), [channels], zero, one,
-            scale, scale, [False, True, True],
-        )  # fmt: skip
-    else:
-        others = [i for i in range(z.ndim) if i != axis % z.ndim]
-        wide = torch.promote_types(z.dtype, scale.dtype)
-        along, total = (dz.to(wide) * z).sum(others), dz.sum(others, dtype=wide)
+    along, total = sums_by_channel(dz, z, axis, torch.promote_types(z.dtype, scale.dtype))
     if shift is None:
         return along / scale, None
     return (along - shift * total) / scale, total
