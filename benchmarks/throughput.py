@@ -162,7 +162,8 @@ def _peft(backbone: Backbone) -> nn.Module:
 
 def _way(model: nn.Module, backbone: Backbone, asked: Any, device: torch.device, how: str) -> Way:
     """`model` on the device, with its own optimizer, stepping on a batch of noise."""
-    flops = count(model, backbone.example(2))
+    # The backbone may be another way's, which was moved to the device already.
+    flops = count(model, backbone.example(2).to(next(model.parameters()).device))
     set_drop_path(model, 0.0)
     model.to(device).train()
     if how == CHANNELS_LAST:
