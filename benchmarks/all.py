@@ -57,7 +57,7 @@ ALL = (
     ("open_store", "", "--rows 100", 1, 1),
     ("analysis_speed", "", "--methods 2 --seeds 2 --images 200 --classes 10 --draws 20", 1, 1),
     ("page", "", "--methods 2 --seeds 2 --images 100 --classes 4 --trials 1", 2, 1),
-    ("kills", "--kills 200", "--kills 2", 6, 1),
+    ("kills", "--kills 184 --ray 20", "--kills 2", 15, 1),
 )  # fmt: skip
 
 

@@ -1,71 +1,72 @@
-"""Kill a small study again and again, go on each time, and compare with one left alone.
+"""Stop a small study again and again, go on each time, and compare with one left alone.
 
-    python benchmarks/kills.py [--kills 200] [--seed 0] [--folder DIR]
+    python benchmarks/kills.py [--kills 200] [--ray 20] [--seed 0] [--folder DIR] [--only MODE ...]
 
-Every process is forked from a parent that has imported everything and loaded backbone and data, so
-a start costs milliseconds. Half of the kills come at a random moment, SIGKILL from outside; half
-in the middle of a write: at a random one of the calls that write, sync or rename, after a random
-part of the bytes. Half of the starts write a checkpoint after each epoch, the others by the clock,
-as studies do. When a study is complete the next begins in a new folder.
+Every process is forked from a parent that has imported everything and loaded the backbone, so a
+start costs milliseconds. The modes come in turn: SIGKILL from outside at a random moment (`clock`);
+in one of the calls that write, sync or rename, a random part of its bytes done (`write`); at a
+random byte of any file, artefacts that safetensors writes too (`artefact`); a disk that is full at
+a random byte (`full`); a wall clock that jumps by up to 400 days, and a kill (`jumps`); a second
+driver on the same folder, and a kill (`drivers`); the cache of decoded images, or one image,
+deleted while the study is started or at work, and a kill (`cache`, `image`). Half of the starts
+write a checkpoint after each epoch. When a study is complete the next begins in a new folder. --ray
+kills workers of a Ray cluster on this machine instead, in studies of their own (`ray`).
 
 Prints one JSON line. lost: runs whose row was stored and is not there; twice: runs begun although
 their row was stored; changed: stored rows whose bytes are others later; unbound: files that are
-missing or are not those that a stored row was bound to by hash, looked at after each kill;
+missing or are not those that a stored row was bound to by hash, looked at after each stop;
 different: complete studies whose rows (but for times), leaderboard, merged model or tunings are not
-those of the undisturbed one, or of which `foldtune check` finds a file altered. All five must be 0;
-else the exit code is 1.
+those of the undisturbed one, or of which `foldtune check` finds a file altered; odd: processes that
+ended neither by a kill nor with a refusal that the mode explains, such as of a full disk; left:
+half-written files that a refusal left. All must be 0; else the exit code is 1.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import hashlib
-import json
 import os
 import random
+import shutil
 import signal
 import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import optuna  # noqa: F401  (imported here once, not in every process)
+import _interrupts as interrupts
 import torch
+from _killed import ENDED, KILLED, REFUSED, Log, fork, result, study
 from _lines import Lines, add_results
+from _ray_kills import kill_workers
 
-from foldtune.analysis.leaderboard import leaderboard
-from foldtune.backbones import load_backbone
-from foldtune.data import load_data
-from foldtune.study.bench.bench import Bench
 from foldtune.study.check import check
-from foldtune.study.compare import compare
-from foldtune.study.mend import broken
-from foldtune.study.results.store import Store
-from foldtune.training.recipe import Recipe
 
-METHODS = ("LinearProbe", "BitFit")
-RECIPE = Recipe(epochs=2, warmup_epochs=0.2, batch_size=32, lr=3e-3)
-_CLOCK = {"seconds", "images_per_second"}
-_write, _fsync, _replace = os.write, os.fsync, os.replace
-_add, _execute = Store.add, Bench.execute
+MODES = ("clock", "write", "artefact", "full", "jumps", "drivers", "cache", "image")
+FAULTS = ("lost", "twice", "changed", "unbound", "different", "odd", "left")
+# In which modes a study may say in a line that it cannot go on.
+_MAY_REFUSE = ("full", "drivers", "cache", "image")
+_LARGEST, _LEAST = 1 << 20, 1 << 9  # bytes at which a file is stopped
 
 
 def main() -> None:
-    """Kill, go on, compare, print."""
+    """Stop, go on, compare, print."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--kills", type=int, default=200)
+    options.add_argument("--ray", type=int, default=0)
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--folder", type=Path, default=None)
+    options.add_argument("--only", nargs="*", choices=MODES, default=MODES)
     add_results(options)
     asked = options.parse_args()
     torch.set_num_threads(1)  # and so no thread pool that a fork would leave behind
     with tempfile.TemporaryDirectory() as name:
-        told = _Trial(asked.folder or Path(name), random.Random(asked.seed)).run(asked.kills)
-    faults = sum(told[name] for name in ("lost", "twice", "changed", "unbound", "different"))
+        trial = _Trial(asked.folder or Path(name), random.Random(asked.seed), asked.only)
+        told = trial.run(asked.kills, asked.ray)
+    faults = sum(told[name] for name in FAULTS)
     Lines("kills", asked).tell(
         "runs lost, repeated or changed, or their files", faults, "", "= 0", **told
     )
@@ -73,195 +74,152 @@ def main() -> None:
         sys.exit(1)
 
 
-@dataclass
 class _Trial:
-    root: Path
-    draw: random.Random
-    counts: dict[str, int] = field(default_factory=dict)
-    seen: dict[str, bytes] = field(default_factory=dict)
+    """stops: how often a study was stopped, by mode."""
 
-    def __post_init__(self) -> None:
-        self.backbone = load_backbone("micro", size=16)
-        self.data = load_data("digits", size=16, cache=self.root / "cache").few_shot(2)
-        self.counts = dict.fromkeys(
-            ("by_clock", "in_a_write", "lost", "twice", "changed", "unbound"), 0
-        )
+    def __init__(self, root: Path, draw: random.Random, modes: tuple[str, ...]) -> None:
+        self.root, self.draw, self.modes = root, draw, modes
+        self.faults, self.stops = dict.fromkeys(FAULTS, 0), dict.fromkeys(modes, 0)
+        self.study = study(root)
+        self.log = Log(root / "none", self.faults)
 
-    def run(self, kills: int) -> dict[str, Any]:
+    def run(self, kills: int, of_ray: int) -> dict[str, Any]:
         started = time.perf_counter()
-        alone, log = self.root / "alone", self.root / "calls"
+        calls = self.root / "calls"
         begun = time.perf_counter()
-        assert self.finish(alone, lambda: _count_calls(log))
-        whole, calls = time.perf_counter() - begun, log.stat().st_size
-        wanted, different, complete = _result(alone), 0, 0
-        while self.killed < kills:
-            folder = self.root / f"study{complete}"
-            self.seen.clear()
-            while not self.attempt(folder, whole / 3, calls // 3, self.killed < kills):
-                self.check(folder)
-                if self.killed % 10 == 0:
-                    print(f"{self.killed} kills, {self.counts}", file=sys.stderr, flush=True)
-            self.check(folder)
+        alone = self.root / "alone"
+        self.log = Log(alone, self.faults)
+        assert self.ended(lambda: interrupts.count_calls(calls)) == ENDED
+        self.whole, self.calls = time.perf_counter() - begun, calls.stat().st_size
+        wanted, complete = result(alone), 0
+        while sum(self.stops.values()) < kills:
+            self.log = Log(self.root / f"study{complete}", self.faults)
+            while not self.attempt(kills):
+                self.log.check()
             complete += 1
-            different += _result(folder) != wanted or not check(folder).sound
+            self.judge(wanted)
+        if of_ray:
+            complete += self.ray(of_ray, wanted)
         return {
-            "kills": self.killed, **self.counts, "different": different, "studies": complete,
-            "runs_of_a_study": len(wanted["rows"]), "undisturbed_seconds": round(whole, 1),
+            "kills": sum(self.stops.values()), **self.stops, **self.faults, "studies": complete,
+            "runs_of_a_study": len(wanted["rows"]), "undisturbed_seconds": round(self.whole, 1),
             "seconds": round(time.perf_counter() - started, 1),
         }  # fmt: skip
 
-    @property
-    def killed(self) -> int:
-        return self.counts["by_clock"] + self.counts["in_a_write"]
-
-    def attempt(self, folder: Path, longest: float, calls: int, kill: bool) -> bool:
+    def attempt(self, kills: int) -> bool:
         """Start or go on with a study; whether it came to its end."""
-        if not kill:
-            return self.finish(folder, _nothing)
-        if self.draw.random() < 0.5:
-            at, part = self.draw.randint(1, calls), self.draw.random()
-            ended = self.finish(folder, lambda: _die_in_a_write(at, part))
-            self.counts["in_a_write"] += not ended
-            return ended
-        child = self.fork(folder, _nothing)
-        time.sleep(self.draw.uniform(0, longest))
+        if sum(self.stops.values()) >= kills:
+            return self.ended(interrupts.nothing) == ENDED
+        mode = min(self.modes, key=self.stops.__getitem__)
+        before = self.parts()
+        end = getattr(self, f"_{mode}")()
+        if end == REFUSED:
+            self.faults["left"] += len(self.parts() - before)
+        self.faults["odd"] += end not in (ENDED, KILLED, *[REFUSED] * (mode in _MAY_REFUSE))
+        self.stops[mode] += end != ENDED
+        if sum(self.stops.values()) % 10 == 0:
+            print(f"{self.stops} {self.faults}", file=sys.stderr, flush=True)
+        return end == ENDED
+
+    def ended(self, prepare: Callable[[], None], **how: Any) -> int:
+        return _end(self.start(prepare, **how))
+
+    def start(self, prepare: Callable[[], None], **how: Any) -> int:
+        return fork(self.study, self.log, prepare, self.draw.random() < 0.5, **how)
+
+    def killed(self, child: int) -> int:
+        """Kill at a random moment of a third of a study."""
+        time.sleep(self.draw.uniform(0, self.whole / 3))
         os.kill(child, signal.SIGKILL)
-        ended = _ended(child)
-        self.counts["by_clock"] += not ended
-        return ended
+        return _end(child)
 
-    def finish(self, folder: Path, prepare: Callable[[], None]) -> bool:
-        return _ended(self.fork(folder, prepare))
+    def parts(self) -> set[Path]:
+        return set(self.root.rglob("*.part"))
 
-    def fork(self, folder: Path, prepare: Callable[[], None]) -> int:
-        pace = self.draw.choice((0.0, Bench.checkpoint_seconds))
-        child = os.fork()
-        if child:
-            return child
-        code = 1
-        try:
-            _log(folder)
-            Bench.checkpoint_seconds = pace
-            prepare()
-            compare(
-                self.data, self.backbone, METHODS, out=folder, trials=2, seeds=1, recipe=RECIPE,
-                head="zero",
+    def judge(self, wanted: dict[str, Any]) -> None:
+        """Look at a complete study."""
+        self.log.check()
+        folder = self.log.folder
+        self.faults["different"] += result(folder) != wanted or not check(folder).sound
+        shutil.rmtree(folder)
+
+    def _clock(self) -> int:
+        return self.killed(self.start(interrupts.nothing))
+
+    def _write(self) -> int:
+        at, part = self.draw.randint(1, self.calls // 3), self.draw.random()
+        return self.ended(partial(interrupts.die_in_a_write, at, part))
+
+    def _artefact(self) -> int:
+        return self.ended(partial(interrupts.die_at_a_size, self.size()))
+
+    def _full(self) -> int:
+        if self.draw.random() < 0.5:
+            return self.ended(partial(interrupts.fill_at_a_size, self.size()))
+        at, part = self.draw.randint(1, self.calls // 3), self.draw.random()
+        return self.ended(partial(interrupts.fill_at_a_write, at, part))
+
+    def size(self) -> int:
+        return round(_LEAST * (_LARGEST / _LEAST) ** self.draw.random())
+
+    def _jumps(self) -> int:
+        return self.killed(self.start(partial(interrupts.jump, self.draw.randrange(1 << 30))))
+
+    def _drivers(self) -> int:
+        """Two at once: the second is refused, or takes over as the first is killed."""
+        first, second = self.start(interrupts.nothing), self.start(interrupts.nothing)
+        ends = [self.killed(first), self.killed(second)]
+        return max(ends) if ENDED not in ends else ENDED
+
+    def _cache(self) -> int:
+        child = self.start(interrupts.nothing, load=True)
+        time.sleep(self.draw.uniform(0, self.whole / 6))
+        shutil.rmtree(self.study.cache, ignore_errors=True)
+        return self.killed(child)
+
+    def _image(self) -> int:
+        """A child that loads the images anew; one of these goes, and comes back afterwards."""
+        image = self.draw.choice(sorted(self.study.images.rglob("*.png")))
+        kept = image.read_bytes()
+        shutil.rmtree(self.study.cache, ignore_errors=True)  # else none is read
+        child = self.start(interrupts.nothing, load=True)
+        time.sleep(self.draw.uniform(0, self.whole / 6))
+        image.unlink()
+        end = self.killed(child)
+        image.write_bytes(kept)
+        return end
+
+    def ray(self, kills: int, wanted: dict[str, Any]) -> int:
+        """Studies on Ray until so many of their workers were killed; how many studies."""
+        self.stops["ray"] = complete = 0
+        while self.stops["ray"] < kills:
+            self.log = Log(self.root / f"ray{complete}", self.faults)
+            child = self.start(interrupts.nothing, ray=True)
+            ends: list[int] = []
+            self.stops["ray"] += kill_workers(
+                child, kills - self.stops["ray"], self.draw, self.log.stored,
+                partial(_has_ended, child, ends),
             )  # fmt: skip
-            code = 0
-        except BaseException as error:
-            print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        finally:
-            os._exit(code)
-
-    def check(self, folder: Path) -> None:
-        """Compare the log of what was done with what is stored."""
-        log = folder.with_suffix(".log")
-        lines = log.read_text().split("\n")[:-1] if log.exists() else []
-        store, stored = Store(folder), set()
-        twice = set()
-        for line in lines:
-            what, run = line.split()
-            if what == "stored":
-                stored.add(run)
-            elif run in stored:
-                twice.add(run)
-        self.counts["lost"] += sum(run not in store for run in stored)
-        self.counts["twice"] += len(twice)
-        self.counts["unbound"] += len(broken(folder, store.rows()))
-        for row in store.rows():
-            content = json.dumps(row).encode()
-            self.counts["changed"] += self.seen.setdefault(row["run"], content) != content
+            self.faults["odd"] += (ends[0] if ends else _end(child)) != ENDED
+            complete += 1
+            print(f"{self.stops} {self.faults}", file=sys.stderr, flush=True)
+            self.judge(wanted)
+        return complete
 
 
-def _ended(child: int) -> bool:
-    """Whether the process came to its end; one that failed otherwise than by a kill is a fault."""
-    _, status = os.waitpid(child, 0)
-    if os.WIFSIGNALED(status):
-        return False
-    if os.WEXITSTATUS(status):
-        raise SystemExit("a study failed; see above")
-    return True
+def _end(child: int) -> int:
+    return _told(os.waitpid(child, 0)[1])
 
 
-def _log(folder: Path) -> None:
-    """Have the process note each run that it begins, and each whose row it has stored."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    log = os.open(folder.with_suffix(".log"), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-
-    def execute(bench: Bench, run: Any, *more: Any, **named: Any) -> dict:
-        _write(log, f"begun {run.key}\n".encode())
-        return _execute(bench, run, *more, **named)
-
-    def add(store: Store, row: dict[str, Any]) -> None:
-        _add(store, row)
-        _write(log, f"stored {row['run']}\n".encode())
-
-    Bench.execute, Store.add = execute, add  # type: ignore[method-assign]
+def _has_ended(child: int, ends: list[int]) -> bool:
+    if not ends:
+        process, status = os.waitpid(child, os.WNOHANG)
+        ends += [_told(status)] * (process == child)
+    return bool(ends)
 
 
-def _nothing() -> None:
-    return None
-
-
-def _count_calls(path: Path) -> None:
-    """Note one byte for each call that `_die_in_a_write` could die in."""
-    log = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-    _hook(lambda: bool(_write(log, b".")) and False, 0.0)
-
-
-def _die_in_a_write(at: int, part: float) -> None:
-    left = [at]
-
-    def due() -> bool:
-        left[0] -= 1
-        return left[0] == 0
-
-    _hook(due, part)
-
-
-def _hook(due: Callable[[], bool], part: float) -> None:
-    """Have the calls that change files end the process where one is due: before, amid or after."""
-
-    def die() -> None:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    def write(file: int, data: bytes) -> int:
-        if due():
-            _write(file, data[: round(part * len(data))])
-            die()
-        return _write(file, data)
-
-    def around(call: Callable[..., None]) -> Callable[..., None]:
-        def called(*arguments: Any, **named: Any) -> None:
-            if not due():
-                return call(*arguments, **named)
-            if part > 0.5:
-                call(*arguments, **named)
-            return die()
-
-        return called
-
-    os.write, os.fsync, os.replace = write, around(_fsync), around(_replace)  # type: ignore
-
-
-def _result(folder: Path) -> dict[str, Any]:
-    """All that a study found, but for what the clock decides."""
-    rows = Store(folder).rows()
-    files = {folder / "merged.safetensors", *folder.glob("runs/*/*.safetensors")}
-    return {
-        "rows": {row["run"]: _timeless(row) for row in rows},
-        "leaderboard": _timeless(leaderboard(rows)),
-        "files": {
-            str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-            for path in files
-        },
-    }
-
-
-def _timeless(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {k: _timeless(v) for k, v in value.items() if k not in _CLOCK}
-    return [_timeless(v) for v in value] if isinstance(value, list) else value
+def _told(status: int) -> int:
+    return KILLED if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
 
 
 if __name__ == "__main__":

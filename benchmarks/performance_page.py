@@ -62,7 +62,8 @@ ABOUT = {
     "halving": "Successive halving beside the full grid.",
     "open_store": "A study of many rows: opening it (every checksum is looked at), claiming it, "
     "adding a row.",
-    "kills": "Studies killed by SIGKILL at random moments, half of them within a write, and run "
+    "kills": "Studies stopped at random moments (killed, within a write or artefact; a full "
+    "disk; a jumping clock; two drivers; cache or image deleted; Ray workers killed), and run "
     "again until they end.",
     "page": "The report of a large made-up study: made, and opened in Chromium started anew, "
     "beyond what an empty page takes.",
