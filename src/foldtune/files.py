@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from foldtune.errors import Unwritable
+
 Found = TypeVar("Found")
 
 HASH = 16  # 128 bits: no accidental collision among any number of images anybody holds
@@ -58,6 +60,20 @@ def filling(path: Path) -> Iterator[Path]:
             fresh.rename(path)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
+
+
+def refuse_full(path: Path, needed: int) -> None:
+    """Raise Unwritable where the disk of `path`, which need not be there yet, has no room for
+    `needed` bytes."""
+    folder = path.absolute()
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise Unwritable(
+            f"{path} needs about {-(-needed >> 20)} MiB and {free >> 20} MiB are free; free some, "
+            "or name a place on another disk"
+        )
 
 
 @contextlib.contextmanager

@@ -76,3 +76,14 @@ def test_images_of_no_size_are_refused(size, here):
 def test_a_sum_of_hundreds_of_methods_is_refused_at_once(here):
     assert "a sum of 222 methods is none" in refused("inspect", "micro", "--method",
                                                      "+".join(["SSF()"] * 222))  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", ["1.5", "1e3", "one", "1.0"])
+@pytest.mark.parametrize("option", ["--seed", "--split-seed"])
+def test_a_seed_that_is_no_whole_number_is_not_rounded(option, seed, here):
+    assert "give a whole number" in refused(*FIT, "--out", "o", option, seed)
+
+
+@pytest.mark.parametrize("verb", ["decode", "card"])
+def test_a_size_of_nothing_is_refused(verb, here):
+    assert "image size 0" in refused("data", verb, "digits", "--size", 0)

@@ -173,6 +173,15 @@ def test_rows_that_were_lost_from_the_end_are_missed(copy):
             read(copy)
 
 
+def test_a_strangers_rows_stop_a_comparison_before_it_goes_on(copy, digits):
+    rows = Store(copy).rows()
+    rows[0]["recipe"]["lr"] = "fast"
+    body = (json.dumps(row).encode() for row in rows)
+    (copy / "rows.jsonl").write_bytes(b"".join(map(line_of, body)))
+    with pytest.raises(InputError, match=r"rows\.jsonl, run .*lr must be a finite number"):
+        compared(digits, copy)
+
+
 def test_rows_of_an_earlier_foldtune_are_read_and_said_to_be_unbound(copy, digits):
     wanted = analyse(copy, draws=5)
     rows = [{k: v for k, v in row.items() if k != "files"} for row in Store(copy).rows()]
@@ -187,6 +196,8 @@ def test_rows_of_an_earlier_foldtune_are_read_and_said_to_be_unbound(copy, digit
     again = analyse(copy, draws=5)
     assert again["ensembles"] == wanted["ensembles"]
     assert any("cannot be verified" in note for note in again["notes"])
+    with pytest.warns(RuntimeWarning, match="cannot be verified"):
+        save_ensemble(copy, copy / "e")
     said = []
     compared(digits, copy, said.append)
     assert any("cannot be verified" in line for line in said)

@@ -9,7 +9,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from foldtune.cli.app import DATA, JSON, MODEL, MODEL_NAME, DataOptions, ModelOptions, app
-from foldtune.cli.places import ENSEMBLE_OUT, SEED
+from foldtune.cli.places import ENSEMBLE_OUT, SEED, WHOLE
 from foldtune.cli.robustness import show_published
 from foldtune.cli.tables import flat, show_check, show_ranking, tell
 from foldtune.console import emit, facts, table, write
@@ -76,7 +76,7 @@ def ensemble(
     select: str = "all",
     rule: str = "probabilities",
     k: int = 3,
-    seed: int | None = None,
+    seed: WHOLE | None = None,
     json: JSON = False,
 ) -> None:
     """Save an ensemble of a STUDY's tunings to the folder OUT, which eval and predict take.

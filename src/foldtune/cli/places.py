@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,9 +11,11 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from foldtune.errors import InputError
+from foldtune.files import refuse_full
 from foldtune.gate import check_seed
 
-_ROOM = 16 << 20  # bytes that the least of results takes
+# Bytes without which a disk is full; what a verb will write it asks for once that is known.
+_ROOM = 1 << 20
 _SHOWN = 3  # foreign files that a refusal names
 
 
@@ -88,8 +89,7 @@ def _writable(folder: Path, path: Path) -> None:
         raise InputError(f"{path} cannot be made: {folder} is {_kind(folder)}")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise InputError(f"{path} cannot be written: {folder} takes no files of yours")
-    if shutil.disk_usage(folder).free < _ROOM:
-        raise InputError(f"{path} cannot be written: less than {_ROOM >> 20} MiB are free")
+    refuse_full(path, _ROOM)
 
 
 def _kind(path: Path) -> str:
@@ -102,6 +102,17 @@ def _kind(path: Path) -> str:
 def _cut(path: Path) -> str:
     text = str(path)
     return text if len(text) <= 80 else f"{text[:40]}...{text[-20:]}"
+
+
+def whole(_type: Any, tokens: Sequence[Any]) -> int:
+    """A whole number as it is written; cyclopts (5.4) would round 1.5 in silence."""
+    text = tokens[0].value
+    try:
+        return int(text)
+    except ValueError:
+        raise InputError(
+            f"{tokens[0].keyword or 'a number'} is {text!r}; give a whole number, such as 1"
+        ) from None
 
 
 def _seed(_type: Any, value: int | None) -> None:
@@ -124,4 +135,5 @@ TENSORS_OUT = Annotated[Path, _parameter(_file(".safetensors"))]
 PAGE_OUT = Annotated[Path, _parameter(_file(".html", ".htm"))]
 PICTURE_OUT = Annotated[Path, _parameter(_file(".png", ".jpg", ".jpeg", ".webp"))]
 LIST_OUT = Annotated[Path, _parameter(_file(".txt", ".csv"))]
-SEED = Annotated[int, Parameter(validator=_seed)]
+SEED = Annotated[int, Parameter(converter=whole, validator=_seed)]
+WHOLE = Annotated[int, Parameter(converter=whole)]

@@ -26,7 +26,7 @@ from foldtune.report.paper import converter, vega_lite, write_charts
 from foldtune.report.section import Section
 from foldtune.report.sections import sections
 from foldtune.report.shortfalls import shortfalls, warning
-from foldtune.study.results.artefacts import PAGE, seal_page
+from foldtune.study.results.artefacts import PAGE, seal_page, unbound, warn_of_unbound
 from foldtune.study.results.pictures import trained_among
 from foldtune.study.results.rowfile import ROWS, replace
 
@@ -58,6 +58,7 @@ def write_report(
         found = sections(study)
     path = folder / PAGE if out is None else Path(out)
     path.parent.mkdir(parents=True, exist_ok=True)
+    warn_of_unbound(study.rows)
     page = _environment().get_template("page.html").render(_context(study, found))
     replace(path, seal_page(page.encode()))
     if charts is not None:
@@ -81,6 +82,7 @@ def _context(study: Material, found: Sequence[Section]) -> dict[str, Any]:
         "verdict": verdict.verdict(board, study.decision, study.validation),
         "budget": words.budget(rows, board),
         "notes": [
+            *filter(None, [unbound(rows)]),
             *(*shortfalls(board, asked), *words.notes(rows, board), *words.protocol(asked)),
             *(*_of_the_data(asked), *_looked_up(study), *_missing(study)),
         ],

@@ -15,6 +15,7 @@ from foldtune.data import ImageData
 from foldtune.methods.catalogue import parse
 from foldtune.study.bench.bench import Bench
 from foldtune.study.bench.execute import InProcess, Ledger, MakeExecutor, Say
+from foldtune.study.bench.room import refuse_full_study
 from foldtune.study.bench.run import Run
 from foldtune.study.conclusion import MERGED, Comparison, conclude
 from foldtune.study.inputs import Data, Model, as_backbone, as_data
@@ -28,12 +29,13 @@ from foldtune.study.results.pictures import (
     keep_names,
     whereabouts,
 )
+from foldtune.study.results.rowgate import readable
 from foldtune.study.results.store import Store
 from foldtune.study.search.halving import Halving
 from foldtune.study.search.plan import Search
 from foldtune.study.search.record import JOURNAL, Record, shown
 from foldtune.study.search.searches import search_for
-from foldtune.study.search.spaces import Entrant
+from foldtune.study.search.spaces import TRIALS, Entrant
 from foldtune.study.standing import tried
 from foldtune.study.terms import Asked, Terms, agreed
 from foldtune.training.recipe import Recipe
@@ -109,6 +111,9 @@ def compare(
         execute = executor(bench, folder)
         about["workers"] = execute.workers
         store.refuse_other(about)
+        readable(store.rows(), folder)  # a stranger's may hold what nothing below expects
+        trials = terms.plan.trials or TRIALS
+        refuse_full_study(folder, backbone.model, bench.data, terms.trained, trials, terms.seeds)
         images = bench.data
         keep_names(folder, images)
         if isinstance(images.keys, np.ndarray):  # of a stream they are known once it was trained on

@@ -31,9 +31,9 @@ from foldtune.backbones.tuning import refused
 from foldtune.data import ImageData
 from foldtune.errors import InputError, unknown
 from foldtune.evaluate.predict import finite, predict_logits
-from foldtune.files import digest, filling, hash_of
+from foldtune.files import digest, filling, hash_of, refuse_full
 from foldtune.study.results.analyses import choices
-from foldtune.study.results.artefacts import TUNING, of_run
+from foldtune.study.results.artefacts import TUNING, of_run, warn_of_unbound
 from foldtune.study.results.predictions import Predictions, read_predictions
 from foldtune.study.results.rowfile import replace
 from foldtune.tunings.judging import Chosen, Known
@@ -82,6 +82,7 @@ def save_ensemble(
     if rule not in RULES:
         raise unknown("rule of an ensemble", rule, RULES)
     found = read_predictions(study)
+    warn_of_unbound(found.rows)
     choice, members, weights = _selected(found, select, k, seed)
     rows = {row["run"]: row for row in found.rows}
     told: dict[str, Any] = {
@@ -94,6 +95,8 @@ def save_ensemble(
         ),
         "test_images": len(found.panel.labels),
     }
+    tunings = [of_run(study, rows[member.run], TUNING).path for member in members]
+    refuse_full(out, sum(path.stat().st_size for path in tunings if path.is_file()))
     with filling(out) as fresh:
         told["members"] = _copied(study, fresh, zip(members, weights, strict=True), rows)
         sealed = {**told, "checksum": _checksum(told)}

@@ -14,6 +14,7 @@ from foldtune.core.structure.head import find_head
 from foldtune.errors import InputError
 from foldtune.study.bench.bench import Bench
 from foldtune.study.bench.failure import reason_of
+from foldtune.study.bench.room import trained_bytes
 from foldtune.study.search.spaces import Entrant
 from foldtune.study.terms import Terms
 from foldtune.training.batches import prepare_at, steps_per_epoch
@@ -34,8 +35,9 @@ def tried(terms: Terms, bench: Bench, *, named: bool) -> Terms:
     for head in dict.fromkeys(terms.start(entrant.method) for entrant, _ in terms.entrants):
         _try_start(head, bench)
     left_out: dict[str, str] = {}
+    trained: dict[str, int] = {}
     for entrant, _ in terms.entrants:
-        reason = _refusal(entrant, bench, named)
+        reason = _refusal(entrant, bench, named, trained)
         if reason is None:
             continue
         if named:
@@ -47,18 +49,23 @@ def tried(terms: Terms, bench: Bench, *, named: bool) -> Terms:
             f"{next(iter(left_out.values()))}; name others with --methods"
         )
     standing = tuple(pair for pair in terms.entrants if pair[0].label not in left_out)
-    return replace(terms, entrants=standing, left_out=left_out)
+    return replace(terms, entrants=standing, left_out=left_out, trained=trained)
 
 
-def _refusal(entrant: Entrant, bench: Bench, named: bool) -> InputError | None:
+def _refusal(
+    entrant: Entrant, bench: Bench, named: bool, trained: dict[str, int]
+) -> InputError | None:
     """Why the method cannot stand here, or, unless it was named, why it would stand on a part of
-    its places; None where it can. The backbone is plain after."""
+    its places; None where it can: then `trained` gets the bytes of its tuning. The backbone is
+    plain after."""
     classes = len(bench.data.classes)
     try:
         attachment = attach(bench.backbone, entrant.method, num_classes=classes, seed=0)
+        size = trained_bytes(attachment)
         short = shortfall(attachment.detach(), attachment.sites)
         if short and not named and attachment.edits:
             return InputError(f"it would stand on a part of its places: {short}")
+        trained[entrant.label] = size
     except InputError as refusal:
         return refusal
     except Exception as error:  # a method of somebody else's, or a host that nobody has tried

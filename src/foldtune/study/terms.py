@@ -35,6 +35,7 @@ class Terms:
     protocol: Protocol | None = None
     changed: Mapping[str, Any] = field(default_factory=dict)  # where it is not as the protocol says
     left_out: Mapping[str, str] = field(default_factory=dict)  # that cannot stand: label and why
+    trained: Mapping[str, int] = field(default_factory=dict)  # bytes of each method's tuning
 
     def start(self, method: Method) -> str:
         """Where the classifier of a method starts."""

@@ -19,6 +19,7 @@ from foldtune.core.tuningfile import read, read_start, save
 from foldtune.data import ImageData
 from foldtune.errors import InputError, unknown
 from foldtune.evaluate.shift import target_of, top1
+from foldtune.files import refuse_full
 from foldtune.methods.full import Full
 from foldtune.tunings.judging import Known, validation_rows
 
@@ -61,6 +62,7 @@ def soup(
     if kind not in KINDS:
         raise unknown("soup", kind, KINDS)
     headers = [read(p)[0] for p in paths]
+    refuse_full(out, max((p.stat().st_size for p in paths), default=0))
     _refuse_unlike(paths, headers)
     known = Known.of(paths, headers)
     rows, why = validation_rows(known, data)

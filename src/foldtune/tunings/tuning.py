@@ -24,6 +24,7 @@ from foldtune.data.store.decode import Fit, decode
 from foldtune.errors import InputError
 from foldtune.evaluate.predict import finite, predict_logits
 from foldtune.evaluate.shift import Target, target_of
+from foldtune.files import refuse_full
 from foldtune.tunings.judging import Chosen, Known, figures
 from foldtune.tunings.shifts import corruption_means, judge_shifts
 
@@ -73,6 +74,8 @@ def merge_tuning(
     # Merging changes the model in place; the caller's stays as it is.
     import copy
 
+    state = backbone.model.state_dict()
+    refuse_full(out, sum(t.numel() * t.element_size() for t in state.values()))
     own = replace(backbone, model=copy.deepcopy(backbone.model))
     plain = set(own.model.state_dict())
     attachment = load(path, own)

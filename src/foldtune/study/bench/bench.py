@@ -37,6 +37,7 @@ from foldtune.study.bench.ground import (
     only_a_classifier,
     swept,
 )
+from foldtune.study.bench.room import refuse_full_run
 from foldtune.study.bench.row import Facts, failed_row, outcome_row
 from foldtune.study.bench.run import Run
 from foldtune.study.bench.starts import Starts
@@ -121,6 +122,8 @@ class Bench:
         started = time.perf_counter()
         attachment = self.attach(run.method, run)
         try:
+            if folder is not None and first():
+                refuse_full_run(folder, attachment, self.data)
             outcome = self._train(attachment, run, folder, progress)
             tested = None
             if outcome.finished and run.tested:

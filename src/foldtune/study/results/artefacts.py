@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,6 +123,12 @@ def unbound(rows: Iterable[Row]) -> str | None:
         f"{old} runs were stored by an earlier foldtune, which bound no files to its rows: whether "
         "their logits and tunings are those of the rows cannot be verified"
     )
+
+
+def warn_of_unbound(rows: Iterable[Row]) -> None:
+    """Warn, in one line, of rows that an earlier foldtune stored, where there are any."""
+    if (line := unbound(rows)) is not None:
+        warnings.warn(line, RuntimeWarning, stacklevel=3)
 
 
 def discard(folder: Path, names: Iterable[str] = OF_A_RUN) -> None:

@@ -14,7 +14,7 @@ from foldtune.errors import InputError
 from foldtune.study.results.artefacts import VALIDATION
 
 # Validation logits beyond this many bytes are not kept: one file for each trial adds up.
-_KEPT = 16 << 20
+KEPT = 16 << 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +34,7 @@ def write_logits(logits: Tensor, labels: np.ndarray, rows: np.ndarray, path: Pat
 def keep_validation(logits: Tensor, labels: np.ndarray, rows: np.ndarray, folder: Path) -> None:
     """The last epoch's validation logits of a run that did not train on validation: what an
     ensemble may be chosen on. Not kept where they are large."""
-    if logits.nbytes <= _KEPT:
+    if logits.nbytes <= KEPT:
         write_logits(logits, labels, rows, folder / VALIDATION)
 
 
