@@ -27,6 +27,8 @@ from foldtune.cli import _verbs
 from foldtune.cli.boundary import guarded
 
 SECONDS = 60
+# What a refusal may leave: locks, and what was moved out of the way.
+_KEPT = ("lock", ".flock", ".altered", "rows.corrupt.jsonl")
 _CONTROL = {chr(n) for n in (*range(9), *range(11, 32), *range(0x7F, 0xA0))} | {"\u202e"}
 
 # Writes a case's files into an empty folder, and gives the words of the command.
@@ -117,7 +119,7 @@ def _fault(code: int | str, out: str, err: str, new: set[str], home: Path) -> st
         return "refused without a line"
     if code == 2 and sum(line.startswith("error: ") for line in err.splitlines()) != 1:
         return "refused in several lines"
-    left = {name for name in new if not name.endswith(("lock", ".flock"))}
+    left = {name for name in new if not name.endswith(_KEPT)}
     if (code == 2 and left) or any(name.endswith(".part") for name in new):
         return f"left behind: {sorted(left)[:5]}"
     return ""

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from _hostile import NAMES, bytes_mutated, text_of, value_mutated
-from _seeds import image, study
+from _seeds import SIZE, image, study
 
 from foldtune.files import digest
 from foldtune.study.ensembles import save_ensemble
@@ -32,6 +32,9 @@ def folder_of_a_study(home: Path, folder: Path, draw: random.Random) -> Sequence
         ("status", place), ("check", place), ("analyse", place, "--draws", 3),
         ("ensemble", place, "--out", folder / "e"), ("rank", place, study(home)),
         ("analyse", place, study(home)), ("check", place, "--repair"),
+        ("compare", "digits", "--out", place, "--methods", "LinearProbe", "--trials", 1, "--seeds",
+         2, "--epochs", 1, "--batch-size", 32, "--shots", 2, "--size", SIZE, "--cache",
+         home / "cache", "--head", "zero"),
     )  # fmt: skip
     return draw.choice(verbs)
 

@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from foldtune import gate
+from foldtune.data.sources.arrays import refuse_folded, refuse_folded_whole
 from foldtune.errors import InputError
 
 # What trainers wrap a state dict in, the averaged and the taught first.
@@ -86,6 +87,8 @@ def kind_of(path: Path) -> str:
     """ "safetensors", "npz" or "torch", by the first bytes. InputError names what is none."""
     with path.open("rb") as file:
         start = file.read(64)
+    if start[:2] == b"PK":
+        refuse_folded_whole(path)
     if start[8:9] == b"{" and int.from_bytes(start[:8], "little") < max(2, path.stat().st_size):
         return "safetensors"
     if start[:2] == b"PK":
@@ -116,7 +119,11 @@ def _safetensors(path: Path) -> dict[str, Any]:
 def _npz(path: Path) -> dict[str, Tensor]:
     try:
         with np.load(path, allow_pickle=False) as arrays:
+            for name in arrays.files:
+                refuse_folded(path, name)
             return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
+    except InputError:
+        raise
     except Exception as error:  # a damaged archive raises of zipfile, zlib, numpy or torch
         raise InputError(
             f"{path} is damaged, or holds more than numbers ({_line(error)}); copy it again"

@@ -13,11 +13,18 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from foldtune import gate
 from foldtune.data.identity import image_hash
 from foldtune.data.pictures.intensity import Span
 from foldtune.data.store.workers import Job, Rows
 
 _NAME = "journal.jsonl"
+_FIELDS = ("first", "hashes", "marks", "prints", "broken", "spans")
+_LINE = gate.fields({
+    "first": gate.integer(0, 1 << 40), "hashes": gate.listed(gate.text(64)),
+    "marks": gate.text(gate.LARGEST), "prints": gate.listed(gate.integer(0, (1 << 64) - 1)),
+    "broken": gate.mapped(gate.text()), "spans": gate.mapped(gate.listed(gate.anything, 4)),
+})  # fmt: skip
 
 
 def adopt(entry: Path, abandoned: Path, request: str) -> None:
@@ -60,7 +67,8 @@ class Journal:
 def _read(path: Path) -> Iterator[Rows]:
     with path.open() as file:
         for line in file:
-            told = json.loads(line)
+            told = gate.checked(gate.parse(line, path), _LINE, path)
+            told = {name: told[name] for name in _FIELDS}
             told["broken"] = {int(row): why for row, why in told["broken"].items()}
             told["spans"] = {int(row): Span.read(one) for row, one in told["spans"].items()}
             yield Rows(**told)

@@ -197,5 +197,5 @@ def test_val_is_drawn_from_train_where_none_is_published(tmp_path):
 @pytest.mark.parametrize("text", ["[1]", '{"a.jpg": "x"}', "{"])
 def test_a_json_file_of_another_form_is_refused(tmp_path, text):
     texts(cub(tmp_path), {f"{split}.json": text for split in ("train", "val", "test")})
-    with pytest.raises(InputError, match=r"train\.json in .* is no map of file names"):
+    with pytest.raises(InputError, match=r"train\.json in .* is (no map of file names|not JSON)"):
         read_source(f"cub:vpt@{tmp_path}")

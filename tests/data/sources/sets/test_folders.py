@@ -112,5 +112,5 @@ def test_clevr_is_labelled_by_the_nearest_object_or_by_their_number(tmp_path):
 
 def test_clevr_without_scenes_is_refused_by_file(tmp_path):
     (clevr(tmp_path) / "scenes/CLEVR_val_scenes.json").write_text("{")
-    with pytest.raises(InputError, match=r"CLEVR_val_scenes\.json in .* is damaged"):
+    with pytest.raises(InputError, match=r"CLEVR_val_scenes\.json in .* is not JSON"):
         read_source(f"clevr-distance@{tmp_path}")

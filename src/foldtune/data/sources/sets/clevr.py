@@ -6,9 +6,9 @@ The published val, 15,000 images, is the test split; the test of CLEVR has no sc
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
+from foldtune import gate
 from foldtune.data.sources.listing import Item, Listing
 from foldtune.data.sources.spec import Spec
 from foldtune.data.sources.trees import Tree, open_tree
@@ -18,6 +18,10 @@ from foldtune.errors import InputError
 _BOUNDS = (8.0, 8.5, 9.0, 9.5, 10.0)
 _FEWEST, _MOST = 3, 10  # objects in a scene
 _SIZES = {"train": 70_000, "test": 15_000}
+_LARGEST = 1 << 30  # bytes of the scenes; those of the training images have 280 million
+_OBJECT = gate.fields({"pixel_coords": gate.listed(gate.number(), 3)})
+_SCENES = gate.fields({"scenes": gate.listed(gate.fields(
+    {"image_filename": gate.text(200), "objects": gate.listed(_OBJECT, 1000)}))})  # fmt: skip
 
 
 def read(spec: Spec) -> Listing:
@@ -47,15 +51,10 @@ def read(spec: Spec) -> Listing:
 
 
 def _scenes(tree: Tree, file: str) -> list[dict[str, Any]]:
-    try:
-        scenes: list[dict[str, Any]] = json.loads(tree.text(file, "unpack CLEVR_v1.0.zip whole"))[
-            "scenes"
-        ]
-        return scenes
-    except (ValueError, KeyError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{file} in {tree.where} is damaged ({error}); unpack it again") from error
+    where = f"{file} in {tree.where}"
+    told = gate.parse(tree.text(file, "unpack CLEVR_v1.0.zip whole"), where, largest=_LARGEST)
+    scenes: list[dict[str, Any]] = gate.checked(told, _SCENES, where)["scenes"]
+    return scenes
 
 
 def _distance(objects: list[dict[str, Any]]) -> int:

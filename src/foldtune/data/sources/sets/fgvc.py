@@ -9,10 +9,12 @@ from 0 over the ids that occur, in order.
 
 from __future__ import annotations
 
-import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
+from foldtune import gate
 from foldtune.data.sources.listing import Item, Listing
 from foldtune.data.sources.sets import fgvc_native as native
 from foldtune.data.sources.sets.fgvc_native import Row
@@ -22,6 +24,14 @@ from foldtune.errors import InputError
 
 _FOLDERS = ("", "images/", "Images/", "jpg/", "cars_train/", "cars_test/")
 _JSON = ("train", "val", "test")
+
+
+def _id(value: Any) -> None:
+    if type(value) is not int and not (isinstance(value, str) and re.fullmatch(r"\d{1,9}", value)):
+        raise gate.Unfit("a whole number", value)
+
+
+_LABELS = gate.mapped(_id, 1 << 24)
 
 
 @dataclass(frozen=True)
@@ -100,16 +110,12 @@ def _from_json(tree: Tree, spec: Spec) -> tuple[list[Row], Mapping[int, str]]:
     rows: list[Row] = []
     for split in _JSON:
         file = f"{split}.json"
-        try:
-            found = json.loads(tree.text(file, "all of train, val and test.json are needed"))
-            pairs = [(str(path), int(label)) for path, label in found.items()]
-        except (ValueError, AttributeError, TypeError) as error:
-            if isinstance(error, InputError):
-                raise
-            raise InputError(
-                f"{file} in {tree.where} is no map of file names to class ids ({error})"
-            ) from error
-        rows += [Row(_place(tree, path), label, split) for path, label in pairs]
+        where = f"{file} in {tree.where}"
+        text = tree.text(file, "all of train, val and test.json are needed")
+        found = gate.checked(
+            gate.parse(text, where), _LABELS, f"{where} is no map of file names to class ids"
+        )
+        rows += [Row(_place(tree, path), int(label), split) for path, label in found.items()]
     return rows, {}
 
 
