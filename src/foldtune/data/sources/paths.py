@@ -13,7 +13,7 @@ from foldtune.data.sources.trees import open_tree, split_zip
 from foldtune.errors import InputError
 
 CONVERTED = "foldtune.csv"  # what a converted folder is read by
-_TABLES = (".csv", ".tsv", ".parquet", ".pq", ".jsonl", ".ndjson")
+_TABLES = (".csv", ".tsv", ".parquet", ".pq", ".jsonl", ".ndjson", ".json")
 
 
 def read_path(path: Path, group: str | None = None) -> Listing:

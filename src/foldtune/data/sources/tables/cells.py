@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import csv
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 from foldtune import gate
 from foldtune.data.sources.listing import Reader
+from foldtune.data.sources.tables.exports import read_export
 from foldtune.errors import InputError, NotInstalled
 
 BYTES = "row "  # what the names of images inside a table begin with
@@ -38,6 +38,13 @@ def read_cells(path: Path, group: str | None) -> Cells:
     suffix = path.suffix.lower()
     if suffix in (".parquet", ".pq"):
         return _parquet(path, group)
+    if suffix == ".json":
+        columns, classes = read_export(path)
+        if group is not None:
+            raise InputError(
+                f"{path} has no column {group} to group by; it is an annotation tool's"
+            )
+        return Cells(columns, classes=classes)
     return _jsonl(path, group) if suffix in (".jsonl", ".ndjson") else _csv(path, group)
 
 
@@ -118,7 +125,7 @@ def _parquet(path: Path, group: str | None) -> Cells:
 def _class_label(metadata: Mapping[bytes, bytes] | None, column: str) -> tuple[str, ...]:
     """The names of a `ClassLabel`, as Hugging Face's datasets write them into the schema."""
     try:
-        told = json.loads((metadata or {})[b"huggingface"])
+        told = gate.parse((metadata or {})[b"huggingface"], "the schema")
         feature = told["info"]["features"][column]
         names = feature["names"] if feature.get("_type") == "ClassLabel" else ()
         return tuple(map(str, names))
@@ -159,7 +166,8 @@ class JsonlReader:
         at, size = self.places[int(name.removeprefix(BYTES))]
         with open(self.path, "rb") as file:
             file.seek(at)
-            return base64.b64decode(json.loads(file.read(size))[self.field])
+            row = gate.parse(file.read(size), self.path, largest=max(size, gate.LARGEST))
+            return base64.b64decode(row[self.field])
 
 
 class ParquetReader:

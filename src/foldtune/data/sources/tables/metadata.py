@@ -1,4 +1,5 @@
-"""`metadata.jsonl` of Hugging Face's ImageFolder: labels of a folder's files, by `file_name`.
+"""`metadata.jsonl` of Hugging Face's ImageFolder: labels of a folder's files, by `file_name`; or
+`_annotations.coco.json`, as Roboflow writes it into each split's folder.
 
 One at the top, or one in each of the folders train, val and test. A metadata file without a label
 says nothing of classes: then class folders are read, and the ledger names the file.
@@ -16,7 +17,7 @@ from foldtune.data.sources.tables.rows import read_table, sorted_labels
 from foldtune.data.splits import split_name
 from foldtune.errors import InputError
 
-NAMES = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
+NAMES = ("metadata.jsonl", "metadata.csv", "metadata.parquet", "_annotations.coco.json")
 
 
 def find_metadata(folder: Path) -> list[Path]:
