@@ -45,23 +45,32 @@ class Normalise:
 
 
 def to_float(batch: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """Bytes as normalised floats.
+    """Pixels as normalised floats.
 
-    batch: (batch, height, width, channels) uint8. Returns (batch, channels, height, width).
+    batch: (batch, height, width, channels) uint8, or float32 in 0..1 of images that have more than
+    8 bits. Returns (batch, channels, height, width).
     Mean 0 and std 1 leave the range 0..1. float32, whatever the precision of the model.
     """
     check_batch(batch, len(mean))
     normalise = Normalise(tuple(mean), tuple(std))
     images = batch.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)
-    return normalise(images.div_(255))
+    return normalise(images.div_(255) if batch.dtype == torch.uint8 else images)
 
 
 def check_batch(batch: Tensor, channels: int) -> None:
     """Refuse what is no batch of images of so many channels."""
-    if batch.dtype != torch.uint8 or batch.ndim != 4 or batch.shape[3] != channels:
+    known = batch.dtype in (torch.uint8, torch.float32)
+    if not known or batch.ndim != 4 or batch.shape[3] != channels:
         raise InputError(
-            f"a batch of images must be uint8 (batch, height, width, {channels}), but is "
+            f"a batch of images must be uint8 (batch, height, width, {channels}), or float32 in "
+            "0..1, but is "
             f"{str(batch.dtype).removeprefix('torch.')} {tuple(batch.shape)}"
+        )
+    # A device would have to be waited for.
+    if batch.dtype == torch.float32 and batch.device.type == "cpu" and (batch > 1).any():
+        raise InputError(
+            f"a batch of float32 images must be in 0..1, but reaches {float(batch.max()):g}; give "
+            "bytes as uint8"
         )
 
 

@@ -49,11 +49,12 @@ class Resample:
 def resample(batch: Tensor, boxes: Tensor, side: int, mirrored: Tensor) -> Tensor:
     """Each image's box as a square of `side` pixels, in 0..1: W_y x W_x^T by colour.
 
-    batch: (batch, height, width, channels) uint8; boxes: (batch, 4), top, left, height and width
-    in 0..1, on the CPU; mirrored: (batch,) bool, on the CPU. Returns (batch, channels, side, side)
-    float32. Bicubic with antialiasing, to rounding what Pillow gives for a whole image; at a box's
-    rim the pixels beside it count, where cropping first would repeat the last one. Cropping first
-    at full size and resizing after would compute pixels only to merge them.
+    batch: (batch, height, width, channels) uint8, or float32 in 0..1; boxes: (batch, 4), top, left,
+    height and width in 0..1, on the CPU; mirrored: (batch,) bool, on the CPU. Returns (batch,
+    channels, side, side) float32. Bicubic with antialiasing, to rounding what Pillow gives for a
+    whole image; at a box's rim the pixels beside it count, where cropping first would repeat the
+    last one. Cropping first at full size and resizing after would compute pixels only to merge
+    them.
     """
     check_batch(batch, batch.shape[-1] if batch.ndim == 4 else 3)
     count, height, width, colours = batch.shape
@@ -66,7 +67,7 @@ def resample(batch: Tensor, boxes: Tensor, side: int, mirrored: Tensor) -> Tenso
     planes = planes.reshape(count, colours * side, width)
     images = torch.bmm(planes, across.transpose(1, 2)).view(count, colours, side, side)
     # The cubic's negative lobes overshoot at edges; a resized picture is clipped there.
-    return images.div_(255).clamp_(0, 1)
+    return (images.div_(255) if batch.dtype == torch.uint8 else images).clamp_(0, 1)
 
 
 def _weights(start: Tensor, extent: Tensor, pixels: int, side: int) -> Tensor:

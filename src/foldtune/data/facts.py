@@ -51,6 +51,7 @@ def data_facts(
         # By what samples of more than 8 bits are read; None: by their file's full range, or none.
         "range": None if isinstance(fit.range, str) else list(fit.range),
         "wide": 0,  # images of more than 8 bits
+        "depth": fit.depth,  # of the images in the store
         "counts": {name: len(splits[name]) for name in SPLITS},
         "split_rule": rule,
         "seed": seed,

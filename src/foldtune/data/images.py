@@ -18,7 +18,7 @@ class ImageData:
     """Decoded images with labels and splits. The identity fixes pixels, labels and row order."""
 
     name: str
-    pixels: np.ndarray = field(repr=False)  # (images, height, width, 3) uint8, read-only
+    pixels: np.ndarray = field(repr=False)  # (images, height, width, channels), see `Fit.depth`
     labels: np.ndarray = field(repr=False)  # (images,) int64
     classes: tuple[str, ...]
     names: tuple[str, ...] = field(repr=False)  # of the items, as their source calls them

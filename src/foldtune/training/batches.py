@@ -14,14 +14,16 @@ from foldtune.training import seeds
 from foldtune.training.recipe import Recipe
 
 Prepare = Callable[[Tensor, torch.Generator | None], Tensor]
+_DEPTHS = (np.uint8, np.uint16, np.float32)
+_WHITE_OF_16 = np.float32(65535)
 
 
 @dataclass(frozen=True)
 class Data:
     """The images to train on. Raises InputError where the arrays do not belong together.
 
-    pixels: (images, height, width, channels) uint8, or cached features, float32, (images, channels)
-    or (images, tokens, channels);
+    pixels: (images, height, width, channels) uint8, uint16, or float32 in 0..1; or cached features,
+    float32, (images, channels) or (images, tokens, channels);
     labels: (images,); indices: the rows to train on.
     """
 
@@ -32,12 +34,12 @@ class Data:
     def __post_init__(self) -> None:
         pixels, labels, indices = self.pixels, self.labels, self.indices
         first = pixels.ndim == 4 and pixels.shape[1] <= 4 < pixels.shape[3]  # channels, not height
-        images = pixels.ndim == 4 and pixels.dtype == np.uint8 and not first
+        images = pixels.ndim == 4 and pixels.dtype in _DEPTHS and not first
         if not images and not (pixels.ndim in (2, 3) and pixels.dtype == np.float32):
             raise InputError(
                 f"pixels are {pixels.dtype} of shape {pixels.shape}; "
-                "uint8 of shape (images, height, width, channels) is needed, or cached features, "
-                "float32 of shape (images, channels)"
+                "uint8 of shape (images, height, width, channels) is needed (uint16, or float32 in "
+                "0..1), or cached features, float32 of shape (images, channels)"
             )
         if labels.shape != (len(pixels),) or labels.dtype.kind not in "iu":
             raise InputError(
@@ -72,15 +74,17 @@ class Data:
         return iter(known)
 
     def load(self, rows: np.ndarray, device: torch.device) -> tuple[Tensor, Tensor]:
-        """The rows' pixels (batch, height, width, channels) uint8 and labels (batch,), on the
-        device."""
+        """The rows' pixels (batch, height, width, channels) and labels (batch,), on the device."""
         labels = torch.from_numpy(self.labels[rows].astype(np.int64))
         return load_pixels(self.pixels, rows, device), labels.to(device)
 
 
 def load_pixels(pixels: np.ndarray, rows: np.ndarray, device: torch.device) -> Tensor:
-    """The rows' pixels, uint8, on the device."""
-    batch = torch.from_numpy(np.asarray(pixels[rows]))
+    """The rows' pixels on the device: uint8 as they are, deeper ones as float32 in 0..1."""
+    taken = np.asarray(pixels[rows])
+    if taken.dtype == np.uint16:  # of which torch (2.13) knows few operations
+        taken = taken.astype(np.float32) / _WHITE_OF_16
+    batch = torch.from_numpy(taken)
     if device.type == "cuda":  # pinned, the copy overlaps with what the GPU still has to do
         batch = batch.pin_memory()
     return batch.to(device, non_blocking=True)

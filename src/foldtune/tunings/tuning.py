@@ -18,7 +18,7 @@ from foldtune.backbones.weights import as_a_file_says
 from foldtune.core.attachment import Attachment
 from foldtune.core.tuningfile import read, write_tensors
 from foldtune.data import ImageData
-from foldtune.data.pictures.intensity import read_setting
+from foldtune.data.pictures.intensity import depth_of, read_setting
 from foldtune.data.sources.readers import regular_bytes
 from foldtune.data.store.decode import Fit, decode
 from foldtune.errors import InputError
@@ -186,7 +186,8 @@ def predict_images(
 def decoded(
     paths: Sequence[Path], backbone: Backbone, read_as: Mapping[str, Any] | None = None
 ) -> np.ndarray:
-    """Image files as the backbone's pixels, (images, size, size, channels) uint8."""
+    """Image files as the backbone's pixels, (images, size, size, channels), of the depth that
+    it was trained at."""
     transform = backbone.transform
     fit = Fit(
         transform.size,
@@ -194,6 +195,7 @@ def decoded(
         transform.interpolation,
         range=read_setting(read_as or {}),
         channels=len(transform.mean),
+        depth=depth_of(read_as or {}),
     )
     return np.stack([_decoded(path, fit) for path in paths])
 

@@ -16,10 +16,11 @@ from foldtune.data.pictures.intensity import (
     PERCENTILE,
     Measured,
     Span,
+    as_bytes,
     check_setting,
     measure,
     parse_setting,
-    to_bytes,
+    scaled,
 )
 from foldtune.data.streaming import stream_data
 from foldtune.errors import InputError
@@ -100,9 +101,10 @@ def test_no_set_is_crushed(tmp_path, name):
     )
     data = load(folder)
     wanted = 115 if high - low == 120 or name == "half of 16 bits" else 200  # grey levels
-    assert len(np.unique(data.pixels[:])) >= wanted
-    assert data.pixels[:].min() <= 2
-    assert data.pixels[:].max() >= (126 if name == "half of 16 bits" else 253)
+    shown = as_bytes(data.pixels[:])
+    assert len(np.unique(shown)) >= wanted
+    assert shown.min() <= 2
+    assert shown.max() >= (126 if name == "half of 16 bits" else 253)
     assert (data.facts["range"] is None) == kept
     assert any("read as" in line for line in data.facts["warnings"]) != kept
     plain = load(folder, range=HEADER)
@@ -120,14 +122,14 @@ def test_brightness_compares_over_the_set(tmp_path):
     data = load(folder, conflicts="keep")
     assert data.facts["range"] == [400.0, 900.0]
     found = {data.names[row]: int(data.pixels[row].max()) for row in range(len(data.labels))}
-    assert [found[f"dim/{n}.png"] for n in range(6)] == [0, 51, 102, 153, 204, 255]
+    assert [found[f"dim/{n}.png"] for n in range(6)] == [n * 13107 for n in range(6)]
 
 
 def test_a_range_that_is_given_is_the_one_and_states_itself(tmp_path):
     folder = write(tmp_path / "set", lambda n: saved(field(n, 0, 800).astype(np.uint16)))
     given, own = load(folder, range=(0, 1600)), load(folder)
     assert given.facts["range"] == [0.0, 1600.0]
-    assert given.pixels[:].max() in (127, 128)
+    assert given.pixels[:].max() in (32767, 32768)
     assert len({given.identity, own.identity, load(folder, range=HEADER).identity}) == 3
     assert load(folder, range=(0, 800)).identity == own.identity
     assert np.array_equal(load(folder, range=(0, 800)).pixels[:], own.pixels[:])
@@ -152,8 +154,8 @@ def test_a_hot_pixel_does_not_crush_the_rest(tmp_path):
 def test_header_says_what_it_costs(tmp_path):
     folder = write(tmp_path / "set", lambda n: saved(field(n, 0, 800).astype(np.uint16)))
     data = load(folder, range=HEADER)
-    assert len(np.unique(data.pixels[:])) == 4
-    assert any("use 0..800 of 65535, which leaves 3 grey levels" in w
+    assert data.pixels[:].max() == 800
+    assert any("use 0..800 of 65535, 0.012 of the file's range" in w
                for w in data.facts["warnings"])  # fmt: skip
 
 
@@ -162,8 +164,9 @@ def test_images_of_8_bits_beside_wide_ones_stay_as_they_are(tmp_path):
     (folder / "dim" / "x.png").write_bytes(encoded(1))
     data = load(folder)
     (row,) = [r for r, name in enumerate(data.names) if name == "dim/x.png"]
-    expected = np.asarray(Image.open(io.BytesIO(encoded(1))).resize((24, 24), 3))
-    assert np.array_equal(data.pixels[row], expected)
+    expected = np.asarray(Image.open(io.BytesIO(encoded(1))).resize((24, 24), 3)).astype(int)
+    # Resized at 16 bits, where Pillow rounds to 8 after each of two passes.
+    assert np.abs(data.pixels[row] / 257 - expected).max() < 1.51
     assert data.facts["ledger"]["range"]["images"] == 12
 
 
@@ -190,9 +193,11 @@ def test_a_stream_refuses_what_it_would_crush_and_takes_a_range(tmp_path):
         stream.pixels[np.arange(2)]
     stream.pixels.close()
     ranged = stream_data(folder, size=24, workers=1, cache=tmp_path / "c", range=(0, 800))
-    assert ranged.identity == load(folder, range=(0, 800)).identity
+    whole = load(folder, range=(0, 800))
+    assert ranged.identity != whole.identity  # a stream keeps 8 bits of each
     rows = np.arange(len(ranged.labels))
-    assert np.array_equal(ranged.pixels[rows], load(folder, range=(0, 800)).pixels[rows])
+    assert ranged.names == whole.names
+    assert np.abs(ranged.pixels[rows] - whole.pixels[rows] / 257).max() <= 0.5 + 1e-9
     ranged.pixels.close()
 
 
@@ -212,15 +217,18 @@ def test_colours_of_12_bits_in_16_are_not_crushed(tmp_path, top):
     folder = write(tmp_path / "set", lambda n: deep_png(field(n, 0, top, (3,)).astype(np.uint16)))
     data = load(folder)
     assert data.facts["range"] == [0.0, float(top)]
-    assert len(np.unique(data.pixels[:])) == 256
+    assert len(np.unique(data.pixels[:])) > 0.95 * top  # of so many levels nearly all occur
     assert len({data.keys[:, :16].tobytes()[i : i + 16] for i in range(0, 192, 16)}) == 12
 
 
-def test_colours_of_all_16_bits_keep_their_identity(tmp_path):
+def test_colours_of_all_16_bits_have_the_keys_of_their_higher_eight(tmp_path):
     samples = [field(n, 0, 65535, (3,)).astype(np.uint16) for n in range(106)]
     folder = write(tmp_path / "set", lambda n: deep_png(samples[n]))
     eight = write(tmp_path / "eight", lambda n: saved((samples[n] >> 8).astype(np.uint8)))
-    assert load(folder).identity == load(eight).identity
+    deep, plain = load(folder), load(eight)
+    assert np.array_equal(deep.keys[:, :16], plain.keys[:, :16])
+    assert deep.facts["split_hash"] == plain.facts["split_hash"]
+    assert deep.identity != plain.identity
 
 
 @pytest.mark.parametrize(
@@ -235,14 +243,14 @@ def test_colours_of_all_16_bits_keep_their_identity(tmp_path):
 def test_a_flat_or_odd_picture_has_a_range_that_rises(array, taken):
     measured = measure([Span.of(array)], OWN)
     assert measured.taken == taken
-    assert to_bytes(array, measured.taken).dtype == np.uint8
+    assert scaled(array, measured.taken).dtype == np.uint8
 
 
 def test_bytes_are_those_of_a_plain_scaling():
     rng = np.random.default_rng(0)
     for array in (rng.integers(0, 5000, (9, 9), dtype=np.uint16), rng.normal(0, 9, (9, 9, 3))):
         plain = np.clip((array.astype(float) - 3) / 97, 0, 1) * 255
-        assert np.abs(to_bytes(array, (3, 100)) - plain).max() <= 0.5 + 1e-9
+        assert np.abs(scaled(array, (3, 100)) - plain).max() <= 0.5 + 1e-9
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,8 @@ CORRUPTIONS: dict[str, Corruption] = {
 
 
 def corrupt(batch: Tensor, name: str, severity: int, seed: int = 0) -> Tensor:
-    """Corrupted copies of a batch, (batch, height, width, 3) uint8, on its device.
+    """Corrupted copies of a batch, (batch, height, width, 3) uint8, or float32 in 0..1, on its
+    device.
 
     The same picture comes out the same in every batch, order and data set. The work is done on the
     CPU. Raises InputError for an unknown corruption or severity.
@@ -49,9 +50,11 @@ def corrupt(batch: Tensor, name: str, severity: int, seed: int = 0) -> Tensor:
     check_batch(batch, 3)
     pixels = batch.cpu()
     draws = [_generator(image, name, seed) for image in pixels]
-    images = pixels.permute(0, 3, 1, 2).float() / 255
+    deep = pixels.dtype != torch.uint8
+    images = pixels.permute(0, 3, 1, 2).float() / (1 if deep else 255)
     changed = CORRUPTIONS[name](images, severity - 1, draws).clamp(0, 1)
-    return (changed * 255).round().byte().permute(0, 2, 3, 1).contiguous().to(batch.device)
+    whole = changed if deep else (changed * 255).round().byte()
+    return whole.permute(0, 2, 3, 1).contiguous().to(batch.device)
 
 
 def parse_corruptions(asked: Sequence[str]) -> list[tuple[str, int]]:

@@ -18,6 +18,9 @@ from foldtune.errors import InputError
 OWN, PERCENTILE, HEADER = "own", "percentile", "header"
 SETTINGS = (OWN, PERCENTILE, HEADER)
 FULL = 65535  # what 16 bits hold
+# What the store holds of a channel, and the value that is white there.
+BYTES, WORDS, FLOATS = "uint8", "uint16", "float32"
+WHITE: Mapping[str, float] = {BYTES: 255, WORDS: FULL, FLOATS: 1}
 Range = tuple[float, float]
 Setting = str | Range
 _POINTS = 128  # quantiles kept of an image
@@ -71,6 +74,11 @@ class Measured:
     whole: bool
     taken: Range | None
 
+    @property
+    def depth(self) -> str:
+        """What holds all that these images tell: 16 bits for whole numbers, else floats."""
+        return WORDS if self.whole else FLOATS
+
     def json(self) -> dict[str, Any]:
         return {
             "images": self.images, "lowest": self.low, "highest": self.high,
@@ -85,9 +93,9 @@ class Measured:
             if not _crushed((self,)):
                 return []
             full = f" of {FULL}" if self.whole else ""
-            levels = max(1, round((self.high - self.low) / (257 if self.whole else 1 / 255)))
-            return [f"{head}{full}, which leaves {min(levels, 256)} grey levels; without --range "
-                    "header they are read by their own range"]  # fmt: skip
+            share = (self.high - self.low) / (FULL if self.whole else 1)
+            return [f"{head}{full}, {share:.2g} of the file's range, so they are nearly flat; "
+                    "without --range header they are read by their own range"]  # fmt: skip
         taken = f"{_plain(self.taken[0])}..{_plain(self.taken[1])}"
         clipped = ", so what lies beyond is clipped" if self._clips() else ""
         how = "" if not isinstance(setting, str) else "; the identity states it"
@@ -168,26 +176,50 @@ def _crushed(spans: Sequence[Span | Measured]) -> bool:
     return bool(low < 0 or high > full or ends[1] - ends[0] < _USED * full)
 
 
-def to_bytes(samples: np.ndarray, taken: Range) -> np.ndarray:
-    """Samples as uint8: the range's ends are 0 and 255, what lies beyond is clipped."""
+def scaled(samples: np.ndarray, taken: Range, depth: str = BYTES) -> np.ndarray:
+    """Samples at a depth: the range's ends are its ends (0 and 255, 65,535 or 1.0), what lies
+    beyond is clipped."""
     low, high = taken
-    if samples.dtype == np.uint16:  # by a table: it holds a byte a pixel, arithmetic eight
-        table: np.ndarray = _scaled(np.arange(FULL + 1), low, high)[samples]
+    if samples.dtype == np.uint16:  # by a table: it holds what comes out, arithmetic eight bytes
+        table: np.ndarray = _scaled(np.arange(FULL + 1), low, high, depth)[samples]
         return table
-    return np.concatenate([_scaled(rows, low, high) for rows in np.array_split(
+    return np.concatenate([_scaled(rows, low, high, depth) for rows in np.array_split(
         samples, max(1, samples.size >> 22))])  # fmt: skip
 
 
-def _scaled(values: np.ndarray, low: float, high: float) -> np.ndarray:
+def _scaled(values: np.ndarray, low: float, high: float, depth: str) -> np.ndarray:
     real = np.nan_to_num(values.astype(np.float64), nan=low, posinf=high, neginf=low)
-    bytes_: np.ndarray = (np.clip((real - low) / (high - low), 0, 1) * 255 + 0.5).astype(np.uint8)
-    return bytes_
+    share = np.clip((real - low) / (high - low), 0, 1)
+    if depth == FLOATS:
+        return share.astype(np.float32)
+    whole: np.ndarray = (share * WHITE[depth] + 0.5).astype(depth)
+    return whole
+
+
+def as_bytes(pixels: np.ndarray) -> np.ndarray:
+    """Pixels of any depth as uint8, to be looked at."""
+    if pixels.dtype == np.uint8:
+        return pixels
+    eight: np.ndarray = (pixels * (255 / WHITE[pixels.dtype.name]) + 0.5).astype(np.uint8)
+    return eight
 
 
 def read_setting(told: Mapping[str, Any]) -> Setting:
     """The setting that repeats how described data was read: its range, or the file's."""
     taken = told.get("range")
     return (taken[0], taken[1]) if isinstance(taken, list | tuple) else HEADER
+
+
+def deeper(told: Mapping[str, Any]) -> dict[str, str]:
+    """What a description says of the depth at which data was read, where it is not 8 bits."""
+    return {} if depth_of(told) == BYTES else {"depth": depth_of(told)}
+
+
+def depth_of(told: Mapping[str, Any]) -> str:
+    """At which depth described data was read: 8 bits where it is not told, as by an earlier
+    foldtune."""
+    depth = told.get("depth")
+    return depth if isinstance(depth, str) and depth in WHITE else BYTES
 
 
 def _plain(value: float) -> str:

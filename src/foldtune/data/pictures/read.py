@@ -10,7 +10,16 @@ from PIL import Image, UnidentifiedImageError
 
 from foldtune.data.pictures.bands import full_range, is_array, is_tiff, read_bands
 from foldtune.data.pictures.deep import deep_samples, is_deep
-from foldtune.data.pictures.intensity import OWN, Setting, Span, measure, to_bytes
+from foldtune.data.pictures.intensity import (
+    BYTES,
+    OWN,
+    WHITE,
+    Range,
+    Setting,
+    Span,
+    measure,
+    scaled,
+)
 from foldtune.data.pictures.opening import MAX_PIXELS
 from foldtune.data.pictures.upright import space_of, to_rgb, upright
 from foldtune.errors import InputError
@@ -78,7 +87,34 @@ class Read:
         assert self.wide is not None
         if self.wide.dtype == np.uint8:
             return self.wide
-        return to_bytes(self.wide, full_range(self.wide) if isinstance(setting, str) else setting)
+        return scaled(self.wide, self._range(setting))
+
+    def _range(self, setting: Setting) -> Range:
+        assert self.wide is not None
+        return full_range(self.wide) if isinstance(setting, str) else setting
+
+    def deep(self, setting: Setting, channels: int, depth: str) -> list[np.ndarray]:
+        """So many channels at a depth of more than 8 bits, (height, width) each: as `rgb` gives
+        three and `bands` another number, nothing of them rounded to 8 bits."""
+        if self.wide is not None and self.wide.dtype != np.uint8:
+            own, alpha = scaled(self.wide, self._range(setting), depth), self.alpha
+        elif channels == RGB:
+            return [
+                _widened(band, depth) for band in np.moveaxis(np.asarray(self.rgb(setting)), 2, 0)
+            ]
+        else:
+            return [_widened(band, depth) for band in self.bands(setting, channels)]
+        bands = [own] if own.ndim == 2 else list(np.moveaxis(own, 2, 0))
+        shades = None if alpha is None else _widened(alpha, depth)
+        count = len(bands) + (shades is not None)
+        if channels == RGB and len(bands) in (1, RGB):
+            over = bands if shades is None else [_on_white(band, shades) for band in bands]
+            return over if len(over) == RGB else over * RGB
+        if count == channels:
+            return bands if shades is None else [*bands, shades]
+        if channels == 1 and len(bands) == RGB:
+            return [_luma(bands if shades is None else [_on_white(b, shades) for b in bands])]
+        raise _unlike(count, channels)
 
 
 def read_picture(data: bytes, max_pixels: int = MAX_PIXELS, channels: int = RGB) -> Read:
@@ -111,6 +147,29 @@ def _of_bands(samples: np.ndarray) -> Read:
     if samples.dtype == np.uint8:
         return Read(None, samples)
     return Read(None, samples, None, Span.of(samples))
+
+
+def _widened(eight: np.ndarray, depth: str) -> np.ndarray:
+    """8 bits at another depth."""
+    if depth == BYTES:
+        return eight
+    wide = eight.astype(depth)
+    wide *= WHITE[depth] / 255 if wide.dtype.kind == "f" else WHITE[depth] // 255
+    return wide
+
+
+def _on_white(band: np.ndarray, shades: np.ndarray) -> np.ndarray:
+    """A channel laid on white by its alpha, both of one depth."""
+    white = WHITE[band.dtype.name]
+    over = white - (white - band.astype(np.float64)) * (shades / white)
+    return over.astype(band.dtype) if band.dtype.kind == "f" else np.rint(over).astype(band.dtype)
+
+
+def _luma(bands: list[np.ndarray]) -> np.ndarray:
+    """One grey of three colours (ITU-R 601, as Pillow has it)."""
+    grey = 0.299 * bands[0] + 0.587 * bands[1] + 0.114 * bands[2]
+    whole = bands[0].dtype.kind != "f"
+    return (np.rint(grey) if whole else grey).astype(bands[0].dtype)
 
 
 def _with_alpha(eight: np.ndarray, alpha: np.ndarray) -> np.ndarray:

@@ -26,7 +26,7 @@ import numpy as np
 
 from foldtune.data.conflicts import to_drop
 from foldtune.data.identity import MARK, as_bytes, content_of, data_identity, pack, unpack
-from foldtune.data.pictures.intensity import measure
+from foldtune.data.pictures.intensity import BYTES, measure
 from foldtune.data.sources.listing import Listing
 from foldtune.data.store.decode import Fit
 from foldtune.data.store.entries import (
@@ -122,6 +122,9 @@ def _find(cache: Path, request: Path, fit: Fit) -> Stored | None:
     if found is None:
         return None
     pixels, entry = found
+    if about["measured"] and "depth" not in entry:  # of a foldtune that kept 8 bits of any depth
+        return None
+    fit = replace(fit, depth=pixels.dtype.name)
     # Of one identity the files may differ, as PNG and TIFF of the same pictures do.
     keys = np.concatenate([unpack(entry["keys"]), unpack(about["files"])], axis=1)
     return Stored(
@@ -162,8 +165,7 @@ def _build(
             adopt(ours / "entry", theirs, key)
 
     with temporary_folder(cache, rescue) as temporary:
-        if shutil.disk_usage(cache).free < len(names) * fit.row_bytes + _SPARE:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        _refuse_full(cache, len(names) * fit.row_bytes)
         entry = temporary / "entry"
         entry.mkdir(exist_ok=True)
         file = _empty(entry / "pixels.raw", len(names) * fit.row_bytes)
@@ -172,10 +174,12 @@ def _build(
             job, names, workers, progress, done=journal.done(job), note=journal.add
         )
         measured = measure([decoded.spans[row] for row in sorted(decoded.spans)], fit.range)
-        if measured is not None and measured.taken is not None and measured.taken != fit.range:
-            # Only now the range is known, which no image tells alone.
-            fit = replace(fit, range=measured.taken)
-            decoded = decode_all(replace(job, fit=fit), names, workers, progress, note=journal.add)
+        if measured is not None:
+            # Only now range and depth are known, which no image tells alone.
+            fit = replace(fit, range=measured.taken or fit.range, depth=measured.depth)
+            _refuse_full(cache, len(names) * fit.row_bytes)
+            job = replace(job, fit=fit, file=_empty(file, len(names) * fit.row_bytes))
+            decoded = decode_all(job, names, workers, progress)
         broken = decoded.broken
         marks = unpack(decoded.marks, MARK)
         keys = ["" if n in broken else key.hex() for n, key in enumerate(as_bytes(marks[:, :16]))]
@@ -211,6 +215,11 @@ def _build(
     sync_folder(request.parent)
 
 
+def _refuse_full(cache: Path, pixels: int) -> None:
+    if shutil.disk_usage(cache).free < pixels + _SPARE:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
 def _empty(file: Path, length: int) -> Path:
     """A file of that length, of which the disk holds nothing yet."""
     file.touch()
@@ -227,6 +236,7 @@ def _describe(
         "identity": data_identity(keys, labels, listing.classes, stated),
         "geometry": fit.geometry,
         "channels": fit.channels,
+        **({} if fit.depth == BYTES else {"depth": fit.depth}),
         "classes": list(listing.classes),
         "labels": labels,
         "keys": pack(keys),

@@ -21,7 +21,7 @@ Again = Callable[[int], np.ndarray]
 
 
 class CheckedPixels:
-    """The pixels of an entry, which look like its array (images, size, size, 3).
+    """The pixels of an entry, which look like its array (images, size, size, channels).
 
     Each row is hashed when this process first asks for it; later it costs nothing. A damaged row is
     decoded again from its source, in the store too, where that can be written. hashes: of each row;
@@ -29,7 +29,6 @@ class CheckedPixels:
     InputError, by name, for a damaged row that cannot be had again.
     """
 
-    dtype = np.dtype(np.uint8)
     ndim = 4
 
     def __init__(
@@ -43,7 +42,7 @@ class CheckedPixels:
         self._known = np.zeros(len(pixels), bool)
         self._mended: dict[int, np.ndarray] = {}  # rows that the store could not take
         self.shape, self.nbytes, self.size = pixels.shape, pixels.nbytes, pixels.size
-        self.filename = pixels.filename
+        self.filename, self.dtype = pixels.filename, pixels.dtype
 
     def __len__(self) -> int:
         return len(self._pixels)

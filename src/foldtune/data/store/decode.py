@@ -1,4 +1,4 @@
-"""One image: from the bytes of a file to (size, size, channels) uint8, and to its key."""
+"""One image: from the bytes of a file to (size, size, channels), and to its key."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from PIL import Image, UnidentifiedImageError
 
 from foldtune.data.identity import image_hash, image_key
 from foldtune.data.pictures.bands import MOST
-from foldtune.data.pictures.intensity import OWN, Setting, Span, check_setting
+from foldtune.data.pictures.intensity import BYTES, OWN, WHITE, Setting, Span, check_setting
 from foldtune.data.pictures.opening import MAX_PIXELS
 from foldtune.data.pictures.read import RGB, Read, read_picture
 from foldtune.errors import InputError, unknown
@@ -48,6 +48,8 @@ class Fit:
     # by their file's full one.
     range: Setting = OWN
     channels: int = RGB
+    # What the store holds of a channel: uint8, or where a set has more bits uint16 or float32.
+    depth: str = BYTES
 
     def __post_init__(self) -> None:
         if not all(1 <= side <= _LARGEST for side in self.shape[:2]):
@@ -59,6 +61,8 @@ class Fit:
         check_setting(self.range)
         if not 1 <= self.channels <= MOST:
             raise InputError(f"{self.channels} channels are none of 1 to {MOST}")
+        if self.depth not in WHITE:
+            raise unknown("depth", self.depth, WHITE)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -67,7 +71,7 @@ class Fit:
 
     @property
     def row_bytes(self) -> int:
-        return math.prod(self.shape)
+        return math.prod(self.shape) * np.dtype(self.depth).itemsize
 
     @property
     def geometry(self) -> tuple[int | str, str, str]:
@@ -79,16 +83,28 @@ class Fit:
     @property
     def stated(self) -> tuple[str, ...]:
         """And what else does, where it is not as usual."""
-        bands = () if self.channels == RGB else ("channels", str(self.channels))
+        bands: tuple[str, ...] = () if self.channels == RGB else ("channels", str(self.channels))
+        bands += () if self.depth == BYTES else ("depth", self.depth)
         if isinstance(self.range, str):
             return bands
         return ("range", *(repr(float(end)) for end in self.range), *bands)
 
     def planes(self, read: Read) -> np.ndarray:
-        """A picture's channels, each fitted by itself, (size, size, channels) uint8."""
-        bands = read.bands(self.range, self.channels)
-        fitted = [self.apply(Image.fromarray(np.ascontiguousarray(band))) for band in bands]
-        return np.dstack([np.asarray(band) for band in fitted])
+        """A picture's channels, each fitted by itself, (size, size, channels) of the depth."""
+        if self.depth == BYTES:
+            bands = read.bands(self.range, self.channels)
+            return np.dstack([self._fitted(band) for band in bands])
+        found: dict[int, np.ndarray] = {}  # grey is one band three times
+        deep = read.deep(self.range, self.channels, self.depth)
+        for band in deep:
+            if id(band) not in found:
+                found[id(band)] = self._fitted(band)
+        whole = np.dstack([found[id(band)] for band in deep])
+        # The cubic's negative lobes overshoot at edges; Pillow clips whole numbers alone.
+        return whole if whole.dtype.kind != "f" else whole.clip(0, 1)
+
+    def _fitted(self, band: np.ndarray) -> np.ndarray:
+        return np.asarray(self.apply(Image.fromarray(np.ascontiguousarray(band))))
 
     def apply(self, image: Image.Image) -> Image.Image:
         tall, wide = self.shape[:2]
@@ -139,9 +155,10 @@ def shape_of(size: int | str | Sequence[int], channels: int = RGB) -> tuple[int,
 
 @dataclass(frozen=True, eq=False)
 class Decoded:
-    """One image. pixels: (size, size, channels) uint8; hash: of these; key: of its samples at full
-    size (`image_key`); file: the hash of the file's bytes, by which it is known again where another
-    decoder gives other samples; span: the values of samples of more than 8 bits."""
+    """One image. pixels: (size, size, channels) of the fit's depth; hash: of these; key: of its
+    samples at full size (`image_key`); file: the hash of the file's bytes, by which it is known
+    again where another decoder gives other samples; span: the values of samples of more than 8
+    bits."""
 
     pixels: np.ndarray
     hash: str
@@ -156,9 +173,10 @@ class Decoded:
 
 
 def decode(data: bytes, fit: Fit) -> np.ndarray:
-    """The image in `data` as (size, size, channels) uint8; raises whatever the decoder raises."""
+    """The image in `data` as (size, size, channels) of the fit's depth; raises whatever the decoder
+    raises."""
     read = read_picture(data, fit.max_pixels, fit.channels)
-    if fit.channels != RGB:
+    if fit.channels != RGB or fit.depth != BYTES:
         return fit.planes(read)
     return np.asarray(fit.apply(read.rgb(fit.range)))
 
@@ -169,7 +187,7 @@ def decode_with_key(data: bytes, fit: Fit) -> Decoded:
     samples = read.samples
     content = image_hash(samples)
     key = image_key(samples, read.space, content)
-    if fit.channels != RGB:
+    if fit.channels != RGB or fit.depth != BYTES:
         pixels = fit.planes(read)
         return Decoded(pixels, image_hash(pixels), key, image_hash(data), read.span)
     fitted = fit.apply(read.rgb(fit.range))

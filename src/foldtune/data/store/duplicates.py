@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from foldtune.data.pictures.intensity import WHITE
+
 Rows = Sequence[int] | np.ndarray
 _ROWS, _COLUMNS = 8, 9
 _BITS = 3  # of 64 that may differ
@@ -19,8 +21,8 @@ _BLOCK = 1 << 18  # pixels whose greys are summed at a time: they fit a core's c
 def difference_hashes(pixels: np.ndarray) -> list[int]:
     """Of each image 64 bits: of 8 rows of 9 mean greys, which is darker than its right one (dHash).
 
-    pixels: (images, height, width, channels) uint8. Means of blocks, so scale and compression
-    hardly change it.
+    pixels: (images, height, width, channels), of any depth. Means of blocks, so scale and
+    compression hardly change it.
     """
     count, height, width = pixels.shape[:3]
     step = max(1, _BLOCK // (height * width))
@@ -102,4 +104,5 @@ def _same(pixels: np.ndarray, one: int, other: int) -> bool:
         _means(pixels[row].transpose(2, 0, 1).astype(np.float32), _THUMB, _THUMB)
         for row in (one, other)
     ]
-    return float(np.abs(thumbs[0] - thumbs[1]).mean()) <= _APART
+    apart = np.abs(thumbs[0] - thumbs[1]).mean() * (255 / WHITE[pixels.dtype.name])
+    return float(apart) <= _APART

@@ -1,7 +1,7 @@
 """The files of the pixel store: written whole or not at all, and told from damaged ones.
 
 An entry is a folder named by the identity of what it holds:
-    pixels.raw    rows of (size, size, channels) uint8
+    pixels.raw    rows of (size, size, channels) uint8, or uint16 or float32 where the set has more
     entry.json    geometry, classes, and label, key and hashes of each row
 """
 
@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from foldtune.data.pictures.intensity import BYTES
 from foldtune.data.store.decode import shape_of
 from foldtune.files import read_json, sync_folder
 
@@ -40,10 +41,11 @@ def open_entry(folder: Path) -> tuple[np.memmap, dict[str, Any]] | None:
     shape = (len(about["labels"]), *shape_of(about["geometry"][0], about.get("channels", 3)))
     path = folder / "pixels.raw"
     try:
-        if path.stat().st_size != math.prod(shape):
+        kind = np.dtype(about.get("depth", BYTES))
+        if path.stat().st_size != math.prod(shape) * kind.itemsize:
             return None
-        pixels = np.memmap(path, np.uint8, "r", shape=shape)
-    except (OSError, ValueError):
+        pixels = np.memmap(path, kind, "r", shape=shape)
+    except (OSError, TypeError, ValueError):
         return None
     with contextlib.suppress(OSError):  # a shared cache may be read-only
         os.utime(folder / "entry.json")  # when it was used last, for `data cache --limit`

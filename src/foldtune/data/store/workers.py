@@ -66,7 +66,7 @@ class Job:
 
     def rows(self, first: int, names: Sequence[str]) -> Rows:
         """Decode images and write them from row `first` on; the row of a broken one is zero."""
-        pixels = np.zeros((len(names), *self.fit.shape), np.uint8)
+        pixels = np.zeros((len(names), *self.fit.shape), self.fit.depth)
         hashes, marks, broken = [""] * len(names), [NO_MARK] * len(names), dict[int, str]()
         spans: dict[int, Span] = {}
         with strict(self.fit.max_pixels):

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from foldtune.data.images import ImageData
+from foldtune.data.pictures.intensity import as_bytes
 from foldtune.data.splits import SPLITS
 from foldtune.data.store.duplicates import difference_hashes, near_duplicates
 
@@ -48,12 +49,12 @@ def data_card(data: ImageData) -> dict[str, Any]:
 def channel_statistics(
     pixels: np.ndarray, rows: Sequence[int] | np.ndarray
 ) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation of each colour over images, in 0..1; exact sums of bytes."""
+    """Mean and standard deviation of each colour over images, in 0..1; exact sums of 8 bits."""
     channels = pixels.shape[3]
     total, squares, count = np.zeros(channels, np.int64), np.zeros(channels, np.int64), 0
     rows = np.asarray(rows)
     for start in range(0, len(rows), _CHUNK):
-        block = pixels[rows[start : start + _CHUNK]].reshape(-1, channels)
+        block = as_bytes(pixels[rows[start : start + _CHUNK]]).reshape(-1, channels)
         for channel in range(channels):
             values = np.bincount(block[:, channel], minlength=256)
             total[channel] += int(values @ np.arange(256))
@@ -101,5 +102,6 @@ def draw_examples(data: ImageData, path: Path, *, classes: int = 20, each: int =
 
 
 def shown_colours(pixels: np.ndarray) -> np.ndarray:
-    """(height, width, channels) as three colours to look at: the first three, or one grey."""
-    return pixels[..., :3] if pixels.shape[-1] >= 3 else pixels[..., :1].repeat(3, axis=-1)
+    """(height, width, channels) as three colours of 8 bits: the first three, or one grey."""
+    eight = as_bytes(pixels)
+    return eight[..., :3] if eight.shape[-1] >= 3 else eight[..., :1].repeat(3, axis=-1)

@@ -24,6 +24,7 @@ from foldtune.core.method import Method, written_out
 from foldtune.core.tuningfile import save
 from foldtune.data import ImageData
 from foldtune.data.membership import Membership
+from foldtune.data.pictures.intensity import deeper
 from foldtune.errors import Unwritable
 from foldtune.evaluate.accuracy import accuracy
 from foldtune.evaluate.calibration import calibration
@@ -275,7 +276,8 @@ class Bench:
             "backbone": self.identity,
             "classes": list(self.data.classes),
             "data": {"name": self.data.name, "identity": self.data.identity}
-            | {k: self.data.facts.get(k) for k in _DESCRIBED},
+            | {k: self.data.facts.get(k) for k in _DESCRIBED}
+            | deeper(self.data.facts),
             "training": {
                 "recipe": asdict(run.recipe), "seed": run.seed, "train_on": list(run.train_on),
                 "head_start": run.head, "verdict": outcome.verdict, "run": run.key,

@@ -53,7 +53,7 @@ class Place:
             backbone = replace(bench.backbone, model=copy.deepcopy(bench.backbone.model).cpu())
         data, cache = bench.data, _store_of(bench.data)
         if cache is not None:
-            data = replace(data, pixels=np.empty((0, *data.pixels.shape[1:]), np.uint8))
+            data = replace(data, pixels=np.empty((0, *data.pixels.shape[1:]), data.pixels.dtype))
         source = _absolute(str(data.facts.get("source")))
         pace = bench.checkpoint_seconds
         return cls(backbone, bench.identity, data, source, cache, bench.device, pace)
@@ -107,6 +107,7 @@ class Place:
         fit = Fit(
             facts["size"], facts["resize"], facts["interpolation"],
             facts.get("max_pixels", MAX_PIXELS), read_setting(facts), pixels.shape[3],
+            pixels.dtype.name,
         )  # fmt: skip
         again = DecodeAgain(self.source, fit, names)
         return CheckedPixels(pixels, entry["hashes"], names, again)

@@ -35,6 +35,7 @@ _ASKED = gate.fields(
         **dict.fromkeys(("classes", "methods", "data_warnings"), _NAMES),
         **dict.fromkeys(("trials", "seeds", "workers"), _COUNT),
         "images": gate.nullable(gate.mapped(gate.anything, 100)),
+        "ledger": gate.nullable(gate.mapped(gate.anything, 100)),
         "alike": gate.nullable(gate.listed(gate.listed(gate.integer(0, 1 << 50)))),
         "ties": gate.nullable(gate.text(100)),
         "left_out": gate.nullable(gate.mapped(gate.text(), 1000)),
