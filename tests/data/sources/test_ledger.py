@@ -15,12 +15,12 @@ from foldtune.errors import InputError
 from foldtune.tunings.judging import WHOLE
 from test_cli import foldtune, refused, told
 
-HEIC = b"\0\0\0\x18ftypheic" + bytes(400)
+RAW = b"a camera's own" + bytes(400)
 KINDS = [
-    ".heic",
-    ".HEIC",
-    ".jxl",
-    ".dcm",
+    ".nef",
+    ".NEF",
+    ".pcx",
+    ".svg",
     ".dng",
     ".CR2",
     ".psd",
@@ -32,7 +32,7 @@ KINDS = [
 ]
 
 
-def put(folder, *names, data=HEIC):
+def put(folder, *names, data=RAW):
     for name in names:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(data)
@@ -74,14 +74,14 @@ def test_files_that_are_no_pictures_hardly_matter(photos, name):
 
 def test_a_split_of_files_that_are_not_read_is_refused(make_folder):
     folder = make_folder({"train/a": 5, "train/b": 5, "val/a": 3, "val/b": 3})
-    put(folder, "test/a/1.heic", "test/b/1.heic", "test/b/2.heic")
-    with pytest.raises(InputError, match=r"^split test of .*: 3 files, none .*heif-convert"):
+    put(folder, "test/a/1.nef", "test/b/1.nef", "test/b/2.nef")
+    with pytest.raises(InputError, match=r"^split test of .*: 3 files, none .*develop them"):
         read_source(folder)
 
 
 def test_a_class_that_is_lost_in_one_split_alone_is_refused(make_folder):
     folder = make_folder({"train/a": 5, "train/b": 5, "test/a": 3})
-    put(folder, "test/b/1.heic")
+    put(folder, "test/b/1.nef")
     with pytest.raises(InputError, match=r"^class test/b of .*: 1 files"):
         read_source(folder)
 
@@ -183,11 +183,11 @@ def test_check_tells_of_some_missing_files_and_refuses_a_missing_class(photos):
 
 
 def test_check_and_card_show_the_ledger(photos, tmp_path):
-    put(photos, "oak/a.heic")
-    assert told("data", "check", photos)[0]["ledger"] == {"not_read": {".heic": {"oak": 1}}}
+    put(photos, "oak/a.nef")
+    assert told("data", "check", photos)[0]["ledger"] == {"not_read": {".nef": {"oak": 1}}}
     card = told("data", "card", photos, cache=tmp_path / "cache")
-    assert card["ledger"] == {"not_read": {".heic": {"oak": 1}}}
-    put(photos, "dog/a.heic")
+    assert card["ledger"] == {"not_read": {".nef": {"oak": 1}}}
+    put(photos, "dog/a.nef")
     assert "class dog" in refused("data", "check", photos)
 
 

@@ -121,8 +121,8 @@ def test_a_file_that_is_no_zip_is_refused(tmp_path):
 
 def test_a_folder_without_images_says_what_it_holds(tmp_path):
     (tmp_path / "a").mkdir()
-    (tmp_path / "a" / "1.heic").write_bytes(b"x")
-    with pytest.raises(InputError, match=r"found: 1 \.heic"):
+    (tmp_path / "a" / "1.nef").write_bytes(b"x")
+    with pytest.raises(InputError, match=r"found: 1 \.nef"):
         read_source(tmp_path)
 
 

@@ -79,3 +79,14 @@ def test_a_card_counts_balances_and_draws(make_folder, tmp_path):
     draw_examples(data, tmp_path / "out" / "examples.png", each=3)
     with Image.open(tmp_path / "out" / "examples.png") as sheet:
         assert sheet.size == (2 + 3 * 18, 2 + 2 * 18)
+
+
+def test_a_broken_member_of_a_zip_is_told(make_folder, make_zip):
+    path = make_zip(make_folder({"a": 4, "b": 4}))
+    data = bytearray(path.read_bytes())
+    at = data.find(encoded(1)) + 40  # inside of the second picture, which is stored as it is
+    data[at : at + 4] = b"\xff" * 4
+    path.write_bytes(data)
+    told = describe(read_source(path))
+    assert list(told["ledger"]["unreadable"]) == ["a/001.png"]
+    assert any("1 of 8 files that were looked at cannot be read" in w for w in told["warnings"])

@@ -62,7 +62,7 @@ def _tiff(data: bytes, max_pixels: int) -> np.ndarray:
         import tifffile
     except ImportError:
         raise NotInstalled("a TIFF of several channels", "tifffile", "tiff") from None
-    with _silent("tifffile"), tifffile.TiffFile(io.BytesIO(data)) as file:
+    with silent("tifffile"), tifffile.TiffFile(io.BytesIO(data)) as file:
         page = file.pages[0]
         axes, shape = page.axes, tuple(page.shape)
         if axes not in ("YX", "YXS", "SYX"):
@@ -76,7 +76,7 @@ def _tiff(data: bytes, max_pixels: int) -> np.ndarray:
 
 
 @contextlib.contextmanager
-def _silent(name: str) -> Iterator[None]:
+def silent(name: str) -> Iterator[None]:
     """A library that logs a line for every odd tag of a file that is refused in one."""
     log = logging.getLogger(name)
     before, log.disabled = log.disabled, True

@@ -32,12 +32,7 @@ _FOREIGN = (  # what is told by its first bytes, and why it is not opened
     (b"8BPS", 0, f"a Photoshop document, which is not read: {_CONVERT}"),
     (b"\xd7\xcd\xc6\x9a", 0, f"a Windows metafile and no picture: {_CONVERT}"),
     (b"<svg", 0, f"SVG, drawn and no picture: {_CONVERT}"),
-    (b"DICM", 128, f"DICOM, which is not read: {_CONVERT}"),
-    (b"\xff\x0a", 0, f"JPEG XL, which is not read: {_CONVERT}"),
-    (b"\x00\x00\x00\x0cJXL ", 0, f"JPEG XL, which is not read: {_CONVERT}"),
-    *((b"ftyp" + brand, 4, f"HEIC, which is not read: {_CONVERT}")
-      for brand in (b"heic", b"heix", b"hevc", b"mif1", b"msf1")),
-)  # fmt: skip
+)
 
 
 def open_picture(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:

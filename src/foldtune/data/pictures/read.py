@@ -10,6 +10,8 @@ from PIL import Image, UnidentifiedImageError
 
 from foldtune.data.pictures.bands import full_range, is_array, is_tiff, read_bands
 from foldtune.data.pictures.deep import deep_samples, is_deep
+from foldtune.data.pictures.dicom import read_dicom
+from foldtune.data.pictures.foreign import DICOM, Kind, kind_of, read_foreign
 from foldtune.data.pictures.intensity import (
     BYTES,
     OWN,
@@ -122,6 +124,8 @@ def read_picture(data: bytes, max_pixels: int = MAX_PIXELS, channels: int = RGB)
 
     channels: that are wanted: a TIFF is read by its own where they are not RGB.
     """
+    if (kind := kind_of(data)) is not None:
+        return _of_foreign(kind, data, max_pixels)
     if is_array(data) or (channels != RGB and is_tiff(data)):
         return _of_bands(read_bands(data, max_pixels))
     try:
@@ -139,6 +143,23 @@ def read_picture(data: bytes, max_pixels: int = MAX_PIXELS, channels: int = RGB)
     span = Span.of(found[0])
     alone = measure([span], OWN)
     return Read(image, *found, span, alone is not None and alone.taken is not None)
+
+
+def _of_foreign(kind: Kind, data: bytes, max_pixels: int) -> Read:
+    if kind is DICOM:
+        return _of_bands(_with_channels(read_dicom(data, max_pixels)))
+    samples = read_foreign(kind, data, max_pixels)
+    if samples.dtype == np.uint8:
+        return Read(Image.fromarray(samples))
+    if samples.ndim == 2 or samples.shape[2] in (1, RGB):
+        return _of_bands(_with_channels(samples))
+    colours = samples[:, :, :-1] if samples.shape[2] == 4 else samples[:, :, 0]
+    alpha = scaled(samples[:, :, -1], full_range(samples))
+    return Read(None, np.ascontiguousarray(colours), alpha, Span.of(colours))
+
+
+def _with_channels(samples: np.ndarray) -> np.ndarray:
+    return samples if samples.ndim == 3 else samples[:, :, None]
 
 
 def _of_bands(samples: np.ndarray) -> Read:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from posixpath import splitext
 
+from foldtune.data.pictures.foreign import KINDS
 from foldtune.data.sources.ledger import Ledger, refuse_lost, unread
 from foldtune.data.sources.listing import Item
 from foldtune.data.splits import split_name
@@ -16,7 +17,9 @@ _PICTURES = (
     ".jpg .jpeg .jpe .jfif .png .webp .bmp .dib .gif .tif .tiff .ppm .pgm .pbm .pnm .avif .jp2 "
     ".j2k .jpf .jpx"
 )
-SUFFIXES = frozenset(_PICTURES.split())
+SUFFIXES = frozenset(
+    (*_PICTURES.split(), *(suffix for kind in KINDS if kind.readable for suffix in kind.suffixes))
+)
 _WANTED = "<class>/image.jpg, or train|val|test/<class>/image.jpg"
 
 

@@ -8,15 +8,15 @@ from dataclasses import asdict, dataclass, field
 from posixpath import splitext
 from typing import Any
 
+from foldtune.data.pictures.foreign import BY_SUFFIX
 from foldtune.errors import InputError
 
 _CONVERT = "convert them to PNG or JPEG"
 # Kinds of pictures that are not read, with the cure.
 UNREAD: Mapping[str, str] = {
-    **dict.fromkeys((".heic", ".heif", ".hif"), f"{_CONVERT}, such as by heif-convert"),
-    **dict.fromkeys((".dcm", ".dicom"), f"{_CONVERT} of 16 bits, such as by dcm2pnm"),
+    **{suffix: kind.cure for suffix, kind in BY_SUFFIX.items()},
     **dict.fromkeys((".nii", ".mha", ".nrrd"), "write their slices as PNG of 16 bits"),
-    **dict.fromkeys((".jxl", ".tga", ".pcx", ".ico", ".qoi", ".dds", ".exr", ".hdr"), _CONVERT),
+    **dict.fromkeys((".tga", ".pcx", ".ico", ".qoi", ".dds", ".exr", ".hdr"), _CONVERT),
     **dict.fromkeys((".cr2", ".cr3", ".nef", ".arw", ".dng", ".orf", ".rw2", ".raf"),
                     "develop them to TIFF or PNG"),
     **dict.fromkeys((".eps", ".ps", ".svg", ".wmf", ".emf", ".pdf", ".psd", ".ai"),

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from foldtune.data.pictures.bands import as_array_file
+from foldtune.data.pictures.dicom import named_frame, read_dicom
+from foldtune.data.pictures.opening import MAX_PIXELS
 from foldtune.data.sources.listing import Reader
 from foldtune.errors import InputError
 
@@ -38,7 +41,9 @@ class FileReader:
     root: str
 
     def __call__(self, name: str) -> bytes:
-        return regular_bytes(Path(self.root, name))
+        file, frame = framed(self.root, name)
+        data = regular_bytes(Path(self.root, file))
+        return data if frame is None else frame_bytes(data, frame)
 
 
 class ZipReader:
@@ -73,6 +78,17 @@ class TarReader:
         with open(path, "rb") as file:
             file.seek(offset)
             return file.read(size)
+
+
+def framed(root: str | Path, name: str) -> tuple[str, int | None]:
+    """The file of a name below a root, and the frame that it names (`scan.dcm#12`), if any."""
+    found = named_frame(name)
+    return (name, None) if found is None or Path(root, name).exists() else found
+
+
+def frame_bytes(data: bytes, frame: int) -> bytes:
+    """One frame of a DICOM file as a file of its own."""
+    return as_array_file(read_dicom(data, MAX_PIXELS, frame))
 
 
 def regular_bytes(path: str | Path, most: int = LARGEST_FILE) -> bytes:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from foldtune.data.pictures.dicom import named_frame
 from foldtune.data.sources.listing import Item, Listing, Reader
 from foldtune.data.sources.readers import Below, FileReader, TarReader, ZipReader, irregular
 from foldtune.errors import InputError, unknown
@@ -132,6 +133,10 @@ def file_stamp(path: str | Path) -> str:
     file (ctime). So that a dangling link or a wrong row is reported among the unreadable images, by
     name, what is missing has a stamp.
     """
+    frame = named_frame(str(path))
+    if frame is not None and not os.path.exists(path):  # `scan.dcm#12`
+        stamp = file_stamp(frame[0])
+        return stamp if stamp in (MISSING, IRREGULAR) else f"{stamp}#{frame[1]}"
     try:
         about = os.stat(path)
     except (OSError, ValueError):  # a name with a zero, or one that is too long, names nothing

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import glob
 import os
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,8 @@ from foldtune.data.conflicts import (
     told_splits,
 )
 from foldtune.data.facts import listing_warnings
+from foldtune.data.pictures.dicom import is_lossless, size_of
+from foldtune.data.pictures.foreign import DICOM, kind_of
 from foldtune.data.pictures.opening import open_picture
 from foldtune.data.sources.listing import Item, Listing
 from foldtune.data.sources.spec import Spec
@@ -56,7 +57,7 @@ def describe(listing: Listing) -> dict[str, Any]:
     """
     counts = Counter(item.split or "no split" for item in listing.items)
     labels = [item.label for item in listing.items]
-    sample = _headers(listing)
+    sample, broken = _headers(listing)
     missing = sum(stamp == MISSING for stamp in listing.stamps)
     return {
         "images": len(listing.items),
@@ -64,12 +65,19 @@ def describe(listing: Listing) -> dict[str, Any]:
         "classes": len(listing.classes),
         "labels": [min(labels), max(labels)] if labels else [],
         "missing_files": missing,
-        "ledger": listing.ledger.json() | _by_stamp(listing),
+        "ledger": listing.ledger.json()
+        | _by_stamp(listing)
+        | ({"unreadable": broken} if broken else {}),
         "sizes": _sizes([about[0] for about in sample]),
         "formats": dict(Counter(about[1] for about in sample)),
         "lossless": all(about[2] for about in sample),
         "manifest": manifest_hash(listing),
-        "warnings": [*listing_warnings(listing), *_missing(listing), *_repeated(listing)],
+        "warnings": [
+            *listing_warnings(listing),
+            *_missing(listing),
+            *_unreadable(broken, len(sample)),
+            *_repeated(listing),
+        ],
     }
 
 
@@ -142,19 +150,39 @@ def manifest_hash(listing: Listing) -> str:
     )
 
 
-def _headers(listing: Listing) -> list[tuple[tuple[int, int], str, bool]]:
-    """Size, format and whether lossless, of a sample; unreadable images are left out."""
+def _unreadable(broken: Mapping[str, str], sound: int) -> list[str]:
+    """What is said of files of the sample that are there and cannot be opened."""
+    if not broken:
+        return []
+    name, why = next(iter(broken.items()))
+    looked = len(broken) + sound
+    return [
+        f"{len(broken)} of {looked} files that were looked at cannot be read, such as {name} "
+        f"({why}); decoding tells all"
+    ]
+
+
+def _headers(
+    listing: Listing,
+) -> tuple[list[tuple[tuple[int, int], str, bool]], dict[str, str]]:
+    """Size, format and whether lossless, of a sample; and those that cannot be read, with why."""
     by_split: dict[str | None, list[Item]] = {}
     for item, stamp in zip(listing.items, listing.stamps, strict=True):
         if stamp not in _NOTHING:
             by_split.setdefault(item.split, []).append(item)
-    found = []
+    found, broken = [], dict[str, str]()
     for items in by_split.values():
         for item in _spread(items):
-            with contextlib.suppress(Exception):  # what cannot be read is told by decoding
+            try:
                 about = header(listing.open(item.name))
-                found += [about] if about is not None else []
-    return found
+            except Exception as error:  # damaged archives raise nearly every type there is
+                broken[item.name] = " ".join(str(error).split())[:80] or type(error).__name__
+                continue
+            if about is None:
+                broken[item.name] = "no header of a picture"
+            else:
+                found.append(about)
+    return found, broken
 
 
 def _spread(items: Sequence[Item]) -> list[Item]:
@@ -167,6 +195,8 @@ def header(data: bytes) -> tuple[tuple[int, int], str, bool] | None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            if (kind := kind_of(data)) is not None:
+                return size_of(kind, data), kind.name, kind is DICOM and is_lossless(data)
             with open_picture(data) as image:
                 form = image.format or "?"
                 compressed = image.info.get("compression") in ("jpeg", "tiff_jpeg", "webp")

@@ -10,14 +10,19 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from PIL import Image
+
 from foldtune.data.pictures.bands import is_array
 from foldtune.data.pictures.deep import is_deep
+from foldtune.data.pictures.foreign import kind_of
 from foldtune.data.pictures.opening import strict
 from foldtune.data.pictures.read import read_picture
 from foldtune.data.pictures.upright import to_rgb, upright
@@ -108,7 +113,7 @@ def _write(listing: Listing, name: str, path: Path) -> str | None:
         data = listing.open(name)
         if is_array(data) or (is_deep(data) and read_picture(data).fine):
             return f"{name} (more than 8 bits a colour, or other channels, which PNG does not keep)"
-        image = upright(data)
+        image = upright(data) if kind_of(data) is None else _of_foreign(data)
     except Exception as error:  # damaged files raise nearly every type there is
         return f"{name} ({' '.join(str(error).split())[:80] or type(error).__name__})"
     file = io.BytesIO()
@@ -121,6 +126,16 @@ def _write(listing: Listing, name: str, path: Path) -> str | None:
     with replacing(path.with_suffix(".tif" if image.mode in _TIFF else ".png")) as fresh:
         fresh.write_bytes(file.getvalue())
     return None
+
+
+def _of_foreign(data: bytes) -> Image.Image:
+    """A HEIC, JPEG XL or DICOM as a picture that PNG keeps: of 8 bits, or of 16 in one channel."""
+    read = read_picture(data)
+    if read.image is not None:
+        return read.image
+    if read.samples.dtype != np.uint16 or read.samples.size != math.prod(read.samples.shape[:2]):
+        raise InputError("more than 8 bits a colour, or other numbers, which PNG does not keep")
+    return Image.fromarray(read.samples.reshape(read.samples.shape[:2]))
 
 
 def _write_table(out: Path, listing: Listing, names: list[str]) -> None:

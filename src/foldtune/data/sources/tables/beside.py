@@ -24,7 +24,7 @@ def found_names(table: Path, names: Sequence[str]) -> list[str]:
     root = table.parent
     prefix = _prefix(table, names)
     placed = [prefix + name for name in names]
-    if all(Path(name).suffix.lower() in SUFFIXES for name in placed):
+    if all(_suffix(name) in SUFFIXES for name in placed):
         return placed
     kept = _Stems(root)
     return [kept.full(name) for name in placed]
@@ -45,6 +45,11 @@ def _prefix(table: Path, names: Sequence[str]) -> str:
     return ""
 
 
+def _suffix(name: str) -> str:
+    """The suffix of a file's name, which may name a frame of it, too."""
+    return Path(name).suffix.lower().partition("#")[0]
+
+
 def _there(path: Path) -> bool:
     return file_stamp(path) != MISSING
 
@@ -58,7 +63,7 @@ class _Stems:
     def full(self, name: str) -> str:
         """The name with the extension of the one picture of that stem, where it has none."""
         folder, slash, file = name.rpartition("/")
-        if Path(file).suffix.lower() in SUFFIXES:
+        if _suffix(file) in SUFFIXES:
             return name
         found = self._of(folder).get(file, [])
         return f"{folder}{slash}{found[0]}" if len(found) == 1 else name
