@@ -19,7 +19,7 @@ from foldtune.errors import InputError
 from foldtune.evaluate.calibration import calibration
 from foldtune.report.material import Material
 from foldtune.report.paper import write_charts
-from foldtune.report.sections import ORDER, gallery, sections
+from foldtune.report.sections import ORDER, gallery, ledger, sections
 from foldtune.study.results.pictures import find_pictures
 
 
@@ -223,3 +223,30 @@ def test_a_study_with_damaged_logits_is_still_told(tmp_path):
 
 def test_everything_shown_is_ready_for_json(found):
     assert json.dumps([section.context for section in found.values()], default=str)
+
+
+def test_what_was_not_taken_of_the_data_is_a_section(study, folder):
+    told = {
+        "not_read": {".nef": {"oak": 2, "elm": 1}}, "empty": ["zebra"],
+        "unreadable": {"oak/9.png": "truncated"}, "missing": {"a.png": "no such file"},
+        "range": {"images": 7, "lowest": 3.0, "highest": 800.0, "read_as": [3.0, 800.0]},
+    }  # fmt: skip
+    asked = dict(study.asked) | {"ledger": told}
+    section = ledger.section(Material(folder, study.rows, asked))
+    rows = section.tables[0].rows
+    assert ("2 .nef files", "class oak", "not read: develop them to TIFF or PNG") in rows
+    assert ("an empty folder", "class zebra", "nothing in it") in rows
+    assert ("a file", "oak/9.png", "cannot be read: truncated") in rows
+    assert ("a file", "a.png", "no such file") in rows
+    assert len(rows) == 5
+    assert "they are read by 3 to 800." in section.words[0]
+    assert "7 images have more than 8 bits, with values from 3.0 to 800.0" in section.words[0]
+
+
+@pytest.mark.parametrize(
+    "told", [None, {}, [], "x", {"not_read": 3}, {"range": []}, {"empty": None, "missing": 4},
+             {"not_read": {".nef": 1}}, {"range": {"images": "x", "read_as": "y"}}],
+)  # fmt: skip
+def test_a_ledger_of_nothing_or_of_a_stranger_breaks_no_page(told, study, folder):
+    section = ledger.section(Material(folder, study.rows, dict(study.asked) | {"ledger": told}))
+    assert section is None or (told or {}).get("range")

@@ -16,6 +16,7 @@ from foldtune.report.sections import (
     ensembles,
     gallery,
     leaderboard,
+    ledger,
     ranking,
     runs,
     shift,
@@ -37,6 +38,7 @@ ORDER = (
     shift,
     calibration,
     costs,
+    ledger,
     runs,
 )
 
