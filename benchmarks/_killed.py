@@ -173,7 +173,7 @@ def _note(path: Path) -> None:
 def result(folder: Path) -> dict[str, Any]:
     """All that a study found, but for what the clock decides."""
     rows = Store(folder).rows()
-    files = {folder / "merged.safetensors", *folder.glob("runs/*/*.safetensors")}
+    files = {*folder.glob("merged.safetensors"), *folder.glob("runs/*/*.safetensors")}
     return {
         "rows": {row["run"]: _timeless(row) for row in rows},
         "leaderboard": _timeless(leaderboard(rows)),

@@ -9,7 +9,7 @@ from pathlib import Path
 from foldtune.analysis.decision import Decision
 from foldtune.analysis.leaderboard import by_validation, configuration
 from foldtune.analysis.row import Row, Standing
-from foldtune.errors import InputError
+from foldtune.errors import InputError, Unwritable
 from foldtune.study.bench.bench import Bench
 from foldtune.study.bench.execute import Say
 from foldtune.study.results.artefacts import TUNING, of_run
@@ -57,6 +57,8 @@ def conclude(folder: Path, bench: Bench, terms: Terms, say: Say) -> Comparison:
             tuning = of_run(folder, final, TUNING).opened(folder)
             certificate = merge_tuning(tuning, folder / MERGED, bench.backbone, bench.data)
             merged = folder / MERGED
+        except Unwritable:  # a full disk is no property of the method: the next call merges it
+            raise
         except InputError as error:  # the rows stand, and so does their report
             say(f"{merging[0]['label']} is not merged: {error}")
     label = merging[0]["label"] if merged else None

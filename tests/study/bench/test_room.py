@@ -12,6 +12,7 @@ from foldtune.errors import Unwritable
 from foldtune.methods.catalogue import parse
 from foldtune.study.bench.room import refuse_full_run, refuse_full_study, size_of, trained_bytes
 from foldtune.study.results.store import Store
+from foldtune.training.recipe import Recipe
 
 Usage = namedtuple("Usage", "total used free")
 MIB = 1 << 20
@@ -80,3 +81,21 @@ def test_a_full_disk_stops_a_comparison_before_its_first_run(backbone, data, fre
     with pytest.raises(Unwritable, match="needs about"):
         foldtune.fit(data, backbone, "Full", out=tmp_path / "fit")
     assert not (tmp_path / "fit").exists()
+
+
+def test_a_disk_that_is_full_at_the_merge_ends_the_comparison_and_the_next_call_merges(
+    backbone, data, free, tmp_path
+):
+    asked = {"trials": 1, "seeds": 1, "recipe": Recipe(epochs=1), "head": "zero"}
+    left = size_of(backbone.model) + 8 * MIB
+    free(left)
+
+    def fill(line):  # as the final run is done
+        if "test" in line:
+            free(MIB)
+
+    with pytest.raises(Unwritable, match="merged"):
+        foldtune.compare(data, backbone, ["BitFit"], out=tmp_path / "s", say=fill, **asked)
+    free(left)
+    done = foldtune.compare(data, backbone, ["BitFit"], out=tmp_path / "s", **asked)
+    assert done.merged == tmp_path / "s" / "merged.safetensors"
