@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from foreign import foreign_seeds
 from mutate import mutated, spliced
 from PIL import Image
 
@@ -43,7 +44,7 @@ def seeds() -> tuple[bytes, ...]:
     found += [_file(Image.fromarray(colour).quantize(8), form) for form in ("PNG", "GIF", "TIFF")]
     found += [as_array_file(array) for array in (grey, deep, np.dstack([alpha, grey]))]
     found += [_deep_png(draw.integers(0, 4095, (6, 5, n)).astype(">u2")) for n in (2, 3, 4)]
-    return (*found, *_many_channels(draw))
+    return (*found, *_many_channels(draw), *foreign_seeds(draw))
 
 
 def make(rng: random.Random) -> dict[str, bytes]:
@@ -65,11 +66,12 @@ def read(folder: Path, rng: random.Random) -> None:
         rng.choice((1, 16, 64)), rng.choice(("squash", "crop")),
         rng.choice(("nearest", "bicubic", "bilinear-plain")), channels=rng.choice((3, 3, 1, 4)),
         range=rng.choice(("own", "header", (0, 4095))),
+        depth=rng.choice(("uint8", "uint8", "uint16", "float32")),
     )  # fmt: skip
     told: Any = read_image(lambda name: (folder / name).read_bytes(), "a.png", fit)
     if isinstance(told, Decoded):
         assert told.pixels.shape == fit.shape
-        assert told.pixels.dtype == np.uint8
+        assert told.pixels.dtype == fit.depth
     else:
         assert isinstance(told, str)
         assert told

@@ -78,7 +78,11 @@ def serve(seed: int) -> None:
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     warnings.simplefilter("ignore")
-    import tifffile  # noqa: F401  (both take seconds on a busy machine, which no case shall pay)
+    # These take seconds on a busy machine, which no case shall pay.
+    import imagecodecs  # noqa: F401
+    import pi_heif  # noqa: F401
+    import pydicom.pixels  # noqa: F401
+    import tifffile  # noqa: F401
 
     faulthandler.enable()
     sys.addaudithook(_watch)
