@@ -13,7 +13,7 @@ ROOT = Path(foldtune.__file__).parent
 FLOORS = (
     ("errors", "torchvision_ops", "processes", "console", "files", "gate", "startup"),
     ("core",),
-    ("methods",),
+    ("methods", "tasks"),
     ("training", "evaluate", "backbones", "data", "augment"),
     ("analysis", "interop"),
     ("testing",),

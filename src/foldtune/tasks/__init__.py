@@ -1,0 +1,1 @@
+"""What the labels of images say: classes, several labels, grades or numbers; and its metrics."""
