@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from foldtune.data.identity import as_bytes, split_hash
 from foldtune.data.shots import draw_shots, refuse_too_few
+from foldtune.data.tasks import refuse_shots
 from foldtune.errors import unknown
+from foldtune.tasks.task import USUAL, Task
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +32,19 @@ class ImageData:
     keys: np.ndarray = field(repr=False)
     facts: Mapping[str, Any]  # ready for JSON
     groups: tuple[str, ...] = field(default=(), repr=False)  # of the images, where they have any
+    # What labels say. `classes` are the distinct texts of labels as the source has them, `labels`
+    # the place of each image's among them; what is predicted are `outputs` and `targets`.
+    task: Task = USUAL
+
+    @cached_property
+    def outputs(self) -> tuple[str, ...]:
+        """The names of what is predicted: classes, labels, grades in order, or "value"."""
+        return self.task.outputs(self.classes)
+
+    @cached_property
+    def targets(self) -> np.ndarray:
+        """What is to be predicted of each image, see the task."""
+        return self.task.targets(self.classes, self.labels, self.outputs)
 
     def split(self, *names: str) -> np.ndarray:
         """The sorted rows of one split, or of several together."""
@@ -43,6 +59,7 @@ class ImageData:
         Drawn from the given splits by `seed` and the pictures' keys, as `draw_shots` tells; the
         test split stays whole. Raises InputError where a class has fewer training images.
         """
+        refuse_shots(self.task)
         splits = dict(self.splits)
         for name in ("train", "val"):
             rows = splits[name]

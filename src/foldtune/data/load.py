@@ -32,7 +32,10 @@ from foldtune.data.store.build import Stored, default_cache, fetch
 from foldtune.data.store.checked import CheckedPixels, DecodeAgain
 from foldtune.data.store.decode import Fit
 from foldtune.data.store.workers import Progress
+from foldtune.data.tasks import settled_for, strata_of, task_facts, task_of
 from foldtune.errors import InputError
+from foldtune.tasks.parsing import parse_task
+from foldtune.tasks.task import Task
 
 
 def load_data(
@@ -50,6 +53,7 @@ def load_data(
     max_pixels: int = MAX_PIXELS,
     range: Setting = OWN,
     channels: int = RGB,
+    task: Task | str | None = None,
 ) -> ImageData:
     """Load labelled images, decoded once and reused by every later call.
 
@@ -69,7 +73,8 @@ def load_data(
     are read: `own`, the set's range where the file's full one is hardly used (`measure`);
     `percentile`, without the outer 0.5 % each; `header`, the full one always; or (low, high). A
     range is part of the identity. channels: of the images in the store, by default RGB; another
-    number is that of their own.
+    number is that of their own. task: what labels say (`SingleLabel`, `MultiLabel`, `Ordinal`,
+    `Regression`, or such a text); by default what they are where that is certain, else one class.
 
     >>> data = load_data("digits", size=16)  # doctest: +SKIP
     >>> data.pixels[data.split("train", "val")].shape  # doctest: +SKIP
@@ -80,6 +85,8 @@ def load_data(
         raise InputError(f"workers is {workers}; at least one must do the work")
     check_mode(conflicts)
     listing = find_listing(spec)
+    task = parse_task(task) if isinstance(task, str) else task
+    task = task_of(listing, task, str(spec))
     if seed is not None:
         refuse_one_class(listing, spec)
         refuse_empty(listing.ledger)
@@ -92,16 +99,16 @@ def load_data(
         workers=workers,
         progress=progress,
     )
-    return _labelled(spec, fit, listing, stored, seed, conflicts, skip_broken)
+    return _labelled(spec, fit, listing, stored, seed, conflicts, skip_broken, task)
 
 
 def _labelled(
     spec: str | Path, fit: Fit, listing: Listing, stored: Stored, seed: int | None, conflicts: str,
-    skip_broken: bool,
+    skip_broken: bool, task: Task,
 ) -> ImageData:  # fmt: skip
     """What is stored, with splits and facts."""
     _refuse_lost_splits(listing, stored)
-    if seed is not None:
+    if seed is not None and task.classed:
         _refuse_lost_classes(listing, stored)
     items = [listing.items[row] for row in stored.rows]
     keys = as_bytes(stored.keys[:, :16])
@@ -114,13 +121,17 @@ def _labelled(
         seed,
         groups=groups,
         published=listing.published,
+        strata=strata_of(task, listing.classes, stored.labels, keys, groups, seed),
     )
+    if seed is not None:
+        task = settled_for(task, listing.classes, stored.labels, splits)
     facts = {
         **data_facts(spec, stored.fit, listing, splits, rule, seed, conflicts),
         "shared_with_train": shared_with_train(keys, splits),
         "skipped": dict(stored.skipped),
         "skip_broken": skip_broken,
         "content": stored.content,
+        **task_facts(task),
     }
     facts["ledger"] |= skipped_by_kind(stored.skipped)
     tell_range(facts, stored.measured)
@@ -139,6 +150,7 @@ def _labelled(
         keys=stored.keys,
         facts=facts,
         groups=groups,
+        task=task,
     )
     tell_conflicts(data, keys, stored.dropped)
     if not names_embedded(spec):  # digits of 8 x 8 pixels look alike, and are as they are

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import numpy as np
 
 from foldtune.data.grouping import Key, grouped, refuse_parted
+from foldtune.data.strata import Strata
 from foldtune.errors import InputError
 from foldtune.files import digest
 
@@ -49,12 +50,14 @@ def complete_splits(
     *,
     groups: Sequence[str] = (),
     published: bool = False,
+    strata: Strata | None = None,
 ) -> tuple[dict[str, np.ndarray], str]:
     """Sorted, disjoint rows of train, val and test, and the rule in words.
 
     given: each row's split or None; labels: (rows,); keys: each row's picture (`image_key`), which
     with the seed alone decides the drawing; groups: of each row, or none. Without a seed nothing is
-    drawn: images without a split are test, which has no least number then.
+    drawn: images without a split are test, which has no least number then. strata: what is to be
+    spread evenly where that is not classes.
     """
     named = {name for name in given if name is not None}
     if seed is None:
@@ -74,10 +77,14 @@ def complete_splits(
             "add a train split, or give none at all and have them drawn"
         )
     draw, how = _drawing(labels, keys, classes, seed, groups)
+    if strata is not None:
+        draw, how = strata.draw, strata.how
     if named <= {"train"}:
         return draw(np.arange(len(labels)), _THREE_WAY), f"{how} 60/20/20, seed {seed}"
-    if not published:
+    if not published and strata is None:
         _refuse_untrained(rows, labels, classes)
+    elif not published and strata is not None:
+        strata.refuse_untrained(rows)
     refuse_parted(rows, groups)
     if named == set(SPLITS):
         return rows, GIVEN

@@ -23,7 +23,10 @@ from foldtune.data.store.decode import Fit
 from foldtune.data.store.keys import known_marks, remember, unknown
 from foldtune.data.store.requests import DROPPED, request_key
 from foldtune.data.store.stream import StreamedKeys, StreamedPixels, stream_folder
+from foldtune.data.tasks import settled_for, strata_of, task_facts, task_of
 from foldtune.errors import InputError
+from foldtune.tasks.parsing import parse_task
+from foldtune.tasks.task import Task
 
 
 def stream_data(
@@ -39,6 +42,7 @@ def stream_data(
     max_pixels: int = MAX_PIXELS,
     range: Setting = OWN,
     channels: int = RGB,
+    task: Task | str | None = None,
 ) -> ImageData:
     """Labelled images that are there at once and decoded as they are asked for, each only once.
 
@@ -53,6 +57,8 @@ def stream_data(
     check_mode(conflicts)
     fit = Fit(size, resize, interpolation, max_pixels, check_setting(range), channels)
     listing = find_listing(spec)
+    task = parse_task(task) if isinstance(task, str) else task
+    task = task_of(listing, task, str(spec))
     if seed is not None:
         refuse_one_class(listing, spec)
         refuse_empty(listing.ledger)
@@ -64,14 +70,16 @@ def stream_data(
     drawn = seed is not None and any(item.split in (None, "train") for item in listing.items)
     drawn = drawn and {item.split for item in listing.items} != {"train", "val", "test"}
     if drawn or conflicts != "keep":
-        return _drawn(spec, fit, listing, seed, home, pixels, conflicts)
+        return _drawn(spec, fit, listing, seed, home, pixels, conflicts, task)
     labels = np.array([item.label for item in listing.items], np.int64)
     names = tuple(item.name for item in listing.items)
     splits, rule = complete_splits(
         [item.split for item in listing.items], labels, names, listing.classes, seed,
         groups=listing.groups, published=listing.published,
+        strata=strata_of(task, listing.classes, labels, names, listing.groups, seed),
     )  # fmt: skip
-    facts = data_facts(spec, fit, listing, splits, rule, seed)
+    task = settled_for(task, listing.classes, labels, splits)
+    facts = data_facts(spec, fit, listing, splits, rule, seed) | task_facts(task)
     if seed is None and not len(unknown(marks := known_marks(listing, home))):
         # To judge: whether these are the images that a tuning was made with.
         keys = [key.hex() for key in as_bytes(marks[:, :16])]
@@ -86,12 +94,13 @@ def stream_data(
         identity=f"listing:{request}",
         keys=StreamedKeys(pixels),  # type: ignore[arg-type]
         facts=facts,
+        task=task,
     )
 
 
 def _drawn(
     spec: str | Path, fit: Fit, listing: Listing, seed: int | None, cache: Path,
-    pixels: StreamedPixels, conflicts: str,
+    pixels: StreamedPixels, conflicts: str, task: Task,
 ) -> ImageData:  # fmt: skip
     """The data of which splits are drawn: rows and identity are those of the loaded data."""
     marks, changed = all_marks(listing, cache, pixels)
@@ -103,12 +112,14 @@ def _drawn(
     order = sorted(kept, key=lambda row: (labels[row], keys[row], names[row]))
     own = np.array([labels[row] for row in order], np.int64)
     known = [bytes.fromhex(keys[row]) for row in order]
+    groups = [listing.groups[row] for row in order] if listing.groups else []
     splits, rule = complete_splits(
         [given[row] for row in order], own, known, listing.classes, seed,
-        groups=[listing.groups[row] for row in order] if listing.groups else (),
-        published=listing.published,
+        groups=groups, published=listing.published,
+        strata=strata_of(task, listing.classes, own, known, groups, seed),
     )  # fmt: skip
-    facts = data_facts(spec, fit, listing, splits, rule, seed, conflicts)
+    task = settled_for(task, listing.classes, own, splits)
+    facts = data_facts(spec, fit, listing, splits, rule, seed, conflicts) | task_facts(task)
     facts["content"] = content_of(keys, labels, listing.classes)
     facts["warnings"] += rekeyed(changed)
     stated = (*fit.geometry, *fit.stated, *(DROPPED if conflicts == "drop" else ()))
@@ -122,6 +133,7 @@ def _drawn(
         identity=data_identity([keys[row] for row in order], own.tolist(), listing.classes, stated),
         keys=marks[order],
         facts=facts,
+        task=task,
     )
     tell_conflicts(data, known, {names[row]: why for row, why in dropped.items()})
     return data

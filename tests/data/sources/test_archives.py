@@ -189,7 +189,7 @@ def test_an_incomplete_sample_is_refused_by_name(tmp_path, members, message):
         ({"images": np.zeros((2, 4, 4), np.uint8), "labels": [0, 2**62]}, "labels count classes"),
         ({"images": np.zeros((2, 4, 4, 4, 1), np.uint8), "labels": [0, 1]}, r"\(2, 4, 4, 4, 1\)"),
         ({"images": np.zeros((3, 4, 4), np.uint8), "labels": [0, 1]}, "3 images in images and 2"),
-        ({"images": np.zeros((2, 4, 4), np.uint8), "labels": [[0, 1], [1, 1]]}, "several labels"),
+        ({"images": np.zeros((2, 4, 4), np.uint8), "labels": [[0, 2], [1, 1]]}, "column of 0 and"),
         ({"pictures": np.zeros((2, 4, 4), np.uint8)}, "holds pictures; expected images and labels"),
         ({"images": np.zeros((2, 4, 4), np.uint8), "labels": [0, 2], "classes": ["a", "b"]},
          "holds the label 2, but there are 2 classes"),

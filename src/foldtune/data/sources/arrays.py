@@ -6,7 +6,7 @@ import contextlib
 import io
 import math
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,12 @@ from PIL import Image
 
 from foldtune.data.pictures.bands import KINDS, MOST, as_array_file
 from foldtune.data.sources.listing import Item, Listing
+from foldtune.data.sources.tables.rows import sorted_labels
 from foldtune.data.sources.trees import DAMAGED
 from foldtune.data.splits import SPLITS
 from foldtune.errors import InputError
+from foldtune.tasks.recognition import joined_labels
+from foldtune.tasks.task import MultiLabel, Regression
 
 _IMAGES, _LABELS = ("images", "x", "pixels"), ("labels", "y")
 _KEYS = "images and labels, or train_images, train_labels, ..., or x_train, y_train, ..."
@@ -90,6 +93,8 @@ def _listed(path: Path, arrays: Any, classes: int | None) -> Listing:
     if not found:
         raise InputError(f"{path} holds {', '.join(arrays.files)}; expected {_KEYS}")
     checks = _checksums(path)
+    if (told := _told(path, arrays, found)) is not None:
+        return told
     items: list[Item] = []
     stamps: list[str] = []
     for part in found:
@@ -108,6 +113,37 @@ def _listed(path: Path, arrays: Any, classes: int | None) -> Listing:
     if highest >= len(names):
         raise InputError(f"{path} holds the label {highest}, but there are {len(names)} classes")
     return Listing(tuple(items), names, NpzReader(str(path.resolve())), tuple(stamps))
+
+
+def _told(path: Path, arrays: Any, found: Sequence[Part]) -> Listing | None:
+    """The listing where labels are columns of 0 and 1, or numbers with a fraction; None where they
+    are classes."""
+    for part in found:
+        refuse_folded(path, part.labels)
+    labels = [arrays[part.labels] for part in found]
+    hot = all(y.ndim == 2 and y.shape[1] > 1 and np.isin(y, (0, 1)).all() for y in labels)
+    real = all(y.ndim <= 2 and y.dtype.kind == "f" and y.size == len(y) for y in labels)
+    if not hot and not real:
+        return None
+    if real and not all(np.isfinite(y).all() for y in labels):
+        raise InputError(f"{path} holds labels that are no number; leave these images out")
+    names = _class_names(path, arrays, labels[0].shape[1] if hot else 0)
+    checks, task = _checksums(path), MultiLabel() if hot else Regression()
+    texts, places, stamps = [], [], []
+    for part, y in zip(found, labels, strict=True):
+        _check_images(path, part, _shape_of(path, part.images), len(y))
+        for row, values in enumerate(y.tolist()):
+            held = np.ravel(values).tolist()
+            texts.append(
+                joined_labels([n for n, one in zip(names, held, strict=True) if one])
+                if hot else repr(held[0])
+            )  # fmt: skip
+            places.append((f"{part.images}/{row}", part.split))
+            stamps.append(f"{checks[part.images]}:row:{row}")
+    classes = sorted_labels(set(texts))
+    index = {text: label for label, text in enumerate(classes)}
+    items = tuple(Item(name, index[t], s) for t, (name, s) in zip(texts, places, strict=True))
+    return Listing(items, classes, NpzReader(str(path.resolve())), tuple(stamps), task=task)
 
 
 def _parts(keys: list[str]) -> list[Part]:
@@ -133,7 +169,7 @@ def _labels(path: Path, key: str, labels: np.ndarray) -> np.ndarray:
     if labels.ndim != 1 or labels.dtype.kind not in "iu" or not len(labels) or labels.min() < 0:
         raise InputError(
             f"{key} in {path} is {labels.dtype} of shape {labels.shape}; expected one class from 0 "
-            "per image (several labels an image are no classification into classes)"
+            "per image, a column of 0 and 1 for each label, or numbers to predict"
         )
     return labels
 

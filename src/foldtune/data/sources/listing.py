@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from foldtune.data.sources.ledger import Ledger
+from foldtune.tasks.task import Task
 
 Reader = Callable[[str], bytes]
 
@@ -38,3 +39,7 @@ class Listing:
     published: bool = False
     warnings: tuple[str, ...] = ()  # what the reader found odd, one line each
     ledger: Ledger = field(default_factory=Ledger)  # what the source holds and does not give
+    # What the labels are where that leaves no doubt, None for one class an image; `classes` are
+    # then the distinct texts of labels, which the task reads.
+    task: Task | None = None
+    doubt: str = ""  # what is asked where they may be of two tasks

@@ -92,6 +92,7 @@ class Place:
             self.source, size=facts["size"], interpolation=facts["interpolation"],
             resize=facts["resize"], seed=facts["seed"], conflicts=facts["conflicts"],
             skip_broken=bool(facts["skipped"]), channels=self.data.pixels.shape[3],
+            task=self.data.task,
             max_pixels=facts.get("max_pixels", MAX_PIXELS), range=read_setting(facts),
         )  # fmt: skip
         if rebuilt.identity != self.data.identity:

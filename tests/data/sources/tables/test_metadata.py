@@ -182,24 +182,6 @@ def test_the_class_names_of_a_hugging_face_parquet_come_along(tmp_path):
         read_source(_hf(tmp_path / "j.parquet", [0, -1]))
 
 
-@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
-@pytest.mark.parametrize("cell", [["a", "b"], [1, 0, 1]])
-def test_several_labels_an_image_are_refused_in_every_format(tmp_path, suffix, cell):
-    put(tmp_path, ["0.png"])
-    write(tmp_path / f"t{suffix}", [{"path": "0.png", "label": cell}])
-    with pytest.raises(InputError, match="several labels an image"):
-        read_source(tmp_path / f"t{suffix}")
-
-
-@pytest.mark.parametrize("suffix", [".jsonl", ".parquet", ".csv"])
-def test_numbers_to_predict_are_refused_in_every_format(tmp_path, suffix):
-    put(tmp_path, [f"{n}.png" for n in range(10)])
-    lines = [{"path": f"{n}.png", "label": 0.37 + n} for n in range(10)]
-    write(tmp_path / f"t{suffix}", lines)
-    with pytest.raises(InputError, match="numbers to predict are no classes"):
-        read_source(tmp_path / f"t{suffix}")
-
-
 def test_a_line_of_deep_json_is_refused(tmp_path):
     (tmp_path / "t.jsonl").write_text('{"path": ' + "[" * 100_000 + "]" * 100_000 + "}")
     with pytest.raises(InputError, match="line 1 nests deeper than 64 levels"):

@@ -11,8 +11,11 @@ from foldtune.data.sources.spec import Spec
 from foldtune.data.sources.tables.rows import sorted_labels
 from foldtune.data.splits import split_name
 from foldtune.errors import InputError
+from foldtune.tasks.recognition import joined_labels
+from foldtune.tasks.task import MultiLabel, Regression
 
 _LABELS = ("label", "labels", "fine_label", "class", "target")
+_REAL = ("float16", "float32", "float64")
 
 
 class HfReader:
@@ -41,7 +44,10 @@ def read(spec: Spec) -> Listing:
     splits = load(spec)
     first = next(iter(splits.values()))
     image, label = _image_column(spec, first), _label_column(spec, first)
-    names = getattr(first.features[label], "names", None)
+    feature = first.features[label]
+    if (inner := _inner(feature)) is not None or str(getattr(feature, "dtype", "")) in _REAL:
+        return _told(spec, splits, image, label, inner)
+    names = getattr(feature, "names", None)
     cells = {split: data[label] for split, data in splits.items()}
     classes = tuple(names) if names else sorted_labels({str(c) for v in cells.values() for c in v})
     index = {name: number for number, name in enumerate(classes)}
@@ -62,6 +68,40 @@ def read(spec: Spec) -> Listing:
         groups += [str(value) for value in data[group]] if group else []
     reader = HfReader(spec, image)
     return Listing(tuple(items), classes, reader, tuple(stamps), groups=tuple(groups))
+
+
+def _inner(feature: Any) -> Any:
+    """What a feature is a list of; None for what is no list."""
+    if isinstance(feature, list):
+        return feature[0]
+    return getattr(feature, "feature", None)
+
+
+def _told(spec: Spec, splits: Mapping[str, Any], image: str, label: str, inner: Any) -> Listing:
+    """The listing of lists of labels, or of numbers to predict."""
+    names, group = getattr(inner, "names", None), spec.options.get("group")
+    rows: list[tuple[str, str, str | None]] = []
+    stamps: list[str] = []
+    groups: list[str] = []
+    for split, data in splits.items():
+        given = split_name(split) if len(splits) > 1 or split_name(split) != "train" else None
+        for row, cell in enumerate(data[label]):
+            if cell is None:
+                raise InputError(f"{spec.text}: {split} row {row} has no label; leave it out")
+            if inner is None:
+                text = repr(float(cell))
+            else:
+                text = joined_labels([names[one] if names else str(one) for one in cell])
+            rows.append((f"{split}/{row}", text, given))
+            stamps.append(f"{data._fingerprint}:row:{row}")
+        groups += [str(value) for value in data[group]] if group else []
+    classes = sorted_labels({text for _, text, _ in rows})
+    index = {text: place for place, text in enumerate(classes)}
+    items = tuple(Item(name, index[text], given) for name, text, given in rows)
+    task = Regression() if inner is None else MultiLabel()
+    return Listing(
+        items, classes, HfReader(spec, image), tuple(stamps), groups=tuple(groups), task=task
+    )
 
 
 def load(spec: Spec) -> dict[str, Any]:

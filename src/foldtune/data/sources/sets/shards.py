@@ -1,7 +1,7 @@
 """WebDataset tar shards: samples are files of one name with several extensions, in sequence.
 
     000012.jpg 000012.cls                the class as a number or a name
-    000012.jpg 000012.json               an object with `label`, or `cls`
+    000012.jpg 000012.json               an object with `label`, or `cls`; a list: several labels
 Read with `tarfile` alone, by place, so that samples need not be read in sequence. Shards whose
 names begin with train, val or test give those splits. A tar without any of this is read as class
 folders.
@@ -23,6 +23,8 @@ from foldtune.data.sources.tables.rows import sorted_labels
 from foldtune.data.sources.trees import Tree, open_tars
 from foldtune.data.splits import split_name
 from foldtune.errors import InputError
+from foldtune.tasks.recognition import joined_labels, recognised
+from foldtune.tasks.task import MultiLabel
 
 _LABELS = ("cls", "txt", "json")
 _BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}")
@@ -74,10 +76,14 @@ def read_shards(paths: Sequence[Path]) -> Listing:
         names.append(image)
         labels.append(_label(tree, key, files))
         splits.append(_split(paths, key))
-    classes = sorted_labels(set(labels))
+    texts = [joined_labels(one) if isinstance(one, list) else one for one in labels]
+    several = any(isinstance(one, list) and len(one) != 1 for one in labels)
+    task, doubt = (MultiLabel(), "") if several else recognised(texts)
+    classes = sorted_labels(set(texts))
     index = {name: label for label, name in enumerate(classes)}
     given = splits if None not in splits else [None] * len(splits)
-    return tree.listing(map(Item, names, (index[label] for label in labels), given), classes)
+    items = map(Item, names, (index[text] for text in texts), given)
+    return tree.listing(items, classes, task=task, doubt=doubt)
 
 
 def _samples(tree: Tree, last: bool) -> dict[str, dict[str, str]]:
@@ -105,7 +111,8 @@ def _split(paths: Sequence[Path], key: str) -> str | None:
     return split_name(re.split(r"[-_.\d]", shard, maxsplit=1)[0])
 
 
-def _label(tree: Tree, key: str, files: dict[str, str]) -> str:
+def _label(tree: Tree, key: str, files: dict[str, str]) -> str | list[str]:
+    """The label of a sample, or a list of them."""
     for kind in _LABELS:
         if kind not in files:
             continue
@@ -115,9 +122,10 @@ def _label(tree: Tree, key: str, files: dict[str, str]) -> str:
         about = gate.parse(text, f"{files[kind]} in {tree.where}")
         if not isinstance(about, dict):
             raise InputError(f"{files[kind]} in {tree.where} is no JSON object with a label")
-        for field in ("label", "cls", "class"):
+        for field in ("label", "labels", "cls", "class"):
             if isinstance(about, dict) and field in about:
-                return str(about[field])
+                found = about[field]
+                return list(map(str, found)) if isinstance(found, list) else str(found)
     raise InputError(
         f"sample {key} in {tree.where} has no label; expected {key}.cls, .txt, or .json with label"
     )

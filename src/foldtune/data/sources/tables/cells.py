@@ -10,27 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from foldtune import gate
-from foldtune.data.sources.listing import Reader
+from foldtune.data.sources.tables.columns import Cells, Columns
 from foldtune.data.sources.tables.exports import read_export
 from foldtune.errors import InputError, NotInstalled
 
 BYTES = "row "  # what the names of images inside a table begin with
-_KNOWN = ("path", "label", "split", "group")
-# What tables of others call these columns; taken where the usual name is not there.
-_ALSO = {
-    "path": ("file_name", "filename", "image_path", "id_code", "image_id"),
-    "label": ("class", "class_name", "category"),
-}
 _IMAGES = ("image", "bytes")
-
-
-@dataclass(frozen=True)
-class Cells:
-    """The known columns; and, where the images are in the table, what reads one by its name."""
-
-    columns: Mapping[str, list[str]]
-    open: Reader | None = None
-    classes: tuple[str, ...] = ()  # in their order, where the table's format states it
 
 
 def read_cells(path: Path, group: str | None) -> Cells:
@@ -59,13 +44,16 @@ def _csv(path: Path, group: str | None) -> Cells:
         raise InputError(f"{path} is not a readable CSV ({error}); save it as UTF-8") from error
     if not rows:
         raise InputError(f"{path} is empty; expected a header path,label and one row an image")
-    where = _find_columns(path, rows[0], group)
+
+    def column(place: int) -> list[Any]:
+        return [row[place].strip() for row in rows[1:]]
+
     for number, row in enumerate(rows[1:], 1):
         if len(row) < len(rows[0]):
             raise InputError(
                 f"{path}: row {number} has {len(row)} cells, the header {len(rows[0])}; complete it"
             )
-    return Cells({n: [row[place].strip() for row in rows[1:]] for n, place in where.items()})
+    return Columns.find(path, rows[0], column, group, False).cells(path, column)
 
 
 def _jsonl(path: Path, group: str | None) -> Cells:
@@ -82,12 +70,14 @@ def _jsonl(path: Path, group: str | None) -> Cells:
     if not rows:
         raise InputError(f'{path} is empty; expected {{"path": ..., "label": ...}} a line')
     inside = next((name for name in _IMAGES if name in rows[0] and "path" not in rows[0]), None)
-    where = _find_columns(path, list(rows[0]), group, inside is not None)
-    fields = {name: list(rows[0])[place] for name, place in where.items()}
-    columns = {
-        name: [_cell(path, name, row.get(key)) for row in rows] for name, key in fields.items()
-    }
-    return Cells(columns, JsonlReader(str(path.resolve()), inside, places) if inside else None)
+    header = list(rows[0])
+
+    def column(place: int) -> list[Any]:
+        return [row.get(header[place]) for row in rows]
+
+    reader = JsonlReader(str(path.resolve()), inside, places) if inside else None
+    found = Columns.find(path, header, column, group, inside is not None)
+    return found.cells(path, column, reader)
 
 
 def _object(path: Path, number: int, line: bytes) -> dict[str, Any]:
@@ -107,19 +97,22 @@ def _parquet(path: Path, group: str | None) -> Cells:
         schema = parquet.read_schema(path)
         names = schema.names
         inside = next((name for name in _IMAGES if name in names and "path" not in names), None)
-        where = _find_columns(path, names, group, inside is not None)
-        table = parquet.read_table(path, columns=[names[place] for place in where.values()])
+
+        def column(place: int) -> list[Any]:
+            cells: list[Any] = parquet.read_table(path, columns=[names[place]])[0].to_pylist()
+            return cells
+
+        found = Columns.find(path, names, column, group, inside is not None)
+        reader = ParquetReader(str(path.resolve()), inside) if inside else None
+        if found.hot:
+            return found.cells(path, column, reader)
+        classes = _class_label(schema.metadata, names[found.where["label"]])
+        return found.cells(path, column, reader, classes, lambda cell: _named(path, cell, classes))
     except (OSError, pyarrow.ArrowException) as error:
         text = str(error).splitlines()[0]
         raise InputError(
             f"{path} is not a readable parquet file ({text}); write it again"
         ) from error
-    cells = {name: table[names[place]].to_pylist() for name, place in where.items()}
-    classes = _class_label(schema.metadata, names[where["label"]])
-    if classes:
-        cells["label"] = [_named(path, cell, classes) for cell in cells["label"]]
-    columns = {name: [_cell(path, name, cell) for cell in col] for name, col in cells.items()}
-    return Cells(columns, ParquetReader(str(path.resolve()), inside) if inside else None, classes)
 
 
 def _class_label(metadata: Mapping[bytes, bytes] | None, column: str) -> tuple[str, ...]:
@@ -127,14 +120,16 @@ def _class_label(metadata: Mapping[bytes, bytes] | None, column: str) -> tuple[s
     try:
         told = gate.parse((metadata or {})[b"huggingface"], "the schema")
         feature = told["info"]["features"][column]
+        while isinstance(feature, list) or (isinstance(feature, dict) and "feature" in feature):
+            feature = feature[0] if isinstance(feature, list) else feature["feature"]
         names = feature["names"] if feature.get("_type") == "ClassLabel" else ()
         return tuple(map(str, names))
-    except (KeyError, TypeError, AttributeError, ValueError, RecursionError):
+    except (KeyError, IndexError, TypeError, AttributeError, ValueError, RecursionError):
         return ()
 
 
 def _named(path: Path, cell: Any, classes: Sequence[str]) -> Any:
-    if not isinstance(cell, int):
+    if not classes or not isinstance(cell, int):
         return cell
     if not 0 <= cell < len(classes):
         raise InputError(
@@ -204,52 +199,3 @@ class ParquetReader:
     def __getstate__(self) -> dict[str, Any]:
         clean = ParquetReader(self.path, self.column)
         return vars(clean)
-
-
-def _cell(path: Path, name: str, cell: Any) -> str:
-    """A cell as text; several labels in one are refused."""
-    if isinstance(cell, list | tuple) and len(cell) == 1:
-        cell = cell[0]
-    if isinstance(cell, list | tuple | dict):
-        raise InputError(
-            f"{path} holds {str(cell)[:40]} as {name}; expected one text or number (several labels "
-            "an image are no classification into classes)"
-        )
-    return _text(cell)
-
-
-def _text(cell: Any) -> str:
-    """A cell as text. A column of whole numbers with a gap comes as floats: 3.0 is the label 3."""
-    if cell is None or cell != cell:
-        return ""
-    return str(int(cell)) if isinstance(cell, float) and cell.is_integer() else str(cell).strip()
-
-
-def _usual(names: list[str]) -> list[str]:
-    """Names of columns, those of others made the usual ones where there is one such."""
-    for usual, others in _ALSO.items():
-        found = [name for name in others if name in names]
-        if usual not in names and len(found) == 1:
-            names = [usual if name == found[0] else name for name in names]
-    return names
-
-
-def _find_columns(
-    path: Path, header: Sequence[str], group: str | None, inside: bool = False
-) -> Mapping[str, int]:
-    """Where the known columns are; upper case and blanks around a name do not matter."""
-    names = [name.strip().casefold() for name in header]
-    names = _usual(names)
-    wanted = ("label",) if inside else ("path", "label")
-    missing = [name for name in wanted if name not in names]
-    if missing:
-        raise InputError(
-            f"{path} has no column {' and no column '.join(missing)}; its columns are: "
-            f"{', '.join(header)}; rename yours to path, label and, if wished, split"
-        )
-    if group is not None and group.casefold() not in names:
-        raise InputError(f"{path} has no column {group} to group by; it has: {', '.join(header)}")
-    found = {name: names.index(name) for name in _KNOWN if name in names}
-    if inside:
-        found.pop("path", None)
-    return found if group is None else {**found, "group": names.index(group.casefold())}

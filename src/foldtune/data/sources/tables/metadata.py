@@ -69,5 +69,8 @@ def _joined(folder: Path, parts: dict[str, Listing]) -> Listing:
     root = str(folder.resolve())
     stamps = tuple(stamp for part in parts.values() for stamp in part.stamps)
     groups = tuple(group for part in parts.values() for group in part.groups)
+    first = next(iter(parts.values()))
+    told = next((part for part in parts.values() if part.task is not None or part.doubt), first)
     return Listing(tuple(items), classes, FileReader(root), stamps, root,
-                   groups=groups if len(groups) == len(items) else ())  # fmt: skip
+                   groups=groups if len(groups) == len(items) else (),
+                   task=told.task, doubt=told.doubt)  # fmt: skip

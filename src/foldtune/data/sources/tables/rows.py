@@ -7,20 +7,19 @@ struct with `bytes` as Hugging Face writes it), or a JSONL field `bytes` in base
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from foldtune.data.sources.listing import Item, Listing
 from foldtune.data.sources.readers import FileReader
 from foldtune.data.sources.tables.beside import found_names
-from foldtune.data.sources.tables.cells import BYTES, Cells, read_cells
+from foldtune.data.sources.tables.cells import BYTES, read_cells
+from foldtune.data.sources.tables.columns import Cells
 from foldtune.data.sources.trees import file_stamp
 from foldtune.data.splits import SPLITS, split_name
 from foldtune.errors import InputError
-
-_REAL = re.compile(r"[+-]?\d*\.\d*[1-9]\d*")  # a number that is not whole
-_FEW = 8  # images up to which labels may all differ
+from foldtune.tasks.recognition import recognised
+from foldtune.tasks.task import MultiLabel
 
 
 def read_table(path: Path, group: str | None = None) -> Listing:
@@ -30,19 +29,21 @@ def read_table(path: Path, group: str | None = None) -> Listing:
     (valid, validation) or test, for every row or for none. group: the column of what drawn splits
     must not part, by default `group` where there is one. A CSV may be separated by comma,
     semicolon or tab, with or without a byte order mark. `<table>.classes.txt` beside it states
-    the classes in order, also such as have no image.
+    the classes in order, also such as have no image. Labels may be lists, or a column of 0 and 1
+    each: several an image; or numbers to predict.
     """
     cells = read_cells(path, group)
     labels = cells.columns["label"]
     if not labels:
         raise InputError(f"{path} has a header but no row; give one row an image")
+    stated = _stated_classes(path, labels)
+    task, doubt = (MultiLabel(), "") if cells.several else recognised(labels)
+    several = isinstance(task, MultiLabel)  # where no label is one answer
     for name, column in cells.columns.items():
         for row, cell in enumerate(column):
-            if not cell and name in ("path", "label"):
+            if not cell and (name == "path" or (name == "label" and not several)):
                 raise InputError(f"{path}: row {row + 1} has no {name}; fill it in or remove it")
     _check_groups(path, cells.columns.get("group", []))
-    stated = _stated_classes(path, labels)
-    _refuse_numbers(path, labels)
     present = set(labels)
     classes = stated or tuple(name for name in cells.classes if name in present)
     classes = classes or sorted_labels(present)
@@ -57,23 +58,14 @@ def read_table(path: Path, group: str | None = None) -> Listing:
     if cells.open is not None:
         stamps = (f"{path.name} {file_stamp(path)}",) * len(items)
         return Listing(
-            items, classes, cells.open, stamps, str(root), groups=groups, published=fixed
-        )
+            items, classes, cells.open, stamps, str(root), groups=groups, published=fixed,
+            task=task, doubt="" if fixed else doubt,
+        )  # fmt: skip
     stamps = tuple(file_stamp(root / item.name) for item in items)
     return Listing(
-        items, classes, FileReader(str(root)), stamps, str(root), groups=groups, published=fixed
-    )
-
-
-def _refuse_numbers(path: Path, labels: Sequence[str]) -> None:
-    """Refuse a number to predict in the place of classes."""
-    distinct = set(labels)
-    real = [label for label in distinct if _REAL.fullmatch(label)]
-    if len(labels) >= _FEW and len(real) * 2 > len(labels):
-        raise InputError(
-            f"{path} has {len(distinct)} labels for {len(labels)} images, such as {min(real)}: "
-            "numbers to predict are no classes; put them into few ranges first"
-        )
+        items, classes, FileReader(str(root)), stamps, str(root), groups=groups, published=fixed,
+        task=task, doubt="" if fixed else doubt,
+    )  # fmt: skip
 
 
 def _check_groups(path: Path, groups: Sequence[str]) -> None:
@@ -95,7 +87,7 @@ def _stated_classes(path: Path, labels: Sequence[str]) -> tuple[str, ...] | None
     if not file.is_file():
         return None
     classes = tuple(line for line in file.read_text("utf-8-sig").splitlines() if line)
-    odd = sorted(set(labels) - set(classes))
+    odd = sorted(set(labels) - {*classes, ""})
     if odd:
         raise InputError(f"{path} holds the label {odd[0]!r}, which {file.name} does not list")
     return classes
