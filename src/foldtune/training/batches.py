@@ -24,7 +24,8 @@ class Data:
 
     pixels: (images, height, width, channels) uint8, uint16, or float32 in 0..1; or cached features,
     float32, (images, channels) or (images, tokens, channels);
-    labels: (images,); indices: the rows to train on.
+    labels: (images,) whole numbers, or what another task predicts, (images, ...) float32; indices:
+    the rows to train on.
     """
 
     pixels: np.ndarray
@@ -41,7 +42,8 @@ class Data:
                 "uint8 of shape (images, height, width, channels) is needed (uint16, or float32 in "
                 "0..1), or cached features, float32 of shape (images, channels)"
             )
-        if labels.shape != (len(pixels),) or labels.dtype.kind not in "iu":
+        told = labels.dtype == np.float32 and labels.shape[:1] == (len(pixels),)
+        if not told and (labels.shape != (len(pixels),) or labels.dtype.kind not in "iu"):
             raise InputError(
                 f"labels are {labels.dtype} of shape {labels.shape}; "
                 f"whole numbers of shape ({len(pixels)},) are needed, one for each image"
@@ -56,12 +58,14 @@ class Data:
                 f"indices run from {indices.min()} to {indices.max()}; "
                 f"the images are 0 to {len(pixels) - 1}"
             )
-        if labels[indices].min() < 0:
+        if not told and labels[indices].min() < 0:
             raise InputError(f"label {labels[indices].min()} is negative; classes count from 0")
 
     @property
     def classes(self) -> int:
-        """How many classes the training labels count."""
+        """How many outputs the training labels ask for: classes, or columns."""
+        if self.labels.dtype.kind == "f":
+            return int(np.prod(self.labels.shape[1:]))
         return int(self.labels[self.indices].max()) + 1
 
     def ahead(self, batches: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
@@ -75,7 +79,8 @@ class Data:
 
     def load(self, rows: np.ndarray, device: torch.device) -> tuple[Tensor, Tensor]:
         """The rows' pixels (batch, height, width, channels) and labels (batch,), on the device."""
-        labels = torch.from_numpy(self.labels[rows].astype(np.int64))
+        kind = np.float32 if self.labels.dtype.kind == "f" else np.int64
+        labels = torch.from_numpy(self.labels[rows].astype(kind))
         return load_pixels(self.pixels, rows, device), labels.to(device)
 
 

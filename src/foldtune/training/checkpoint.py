@@ -8,7 +8,7 @@ import logging
 import time
 import zlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from foldtune.errors import InputError
 from foldtune.training.batches import Data
 from foldtune.training.curve import Entry
 from foldtune.training.optim.average import Average, live_tensors
-from foldtune.training.recipe import Recipe
+from foldtune.training.recipe import Recipe, stated
 
 _KEY = "foldtune.checkpoint"  # the metadata entry that holds the header, a JSON object
 _CHECKSUM = "foldtune.checksum"
@@ -86,12 +86,13 @@ def identity_of(model: nn.Module, data: Data, recipe: Recipe, seed: int) -> dict
     indices, pixels = data.indices, data.pixels
     digest = hashlib.sha256(repr((pixels.shape, len(indices))).encode())
     spread = np.linspace(0, len(indices) - 1, min(_SAMPLED_IMAGES, len(indices))).astype(np.int64)
-    labels = data.labels[indices].astype("<i8")
+    whole = data.labels.dtype.kind in "iu"
+    labels = data.labels[indices].astype("<i8" if whole else "<f4")
     for array in (indices.astype("<i8"), labels, pixels[indices[spread]]):
         digest.update(np.ascontiguousarray(array).tobytes())
     shapes = [(name, tuple(t.shape), str(t.dtype)) for name, t in live_tensors(model).items()]
     values = {
-        "recipe": asdict(recipe),
+        "recipe": stated(recipe),
         "seed": seed,
         "data": digest.hexdigest(),
         "tensors": hashlib.sha256(repr(sorted(shapes)).encode()).hexdigest(),

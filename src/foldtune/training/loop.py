@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from foldtune.errors import InputError
+from foldtune.tasks.task import SingleLabel, Task
 from foldtune.training import seeds
 from foldtune.training.batches import Data, Prepare, epoch_batches, prepare_at, steps_per_epoch
 from foldtune.training.checkpoint import (
@@ -28,11 +29,12 @@ from foldtune.training.device import Prepared, prepared
 from foldtune.training.host import host_logits, least_images, loaned, train_mode
 from foldtune.training.optim.average import Average
 from foldtune.training.optim.losses import Diverged, Losses, check_finite
+from foldtune.training.optim.objective import evenly_drawn, objective
 from foldtune.training.optim.optimizer import build_optimizer, trainable
 from foldtune.training.optim.schedule import learning_rate, warmup_steps
 from foldtune.training.progress import Advance, progress_line
 from foldtune.training.recipe import Recipe
-from foldtune.training.regularise import loss_of, mixer
+from foldtune.training.regularise import mixer
 
 Evaluate = Callable[[int], Mapping[str, Any]]
 Watch = Callable[[Entry], None]
@@ -79,10 +81,12 @@ def train(
     device: str | None = None,
     progress: str | None = None,
     watch: Watch | None = None,
+    task: Task | None = None,
 ) -> Outcome:
     """Train the model's trainable parameters on the rows `indices`, in place.
 
-    pixels: (images, height, width, 3) uint8, a memmap will do; labels: (images,).
+    pixels: (images, height, width, 3) uint8, a memmap will do; labels: (images,), or the targets of
+    `task`, which is one label an image by default.
     prepare: maps a batch (batch, height, width, 3) uint8 on the device and a generator on the CPU
     to normalised floats (batch, 3, height, width). With recipe.phases it must offer `at(side)`,
     the same at a side in pixels (data.resample does).
@@ -108,7 +112,8 @@ def train(
         prepared(model, recipe.precision, device, recipe.compile, recipe.channels_last) as at,
         loaned(model, recipe, at.device),
     ):
-        run = _Run(model, at, data, recipe, prepare=prepare, seed=seed, head=head)
+        wanted = task or SingleLabel()
+        run = _Run(model, at, data, recipe, prepare=prepare, seed=seed, head=head, task=wanted)
         return run.all_epochs(evaluate, checkpoint, pace, progress, watch)
 
 
@@ -125,9 +130,11 @@ class _Run:
         prepare: Prepare,
         seed: int,
         head: Collection[str],
+        task: Task,
     ) -> None:
         self.model, self.at, self.data, self.recipe = model, at, data, recipe
-        self.prepare, self.seed, self.classes = prepare, seed, data.classes
+        self.prepare, self.seed, self.classes = prepare, seed, task.logits(data.classes)
+        self.loss = objective(task, recipe, data.labels[data.indices])
         self.mixer = mixer(recipe, self.classes)
         self.least = least_images(model)
         processes = at.accelerator.num_processes
@@ -198,7 +205,8 @@ class _Run:
         train_mode(self.model)
         with seeds.seeded_model(self.seed, epoch, self.at.device, rank):
             batches = epoch_batches(
-                self.data.indices, self.recipe, self.seed, epoch,
+                evenly_drawn(self.data.indices, self.data.labels, self.recipe, self.seed, epoch),
+                self.recipe, self.seed, epoch,
                 rank=rank, processes=processes, least=self.least,
             )  # fmt: skip
             ahead = self.data.ahead(batches)
@@ -234,7 +242,7 @@ class _Run:
             raise InputError(
                 f"the labels count {self.classes} classes, the model's head {logits.shape[1]}"
             )
-        loss = loss_of(logits, targets, self.recipe.label_smoothing)
+        loss = self.loss(logits, targets)
         losses.add(loss, len(rows))
         self.optimizer.zero_grad()
         self.at.accelerator.backward(loss)

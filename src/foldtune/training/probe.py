@@ -87,12 +87,14 @@ def solve_probe(
     C: float | None = None,
     groups: Sequence[str] | np.ndarray = (),
     seed: int = 0,
+    weights: np.ndarray | None = None,
 ) -> Probe:
     """The probe of features (images, channels) and labels (images,).
 
     All channels are divided by one number, the root of their mean variance: a scale of its own for
     each would give channels that are rare among few images huge weights. C=None: chosen by the
-    likelihood of held-out images, see `chosen_penalty`. Classes without an example get the lowest
+    likelihood of held-out images, see `chosen_penalty`. weights: what each image counts, (images,).
+    Classes without an example get the lowest
     bias of the others. The same arguments give the same probe. Raises InputError for a C that is no
     positive number, and for images of one class alone.
     """
@@ -111,8 +113,8 @@ def solve_probe(
         scaled = np.ascontiguousarray(triangle.T)
     nll = None
     if C is None:
-        C, nll = chosen_penalty(scaled, labels, groups, seed)
-    fitted = _regression(C).fit(scaled, labels)
+        C, nll = chosen_penalty(scaled, labels, groups, seed, weights)
+    fitted = _regression(C).fit(scaled, labels, weights)
     weight, bias = _even(fitted)
     if rotation is not None:
         weight = weight @ rotation.T
@@ -124,8 +126,9 @@ def solve_probe(
 
 
 def chosen_penalty(
-    features: np.ndarray, labels: np.ndarray, groups: Sequence[str] | np.ndarray, seed: int
-) -> tuple[float, float | None]:
+    features: np.ndarray, labels: np.ndarray, groups: Sequence[str] | np.ndarray, seed: int,
+    weights: np.ndarray | None = None,
+) -> tuple[float, float | None]:  # fmt: skip
     """The C of `PENALTIES` with the least mean held-out loss, and that loss.
 
     features: (images, channels), scaled; five folds, or fewer, see `folds`; on 4,000 images drawn
@@ -138,13 +141,16 @@ def chosen_penalty(
         kept = np.sort(draw.permutation(len(labels))[:_MOST])
         features, labels = features[kept], labels[kept]
         groups = np.asarray(groups)[kept] if len(groups) else groups
+        weights = None if weights is None else weights[kept]
     fold = folds(labels, groups, draw)
     if fold is None:
         return DEFAULT, None
-    judges = [_Fold(features, labels, fold != number) for number in range(fold.max() + 1)]
+    judges = [_Fold(features, labels, fold != n, weights) for n in range(fold.max() + 1)]
     losses: list[float] = []
     for C in PENALTIES:
-        losses.append(float(np.concatenate([judge.losses(C) for judge in judges]).mean()))
+        each = np.concatenate([judge.losses(C) for judge in judges])
+        held = np.concatenate([judge.counts for judge in judges])
+        losses.append(float(each.mean() if weights is None else np.average(each, weights=held)))
         best = int(np.argmin(losses))
         if len(losses) - 1 - best >= _PATIENCE:
             break
@@ -185,11 +191,16 @@ def folds(
 class _Fold:
     """Images to fit and images to judge, with the fit that the next penalty starts from."""
 
-    def __init__(self, features: np.ndarray, labels: np.ndarray, fitting: np.ndarray) -> None:
+    def __init__(
+        self, features: np.ndarray, labels: np.ndarray, fitting: np.ndarray,
+        weights: np.ndarray | None = None,
+    ) -> None:  # fmt: skip
         self._features, self._labels = features[fitting], labels[fitting]
+        self._weights = None if weights is None else weights[fitting]
         # Nobody can tell a class that was not shown.
         judged = ~fitting & np.isin(labels, self._labels)
         self._held, self._truth = features[judged], labels[judged]
+        self.counts = np.ones(int(judged.sum())) if weights is None else weights[judged]
         self._model = _regression(1.0)
 
     def losses(self, C: float) -> np.ndarray:
@@ -197,7 +208,7 @@ class _Fold:
         if len(np.unique(self._labels)) < 2:
             return np.zeros(len(self._truth))
         self._model.set_params(C=C)
-        self._model.fit(self._features, self._labels)
+        self._model.fit(self._features, self._labels, self._weights)
         told = self._model.predict_log_proba(self._held)
         rows, columns = np.arange(len(told)), np.searchsorted(self._model.classes_, self._truth)
         lost: np.ndarray = -told[rows, columns]

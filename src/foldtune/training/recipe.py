@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from foldtune.errors import InputError, unknown
@@ -11,6 +11,8 @@ from foldtune.errors import InputError, unknown
 OPTIMIZERS = ("adamw", "sgd")
 SCHEDULES = ("step", "study-epoch")
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
+NO_REMEDY = "none"
+REMEDIES = (NO_REMEDY, "weighted", "effective", "sampler", "adjusted")  # see optim/objective.py
 
 # field: (lowest, is the lowest itself allowed, the bound above that is never reached)
 _RANGES: dict[str, tuple[float, bool, float]] = {
@@ -68,6 +70,7 @@ class Recipe:
     ema: float = 0.0  # decay a step of the average that is judged and kept; 0 is off, average.py
     phases: tuple[tuple[int, int], ...] = ()  # (first epoch, side in pixels), rising from epoch 1
     parts: int = 1  # epochs that one pass over the images takes
+    imbalance: str = NO_REMEDY  # none | weighted | effective | sampler | adjusted
 
     def __post_init__(self) -> None:
         self._settle()
@@ -87,6 +90,7 @@ class Recipe:
             ("optimizer", OPTIMIZERS),
             ("schedule", SCHEDULES),
             ("precision", PRECISIONS),
+            ("imbalance", REMEDIES),
         ):
             if getattr(self, field) not in choices:
                 raise unknown(f"recipe {field}", str(getattr(self, field)), choices)
@@ -128,6 +132,16 @@ class Recipe:
             raise _refused("min_lr", self.min_lr, f"at most lr={self.lr}")
         if self.warmup_epochs > 0 and self.warmup_lr > self.lr:
             raise _refused("warmup_lr", self.warmup_lr, f"at most lr={self.lr}")
+
+
+def stated(recipe: Recipe) -> dict[str, Any]:
+    """The fields for files and hashes, JSON values: what came later is left out where it is not
+    used, so that rows and identities of earlier runs stay as they are."""
+    told = asdict(recipe)
+    return {name: value for name, value in told.items() if value != _LATER.get(name, _NEVER)}
+
+
+_LATER, _NEVER = {"imbalance": NO_REMEDY}, object()
 
 
 def warmup(epochs: float) -> float:

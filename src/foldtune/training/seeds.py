@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 # The streams of one epoch. Their numbers are part of what a seed means: never renumber.
-ORDER, PREPARE, MODEL = 0, 1, 2
+ORDER, PREPARE, MODEL, SAMPLER = 0, 1, 2, 3
 
 
 def mix(seed: int, epoch: int, stream: int, rank: int = 0) -> int:

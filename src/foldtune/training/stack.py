@@ -22,7 +22,7 @@ from foldtune.training.optim.optimizer import (
     parameter_groups,
     trainable,
 )
-from foldtune.training.recipe import Recipe
+from foldtune.training.recipe import NO_REMEDY, Recipe
 
 _EPSILON = 1e-8  # torch.optim.AdamW's default
 _CLIP_EPSILON = 1e-6  # torch.nn.utils.clip_grad_norm_'s
@@ -188,6 +188,8 @@ def common(recipe: Recipe) -> Recipe:
     ):
         if getattr(recipe, field_) > 0:
             raise InputError(f"recipe: {field_}={getattr(recipe, field_)} cannot be stacked: {why}")
+    if recipe.imbalance != NO_REMEDY:
+        raise InputError(f"recipe: imbalance={recipe.imbalance!r} cannot be stacked")
     if recipe.precision != "fp32":
         raise InputError(f"recipe: precision={recipe.precision!r} cannot be stacked; fp32 can")
     for name in ("compile", "channels_last"):
