@@ -35,11 +35,13 @@ from foldtune.analysis.spread import (
     accuracy_bounds,
     borrowing,
     lent,
+    score_bounds,
     shrunk,
     spread_of,
 )
 
 _PSEUDO = 0.5  # made-up images a method
+_LIKE = 2.0  # the same of scores, times their variance: that of images right by half is a quarter
 _DRAWS = 4000  # of the largest difference under the hypothesis that none differs
 _RARE = 20 / _DRAWS  # a share of draws below which Bonferroni says more
 
@@ -130,18 +132,24 @@ class Decision:
 
 def decide(
     right: Mapping[str, Array], groups: Array | None = None, *, level: float = LEVEL,
-    replicates: str = "seeds",
+    replicates: str = "seeds", proportions: bool = True,
 ) -> Decision:  # fmt: skip
     """The judgement. right: for each method (seeds, images), right or not, or a share of several
     runs; the same images in order. groups: (images,) labels of images that count as one draw, such
-    as near duplicates. replicates: what a method's rows are, seeds or whole searches.
+    as near duplicates. proportions: of images that are right or not; else each row is a metric's
+    influence (tasks/influence.py), whose mean is its score. replicates: what a method's rows are,
+    seeds or whole searches.
     """
     spread = spread_of(list(right.values()), groups)
     weights = borrowing(spread.freedom, spread.accuracy, spread.images)
     seeds = np.maximum(weights @ (spread.between - spread.residual), 0)  # of one run
-    low, high = accuracy_bounds(spread, weights, level)
+    made_up = _PSEUDO if proportions else _LIKE * spread.variance
+    low, high = (
+        accuracy_bounds(spread, weights, level) if proportions
+        else score_bounds(spread, weights, level, made_up)
+    )  # fmt: skip
     names = tuple(right)
-    pairs = _pairs(names, spread, weights, level) if len(names) > 1 else ()
+    pairs = _pairs(names, spread, weights, level, made_up) if len(names) > 1 else ()
     apart = [(p.a, p.b) if p.difference > 0 else (p.b, p.a) for p in pairs if p.apart]
     over = {"seeds": SEEDS, "searches": SEARCHES}[replicates]
     return Decision(
@@ -196,13 +204,15 @@ def row_intervals(
 # -- private ---------------------------------------------------------------------------------------
 
 
-def _pairs(names: Sequence[str], it: Spread, weights: Array, level: float) -> tuple[Pair, ...]:
+def _pairs(
+    names: Sequence[str], it: Spread, weights: Array, level: float, made_up: float
+) -> tuple[Pair, ...]:
     from scipy.special import ndtr, ndtri, stdtr, stdtrit
 
     i, j = np.triu_indices(len(names), 1)
     each = np.maximum(weights @ (it.between - it.residual), 0) / it.runs
     square = np.diag(it.products)
-    images = square[i] + square[j] - 2 * it.products[i, j] + 2 * _PSEUDO
+    images = square[i] + square[j] - 2 * it.products[i, j] + 2 * made_up
     images = images / ((it.images - 1) * it.images)
     whole = images + each[i] + each[j]
     parts = (weights[i] / it.runs[i, None] + weights[j] / it.runs[j, None]) * it.between
@@ -212,7 +222,7 @@ def _pairs(names: Sequence[str], it: Spread, weights: Array, level: float) -> tu
     freedom = np.maximum(whole**2 / (images**2 / (it.units - 1) + doubt), 1.0)
     gap, sd = it.accuracy[i] - it.accuracy[j], np.sqrt(whole)
     p = np.where(np.abs(gap) < 1e-12, 1.0, 2 * stdtr(freedom, -np.abs(gap) / sd))
-    largest = _largest(it, each, i, j, sd)
+    largest = _largest(it, each, i, j, sd, made_up)
     # One pair needs no draws: its one-sided level is known.
     one_sided = ndtr(np.quantile(largest, level)) if len(i) > 1 else (1 + level) / 2
     half = stdtrit(freedom, one_sided) * sd
@@ -233,10 +243,10 @@ def _pairs(names: Sequence[str], it: Spread, weights: Array, level: float) -> tu
     )
 
 
-def _largest(it: Spread, each: Array, i: Array, j: Array, sd: Array) -> Array:
+def _largest(it: Spread, each: Array, i: Array, j: Array, sd: Array, made_up: float) -> Array:
     """Draws of the largest standardised difference if none differs, (draws,)."""
     methods = len(it.accuracy)
-    inner = it.products + _PSEUDO * np.eye(methods)
+    inner = it.products + made_up * np.eye(methods)
     cover = inner / ((it.images - 1) * it.images) + np.diag(each)
     normal = np.random.default_rng(0).standard_normal((_DRAWS, methods))
     drawn = normal @ np.linalg.cholesky(cover + 1e-14 * np.eye(methods)).T

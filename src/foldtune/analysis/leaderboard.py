@@ -20,6 +20,7 @@ from foldtune.analysis.selection import (
     ordered,
     spent_epochs,
 )
+from foldtune.tasks.metrics import DEFAULT
 from foldtune.training.recipe import Recipe
 
 
@@ -36,7 +37,7 @@ def leaderboard(
     `total`, `mergeable`; `seconds`, `diverged`, `failed` and the first `failure` over all runs of
     the label; its budget: `trials` (configurations tried), `epochs` (trained for them, rungs
     included) and `best_after`, the best validation accuracy after each number of trials; and
-    `winner`.
+    `winner`. Where rows name a `metric`, all figures called accuracy are its scores, from 0 to 1.
 
     decision: of these very final runs; from it come the intervals, how the method stands `against`
     the winner ("chosen", "better", "worse" or "alike"; None where that is not known), whether it
@@ -139,6 +140,7 @@ def _entry(label: str, rows: list[Row], ties: str) -> Standing:
         "failed": sum(failed(row) for row in rows),
         "failure": next((row["verdict"] for row in rows if failed(row)), None),
         "winner": False,
+        "metric": chosen.get("metric") or DEFAULT,
         "against": None,
         "may_be_best": None,
         "rank_low": None,

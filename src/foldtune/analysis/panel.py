@@ -9,6 +9,9 @@ from functools import cached_property
 import numpy as np
 
 from foldtune.errors import InputError
+from foldtune.tasks.influence import influence
+from foldtune.tasks.metrics import Judged
+from foldtune.tasks.task import USUAL, SingleLabel, Task
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,10 +48,13 @@ class Member:
 
 @dataclass(frozen=True, eq=False)
 class Panel:
-    """labels: (images,); runs: each method's members, one a seed, over these images in order."""
+    """labels: (images,), or what another task predicts, (images, ...); runs: each method's members,
+    one a seed, over these images in order; metric: what judges, empty for accuracy."""
 
     labels: np.ndarray
     runs: Mapping[str, Sequence[Member]]
+    task: Task = USUAL
+    metric: str = ""
 
     def __post_init__(self) -> None:
         if not self.runs or not len(self.labels):
@@ -57,7 +63,7 @@ class Panel:
             )
         classes = {member.logits.shape[1:] for member in self.members}
         for member in self.members:
-            if member.logits.shape[:1] != self.labels.shape or len(classes) > 1:
+            if member.logits.shape[:1] != self.labels.shape[:1] or len(classes) > 1:
                 raise InputError(
                     f"{member.label} (seed {member.seed}) has logits {member.logits.shape} for "
                     f"{len(self.labels)} images; all members need the same images and classes"
@@ -82,12 +88,31 @@ class Panel:
     @cached_property
     def predictions(self) -> dict[str, np.ndarray]:
         """For each method (seeds, images)."""
-        return {n: np.stack([m.predictions for m in group]) for n, group in self.runs.items()}
+        if isinstance(self.task, SingleLabel):
+            return {n: np.stack([m.predictions for m in group]) for n, group in self.runs.items()}
+        return {
+            name: np.stack([self.judged(member).answers for member in group])
+            for name, group in self.runs.items()
+        }
 
     @cached_property
     def right(self) -> dict[str, np.ndarray]:
         """For each method whether each seed is right about each image, (seeds, images) bool."""
         return {name: found == self.labels for name, found in self.predictions.items()}
+
+    @cached_property
+    def scores(self) -> dict[str, np.ndarray]:
+        """For each method (seeds, images), whose mean over images is each seed's score."""
+        if not self.metric:
+            return self.right
+        return {
+            name: np.stack([influence(self.metric, self.judged(member)) for member in group])
+            for name, group in self.runs.items()
+        }
+
+    def judged(self, member: Member) -> Judged:
+        """A member's logits beside what they were to be."""
+        return Judged(self.task, member.logits, self.labels)
 
     @cached_property
     def share_right(self) -> np.ndarray:

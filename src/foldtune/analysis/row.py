@@ -17,7 +17,15 @@ Stage = Literal["trial", "rung", "final", "fit"]
 Against = Literal["chosen", "better", "worse", "alike"]
 
 
-class Told(TypedDict):
+class Later(TypedDict, total=False):
+    """What a row says where it is not as usual. task: what labels say, else one class an image;
+    metric: whose score (0 to 1) its figures called accuracy are, else accuracy."""
+
+    task: str
+    metric: str
+
+
+class Told(Later):
     """What a row says of its run, whatever came of it."""
 
     run: str
@@ -115,6 +123,7 @@ class Standing(TypedDict):
     failed: int
     failure: str | None
     winner: bool
+    metric: str
 
 
 class Description(TypedDict, total=False):
@@ -146,4 +155,6 @@ class Description(TypedDict, total=False):
     protocol: dict[str, Any]
     storage: str
     command: str | None
+    task: str
+    metric: str
     workers: int

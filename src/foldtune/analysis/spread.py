@@ -33,6 +33,11 @@ class Spread:
     residual: Array
 
     @property
+    def variance(self) -> float:
+        """Of one image's score, the mean over methods; above 0."""
+        return max(float(np.diag(self.products).mean()) / self.images, 1e-12)
+
+    @property
     def freedom(self) -> Array:
         return self.runs - 1
 
@@ -103,6 +108,21 @@ def accuracy_bounds(it: Spread, weights: Array, level: float) -> tuple[Array, Ar
     freedom = whole**2 / (images**2 / (it.units - 1) + raw**2 / held)
     effective = binomial * it.images / whole
     return wilson(it.accuracy, effective, stdtrit(freedom, (1 + level) / 2))
+
+
+def score_bounds(it: Spread, weights: Array, level: float, made_up: float) -> tuple[Array, Array]:
+    """Student's interval of scores that are no shares of images, cut off at 0 and 1. made_up:
+    sum of squares that keeps it above 0."""
+    from scipy.special import stdtrit
+
+    free = it.freedom
+    images = (np.diag(it.products) + made_up) / ((it.images - 1) * it.images)
+    whole = images + np.maximum(weights @ (it.between - it.residual), 0) / it.runs
+    raw = weights @ it.between / it.runs
+    held = np.maximum(free, free.sum() / 2) if free.any() else np.ones(len(free))
+    freedom = np.maximum(whole**2 / (images**2 / (it.units - 1) + raw**2 / held), 1.0)
+    half = stdtrit(freedom, (1 + level) / 2) * np.sqrt(whole)
+    return np.maximum(it.accuracy - half, 0.0), np.minimum(it.accuracy + half, 1.0)
 
 
 def wilson(share: Any, images: Any, quantile: Any) -> tuple[Any, Any]:

@@ -31,8 +31,9 @@ def repeated(folders: Sequence[Path]) -> Decision:
             f"the studies have {len(names)} tested methods in common; a judgement needs two: "
             + "; ".join(", ".join(one.panel.names) for one in found)
         )
-    right = {n: np.stack([one.panel.right[n].mean(0) for one in found]) for n in names}
-    return decide(right, found[0].groups, replicates="searches")
+    scores = {n: np.stack([one.panel.scores[n].mean(0) for one in found]) for n in names}
+    shares = not found[0].panel.metric
+    return decide(scores, found[0].groups, replicates="searches", proportions=shares)
 
 
 def _check(folder: Path, one: Predictions, first: Predictions) -> None:
