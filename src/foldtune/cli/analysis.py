@@ -52,6 +52,11 @@ def analyse(
     tell(told, json)
     if json:
         return
+    if "figures" in told:  # of a task of which the rest has no meaning
+        table(told["figures"], tuple(told["figures"][0]), f"Each metric of {told['task']}")
+        for line in told["notes"]:
+            write(line)
+        return
     columns = ("a", "b", "agreement", "seeds_agreement", "given_both_wrong", "kappa")
     table(flat(told["agreement"]), columns, "Agreement (a with itself: other seeds)")
     facts(flat([told["oracle"]])[0])

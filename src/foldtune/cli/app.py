@@ -71,6 +71,8 @@ class ModelOptions:
 class DataOptions:
     """How images are read."""
 
+    #: What labels are: SingleLabel, MultiLabel, Ordinal or Regression; by default as they look.
+    task: str | None = None
     skip_broken: bool = False  #: Leave unreadable images out instead of refusing the data.
     conflicts: str = "keep"  #: One picture with two labels or in two splits: keep, drop or refuse.
     resize: str | None = None  #: squash (to the square) or crop (the centre).
@@ -102,6 +104,18 @@ class DataOptions:
             )  # fmt: skip
         return found
 
+    def of_task(self, told: str | None) -> DataOptions:
+        """These options for data of the task that a tuning tells."""
+        return replace(self, task=self.task or told)
+
+    def parted(self) -> tuple[DataOptions, str | None]:
+        """Without a task that is a protocol's, a data set's name, and that one."""
+        from foldtune.tasks.parsing import is_task
+
+        if self.task is None or is_task(self.task):
+            return self, None
+        return replace(self, task=None), self.task
+
     def judge(self, spec: str, backbone: Backbone) -> ImageData:
         """Images to judge on: no split is drawn, so one image will do."""
         return self._read(spec, backbone, None)
@@ -118,6 +132,7 @@ class DataOptions:
             "resize": self.resize or transform.resize, "seed": seed, "cache": self.cache,
             "conflicts": self.conflicts, "max_pixels": self.max_pixels or MAX_PIXELS,
             "range": parse_setting(self.range or ()), "channels": len(transform.mean),
+            "task": self.task,
         }  # fmt: skip
         if self.stream:
             data = stream_data(spec, **fit)
@@ -145,6 +160,8 @@ class TrainOptions:
     cutmix: float = 0.0
     clip_norm: float | None = None  #: Largest norm of the whole gradient.
     precision: str = "fp32"  #: fp32, tf32, bf16 or fp16.
+    #: Of classes of unlike size: weighted, effective, sampler or adjusted; several are searched.
+    imbalance: Annotated[tuple[str, ...], Parameter(consume_multiple=True)] = ("none",)
     compile: bool = False  #: Through torch.compile: over a minute first; no faster on a CPU.
     channels_last: bool | None = None  #: Memory format of images; by default where it is faster.
 
@@ -153,7 +170,13 @@ class TrainOptions:
 
         from foldtune.training.recipe import warmup
 
-        return asdict(self) | {"warmup_epochs": warmup(self.epochs)}
+        told = asdict(self) | {"warmup_epochs": warmup(self.epochs)}
+        return told | {"imbalance": self.imbalance[0]}
+
+    @property
+    def remedies(self) -> tuple[str, ...]:
+        """What a search is to try, where several are named."""
+        return self.imbalance if len(self.imbalance) > 1 else ()
 
 
 @Parameter(name="*")

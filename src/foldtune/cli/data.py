@@ -164,6 +164,39 @@ def _peak_mib() -> dict[str, int]:
 
 
 @data.command
+def doubts(
+    source: str,
+    out: LIST_OUT,
+    *,
+    model: str = "micro",
+    size: int | None = None,
+    seed: SEED = 0,
+    cache: Path | None = None,
+    json: JSON = False,
+) -> None:
+    """Write images of SOURCE whose label seems wrong to the CSV OUT, most doubtful first.
+
+    Each is judged by a linear probe on MODEL's frozen features that was solved without it.
+    """
+    from foldtune.backbones import load_backbone
+    from foldtune.data import load_data
+    from foldtune.startup import import_hosts
+    from foldtune.study.doubts import doubts as found
+    from foldtune.study.doubts import write_doubts
+
+    import_hosts()
+    backbone = load_backbone(model, size=size)
+    images = load_data(source, size=backbone.transform.size, seed=seed, cache=cache)
+    rows = found(images, backbone, seed)
+    write_doubts(rows, out)
+    if json:
+        emit(rows)
+        return
+    table(rows[:20], ("image", "split", "label", "seems", "label_probability", "seems_probability"))
+    facts({"doubtful": len(rows), "images": len(images.labels), "out": str(out)})
+
+
+@data.command
 def convert(
     source: str, out: FOLDER_OUT, *, workers: int | None = None, json: JSON = False
 ) -> None:

@@ -47,12 +47,14 @@ def wise(
 
     from foldtune.backbones.prepare import prepare_for
     from foldtune.evaluate.shift import target_of
+    from foldtune.tunings.answers import refuse_unless_classes
     from foldtune.tunings.judging import Known, choose, honest_names, validation_rows
     from foldtune.tunings.tuning import home_target, opened
     from foldtune.tunings.wise import ALPHAS, sweep
 
     import_hosts()
     attachment, backbone, header = opened(tuning, weights, trust.hub)
+    refuse_unless_classes(header, "the way between start and tuning")
     known, classes = Known.of([tuning], [header]), header["classes"]
     reading = reading.as_described(header.get("data", {}), data)
     images, mapping = reading.judge(data, backbone), shifts.mapping()

@@ -32,6 +32,7 @@ from foldtune.errors import NotInstalled
 
 if TYPE_CHECKING:
     from foldtune.backbones import Backbone
+    from foldtune.data import ImageData
     from foldtune.study.conclusion import Comparison
     from foldtune.study.protocols import Protocol
 
@@ -47,13 +48,17 @@ class SearchOptions:
     ties: str | None = None  #: small, loss, lr or last; small by default.
     seeds: int | None = None  #: Final runs of each method's best; 3 by default.
     protocol: str | None = None  #: A preset of `foldtune protocols`.
-    task: str | None = None  #: Its task, where the data's name does not tell.
     approximate: bool = False  #: Run a protocol without what cannot be done here.
     search_seed: SEED | None = None  #: Of the search alone, to repeat it on the same splits.
     start_from: str | None = None  #: published: first what the unifying study chose.
+    folds: int | None = None  #: As many studies, each image tested in one of them.
+    #: The metric that chooses: accuracy, balanced_accuracy, macro_f1, kappa, auroc, map, mae, ...
+    select: str | None = None
     storage: str | None = None  #: Optuna's: a database URL or a file; by default in OUT.
 
-    def rules(self, data: str, backbone: Backbone, training: TrainOptions) -> Protocol | None:
+    def rules(
+        self, data: str, backbone: Backbone, training: TrainOptions, task: str | None = None
+    ) -> Protocol | None:
         """The protocol for the data, with the training options that differ from the defaults."""
         from dataclasses import replace
 
@@ -61,8 +66,10 @@ class SearchOptions:
 
         if self.protocol is None:
             return None
-        found = settled(protocol(self.protocol), data, backbone, self.task)
+        found = settled(protocol(self.protocol), data, backbone, task)
         changes = {k: v for k, v in vars(training).items() if v != getattr(TRAIN, k)}
+        if "imbalance" in changes:
+            changes["imbalance"] = training.imbalance[0]
         if found.facts["recipe"].get("precision") == "fp16" and not _half_precision():
             changes["precision"] = "fp32"
         return replace(found, changes=changes)
@@ -101,28 +108,36 @@ def compare(
     retry_failed: run what failed in an earlier call again.
     """
     from foldtune.report.verdict import verdict
+    from foldtune.report.words import of_metric
     from foldtune.study.compare import compare as run
     from foldtune.study.results.live import live
     from foldtune.training.recipe import Recipe
     from foldtune.tunings.judging import tested_lines
 
     backbone = options.load(model)
-    rules = searching.rules(data, backbone, training)
+    reading, task = reading.parted()
+    rules = searching.rules(data, backbone, training, task)
     if rules is not None:
         backbone = rules.transformed(backbone)
     images = reading.load(data, backbone, seed)
-    asked = vars(searching) | {"protocol": rules}
+    asked = vars(searching) | {"protocol": rules, "task": task, "imbalance": training.remedies}
+    folds = asked.pop("folds")
+    asked |= {
+        "head": starting.start(), "seed": seed, "device": device, "retry_failed": retry_failed,
+        "recipe": None if rules else Recipe(**training.changes()),
+        "command": shlex.join(["foldtune", *sys.argv[1:]]),
+    }  # fmt: skip
     with running.make() as executor, live(out):
-        found = run(
-            images, backbone, methods or None, out=out, **asked, head=starting.start(), seed=seed,
-            recipe=None if rules else Recipe(**training.changes()), device=device,
-            executor=executor, say=say, retry_failed=retry_failed,
-            command=shlex.join(["foldtune", *sys.argv[1:]]),
-        )  # fmt: skip
+        asked |= {"executor": executor, "say": say}
+        if folds is not None:
+            _folded(images, backbone, methods, out, folds, asked, json)
+            return
+        found = run(images, backbone, methods or None, out=out, **asked)
     for line in tested_lines(found.rows):
         say(line)
     report = _report(out)
-    said = verdict(found.leaderboard, found.decision, len(images.splits["val"]))
+    metric = found.leaderboard[0]["metric"] if found.leaderboard else ""
+    said = of_metric(verdict(found.leaderboard, found.decision, len(images.splits["val"])), metric)
     told = {
         "winner": found.winner and found.winner["label"],
         "report": report and str(report),
@@ -140,6 +155,22 @@ def compare(
     if found.winner is None:
         say("no trial of any method finished; the report says why")
         raise SystemExit(1)
+
+
+def _folded(
+    images: ImageData, backbone: Backbone, methods: Sequence[str], out: Path, folds: int,
+    asked: dict[str, Any], json: bool,
+) -> None:  # fmt: skip
+    """A study a fold, each with its page, and what all test images together tell."""
+    from foldtune.cli.tables import tell
+    from foldtune.study.folds import compare_folds
+
+    found = compare_folds(images, backbone, methods or None, folds=folds, out=out, **asked)
+    for fold in found.folds:
+        _report(fold.folder)
+    chosen = ", ".join(name or "none" for name in found.winners)
+    tell({"decision": found.decision.told(), "winners": list(found.winners),
+          "verdict": [f"Chosen in each fold: {chosen}.", found.said]}, json)  # fmt: skip
 
 
 def _show(found: Comparison, said: Sequence[str], told: dict[str, Any]) -> None:

@@ -45,6 +45,7 @@ def fit(
     seed: SEED = 0,
     device: str | None = None,
     overwrite: Annotated[bool, Parameter(negative="")] = False,
+    select: str | None = None,
     starting: HeadOptions = HEAD,
     options: ModelOptions = MODEL,
     reading: DataOptions = DATA,
@@ -57,6 +58,7 @@ def fit(
     .csv or .parquet of path and label, a set by name (foldtune data sets), or digits,
     shapes/count, shapes/position, shapes/orientation. train-on: `train val` trains on validation
     too, which is then not watched. overwrite: where OUT holds another run's tuning, replace it.
+    select: the metric of validation and test, by default the task's first.
     """
     from dataclasses import replace
 
@@ -84,12 +86,14 @@ def fit(
         seed=seed,
         device=device,
         overwrite=overwrite,
+        select=select,
     )
     row = fitted.row
     for line in tested_lines([row]):
         say(line)
     told = {
         "method": row["method"],
+        **({"metric": row["metric"]} if "metric" in row else {}),
         "validation": row.get("val_accuracy"),
         "test": row["test_accuracy"],
         "test_images": row["test_images"],
@@ -109,6 +113,7 @@ def evaluate(
     split: str | None = None,
     include_trained: bool = False,
     baseline: Path | None = None,
+    tta: str | None = None,
     weights: Path | None = None,
     trust: TrustOptions = TRUST,
     shifts: ShiftOptions = SHIFTS,
@@ -123,10 +128,12 @@ def evaluate(
 
     split: train, val or test, of other data as given; or all. include_trained: judge what it was
     trained on, too; the figures' names say so. baseline: a CSV with columns home and one a shift, a
-    baseline model in each row, for effective robustness.
+    baseline model in each row, for effective robustness. tta: flip, to answer by the mean over each
+    image and its mirror image.
     """
     from foldtune.errors import InputError
     from foldtune.study.ensembles import evaluate_ensemble, is_ensemble, known_of, open_ensemble
+    from foldtune.tunings.answers import refuse_unless_classes, task_of
     from foldtune.tunings.judging import Known, choose, honest_names
     from foldtune.tunings.tuning import (
         backbone_for,
@@ -150,12 +157,19 @@ def evaluate(
         return
     attachment, backbone, header = opened(tuning, weights, trust.hub)
     known, classes = Known.of([tuning], [header]), header["classes"]
-    reading = reading.as_described(header.get("data", {}), data)
+    task = task_of(header)
+    reading = reading.as_described(header.get("data", {}), data).of_task(header.get("task"))
     images = reading.judge(data, backbone)
     chosen = choose(known, images, split, included=include_trained)
-    told = evaluate_tuning(attachment, backbone, images, classes, chosen, shifts.mapping())
+    mapping = shifts.mapping()
+    told = evaluate_tuning(attachment, backbone, images, classes, chosen, mapping, task, tta)
+    if not task.usual:
+        if shifts.shift or shifts.corrupt or baseline:
+            refuse_unless_classes(header, "a shift")
+        _tell(told, chosen, json)
+        return
     away = evaluate_away(
-        attachment, backbone, home_target(images, classes, chosen, shifts.mapping()), baseline,
+        attachment, backbone, home_target(images, classes, chosen, mapping), baseline,
         lambda home: shifts.targets(home, backbone, known, reading),
     )  # fmt: skip
     of_home = ("home", "drop", "predicted", "effective")
@@ -194,16 +208,19 @@ def predict(
     images: list[Path],
     /,
     *,
+    tta: str | None = None,
     weights: Path | None = None,
     trust: TrustOptions = TRUST,
     json: JSON = False,
 ) -> None:
-    """Name the class of each of IMAGES with a TUNING, or with a saved ensemble.
+    """Name the class, labels or number of each of IMAGES with a TUNING, or with a saved ensemble.
 
     A folder stands for the pictures in it. Samples of more than 8 bits are read by the range that
-    the tuning was trained with.
+    the tuning was trained with. tta: flip, for the mean over each image and its mirror image.
     """
+    from foldtune.evaluate.mirror import viewed
     from foldtune.study.ensembles import is_ensemble, predict_with_ensemble
+    from foldtune.tunings.answers import task_of
     from foldtune.tunings.files import expanded
     from foldtune.tunings.tuning import opened, predict_images
 
@@ -214,8 +231,15 @@ def predict(
     else:
         attachment, backbone, header = opened(tuning, weights, trust.hub)
         read_as = header.get("data", {})
-        told = list(predict_images(attachment.model, backbone, images, header["classes"], read_as))
-    emit(told) if json else table(told, ("image", "class", "probability"))
+        model, classes, task = viewed(attachment.model, tta), header["classes"], task_of(header)
+        told = list(predict_images(model, backbone, images, classes, read_as, task))
+    if json:
+        emit(told)
+        return
+    for row in told:
+        if "labels" in row:
+            row["labels"] = ", ".join(row["labels"])
+    table(told, [name for name in told[0] if name != "probabilities"])
 
 
 @app.command
@@ -250,7 +274,8 @@ def merge(
             f"{tuning} was trained on {source}, which is on the hub; give images with --data, or "
             "have them fetched with --allow-hub"
         )
-    images = reading.as_described(trained_on, source).judge(source, backbone)
+    reading = reading.as_described(trained_on, source).of_task(header.get("task"))
+    images = reading.judge(source, backbone)
     certificate = merge_tuning(tuning, out, backbone, images, point_of(part, alpha))
     told = {"merged": str(out), "certificate": str(certificate), "images": images.name}
     emit(told | certificate.__dict__) if json else facts(told)

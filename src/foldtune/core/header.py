@@ -42,6 +42,7 @@ _FACTS = {
     "data": gate.fields(
         {}, {name: gate.nullable(gate.text()) for name in ("name", "identity", "source", "content")}
     ),
+    "task": gate.text(20_000),
     "training": gate.fields({}, {"train_on": gate.listed(_NAME, 16)}),
 }
 OWN_FIELDS = tuple(_OWN)

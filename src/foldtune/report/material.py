@@ -27,6 +27,7 @@ from foldtune.study.results import rowgate
 from foldtune.study.results.artefacts import Altered
 from foldtune.study.results.predictions import Predictions, read_predictions
 from foldtune.study.results.store import Store
+from foldtune.tasks.metrics import DEFAULT
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +69,11 @@ class Material:
     def ties(self) -> str:
         """The rule by which the study's search separates trials of equal accuracy."""
         return self.asked.get("ties") or "small"
+
+    @property
+    def metric(self) -> str:
+        """What chooses: accuracy, or what rows name."""
+        return next((entry["metric"] for entry in self.board), DEFAULT)
 
     @cached_property
     def palette(self) -> dict[str, str]:
@@ -142,7 +148,7 @@ class Material:
         named = {readable(name): group for name, group in found.panel.runs.items()}
         return replace(
             found,
-            panel=Panel(found.panel.labels, named),
+            panel=replace(found.panel, runs=named),
             rows=self.rows,
             validation={readable(name): one for name, one in found.validation.items()},
         )

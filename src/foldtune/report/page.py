@@ -79,11 +79,15 @@ def _context(study: Material, found: Sequence[Section]) -> dict[str, Any]:
         },
         "asked": asked,
         "identity": rows[0].get("data_identity"),
-        "verdict": verdict.verdict(board, study.decision, study.validation),
+        "verdict": words.of_metric(
+            verdict.verdict(board, study.decision, study.validation), study.metric
+        ),
         "budget": words.budget(rows, board),
         "notes": [
             *filter(None, [unbound(rows)]),
-            *(*shortfalls(board, asked), *words.notes(rows, board), *words.protocol(asked)),
+            *words.judged_by(study.metric, str(asked.get("task") or "")),
+            *words.of_metric([*shortfalls(board, asked), *words.notes(rows, board)], study.metric),
+            *words.protocol(asked),
             *(*_of_the_data(asked), *_looked_up(study), *_missing(study)),
         ],
         "sections": found,

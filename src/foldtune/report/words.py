@@ -9,10 +9,34 @@ from foldtune.analysis.leaderboard import diverged
 from foldtune.analysis.row import Description, Row, Standing
 from foldtune.console import duration
 from foldtune.study.terms import small_budget
+from foldtune.tasks.metrics import DEFAULT, METRICS
 
 
 def percent(value: float | None) -> str:
     return "–" if value is None else f"{100 * value:.1f} %"
+
+
+def of_metric(lines: Sequence[str], metric: str) -> list[str]:
+    """The sentences with what they call accuracy called by the name of the metric that chooses."""
+    if metric == DEFAULT or metric not in METRICS:
+        return list(lines)
+    found = METRICS[metric]
+    score = f"score ({found.title})" if found.error else found.title
+    return [
+        line.replace("Accuracies are", "Figures are").replace("accuracies", "figures")
+        .replace("Accuracy", score[0].upper() + score[1:]).replace("accuracy", score)
+        for line in lines
+    ]  # fmt: skip
+
+
+def judged_by(metric: str, task: str) -> list[str]:
+    """What the figures are, where they are not accuracy of one class an image."""
+    if metric == DEFAULT or metric not in METRICS:
+        return []
+    found = METRICS[metric]
+    how = f"1 minus the {found.title} over the span of the labels" if found.error else found.title
+    told = f" The task is {task}." if task else ""
+    return [f"Every figure of table and charts is the score that chooses: {how}, in percent.{told}"]
 
 
 def interval(entry: Standing) -> str:

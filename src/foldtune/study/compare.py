@@ -38,6 +38,7 @@ from foldtune.study.search.searches import search_for
 from foldtune.study.search.spaces import TRIALS, Entrant
 from foldtune.study.standing import tried
 from foldtune.study.terms import Asked, Terms, agreed
+from foldtune.tasks.parsing import is_task
 from foldtune.training.recipe import Recipe
 
 
@@ -64,6 +65,8 @@ def compare(
     retry_failed: bool = False,
     device: str | None = None,
     executor: MakeExecutor = InProcess,
+    select: str | None = None,
+    imbalance: Sequence[str] = (),
     say: Say | None = None,
     command: str | None = None,
 ) -> Comparison:
@@ -79,26 +82,32 @@ def compare(
     `Proposed`; halving: rungs and factor, see `Halving`; ties: see `foldtune.analysis.selection`.
     storage: of Optuna, where every trial is recorded too: a database's URL or a file, by default
     `optuna.journal` in the study. protocol: one of `foldtune protocols`, which then decides what is
-    not said here; task: one of its tasks, by default recognised in the data's name; approximate:
-    run it without what cannot be done here. start_from: "published" tries first what the unifying
-    study chose for the task. retry_failed: run again what failed in an earlier call. executor:
-    makes what executes runs, by default one after the other in this process; all that is asked at
-    once is one batch of independent runs, all finals another, and nothing depends on the order in
-    which rows come back. say: is told one line per run.
+    not said here; task: what labels say (`MultiLabel`, `Ordinal`, `Regression`), by default what
+    they look like, or one of the protocol's tasks, by default recognised in the data's name;
+    approximate: run it without what cannot be done here. start_from: "published" tries first what
+    the unifying study chose for the task. retry_failed: run again what failed in an earlier call.
+    executor: makes what executes runs, by default one after the other in this process; all that is
+    asked at once is one batch of independent runs, all finals another, and nothing depends on the
+    order in which rows come back. select: the metric that chooses, by default the task's first (see
+    `foldtune.tasks.task`): accuracy for one class an image. imbalance: remedies for classes of
+    unlike size that the search is to try (`training/optim/objective.py`). say: is told one line per
+    run.
 
     Every method is attached dry before the first run: one that was named and cannot stand is
     refused, one of the defaults is left out. A run that raises is a failed row with its reason, and
     the study goes on. The winner is chosen on validation; the test split selects nothing. Raises
     InputError for bad input before anything is trained.
     """
+    labels, task = (task, None) if task and is_task(task) else (None, task)
     asked = Asked(
-        search, trials, seeds, halving, ties, head, protocol, task, start_from, approximate
-    )
+        search, trials, seeds, halving, ties, head, protocol, task, start_from, approximate,
+        tuple(imbalance),
+    )  # fmt: skip
     backbone = as_backbone(model)
     source = str(data.facts.get("source", data.name) if isinstance(data, ImageData) else data)
     started = seed if search_seed is None else search_seed
     terms = agreed(methods, asked, recipe, source, backbone, started)
-    bench = _bench(data, backbone, terms, seed, device)
+    bench = _bench(data, backbone, terms, seed, device, select, labels)
     terms = tried(terms, bench, named=bool(methods))
     contests = [_Contest(e, base, search_for(e, base, terms.plan)) for e, base in terms.entrants]
     folder, place = Path(out), storage or Path(out) / JOURNAL
@@ -133,14 +142,17 @@ def compare(
     return found
 
 
-def _bench(data: Data, backbone: Backbone, terms: Terms, seed: int, device: str | None) -> Bench:
+def _bench(
+    data: Data, backbone: Backbone, terms: Terms, seed: int, device: str | None,
+    select: str | None, labels: str | None,
+) -> Bench:  # fmt: skip
     """The backbone and the data, brought in as the protocol says where one is followed."""
     if terms.protocol is None:
-        return Bench(backbone, as_data(data, backbone, seed), device)
+        return Bench(backbone, as_data(data, backbone, seed, labels), device, select)
     backbone = terms.protocol.transformed(backbone)
-    images = as_data(data, backbone, seed)
+    images = as_data(data, backbone, seed, labels)
     terms.protocol.check_reading(images)
-    return Bench(backbone, images, device)
+    return Bench(backbone, images, device, select)
 
 
 @dataclass
@@ -214,12 +226,23 @@ def _about(bench: Bench) -> Description:
         "data_identity": bench.data.identity,
         "images": {name: len(rows) for name, rows in bench.data.splits.items()},
         **whereabouts(bench.data),
+        **_judged_by(bench),
         "data_warnings": list(bench.data.facts["warnings"]),
         "conflicts": bench.data.facts["conflicts"],
         "ledger": bench.data.facts.get("ledger", {}),
         "alike": clusters(bench.data),
         "version": foldtune.__version__,
     }
+
+
+def _judged_by(bench: Bench) -> Description:
+    """The task and the metric where they are not one class an image and accuracy."""
+    found: Description = {}
+    if not bench.data.task.usual:
+        found["task"] = repr(bench.data.task)
+    if bench.metric:
+        found["metric"] = bench.metric
+    return found
 
 
 def _title(bench: Bench) -> str:

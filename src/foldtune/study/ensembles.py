@@ -36,6 +36,7 @@ from foldtune.study.results.analyses import choices
 from foldtune.study.results.artefacts import TUNING, of_run, warn_of_unbound
 from foldtune.study.results.predictions import Predictions, read_predictions
 from foldtune.study.results.rowfile import replace
+from foldtune.tasks.task import SingleLabel
 from foldtune.tunings.judging import Chosen, Known
 from foldtune.tunings.tuning import (
     backbone_for,
@@ -83,6 +84,11 @@ def save_ensemble(
         raise unknown("rule of an ensemble", rule, RULES)
     found = read_predictions(study)
     warn_of_unbound(found.rows)
+    if not isinstance(found.panel.task, SingleLabel):
+        raise InputError(
+            f"an ensemble votes for one class an image, and {study} is of {found.panel.task!r}; "
+            "use its winner's tuning"
+        )
     choice, members, weights = _selected(found, select, k, seed)
     rows = {row["run"]: row for row in found.rows}
     told: dict[str, Any] = {

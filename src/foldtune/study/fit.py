@@ -47,6 +47,8 @@ def fit(
     seed: int = 0,
     device: str | None = None,
     overwrite: bool = False,
+    select: str | None = None,
+    task: str | None = None,
 ) -> Fitted:
     """Tune `model` on the train split of `data` with one method, watch validation, and read the
     test split once, after the last epoch.
@@ -58,17 +60,19 @@ def fit(
     where the classifier starts, see `Run`; by default where the method has it start. out:
     a folder for the tuning, the test logits, and a checkpoint from which a killed run resumes; one
     that holds another run's tuning is refused, or with `overwrite` replaced.
+    select: the metric of the row's figures, by default the task's first. task: what labels say,
+    such as `MultiLabel`, by default what they look like.
     Under torchrun every process calls this alike and gets the same; the first writes the files.
     Raises InputError for bad input and where the training diverges, saying what to try.
     """
     if train_on not in TRAIN_ON:
         raise unknown("splits to train on", " ".join(train_on), [" ".join(t) for t in TRAIN_ON])
     backbone = as_backbone(model)
-    images = as_data(data, backbone, seed)
+    images = as_data(data, backbone, seed, task)
     chosen = method if isinstance(method, Method) else Entrant.named(method).method
     if recipe is None:
         recipe = recipe_for(chosen)
-    bench = Bench(backbone, images, device)
+    bench = Bench(backbone, images, device, select)
     run = bench.describe(
         "fit", chosen, recipe, seed, head=head or chosen.head_start, train_on=train_on
     )

@@ -11,6 +11,7 @@ from foldtune.backbones.backbone import as_size, named
 from foldtune.core.container import CONTAINER
 from foldtune.data import ImageData, load_data
 from foldtune.errors import InputError
+from foldtune.tasks.parsing import parse_task
 
 Data = str | Path | ImageData
 Model = str | Backbone
@@ -31,8 +32,9 @@ def as_backbone(model: Model) -> Backbone:
     return replace(model, model=copy.deepcopy(model.model))
 
 
-def as_data(data: Data, backbone: Backbone, seed: int = 0) -> ImageData:
-    """Images at the backbone's size, decoded or from the cache.
+def as_data(data: Data, backbone: Backbone, seed: int = 0, task: str | None = None) -> ImageData:
+    """Images at the backbone's size, decoded or from the cache. task: what labels say, by default
+    what they look like; of data that was given it is what it was loaded as.
 
     Raises InputError where given data has another size than the backbone takes, and where it has
     no training images.
@@ -46,7 +48,10 @@ def as_data(data: Data, backbone: Backbone, seed: int = 0) -> ImageData:
             resize=transform.resize,
             seed=seed,
             channels=len(transform.mean),
+            task=task,
         )
+    elif task is not None and type(parse_task(task)) is not type(data.task):
+        raise InputError(f"{data.name} was loaded as {data.task!r}; load_data(..., task={task!r})")
     if not len(data.splits["train"]):
         raise InputError(
             f"{data.name} has a test split alone, so nothing can be tuned on it; judge a tuning "

@@ -12,6 +12,7 @@ from foldtune.backbones.prepare import prepare_for
 from foldtune.core.structure.head import find_head
 from foldtune.data import ImageData
 from foldtune.errors import InputError
+from foldtune.tasks.task import SingleLabel
 from foldtune.training.probe import classifier_inputs, solve_probe
 
 # As many images as the published tasks have for training, so that the probes compare.
@@ -30,6 +31,11 @@ def look(data: ImageData, backbone: Backbone, seed: int = 0) -> dict[str, Any]:
     ratio of their covariance, (sum of eigenvalues)^2 / sum of squares. Raises InputError for a
     class with one image.
     """
+    if not isinstance(data.task, SingleLabel):
+        raise InputError(
+            f"advice is of studies of one class an image, and {data.name} is of {data.task!r}; "
+            "compare methods on it"
+        )
     pool = data.split("train", "val")
     counts = np.bincount(data.labels[pool], minlength=len(data.classes))
     if counts.min() < 2:

@@ -30,7 +30,8 @@ def settled(method: Method, recipe: Recipe, head: str) -> Recipe:
     if not method.only_classifier:
         return recipe
     if head == "probe":
-        return replace(Recipe(epochs=0, warmup_epochs=0.0), precision=recipe.precision)
+        kept = {name: getattr(recipe, name) for name in ("precision", "imbalance")}
+        return replace(Recipe(epochs=0, warmup_epochs=0.0), **kept)
     if penalty(method) is not None:
         raise InputError(
             f"{method!r} names the penalty of a solved classifier, and this one is trained from "

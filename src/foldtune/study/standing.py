@@ -15,10 +15,12 @@ from foldtune.errors import InputError
 from foldtune.study.bench.bench import Bench
 from foldtune.study.bench.failure import reason_of
 from foldtune.study.bench.room import trained_bytes
+from foldtune.study.bench.starts import refuse_zero_shot
 from foldtune.study.search.spaces import Entrant
 from foldtune.study.terms import Terms
 from foldtune.training.batches import prepare_at, steps_per_epoch
 from foldtune.training.device import check_precision, parse_device
+from foldtune.training.optim.objective import objective
 from foldtune.training.probe import classifier_inputs
 from foldtune.training.recipe import Recipe
 
@@ -58,7 +60,7 @@ def _refusal(
     """Why the method cannot stand here, or, unless it was named, why it would stand on a part of
     its places; None where it can: then `trained` gets the bytes of its tuning. The backbone is
     plain after."""
-    classes = len(bench.data.classes)
+    classes = bench.data.task.logits(len(bench.data.outputs))
     try:
         attachment = attach(bench.backbone, entrant.method, num_classes=classes, seed=0)
         size = trained_bytes(attachment)
@@ -79,7 +81,9 @@ def _try_recipe(recipe: Recipe, bench: Bench) -> None:
     prepare = prepare_for(bench.backbone, recipe.augment)
     for _, side in recipe.phases:
         prepare_at(prepare, side)
-    steps_per_epoch(len(bench.data.split("train")), recipe)
+    rows = bench.data.split("train")
+    steps_per_epoch(len(rows), recipe)
+    objective(bench.data.task, recipe, bench.data.targets[rows])
     device = parse_device(bench.device) or torch.accelerator.current_accelerator()
     check_precision(recipe.precision, device or torch.device("cpu"))
 
@@ -87,7 +91,8 @@ def _try_recipe(recipe: Recipe, bench: Bench) -> None:
 def _try_start(head: str, bench: Bench) -> None:
     """Two images are enough to see whether a probe is given vectors; a text tower has none."""
     if head.startswith(ZERO_SHOT):
-        zero_shot_head(bench.backbone, bench.data.classes, Prompts.parse(head))
+        refuse_zero_shot(bench.data.task)
+        zero_shot_head(bench.backbone, bench.data.outputs, Prompts.parse(head))
     elif head in ("probe", "regularised"):
         rows, prepare = bench.data.split("train")[:2], prepare_for(bench.backbone)
         path = find_head(bench.backbone.model)[0]

@@ -16,7 +16,7 @@ from foldtune.study.search.halving import Halving
 from foldtune.study.search.plan import Plan
 from foldtune.study.search.spaces import TRIALS, Entrant
 from foldtune.study.settings import METHODS, default_recipe
-from foldtune.training.recipe import Recipe
+from foldtune.training.recipe import REMEDIES, Recipe
 
 STARTS = ("published",)
 OWN = "own"  # each method's own start of the classifier
@@ -114,6 +114,7 @@ class Asked:
     task: str | None = None
     start_from: str | None = None
     approximate: bool = False
+    imbalance: tuple[str, ...] = ()
 
 
 def agreed(
@@ -136,6 +137,10 @@ def agreed(
     pairs = [rules.entrant(n) if rules else (Entrant.named(n), base) for n in names]
     if rules is None or rules.facts.get("own_spaces"):
         pairs = [(entrant.starting_at(head), its) for entrant, its in pairs]
+    if asked.imbalance:
+        pairs = [
+            (entrant.varying("imbalance", asked.imbalance, REMEDIES), its) for entrant, its in pairs
+        ]
     _refuse_doubles([entrant.label for entrant, _ in pairs])
     if asked.start_from is not None:
         pairs = [(_started(entrant, asked, rules, source), base) for entrant, base in pairs]

@@ -21,6 +21,7 @@ from foldtune.errors import InputError, unknown
 from foldtune.evaluate.shift import target_of, top1
 from foldtune.files import refuse_full
 from foldtune.methods.full import Full
+from foldtune.tunings.answers import refuse_unless_classes
 from foldtune.tunings.judging import Known, validation_rows
 
 KINDS = ("greedy", "uniform")
@@ -195,6 +196,7 @@ def _method(header: Mapping[str, Any]) -> str:
 def _refuse_unlike(paths: Sequence[Path], headers: Sequence[Mapping[str, Any]]) -> None:
     if len(paths) < 2:
         raise InputError("a soup needs at least two tunings")
+    refuse_unless_classes(headers[0], "a soup")
     for what in ("method", "base_hash", "classes", "head"):
         for path, header in zip(paths, headers, strict=True):
             if header.get(what) != headers[0].get(what):

@@ -22,9 +22,12 @@ from foldtune.data.pictures.intensity import depth_of, read_setting
 from foldtune.data.sources.readers import regular_bytes
 from foldtune.data.store.decode import Fit, decode
 from foldtune.errors import InputError
+from foldtune.evaluate.mirror import viewed
 from foldtune.evaluate.predict import finite, predict_logits
 from foldtune.evaluate.shift import Target, target_of
 from foldtune.files import refuse_full
+from foldtune.tasks.task import SingleLabel, Task
+from foldtune.tunings.answers import answered, changed, task_figures, task_of
 from foldtune.tunings.judging import Chosen, Known, figures
 from foldtune.tunings.shifts import corruption_means, judge_shifts
 
@@ -78,7 +81,7 @@ def merge_tuning(
     refuse_full(out, sum(t.numel() * t.element_size() for t in state.values()))
     own = replace(backbone, model=copy.deepcopy(backbone.model))
     plain = set(own.model.state_dict())
-    attachment = load(path, own)
+    attachment, task = load(path, own), task_of(header_of(path))
     rows, seen = _witnesses(path, data)
     prepare = prepare_for(own)
     with attachment.interpolated(*point):
@@ -88,12 +91,13 @@ def merge_tuning(
     state = merged.state_dict()
     heads = tuple(f"{p}." for p in attachment.head)
     added = tuple(k for k in state if k not in plain and not k.startswith(heads))
-    write_tensors({k: v.contiguous() for k, v in state.items()}, out, {"format": "pt"})
+    about = {"format": "pt"} | ({} if task.usual else {"task": repr(task)})
+    write_tensors({k: v.contiguous() for k, v in state.items()}, out, about)
     return Certificate(
         len(rows),
         float((before - after).abs().max()),
         float(before.abs().max()),
-        int((before.argmax(1) != after.argmax(1)).sum()),
+        changed(before, after, task),
         added,
         seen,
     )
@@ -118,11 +122,19 @@ def evaluate_tuning(
     classes: Sequence[str],
     chosen: Chosen,
     mapping: Mapping[str, str] | None = None,
+    task: Task | None = None,
+    tta: str | None = None,
 ) -> dict[str, Any]:
     """Accuracy and calibration on the chosen rows. Classes are found by name, those without an
-    image counted; see `target_of` for the mapping and what is refused."""
+    image counted; see `target_of` for the mapping and what is refused. Of another task its
+    metrics. tta: "flip" for the mean over each image and its mirror image."""
+    model = viewed(attachment.model, tta)
+    if task is not None and not isinstance(task, SingleLabel):
+        prepare = prepare_for(backbone)
+        logits = predict_logits(model, data.pixels, chosen.rows, prepare)
+        return task_figures(finite(logits, "the tuning"), data, chosen, classes, task)
     target = home_target(data, classes, chosen, mapping)
-    logits = predict_logits(attachment.model, data.pixels, target.rows, prepare_for(backbone))
+    logits = predict_logits(model, data.pixels, target.rows, prepare_for(backbone))
     return judged(finite(logits, "the tuning"), target, chosen, classes)
 
 
@@ -171,8 +183,10 @@ def predict_images(
     paths: Sequence[Path],
     classes: Sequence[str],
     read_as: Mapping[str, Any] | None = None,
+    task: Task | None = None,
 ) -> Iterator[dict[str, Any]]:
-    """For each image file its path, the most likely class and its probability.
+    """For each image file its path and the answer: the most likely class and its probability, or
+    what another task answers.
 
     read_as: what the tuning says of its data, by whose range more than 8 bits are read.
 
@@ -180,7 +194,11 @@ def predict_images(
     """
     pixels = decoded(paths, backbone, read_as)
     logits = predict_logits(model, pixels, np.arange(len(paths)), prepare_for(backbone))
-    yield from named(paths, finite(logits, "the tuning").softmax(1), classes)
+    logits = finite(logits, "the tuning")
+    if task is not None and not isinstance(task, SingleLabel):
+        yield from answered(paths, logits, classes, task)
+        return
+    yield from named(paths, logits.softmax(1), classes)
 
 
 def decoded(
@@ -224,7 +242,7 @@ def header_of(path: Path) -> dict[str, Any]:
     fewer than the classifier has."""
     header, _ = read(path)
     classes = header.setdefault("classes", [str(i) for i in range(header["num_classes"])])
-    if len(classes) != header["num_classes"]:
+    if task_of(header).logits(len(classes)) != header["num_classes"]:
         raise InputError(
             f"{path} names {len(classes)} classes, and its classifier has {header['num_classes']}; "
             "it is damaged, or was saved with other names"

@@ -100,8 +100,8 @@ def new_classifiers(
     one; of a compound (ConvNeXt's whole head: norm and Linear) a copy whose last Linear is fresh.
     Raises InputError for a classifier that ends otherwise.
     """
-    if num_classes < 2:
-        raise InputError(f"num_classes must be at least 2, not {num_classes}")
+    if num_classes < 1:
+        raise InputError(f"num_classes must be at least 1, not {num_classes}")
     made: dict[str, nn.Module] = {}
     for path in head:
         old = model.get_submodule(path)

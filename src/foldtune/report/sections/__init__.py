@@ -24,11 +24,17 @@ from foldtune.report.sections import (
     tuning,
     wise,
 )
+from foldtune.report.sections.judgement import classes, confusion, numbers, thresholds
+from foldtune.tasks.task import SingleLabel
 
 ORDER = (
     leaderboard,
     accuracy,
     ranking,
+    confusion,
+    classes,
+    thresholds,
+    numbers,
     tuning,
     training,
     agreement,
@@ -43,7 +49,13 @@ ORDER = (
 )
 
 
+# What asks which of several classes an image is called: it has no meaning for another task.
+_OF_CLASSES = (agreement, gallery, ensembles, wise, shift, calibration)
+
+
 def sections(study: Material) -> list[Section]:
     """Those that the study has data for."""
-    found = (module.section(study) for module in ORDER)
+    other = study.panel is not None and not isinstance(study.panel.task, SingleLabel)
+    order = [module for module in ORDER if not (other and module in _OF_CLASSES)]
+    found = (module.section(study) for module in order)
     return [section for section in found if section is not None]

@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,18 +26,16 @@ from foldtune.data import ImageData
 from foldtune.data.membership import Membership
 from foldtune.data.pictures.intensity import deeper
 from foldtune.errors import Unwritable
-from foldtune.evaluate.accuracy import accuracy
-from foldtune.evaluate.calibration import calibration
 from foldtune.evaluate.predict import predict_logits
 from foldtune.processes import first
 from foldtune.study.bench.failure import keep_traceback, reason_of
 from foldtune.study.bench.ground import (
     Ground,
     as_they_are,
-    judged,
     only_a_classifier,
     swept,
 )
+from foldtune.study.bench.judging import chosen_metric, judged, tested
 from foldtune.study.bench.room import refuse_full_run
 from foldtune.study.bench.row import Facts, failed_row, outcome_row
 from foldtune.study.bench.run import Run
@@ -48,7 +46,7 @@ from foldtune.study.settings import penalty, settled
 from foldtune.training.device import parse_device
 from foldtune.training.loop import Outcome, train
 from foldtune.training.prefix import LIMIT, Prefix, prefix_of
-from foldtune.training.recipe import Recipe
+from foldtune.training.recipe import Recipe, stated
 
 CHECKPOINT = "checkpoint.safetensors"
 # What a tuning keeps of how its data was read.
@@ -69,8 +67,12 @@ class Bench:
     checkpoint_seconds = 10.0
     prefix_bytes = LIMIT
 
-    def __init__(self, backbone: Backbone, data: ImageData, device: str | None = None) -> None:
+    def __init__(
+        self, backbone: Backbone, data: ImageData, device: str | None = None,
+        metric: str | None = None,
+    ) -> None:  # fmt: skip
         self.backbone, self.data, self.device = backbone, data, device
+        self.metric = chosen_metric(data.task, metric)
         self.identity = backbone.identity()
         self.backbone_hash = _hash(self.identity)
         if (where := parse_device(device)) is not None:
@@ -91,6 +93,7 @@ class Bench:
             stage, label or repr(method), method, recipe, seed, self.backbone_hash,
             self.data.identity, self.data.facts["split_hash"],
             train_on or (("train", "val") if stage == "final" else ("train",)), head, trial,
+            "" if self.data.task.usual else repr(self.data.task), self.metric,
         )  # fmt: skip
 
     def execute(self, run: Run, folder: Path | None = None, progress: str | None = None) -> Row:
@@ -126,9 +129,9 @@ class Bench:
             if folder is not None and first():
                 refuse_full_run(folder, attachment, self.data)
             outcome = self._train(attachment, run, folder, progress)
-            tested = None
+            found = None
             if outcome.finished and run.tested:
-                tested = self._test(attachment, run, outcome, folder)
+                found = self._test(attachment, run, outcome, folder)
         except BaseException:
             attachment.detach()
             raise
@@ -136,13 +139,14 @@ class Bench:
             for left in (CHECKPOINT, TRACEBACK):
                 (folder / left).unlink(missing_ok=True)
         seconds = time.perf_counter() - started
-        row = self.row(attachment, run, outcome, seconds=seconds, tested=tested)
+        row = self.row(attachment, run, outcome, seconds=seconds, tested=found)
         return attachment, _bound(row, folder)
 
     def attach(self, method: Method, run: Run) -> Attachment:
         """The method on the backbone, with the classifier started as the run says."""
-        start = self._starts.of(run.head, run.train_on, penalty(method), run.seed)
-        classes = len(self.data.classes)
+        remedy = run.recipe.imbalance
+        start = self._starts.of(run.head, run.train_on, penalty(method), run.seed, remedy)
+        classes = self.data.task.logits(len(self.data.outputs))
         attachment = attach(self.backbone, method, num_classes=classes, seed=run.seed)
         if start is not None:
             attachment.classifier.start_from(*start)
@@ -180,11 +184,12 @@ class Bench:
         """The row of a run on this bench, see `outcome_row`."""
         probe: Solved | None = None
         if run.head == "probe":
-            found = self._starts.probe(run.train_on, penalty(attachment.method), run.seed)
+            C, remedy = penalty(attachment.method), run.recipe.imbalance
+            found = self._starts.probe(run.train_on, C, run.seed, remedy)
             probe = {"C": found.C, "nll": found.nll}
         facts: Facts = {
             "backbone": self.backbone.name, "pretrained": self.backbone.pretrained,
-            "data": self.data.name, "classes": len(self.data.classes),
+            "data": self.data.name, "classes": len(self.data.outputs),
         }  # fmt: skip
         return outcome_row(
             run, facts, attachment, outcome,
@@ -194,13 +199,15 @@ class Bench:
     def judged_start(self, run: Run, ground: Ground) -> dict[str, float]:
         """Validation of what the run starts from; computed once for all that start alike."""
         recipe, method = run.recipe, written_out(run.method)
-        key = (method, run.head, run.train_on, run.seed, recipe.precision, recipe.channels_last)
+        key = (method, run.head, run.train_on, run.seed, run.metric,
+               recipe.precision, recipe.channels_last, recipe.imbalance)  # fmt: skip
         if key not in self._judged_starts:
             logits = predict_logits(
                 ground.model, ground.inputs, ground.watched, ground.prepare,
                 precision=recipe.precision,
             )  # fmt: skip
-            self._judged_starts[key] = judged(logits, self.data.labels[ground.watched])
+            truth = self.data.targets[ground.watched]
+            self._judged_starts[key] = judged(logits, truth, self.data.task, run.metric)
         return self._judged_starts[key]
 
     # -- private -------------------------------------------------------------------------------
@@ -208,7 +215,7 @@ class Bench:
     def _train(
         self, attachment: Attachment, run: Run, folder: Path | None, progress: str | None
     ) -> Outcome:
-        ground, recipe, labels = self.ground(attachment, run), run.recipe, self.data.labels
+        ground, recipe, labels = self.ground(attachment, run), run.recipe, self.data.targets
         prefix = self.prefix(attachment, run) if ground.model is attachment.model else None
         if prefix:
             rows = np.union1d(ground.indices, ground.watched)
@@ -224,7 +231,7 @@ class Bench:
             )
             if folder is not None and first() and epoch == recipe.epochs:
                 keep_validation(logits, labels[watched], watched, folder)
-            return judged(logits, labels[watched])
+            return judged(logits, labels[watched], self.data.task, run.metric)
 
         if folder is not None:
             swept(folder)
@@ -235,6 +242,7 @@ class Bench:
                 evaluate=None if "val" in run.train_on else validate,
                 checkpoint=None if folder is None else folder / CHECKPOINT,
                 checkpoint_seconds=self.checkpoint_seconds, device=self.device, progress=progress,
+                task=self.data.task,
             )  # fmt: skip
 
     def _test(
@@ -252,20 +260,20 @@ class Bench:
             prepare_for(self.backbone),
             precision=run.recipe.precision,
         )
-        labels = torch.from_numpy(self.data.labels[rows])
-        metrics = dict(accuracy(logits, labels)) | dict(calibration(logits, labels))
+        targets = self.data.targets[rows]
+        found = tested(logits, targets, self.data.task, run.metric)
         if folder is not None and first():
             try:
-                write_logits(logits, self.data.labels[rows], rows, folder / LOGITS)
+                write_logits(logits, targets, rows, folder / LOGITS)
                 self.save(attachment, folder / TUNING, run, outcome, known)
             except Exception:  # of a run without a row nothing stays that looks like a result
                 discard(folder, (LOGITS, TUNING))
                 raise
         return {
-            "test_accuracy": metrics.pop("top1"),
+            "test_accuracy": found["test_accuracy"],
             "test_images": len(rows),
             "test_trained_on": int(seen.sum()),  # left out
-            "test": metrics,
+            "test": found["test"],
         }
 
     def save(
@@ -274,12 +282,13 @@ class Bench:
         """Write the tuning with all that is needed to use it later, and to judge it fairly."""
         facts: Mapping[str, Any] = {
             "backbone": self.identity,
-            "classes": list(self.data.classes),
+            "classes": list(self.data.outputs),
+            **({} if self.data.task.usual else {"task": repr(self.data.task)}),
             "data": {"name": self.data.name, "identity": self.data.identity}
             | {k: self.data.facts.get(k) for k in _DESCRIBED}
             | deeper(self.data.facts),
             "training": {
-                "recipe": asdict(run.recipe), "seed": run.seed, "train_on": list(run.train_on),
+                "recipe": stated(run.recipe), "seed": run.seed, "train_on": list(run.train_on),
                 "head_start": run.head, "verdict": outcome.verdict, "run": run.key,
             },
         }  # fmt: skip

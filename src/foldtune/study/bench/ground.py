@@ -31,14 +31,6 @@ class Ground:
     head: tuple[str, ...]
 
 
-def judged(logits: Tensor, labels: np.ndarray) -> dict[str, float]:
-    """What validation adds to an entry of the curve. logits: (rows, classes); labels: (rows,)."""
-    truth = torch.from_numpy(labels)
-    right = (logits.argmax(1) == truth).double()
-    loss = torch.nn.functional.cross_entropy(logits.double(), truth)
-    return {"val_accuracy": right.mean().item(), "val_loss": loss.item()}
-
-
 def only_a_classifier(attachment: Attachment, recipe: Recipe) -> bool:
     """Whether nothing below the classifier can change from one epoch to the next."""
     varied = recipe.augment or recipe.mixup or recipe.cutmix or recipe.precision != "fp32"

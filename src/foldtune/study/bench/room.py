@@ -55,4 +55,5 @@ def refuse_full_study(
 
 def _logits(data: ImageData) -> dict[str, int]:
     """Bytes of one run's logits of validation and of test."""
-    return {name: len(data.splits[name]) * len(data.classes) * _FLOAT for name in ("val", "test")}
+    outputs = data.task.logits(len(data.outputs))
+    return {name: len(data.splits[name]) * outputs * _FLOAT for name in ("val", "test")}

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from functools import cached_property
 
-from foldtune.analysis.row import Stage, Told
+from foldtune.analysis.row import Later, Stage, Told
 from foldtune.backbones.clip_text import ZERO_SHOT
 from foldtune.core.method import Method, written_out
 from foldtune.errors import unknown
-from foldtune.training.recipe import Recipe
+from foldtune.training.recipe import Recipe, stated
 
 # Raised whenever the same description would give another row: finished runs are then run again.
 REVISION = 4
+_OWN = ("label", "trial", "task", "metric")
 HEAD_STARTS = ("regularised", "probe", "zero", "default", ZERO_SHOT)
 
 
@@ -41,6 +42,8 @@ class Run:
     train_on: tuple[str, ...]
     head: str
     trial: int | None = None  # its number in the search of its method, from 0
+    task: str = ""  # what labels say; empty: one class an image
+    metric: str = ""  # what judges; empty: accuracy
 
     def __post_init__(self) -> None:
         if self.head.partition(" ")[0] not in HEAD_STARTS:
@@ -55,15 +58,24 @@ class Run:
         """What its row says of it, whatever came of it."""
         return {
             "run": self.key, "stage": self.stage, "label": self.label, "trial": self.trial,
-            "method": repr(self.method), "recipe": asdict(self.recipe), "seed": self.seed,
+            "method": repr(self.method), "recipe": stated(self.recipe), "seed": self.seed,
             "head_start": self.head, "data_identity": self.data,
+            **self._later(),
         }  # fmt: skip
+
+    def _later(self) -> Later:
+        """What came later and is left out where it is not used, so that earlier keys stay."""
+        found: Later = {}
+        if self.task:
+            found["task"] = self.task
+        if self.metric:
+            found["metric"] = self.metric
+        return found
 
     @cached_property
     def key(self) -> str:
         """Content hash of the description; label and trial are names and do not count."""
-        told = {f.name: getattr(self, f.name) for f in fields(self)}
-        del told["label"], told["trial"]
-        told |= {"method": written_out(self.method), "recipe": asdict(self.recipe)}
-        told["revision"] = REVISION
+        told = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _OWN}
+        told |= {"method": written_out(self.method), "recipe": stated(self.recipe)}
+        told |= {"revision": REVISION, **self._later()}
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]

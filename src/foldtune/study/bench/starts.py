@@ -13,9 +13,20 @@ from foldtune.core.container import CONTAINER
 from foldtune.core.structure.head import find_head
 from foldtune.data import ImageData
 from foldtune.errors import InputError
-from foldtune.training.probe import REGULARISED, Probe, classifier_inputs, solve_probe
+from foldtune.study.bench.probes import solve
+from foldtune.tasks.task import SingleLabel, Task
+from foldtune.training.probe import REGULARISED, Probe, classifier_inputs
+from foldtune.training.recipe import NO_REMEDY
 
 Start = tuple[Tensor, Tensor]  # weight (classes, channels) and bias (classes,)
+
+
+def refuse_zero_shot(task: Task) -> None:
+    """Raise InputError where a text tower's classes are no answers of the task."""
+    if not isinstance(task, SingleLabel):
+        raise InputError(
+            f"a zero-shot start compares classes, and {task!r} has none; choose another --head"
+        )
 
 
 class Starts:
@@ -25,41 +36,48 @@ class Starts:
         self._backbone, self._data = backbone, data
         self._features: dict[str, np.ndarray] = {}
         self._tables: dict[tuple[str, ...], np.ndarray] = {}
-        self._probes: dict[tuple[tuple[str, ...], float | None, int], Probe] = {}
+        self._probes: dict[tuple[tuple[str, ...], float | None, int, str], Probe] = {}
         self._zero_shot: dict[str, Start] = {}
 
     def of(
-        self, head: str, train_on: tuple[str, ...], C: float | None = None, seed: int = 0
-    ) -> Start | None:
+        self, head: str, train_on: tuple[str, ...], C: float | None = None, seed: int = 0,
+        remedy: str = NO_REMEDY,
+    ) -> Start | None:  # fmt: skip
         """The start that a run's `head` names, for its training splits; None for "default".
 
-        C, seed: of "probe", see `solve_probe`. Asked for while the backbone is plain.
+        C, seed: of "probe", see `solve_probe`; remedy: the recipe's, for unlike classes. Asked for
+        while the backbone is plain.
         """
         if head in ("probe", "regularised"):
-            found = self.probe(train_on, C if head == "probe" else REGULARISED, seed)
+            found = self.probe(train_on, C if head == "probe" else REGULARISED, seed, remedy)
             return found.weight, found.bias
-        classes = self._data.classes
+        classes = self._data.outputs
         if head.startswith(ZERO_SHOT):
             if head not in self._zero_shot:
+                refuse_zero_shot(self._data.task)
                 prompts = Prompts.parse(head)
                 self._zero_shot[head] = zero_shot_head(self._backbone, classes, prompts)
             return self._zero_shot[head]
         if head == "zero":
             model = self._backbone.model
             width = model.get_submodule(find_head(model)[0]).get_parameter("weight").shape[1]
-            return torch.zeros(len(classes), width), torch.zeros(len(classes))
+            many = self._data.task.logits(len(classes))
+            return torch.zeros(many, width), torch.zeros(many)
         return None
 
-    def probe(self, train_on: tuple[str, ...], C: float | None = None, seed: int = 0) -> Probe:
+    def probe(
+        self, train_on: tuple[str, ...], C: float | None = None, seed: int = 0,
+        remedy: str = NO_REMEDY,
+    ) -> Probe:  # fmt: skip
         """The classifier solved on the plain backbone's features of these splits."""
-        key = (train_on, C, seed)
+        key = (train_on, C, seed, remedy)
         if key not in self._probes:
             path, data = find_head(self._backbone.model)[0], self._data
             features = np.concatenate([self._split_features(path, s) for s in train_on])
             rows = np.concatenate([data.splits[s] for s in train_on])
             groups = np.asarray(data.groups)[rows] if data.groups else ()
-            self._probes[key] = solve_probe(
-                features, data.labels[rows], len(data.classes), C, groups, seed
+            self._probes[key] = solve(
+                data.task, features, data.targets[rows], len(data.outputs), C, groups, seed, remedy
             )
         return self._probes[key]
 

@@ -17,7 +17,8 @@ from foldtune.evaluate.counters import counting
 from foldtune.evaluate.predict import predict_logits
 from foldtune.study.bench.bench import CHECKPOINT, Bench
 from foldtune.study.bench.failure import keep_traceback
-from foldtune.study.bench.ground import Ground, judged, only_a_classifier, swept
+from foldtune.study.bench.ground import Ground, only_a_classifier, swept
+from foldtune.study.bench.judging import judged
 from foldtune.study.bench.run import Run
 from foldtune.study.results.artefacts import hashes
 from foldtune.study.results.logits import keep_validation
@@ -69,6 +70,8 @@ class Stacked:
         try:
             shared = common(run.recipe)
         except InputError:
+            return run.key
+        if run.task or run.metric:  # a stack's loss and judge are those of classes
             return run.key
         if run.recipe.epochs == 0:  # nothing is trained
             return run.key

@@ -15,6 +15,8 @@ from foldtune.analysis.panel import Panel
 from foldtune.errors import unknown
 from foldtune.study.results.artefacts import unbound
 from foldtune.study.results.predictions import Predictions, read_predictions
+from foldtune.tasks.metrics import values
+from foldtune.tasks.task import SingleLabel
 
 Row = dict[str, Any]
 _CURVE = 50  # points of a risk-coverage curve that a page draws
@@ -37,6 +39,8 @@ def analyse(
     """
     found = read_predictions(Path(folder))
     panel = found.panel
+    if not isinstance(panel.task, SingleLabel):
+        return _of_another_task(folder, found)
     counts = resamples(len(panel.labels), draws, groups=found.groups)
     for name in three:
         if name not in panel.names:
@@ -58,6 +62,31 @@ def analyse(
         },
         "ensembles": ensembles(panel, choices(found, k), found.winner, found.groups),
         "calibration": [_calibration(panel, name) for name in panel.names],
+    }
+
+
+def _of_another_task(folder: str | Path, found: Predictions) -> Row:
+    """What has a meaning where an image is not of one class: the decision and each metric."""
+    panel = found.panel
+    figures = []
+    for name, group in panel.runs.items():
+        each = [dict(values(panel.judged(member))) for member in group]
+        means = {key: float(np.mean([one[key] for one in each])) for key in each[0]}
+        figures.append({"method": name, **means})
+    said = (
+        f"Agreement, oracle, ensembles and calibration ask which class an image is called, and the "
+        f"task is {panel.task!r}: left out."
+    )
+    return {
+        "study": str(folder),
+        "images": len(panel.labels),
+        "methods": {name: len(group) for name, group in panel.runs.items()},
+        "order_on_validation": list(found.order),
+        "task": repr(panel.task),
+        "metric": panel.metric,
+        "notes": [said],
+        "decision": found.decision and found.decision.told(),
+        "figures": figures,
     }
 
 

@@ -41,6 +41,8 @@ _ASKED = gate.fields(
         "left_out": gate.nullable(gate.mapped(gate.text(), 1000)),
         "protocol": gate.nullable(gate.mapped(gate.anything, 1000)),
         "command": gate.nullable(gate.text(1 << 20)),
+        "task": gate.nullable(gate.text(1 << 20)),
+        "metric": gate.nullable(gate.text(1000)),
     },
 )
 _HASH, _LENGTH = gate.text(64), gate.integer(0, 1 << 50)

@@ -75,7 +75,7 @@ def trained_among(folder: Path, rows: np.ndarray) -> np.ndarray | None:
 def whereabouts(data: ImageData) -> Description:
     """What a study's description says of its images."""
     file = getattr(data.pixels, "filename", None)
-    return {"classes": list(data.classes), "pixels": file and str(Path(file).parent)}
+    return {"classes": list(data.outputs), "pixels": file and str(Path(file).parent)}
 
 
 def clusters(data: ImageData) -> list[list[int]] | None:

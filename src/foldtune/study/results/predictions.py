@@ -18,6 +18,8 @@ from foldtune.study.results.artefacts import LOGITS, VALIDATION, Altered, is_kep
 from foldtune.study.results.logits import read_logits
 from foldtune.study.results.rowgate import readable
 from foldtune.study.results.store import Store
+from foldtune.tasks.parsing import parse_task
+from foldtune.tasks.task import SingleLabel
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +42,10 @@ class Predictions:
     def decision(self) -> Decision | None:
         """What these runs tell apart; None where all test images are one."""
         units = len(self.panel.labels) if self.groups is None else len(np.unique(self.groups))
-        return decide(self.panel.right, self.groups) if units > 1 else None
+        if units < 2:
+            return None
+        shares = not self.panel.metric
+        return decide(self.panel.scores, self.groups, proportions=shares)
 
     @cached_property
     def board(self) -> list[Standing]:
@@ -123,7 +128,9 @@ def _panel(folder: Path, tested: dict[str, list[Row]]) -> tuple[Panel, np.ndarra
             runs.setdefault(label, []).append(member)
     assert labels is not None  # `tested` is not empty
     assert images is not None
-    return Panel(labels, runs), images
+    first = next(iter(tested.values()))[0]
+    task = parse_task(first["task"]) if first.get("task") else SingleLabel()
+    return Panel(labels, runs, task, first.get("metric") or ""), images
 
 
 def _validation(folder: Path, trials: Sequence[Row]) -> tuple[dict[str, Member], np.ndarray | None]:

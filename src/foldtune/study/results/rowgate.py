@@ -65,6 +65,8 @@ _FIGURES = {
     "data_identity": gate.nullable(_NAME),
     "head_start": gate.nullable(gate.text(1 << 20)),
     **dict.fromkeys(("data", "backbone"), gate.nullable(gate.text())),
+    "task": gate.text(1 << 20),
+    "metric": _NAME,
     "pretrained": gate.nullable(gate.flag),
 }
 _COUNTABLE = gate.fields(_COUNTED, _MORE)

@@ -74,6 +74,13 @@ class Entrant:
         trained = self.method.only_classifier and head not in (None, "probe")
         return replace(self, space=Method.space) if trained else self
 
+    def varying(self, name: str, values: Sequence[str], known: Sequence[str]) -> Entrant:
+        """The same, with these values of a field of the recipe searched too."""
+        odd = next((value for value in values if value not in known), None)
+        if odd is not None:
+            raise unknown(f"recipe {name}", odd, known)
+        return replace(self, space={**self.space, name: tuple(dict.fromkeys(values))})
+
     def configured(self, base: Recipe, values: Values) -> tuple[Method, Recipe]:
         """The method and the recipe with these values."""
         of_recipe = {k: v for k, v in values.items() if k in _RECIPE}

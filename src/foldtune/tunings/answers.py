@@ -1,0 +1,63 @@
+"""What a tuning of any task answers and how it is judged: one class, several labels, a number."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from foldtune.data import ImageData
+from foldtune.errors import InputError
+from foldtune.tasks.metrics import Judged, values
+from foldtune.tasks.parsing import parse_task
+from foldtune.tasks.task import Regression, SingleLabel, Task
+from foldtune.tunings.judging import Chosen, honest_names
+
+_MOVED = 1e-3  # of the span, from which on a number counts as another
+
+
+def task_of(header: Mapping[str, Any]) -> Task:
+    """The task that a tuning was made for."""
+    return parse_task(header["task"]) if header.get("task") else SingleLabel()
+
+
+def refuse_unless_classes(header: Mapping[str, Any], what: str) -> None:
+    """Raise InputError where something that has a meaning for one class an image alone is asked of
+    a tuning of another task."""
+    task = task_of(header)
+    if not isinstance(task, SingleLabel):
+        raise InputError(
+            f"{what} has a meaning for one class an image alone, and the tuning is of {task!r}; "
+            "judge it with foldtune eval"
+        )
+
+
+def answered(
+    paths: Sequence[Path], logits: Tensor, classes: Sequence[str], task: Task
+) -> Iterator[dict[str, Any]]:
+    """Each path with its answer."""
+    for path, told in zip(paths, task.told(logits.numpy(), classes), strict=True):
+        yield {"image": str(path), **told}
+
+
+def changed(before: Tensor, after: Tensor, task: Task) -> int:
+    """How many images are answered otherwise; a number, by more than a thousandth of its span."""
+    one, other = task.answers(before.numpy()), task.answers(after.numpy())
+    if isinstance(task, Regression):
+        return int((np.abs(one - other) > _MOVED * task.span).sum())
+    unlike = one != other
+    return int((unlike.any(1) if unlike.ndim > 1 else unlike).sum())
+
+
+def task_figures(
+    logits: Tensor, data: ImageData, chosen: Chosen, classes: Sequence[str], task: Task
+) -> dict[str, Any]:
+    """The figures of chosen rows for a task that is not one class an image. classes: the names that
+    the tuning predicts. Raises InputError for a label that is none of them."""
+    targets = task.targets(data.classes, data.labels[chosen.rows], classes)
+    metrics = honest_names(dict(values(Judged(task, logits.numpy(), targets))), chosen)
+    about = {"split": chosen.split, "images": len(targets), "trained_on": chosen.trained_on}
+    return about | metrics

@@ -1,0 +1,174 @@
+"""Several labels, grades and numbers end to end: compare, page, predict, merge, eval, analyse."""
+
+import json
+
+import numpy as np
+import pytest
+from sklearn import metrics as theirs
+
+from foldtune.backbones import load_backbone
+from foldtune.core.tuningfile import read
+from foldtune.data import load_data
+from foldtune.errors import InputError
+from foldtune.report.page import write_report
+from foldtune.study.compare import compare
+from foldtune.study.ensembles import save_ensemble
+from foldtune.study.fit import fit
+from foldtune.study.results.analyses import analyse
+from foldtune.study.results.artefacts import LOGITS, TUNING
+from foldtune.study.results.logits import read_logits
+from foldtune.study.results.predictions import read_predictions
+from foldtune.tasks.task import MultiLabel, Ordinal, Regression
+from foldtune.training.recipe import Recipe
+from foldtune.tunings.answers import task_of
+from foldtune.tunings.judging import Known, choose
+from foldtune.tunings.tuning import evaluate_tuning, merge_tuning, opened, predict_images
+from study.pictures import SIDE, write_set
+
+ASKED = {"several": None, "grade": "ordinal", "number": None}
+KINDS = {"several": MultiLabel, "grade": Ordinal, "number": Regression}
+RECIPE = Recipe(epochs=2, warmup_epochs=0.2, batch_size=32, lr=3e-3)
+
+
+@pytest.fixture(scope="module", params=list(ASKED))
+def study(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp(request.param)
+    spec = write_set(folder / "set", request.param)
+    data = load_data(spec, size=SIDE, cache=folder / "cache", task=ASKED[request.param])
+    found = compare(
+        data, load_backbone("micro", size=SIDE), ["LinearProbe", "BitFit"], out=folder / "study",
+        trials=1, seeds=2, recipe=RECIPE,
+    )  # fmt: skip
+    return request.param, data, found
+
+
+def test_the_task_is_recognised_and_told_everywhere(study):
+    kind, data, found = study
+    assert type(data.task) is KINDS[kind]
+    task = repr(data.task)
+    assert {row["task"] for row in found.rows} == {task}
+    asked = json.loads((found.folder / "study.json").read_text())
+    assert (asked["task"], asked["metric"]) == (task, data.task.metrics[0])
+    final = next(row for row in found.rows if row["stage"] == "final")
+    header, _ = read(found.folder / "runs" / final["run"] / TUNING)
+    assert task_of(header) == data.task
+    assert header["num_classes"] == data.task.logits(len(data.outputs))
+
+
+def test_every_metric_of_the_test_split_is_scikit_learns(study):
+    kind, data, found = study
+    for row in found.rows:
+        if row["stage"] != "final":
+            continue
+        stored = read_logits(found.folder / "runs" / row["run"] / LOGITS)
+        np.testing.assert_array_equal(stored.labels, data.targets[data.split("test")])
+        answers = data.task.answers(stored.logits)
+        if kind == "several":
+            shares = data.task.probabilities(stored.logits)
+            wanted = {
+                "map": theirs.average_precision_score(stored.labels, shares, average="macro"),
+                "macro_f1": theirs.f1_score(stored.labels, answers, average="macro"),
+                "auroc": theirs.roc_auc_score(stored.labels, shares, average="macro"),
+            }
+        elif kind == "grade":
+            wanted = {
+                "mae": theirs.mean_absolute_error(stored.labels, answers),
+                "kappa": theirs.cohen_kappa_score(stored.labels, answers, weights="quadratic"),
+                "accuracy": theirs.accuracy_score(stored.labels, answers),
+            }
+        else:
+            wanted = {
+                "mae": theirs.mean_absolute_error(stored.labels, answers),
+                "rmse": theirs.root_mean_squared_error(stored.labels, answers),
+                "r2": theirs.r2_score(stored.labels, answers),
+            }
+        assert {n: row["test"][n] for n in wanted} == pytest.approx(wanted, abs=1e-12)
+
+
+def test_the_decision_is_of_the_metric_that_chooses(study):
+    _, data, found = study
+    predictions = read_predictions(found.folder)
+    assert predictions.panel.metric == data.task.metrics[0]
+    for entry in found.leaderboard:
+        scores = [r["test_accuracy"] for r in found.rows
+                  if r["stage"] == "final" and r["label"] == entry["label"]]  # fmt: skip
+        assert entry["metric"] == predictions.panel.metric
+        assert entry["test_accuracy"] == pytest.approx(np.mean(scores), abs=1e-12)
+        at = found.decision.at(entry["label"])
+        assert found.decision.accuracy[at] == pytest.approx(np.mean(scores), abs=1e-12)
+        assert entry["low"] <= entry["test_accuracy"] <= entry["high"]
+
+
+def test_something_is_learnt(study):
+    kind, data, found = study
+    best = max(row["test_accuracy"] for row in found.rows if row["stage"] == "final")
+    held = data.targets[data.split("train")].astype(float)
+    truth = data.targets[data.split("test")].astype(float)
+    if kind == "several":  # a constant answer has the labels' shares
+        assert best > truth.mean() + 0.2
+        return
+    span = data.task.span if kind == "number" else len(data.outputs) - 1
+    assert best > 1 - np.abs(truth - np.median(held)).mean() / span + 0.03
+
+
+def test_a_tuning_predicts_evaluates_and_merges(study, tmp_path):
+    kind, data, found = study
+    final = next(r for r in found.rows if r["stage"] == "final" and r["label"] == "BitFit")
+    path = found.folder / "runs" / final["run"] / TUNING
+    attachment, backbone, header = opened(path)
+    task, known = task_of(header), Known.of([path], [header])
+    told = evaluate_tuning(
+        attachment, backbone, data, header["classes"], choose(known, data), None, task
+    )
+    # Batches of another size sum in another order.
+    assert {n: told[n] for n in task.metrics} == pytest.approx(final["test"], abs=1e-4)
+    folder = data.facts["source"].rpartition("/")[0]
+    rows = data.split("test")[:3]
+    paths = [f"{folder}/{data.names[row]}" for row in rows]
+    answers = list(predict_images(attachment.model, backbone, paths, header["classes"], None, task))
+    stored = read_logits(found.folder / "runs" / final["run"] / LOGITS)
+    wanted = task.told(stored.logits[:3], header["classes"])
+    for answer, one in zip(answers, wanted, strict=True):
+        assert answer.keys() - {"image"} == one.keys()
+        if kind == "number":
+            assert answer["value"] == pytest.approx(one["value"], abs=1e-4)
+        else:
+            name = "labels" if kind == "several" else "class"
+            assert answer[name] == one[name]
+    attachment.detach()
+    certificate = merge_tuning(path, tmp_path / "merged.safetensors", backbone, data)
+    assert certificate.changed == 0
+
+
+def test_the_page_and_the_analysis_leave_out_what_has_no_meaning(study):
+    _, data, found = study
+    page = write_report(found.folder).read_text()
+    assert 'id="leaderboard"' in page
+    for anchor in ("agreement", "ensembles", "calibration", "disagreement"):
+        assert f'id="{anchor}"' not in page
+    told = analyse(found.folder)
+    assert told["metric"] == data.task.metrics[0]
+    assert "left out" in told["notes"][0]
+    with pytest.raises(InputError, match="votes for one class an image"):
+        save_ensemble(found.folder, found.folder / "ensemble")
+
+
+def test_options_of_classes_are_refused_for_other_tasks(study):
+    _, data, _ = study
+    backbone = load_backbone("micro", size=SIDE)
+    for wrong in ({"label_smoothing": 0.1}, {"imbalance": "weighted"}, {"mixup": 0.2}):
+        recipe = Recipe(epochs=1, warmup_epochs=0.1, **wrong)
+        with pytest.raises(InputError, match=next(iter(wrong))):
+            fit(data, backbone, "BitFit", recipe=recipe, head="zero")
+    with pytest.raises(InputError, match="metric of"):
+        fit(data, backbone, "BitFit", select="top1")
+    if not isinstance(data.task, Ordinal):
+        with pytest.raises(InputError, match="--shots"):
+            data.few_shot(2)
+
+
+def test_what_a_start_solves_is_already_right(study):
+    """LinearProbe is solved, not trained: its classifier is the start."""
+    _, _, found = study
+    rows = [row for row in found.rows if row["label"] == "LinearProbe"]
+    assert all(row["recipe"]["epochs"] == 0 and row["probe"]["C"] > 0 for row in rows)
