@@ -167,3 +167,20 @@ def test_normalisation_takes_each_channel_by_its_own():
     assert found[0, :, 0, 0].tolist() == [1.0, 1.0, 4.0, 0.0]
     with pytest.raises(InputError, match=r"\(batch, height, width, 3\)"):
         to_float(batch, (0, 0, 0), (1, 1, 1))
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [("int8", "int32"), ("int16", "int32"), ("uint32", "uint32"), ("float16", "float32"),
+     ("float64", "float32")],
+)  # fmt: skip
+@pytest.mark.parametrize("channels", [1, 5])
+def test_a_tiff_of_any_depth_has_its_values(written, read, channels):
+    samples = (np.random.default_rng(0).random((6, 5, channels)) * 100).astype(written)
+    file = io.BytesIO()
+    layout = {} if channels == 1 else {"planarconfig": "contig"}
+    tifffile.imwrite(file, samples.squeeze(), photometric="minisblack", **layout)
+    found = read_bands(file.getvalue(), MAX_PIXELS)
+    assert found.dtype == read
+    assert np.array_equal(found, samples.astype(read))
+    assert decode(file.getvalue(), Fit(5, channels=channels)).shape == (5, 5, channels)

@@ -17,6 +17,9 @@ from foldtune.errors import InputError, NotInstalled
 MOST = 64  # channels
 _NPY = b"\x93NUMPY"
 KINDS = ("uint8", "uint16", "int16", "int32", "float32")
+# What a TIFF may hold besides, and what it is read as: nothing is lost but of floats of 64 bits.
+_WIDENED = {"int8": "int32", "int16": "int32", "float16": "float32", "float64": "float32"}
+_OF_TIFF = (*KINDS, *_WIDENED, "uint32")
 
 
 def is_array(data: bytes) -> bool:
@@ -38,11 +41,12 @@ def as_array_file(samples: np.ndarray) -> bytes:
 def read_bands(data: bytes, max_pixels: int) -> np.ndarray:
     """The samples of an .npy or of a TIFF's first page, (height, width, channels).
 
-    uint8, uint16, int32 or float32. Raises InputError for other types, more than 64 channels and
-    more than `max_pixels` pixels, before they are allocated; else whatever a damaged file raises.
+    uint8, uint16, int32 or float32, of a TIFF uint32, too. Raises InputError for other types, more
+    than 64 channels and more than `max_pixels` pixels, before they are allocated; else whatever a
+    damaged file raises.
     """
     found = _array(data, max_pixels) if is_array(data) else _tiff(data, max_pixels)
-    return found.astype(np.int32) if found.dtype == np.int16 else found
+    return found.astype(_WIDENED.get(found.dtype.name, found.dtype), copy=False)
 
 
 def _array(data: bytes, max_pixels: int) -> np.ndarray:
@@ -69,7 +73,7 @@ def _tiff(data: bytes, max_pixels: int) -> np.ndarray:
             raise InputError(f"a TIFF of axes {axes} is no picture (height, width, channels)")
         order = {"YX": (0, 1), "YXS": (0, 1, 2), "SYX": (1, 2, 0)}[axes]
         placed = tuple(shape[axis] for axis in order)
-        _check(placed if len(placed) == 3 else (*placed, 1), page.dtype, max_pixels)
+        _check(placed if len(placed) == 3 else (*placed, 1), page.dtype, max_pixels, _OF_TIFF)
         found: np.ndarray = page.asarray().transpose(order)
     found = found.astype(found.dtype.newbyteorder("="), copy=False)
     return np.ascontiguousarray(found if found.ndim == 3 else found[:, :, None])
@@ -86,13 +90,15 @@ def silent(name: str) -> Iterator[None]:
         log.disabled = before
 
 
-def _check(shape: tuple[int, ...], dtype: np.dtype | None, max_pixels: int) -> None:
+def _check(
+    shape: tuple[int, ...], dtype: np.dtype | None, max_pixels: int, kinds: tuple[str, ...] = KINDS
+) -> None:
     height, width, channels = shape
     if height * width > max_pixels:
         raise too_large(height * width, max_pixels)
     if not 1 <= channels <= MOST or min(height, width) < 1:
         raise InputError(f"{channels} channels of {height} x {width} are no picture")
-    if dtype is None or dtype.name not in KINDS:
+    if dtype is None or dtype.name not in kinds:
         raise InputError(f"samples of {dtype} are not read; save them as {', '.join(KINDS)}")
 
 
