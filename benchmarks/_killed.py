@@ -184,6 +184,17 @@ def result(folder: Path) -> dict[str, Any]:
     }
 
 
+def differences(found: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
+    """Which rows and files are other than wanted, and how such rows ended."""
+    told = []
+    for kind in ("rows", "files"):
+        for name in sorted({*found[kind], *wanted[kind]}):
+            if found[kind].get(name) != wanted[kind].get(name):
+                row = found[kind].get(name)
+                told.append(f"{name} {row.get('verdict') if isinstance(row, dict) else ''}".strip())
+    return told
+
+
 def _timeless(value: Any) -> Any:
     if isinstance(value, dict):
         return {k: _timeless(v) for k, v in value.items() if k not in _CLOCK}

@@ -22,8 +22,7 @@ def kill_workers(
 ) -> int:
     """Kill so many workers below the process `driver`, each at a random moment; how many were.
 
-    stored: how many rows there are. Between two kills one row is waited for: a run that ends its
-    worker three times is rightly given up, and that is not what is asked here.
+    stored: how many rows there are. Between two kills one row is waited for.
     """  # fmt: skip
     done = 0
     while done < kills and not ended():

@@ -39,7 +39,7 @@ from typing import Any
 
 import _interrupts as interrupts
 import torch
-from _killed import ENDED, KILLED, REFUSED, Log, fork, result, study
+from _killed import ENDED, KILLED, REFUSED, Log, differences, fork, result, study
 from _lines import Lines, add_results
 from _ray_kills import kill_workers
 
@@ -49,6 +49,7 @@ MODES = ("clock", "write", "artefact", "full", "jumps", "drivers", "cache", "ima
 FAULTS = ("lost", "twice", "changed", "unbound", "different", "odd", "left")
 # In which modes a study may say in a line that it cannot go on.
 _MAY_REFUSE = ("full", "drivers", "cache", "image")
+_OF_A_STUDY = 2  # workers killed: a run that ends its worker three times is rightly given up
 _LARGEST, _LEAST = 1 << 20, 1 << 9  # bytes at which a file is stopped
 
 
@@ -137,11 +138,15 @@ class _Trial:
         return set(self.root.rglob("*.part"))
 
     def judge(self, wanted: dict[str, Any]) -> None:
-        """Look at a complete study."""
+        """Look at a complete study; one that differs is kept, and how is printed."""
         self.log.check()
         folder = self.log.folder
-        self.faults["different"] += result(folder) != wanted or not check(folder).sound
-        shutil.rmtree(folder)
+        found, sound = result(folder), check(folder).sound
+        if found == wanted and sound:
+            shutil.rmtree(folder)
+            return
+        self.faults["different"] += 1
+        print(f"{folder}: {differences(found, wanted)}, sound {sound}", file=sys.stderr, flush=True)
 
     def _clock(self) -> int:
         return self.killed(self.start(interrupts.nothing))
@@ -197,7 +202,7 @@ class _Trial:
             child = self.start(interrupts.nothing, ray=True)
             ends: list[int] = []
             self.stops["ray"] += kill_workers(
-                child, kills - self.stops["ray"], self.draw, self.log.stored,
+                child, min(_OF_A_STUDY, kills - self.stops["ray"]), self.draw, self.log.stored,
                 partial(_has_ended, child, ends),
             )  # fmt: skip
             self.faults["odd"] += (ends[0] if ends else _end(child)) != ENDED
