@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from foldtune import gate
 from foldtune.backbones.backbone import Backbone
 from foldtune.backbones.open_clip_models import tokenizer_of
 from foldtune.errors import InputError
@@ -28,6 +29,10 @@ TEMPLATES = (
     "a picture showing a {}.",
 )
 _BATCH = 256  # prompts at once
+_PROMPTS = gate.fields({
+    "templates": gate.listed(gate.text(), 10_000),
+    "words": gate.listed(gate.listed(gate.text(1000), 2), 100_000),
+})  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -63,7 +68,8 @@ class Prompts:
         told = head.removeprefix(ZERO_SHOT).strip()
         if not told:
             return cls()
-        given: dict[str, Any] = json.loads(told)
+        place = "the start of a classifier"
+        given: dict[str, Any] = gate.checked(gate.parse(told, place), _PROMPTS, place)
         return cls(tuple(given["templates"]), tuple((a, b) for a, b in given["words"]))
 
 
