@@ -7,6 +7,7 @@ import pytest
 from data.conftest import encoded
 from foldtune.data import read_source
 from foldtune.errors import InputError
+from foldtune.tasks.task import MultiLabel
 
 NAMES = ("oak", "elm", "fir")
 
@@ -44,13 +45,12 @@ def test_coco_is_read_with_its_files_below_or_beside_in_images(images, first):
     assert labels(found) == {f"images/{n}.png": NAMES[n % 3] for n in range(6)}
 
 
-def test_boxes_of_one_category_are_one_label_and_of_two_are_refused(images):
+def test_boxes_of_one_category_are_one_label_and_of_two_are_several(images):
     twice = coco()
     twice["annotations"].append({"image_id": 1, "category_id": 6, "bbox": [0, 0, 1, 1]})
     assert labels(read_source(written(images / "c.json", twice)))["images/1.png"] == "elm"
     twice["annotations"].append({"image_id": 1, "category_id": 7})
-    with pytest.raises(InputError, match=r"1\.png has the labels elm, oak; expected one"):
-        read_source(written(images / "c.json", twice))
+    assert isinstance(read_source(written(images / "c.json", twice)).task, MultiLabel)
 
 
 def test_a_coco_file_in_each_split_is_read_with_the_splits(tmp_path):
@@ -87,7 +87,6 @@ def test_label_studio_is_read_by_the_names_of_its_files(images, address, small):
     ("told", "said"),
     [
         ([{"data": {"image": "0.png"}, "annotations": []}], "0.png has no label"),
-        ([{"image": "0.png", "choice": {"choices": ["a", "b"]}}], "has the labels a, b"),
         ([{"data": {"text": "x"}}], "task 1 has no image"),
         ({"a": 1}, "no export that is known"),
         (coco(categories=[]), "names no category"),
@@ -98,6 +97,14 @@ def test_label_studio_is_read_by_the_names_of_its_files(images, address, small):
 def test_what_is_no_classification_is_refused(images, told, said):
     with pytest.raises(InputError, match=said):
         read_source(written(images / "c.json", told))
+
+
+def test_several_choices_are_several_labels_and_none_is_then_an_answer(images):
+    chosen = (["a", "b"], ["b"], [])
+    tasks = [{"image": f"{n}.png", "choice": {"choices": chosen[n % 3]}} for n in range(6)]
+    found = read_source(written(images / "c.json", tasks))
+    assert isinstance(found.task, MultiLabel)
+    assert len(found.items) == 6
 
 
 def test_an_address_does_not_leave_the_folder(images):

@@ -24,12 +24,11 @@ def read_cells(path: Path, group: str | None) -> Cells:
     if suffix in (".parquet", ".pq"):
         return _parquet(path, group)
     if suffix == ".json":
-        columns, classes = read_export(path)
         if group is not None:
             raise InputError(
                 f"{path} has no column {group} to group by; it is an annotation tool's"
             )
-        return Cells(columns, classes=classes)
+        return read_export(path)
     return _jsonl(path, group) if suffix in (".jsonl", ".ndjson") else _csv(path, group)
 
 

@@ -1,9 +1,10 @@
 """What annotation tools export for classification: COCO's JSON, and Label Studio's two.
 
-COCO: `images` (id, file_name), `annotations` (image_id, category_id), `categories` (id, name); one
-category an image. Label Studio: a list of tasks, whose results are choices (JSON), or whose fields
-are plain (JSON-MIN); an image is named by its address in the tool, of which the file's name is
-left, with the eight letters that an upload puts before it or without.
+COCO: `images` (id, file_name), `annotations` (image_id, category_id), `categories` (id, name).
+Label Studio: a list of tasks, whose results are choices (JSON), or whose fields are plain
+(JSON-MIN); an image is named by its address in the tool, of which the file's name is left, with the
+eight letters that an upload puts before it or without. Where an image has several labels, all are
+read as several.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from foldtune import gate
+from foldtune.data.sources.tables.columns import Cells
 from foldtune.errors import InputError
+from foldtune.tasks.recognition import joined_labels
 
-Columns = dict[str, list[str]]
 _ID = gate.either(gate.integer(-(1 << 53), 1 << 53), gate.text(200))
 _COCO = gate.fields(
     {
@@ -33,21 +35,21 @@ _IMAGES, _CHOICES = ("image", "img", "photo", "picture"), ("choice", "choices", 
 _FOLDERS = ("", "images", "upload", "data")
 
 
-def read_export(path: Path) -> tuple[Columns, tuple[str, ...]]:
-    """The columns `path` and `label` of an export, and the classes in their order, where it states
-    one. Raises InputError for other JSON, an image without or with several labels."""
+def read_export(path: Path) -> Cells:
+    """The columns `path` and `label` of an export. Raises InputError for other JSON, and for an
+    image without a label where none has several."""
     told = gate.parse_file(path, largest=1 << 30)
     if isinstance(told, dict) and {"images", "annotations", "categories"} <= told.keys():
         return _coco(gate.checked(told, _COCO, path), path)
     if isinstance(told, list) and told:
-        return _label_studio(gate.checked(told, _TASKS, path), path), ()
+        return _label_studio(gate.checked(told, _TASKS, path), path)
     raise InputError(
         f"{path} is no export that is known: COCO's (images, annotations, categories) or Label "
         "Studio's (a list of tasks); list its images in a CSV with columns path,label"
     )
 
 
-def _coco(told: Mapping[str, Any], path: Path) -> tuple[Columns, tuple[str, ...]]:
+def _coco(told: Mapping[str, Any], path: Path) -> Cells:
     categories = {one["id"]: one["name"] for one in told["categories"]}
     labels: dict[Any, set[str]] = {}
     for one in told["annotations"]:
@@ -55,14 +57,12 @@ def _coco(told: Mapping[str, Any], path: Path) -> tuple[Columns, tuple[str, ...]
             raise InputError(f"{path} names no category {one['category_id']!r}")
         labels.setdefault(one["image_id"], set()).add(categories[one["category_id"]])
     names = [one["file_name"] for one in told["images"]]
-    found = [_single(path, one["file_name"], labels.get(one["id"], ())) for one in told["images"]]
-    present = set(found)
-    classes = tuple(name for name in dict.fromkeys(categories.values()) if name in present)
-    return {"path": names, "label": found}, classes
+    held = [labels.get(one["id"], set()) for one in told["images"]]
+    return _cells(path, names, names, held, tuple(dict.fromkeys(categories.values())))
 
 
-def _label_studio(tasks: Sequence[Mapping[str, Any]], path: Path) -> Columns:
-    columns: Columns = {"path": [], "label": []}
+def _label_studio(tasks: Sequence[Mapping[str, Any]], path: Path) -> Cells:
+    addresses = []
     for number, task in enumerate(tasks, 1):
         data = task.get("data", task)
         address = next((data[name] for name in _IMAGES if isinstance(data, dict)
@@ -71,9 +71,27 @@ def _label_studio(tasks: Sequence[Mapping[str, Any]], path: Path) -> Columns:
             raise InputError(
                 f"{path}: task {number} has no image; its data needs one of {', '.join(_IMAGES)}"
             )
-        columns["path"].append(_local(path.parent, address))
-        columns["label"].append(_single(path, address, _chosen(task)))
-    return columns
+        addresses.append(address)
+    names = [_local(path.parent, address) for address in addresses]
+    return _cells(path, names, addresses, [_chosen(task) for task in tasks])
+
+
+def _cells(
+    path: Path, names: list[str], said: Sequence[str], held: Sequence[set[str]],
+    classes: tuple[str, ...] = (),
+) -> Cells:  # fmt: skip
+    """The columns of images with these labels each; said: what the export calls the images."""
+    if any(len(labels) > 1 for labels in held):
+        joined = [joined_labels(sorted(labels)) for labels in held]
+        return Cells({"path": names, "label": joined}, several=True)
+    bare = next((name for name, labels in zip(said, held, strict=True) if not labels), None)
+    if bare is not None:
+        raise InputError(f"{path}: {bare} has no label; label it, or take it out")
+    single = [label for labels in held for label in labels]
+    present = set(single)
+    return Cells(
+        {"path": names, "label": single}, classes=tuple(c for c in classes if c in present)
+    )
 
 
 def _chosen(task: Mapping[str, Any]) -> set[str]:
@@ -98,17 +116,6 @@ def _several(value: Any) -> list[str]:
     if isinstance(value, str):
         return [value]
     return [one for one in value if isinstance(one, str)] if isinstance(value, list) else []
-
-
-def _single(path: Path, name: str, labels: Sequence[str] | set[str]) -> str:
-    if len(labels) == 1:
-        return next(iter(labels))
-    if not labels:
-        raise InputError(f"{path}: {name} has no label; label it, or take it out")
-    raise InputError(
-        f"{path}: {name} has the labels {', '.join(sorted(labels))}; expected one (several labels "
-        "an image are no classification into classes)"
-    )
 
 
 def _local(folder: Path, address: str) -> str:
