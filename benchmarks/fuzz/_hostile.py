@@ -44,7 +44,7 @@ def value_mutated(value: Any, draw: random.Random, times: int = 1) -> Any:
         elif what < 0.25 and isinstance(holder, dict):
             holder[draw.choice(NAMES)] = holder.pop(key)
         else:
-            holder[key] = draw.choice(VALUES)
+            holder[key] = copy.deepcopy(draw.choice(VALUES))  # else one may come to hold itself
     return found
 
 

@@ -1,6 +1,7 @@
 """Adapters go to PEFT and come back with equal logits, or are refused with the reason."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -238,6 +239,14 @@ def test_other_base_weights_are_refused_where_we_wrote_the_folder(tmp_path):
         model.blocks[0].norm1.weight[0] += 1
     with pytest.raises(InputError, match="same shapes, other values"):
         from_peft(tmp_path, model, example=x)
+
+
+def test_a_note_that_names_a_classifier_of_no_model_is_refused(tmp_path):
+    exported("LoRA(rank=2)", "vit", tmp_path)
+    read, (model, x) = read_adapter(tmp_path), host("vit")
+    strange = replace(read, header={**read.header, "head": ["<b>"]})
+    with pytest.raises(InputError, match="names the classifier '<b>', which"):
+        from_peft(strange, model, example=x)
 
 
 def test_layers_are_named_exactly(tmp_path):

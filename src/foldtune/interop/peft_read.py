@@ -139,6 +139,7 @@ def from_peft(
         model = model.model
     head = head or adapter.header.get("head")
     heads = (head,) if isinstance(head, str) else tuple(head or find_head(model))
+    _refuse_absent(adapter, model, heads)
     layers = _layers(adapter, model)
     of_head = {path: layers.pop(path) for path in heads if path in layers}
     classes = _new_classes(adapter, model, heads[0])
@@ -180,6 +181,17 @@ def _layers(adapter: PeftAdapter, model: nn.Module) -> dict[str, Layer]:
             tensors[INPUT if on_input else OUTPUT] = tensors.pop(GAIN)
         layers[path] = Layer(tensors, scale, dropout)
     return layers
+
+
+def _refuse_absent(adapter: PeftAdapter, model: nn.Module, heads: Sequence[str]) -> None:
+    """Refuse a classifier that the model does not have; a note may name any."""
+    known = {name for name, _ in model.named_modules()}
+    absent = next((path for path in heads if path not in known), None)
+    if absent is not None:
+        raise InputError(
+            f"the adapter in {adapter.folder} names the classifier {absent!r}, which "
+            f"{type(model).__name__} does not have"
+        )
 
 
 def _new_classes(adapter: PeftAdapter, model: nn.Module, head: str) -> int | None:
