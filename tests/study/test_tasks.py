@@ -122,6 +122,12 @@ def test_a_tuning_predicts_evaluates_and_merges(study, tmp_path):
     )
     # Batches of another size sum in another order.
     assert {n: told[n] for n in task.metrics} == pytest.approx(final["test"], abs=1e-4)
+    close = told["judgement"]
+    if kind == "number":
+        assert close["mae"]["value"] == pytest.approx(told["mae"], abs=1e-9)
+        assert close["mae"]["low"] < told["mae"] < close["mae"]["high"]
+    else:
+        assert [row["class"] for row in close["classes"]] == list(data.outputs)
     folder = data.facts["source"].rpartition("/")[0]
     rows = data.split("test")[:3]
     paths = [f"{folder}/{data.names[row]}" for row in rows]

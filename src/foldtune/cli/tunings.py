@@ -25,7 +25,7 @@ from foldtune.cli.app import (
     app,
 )
 from foldtune.cli.places import FIT_OUT, SEED, TENSORS_OUT
-from foldtune.console import emit, facts, say, table
+from foldtune.console import emit, facts, say, table, write
 from foldtune.startup import import_hosts
 
 if TYPE_CHECKING:
@@ -179,6 +179,17 @@ def evaluate(
         _show_away(away, list(honest_names(dict.fromkeys(of_home), chosen)))
 
 
+_CLASSES = 40  # of a table
+
+
+def _estimated(value: dict[str, Any]) -> str:
+    if value["value"] is None:
+        return "–"
+    if value["low"] is None:
+        return f"{value['value']:.3f}"
+    return f"{value['value']:.3f} [{value['low']:.3f}, {value['high']:.3f}]"
+
+
 def _show_away(away: dict[str, Any], of_home: list[str]) -> None:
     """Tables of shifts, with their columns about home, and of corruptions."""
     if away["shifts"]:
@@ -199,7 +210,18 @@ def _tell(
         return
     if "absent" in told:
         told["absent"] = ", ".join(told["absent"])
+    kept = [name for name in told if name.startswith("judgement")]
+    close: dict[str, Any] = told.pop(kept[0]) if kept else {}
     facts(told)
+    if classes := close.get("classes"):
+        rows = [
+            {**row, **{k: _estimated(row[k]) for k in ("recall", "precision")}} for row in classes
+        ]
+        table(rows[:_CLASSES], ("class", "images", "recall", "precision"))
+    for one in close.get("confusions", ())[:3]:
+        write(f"{one['images']:g} of {one['truth']} are called {one['said']} ({one['share']:.0%})")
+    for one in close.get("left_out", ())[1:]:
+        write(f"without the {one['left_out']:.0%} least sure: {one['accuracy']:.1%} are right")
 
 
 @app.command

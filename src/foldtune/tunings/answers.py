@@ -9,11 +9,16 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from foldtune.analysis.decision import decide
+from foldtune.analysis.judgement.classes import per_class
+from foldtune.analysis.judgement.confusion import confusion, largest
+from foldtune.analysis.judgement.unsure import left_out
+from foldtune.analysis.panel import Member, Panel
 from foldtune.data import ImageData
 from foldtune.errors import InputError
 from foldtune.tasks.metrics import Judged, values
 from foldtune.tasks.parsing import parse_task
-from foldtune.tasks.task import Regression, SingleLabel, Task
+from foldtune.tasks.task import MultiLabel, Regression, SingleLabel, Task
 from foldtune.tunings.judging import Chosen, honest_names
 
 _MOVED = 1e-3  # of the span, from which on a number counts as another
@@ -52,6 +57,30 @@ def changed(before: Tensor, after: Tensor, task: Task) -> int:
     return int((unlike.any(1) if unlike.ndim > 1 else unlike).sum())
 
 
+def judgement(
+    logits: Tensor, targets: np.ndarray, classes: Sequence[str], task: Task, chosen: Chosen
+) -> dict[str, Any]:
+    """What one figure hides, as the page has it: by class or label images, recall and precision
+    with intervals over images; the largest confusions; accuracy without the least sure. Of numbers
+    the interval of their mean error."""
+    panel = Panel(targets, {"": [Member("", 0, logits.numpy())]}, task)
+    if isinstance(task, Regression):
+        off = np.abs(panel.judged(panel.members[0]).answers - targets)[None]
+        most = max(float(off.max()), 1e-12)
+        found = None
+        if len(targets) > 1:
+            found = decide({"": off / most}, proportions=False, least=0.0)
+        bounds = [None, None] if found is None else [most * found.low[0], most * found.high[0]]
+        told: dict[str, Any] = {"mae": {"value": float(off.mean()), "low": bounds[0],
+                                        "high": bounds[1]}}  # fmt: skip
+        return honest_names({"judgement": told}, chosen)
+    told = {"classes": per_class(panel, "", classes)}
+    if not isinstance(task, MultiLabel):
+        told["confusions"] = largest(confusion(panel, ""), classes)
+        told["left_out"] = left_out(panel, "")
+    return honest_names({"judgement": told}, chosen)
+
+
 def task_figures(
     logits: Tensor, data: ImageData, chosen: Chosen, classes: Sequence[str], task: Task
 ) -> dict[str, Any]:
@@ -60,4 +89,4 @@ def task_figures(
     targets = task.targets(data.classes, data.labels[chosen.rows], classes)
     metrics = honest_names(dict(values(Judged(task, logits.numpy(), targets))), chosen)
     about = {"split": chosen.split, "images": len(targets), "trained_on": chosen.trained_on}
-    return about | metrics
+    return about | metrics | judgement(logits, targets, classes, task, chosen)

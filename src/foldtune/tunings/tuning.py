@@ -27,7 +27,7 @@ from foldtune.evaluate.predict import finite, predict_logits
 from foldtune.evaluate.shift import Target, target_of
 from foldtune.files import refuse_full
 from foldtune.tasks.task import SingleLabel, Task
-from foldtune.tunings.answers import answered, changed, task_figures, task_of
+from foldtune.tunings.answers import answered, changed, judgement, task_figures, task_of
 from foldtune.tunings.judging import Chosen, Known, figures
 from foldtune.tunings.shifts import corruption_means, judge_shifts
 
@@ -127,7 +127,8 @@ def evaluate_tuning(
 ) -> dict[str, Any]:
     """Accuracy and calibration on the chosen rows. Classes are found by name, those without an
     image counted; see `target_of` for the mapping and what is refused. Of another task its
-    metrics. tta: "flip" for the mean over each image and its mirror image."""
+    metrics. `judgement` holds what is known by class. tta: "flip" for the mean over each image and
+    its mirror image."""
     model = viewed(attachment.model, tta)
     if task is not None and not isinstance(task, SingleLabel):
         prepare = prepare_for(backbone)
@@ -135,7 +136,8 @@ def evaluate_tuning(
         return task_figures(finite(logits, "the tuning"), data, chosen, classes, task)
     target = home_target(data, classes, chosen, mapping)
     logits = predict_logits(model, data.pixels, target.rows, prepare_for(backbone))
-    return judged(finite(logits, "the tuning"), target, chosen, classes)
+    told = judged(finite(logits, "the tuning"), target, chosen, classes)
+    return told | judgement(logits, target.labels, classes, SingleLabel(), chosen)
 
 
 def home_target(

@@ -10,10 +10,12 @@ import numpy as np
 from foldtune.analysis.bootstrap import Estimate
 from foldtune.analysis.decision import decide
 from foldtune.analysis.panel import Panel
+from foldtune.analysis.spread import wilson
 from foldtune.tasks.influence import ratio
 from foldtune.tasks.task import MultiLabel
 
 Row = dict[str, Any]
+_NORMAL = 1.959964  # the 97.5 % point
 _WIDE = 0.1  # between the mean over images and that over classes, from which on it is said
 
 
@@ -52,12 +54,16 @@ def parts(panel: Panel, name: str) -> Row | None:
 
 
 def _share(said: np.ndarray, groups: np.ndarray | None) -> Estimate:
-    units = said.shape[1] if groups is None else len(np.unique(groups))
-    if units < 2:
+    if _units(said, groups) < 2:
         value = float(said.mean()) if said.size else None
         return {"value": value, "low": None, "high": None}
     found = decide({"": said}, groups)
     return {"value": found.accuracy[0], "low": found.low[0], "high": found.high[0]}
+
+
+def _units(rows: np.ndarray, groups: np.ndarray | None) -> int:
+    """How many independent images there are."""
+    return rows.shape[1] if groups is None else len(np.unique(groups))
 
 
 def _precision(right: np.ndarray, said: np.ndarray, groups: np.ndarray | None) -> Estimate:
@@ -69,5 +75,12 @@ def _precision(right: np.ndarray, said: np.ndarray, groups: np.ndarray | None) -
         hits.sum() / told.sum() + ratio(hits.astype(float), told.astype(float))
         for hits, told in zip(right, said, strict=True)
     ])  # fmt: skip
+    if _units(psi, groups) < 2:
+        return {"value": float(psi.mean()), "low": None, "high": None}
     found = decide({"": psi}, groups, proportions=False)
-    return {"value": found.accuracy[0], "low": found.low[0], "high": found.high[0]}
+    # Where few images are called it, and all of them rightly, the spread alone would be none.
+    low, high = wilson(found.accuracy[0], float(heard.mean()), _NORMAL)
+    return {
+        "value": found.accuracy[0], "low": min(found.low[0], float(low)),
+        "high": max(found.high[0], float(high)),
+    }  # fmt: skip
