@@ -87,7 +87,7 @@ def test_rows_are_loaded_with_their_labels_from_a_memmap(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda p, l, i: (p.astype(np.float32), l, i), "pixels are float32"),
+        (lambda p, l, i: (p.astype(np.float64), l, i), "pixels are float64"),
         (lambda p, l, i: (p.transpose(0, 3, 1, 2), l, i), r"shape \(40, 3, 16, 16\)"),
         (lambda p, l, i: (p, l[:-1], i), r"labels are int64 of shape \(39,\)"),
         (lambda p, l, i: (p, l / 1, i), "labels are float64"),

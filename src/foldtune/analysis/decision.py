@@ -133,17 +133,19 @@ class Decision:
 def decide(
     right: Mapping[str, Array], groups: Array | None = None, *, level: float = LEVEL,
     replicates: str = "seeds", proportions: bool = True,
+    least: float = _PSEUDO,
 ) -> Decision:  # fmt: skip
     """The judgement. right: for each method (seeds, images), right or not, or a share of several
     runs; the same images in order. groups: (images,) labels of images that count as one draw, such
     as near duplicates. proportions: of images that are right or not; else each row is a metric's
     influence (tasks/influence.py), whose mean is its score. replicates: what a method's rows are,
-    seeds or whole searches.
+    seeds or whole searches. least: made-up images a method that scores are given at least, 0 of
+    errors, which are far from being 0 or 1.
     """
     spread = spread_of(list(right.values()), groups)
     weights = borrowing(spread.freedom, spread.accuracy, spread.images)
     seeds = np.maximum(weights @ (spread.between - spread.residual), 0)  # of one run
-    made_up = _PSEUDO if proportions else _LIKE * spread.variance
+    made_up = _PSEUDO if proportions else max(_LIKE * spread.variance, least)
     low, high = (
         accuracy_bounds(spread, weights, level) if proportions
         else score_bounds(spread, weights, level, made_up)

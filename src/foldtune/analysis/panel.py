@@ -10,7 +10,7 @@ import numpy as np
 
 from foldtune.errors import InputError
 from foldtune.tasks.influence import influence
-from foldtune.tasks.metrics import Judged
+from foldtune.tasks.metrics import METRICS, Judged
 from foldtune.tasks.task import USUAL, SingleLabel, Task
 
 
@@ -109,6 +109,11 @@ class Panel:
             name: np.stack([influence(self.metric, self.judged(member)) for member in group])
             for name, group in self.runs.items()
         }
+
+    @property
+    def least(self) -> float:
+        """Made-up images of a decision about `scores`, see `decide`."""
+        return 0.0 if self.metric and METRICS[self.metric].error else 0.5
 
     def judged(self, member: Member) -> Judged:
         """A member's logits beside what they were to be."""

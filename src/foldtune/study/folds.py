@@ -124,7 +124,7 @@ def pooled(folders: Sequence[Path]) -> Decision:
     if any(one.groups is not None for one in parts):
         each = [one.images if one.groups is None else one.groups for one in parts]
         groups = np.concatenate(each)
-    return decide(panel.scores, groups, proportions=not panel.metric)
+    return decide(panel.scores, groups, proportions=not panel.metric, least=panel.least)
 
 
 def _drawn(

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -22,6 +22,7 @@ from foldtune.study.bench.run import REVISION
 from foldtune.study.results.artefacts import LOGITS, TUNING, VALIDATION
 from foldtune.study.results.logits import read_logits
 from foldtune.training.loop import FINISHED, Outcome
+from foldtune.training.recipe import stated
 
 
 def run_of(bench, method, recipe, stage="final", head="probe", seed=0):
@@ -244,7 +245,7 @@ def test_the_key_depends_on_what_decides_the_numbers_only(bench, recipe):
     assert len({run.key, *(r.key for r in changed)}) == len(changed) + 1
     # Written plainly: the method's settings in full, since a study made before is found by it.
     told = {
-        "stage": run.stage, "method": written_out(run.method), "recipe": asdict(run.recipe),
+        "stage": run.stage, "method": written_out(run.method), "recipe": stated(run.recipe),
         "seed": run.seed, "backbone": run.backbone, "data": run.data, "splits": run.splits,
         "train_on": run.train_on, "head": run.head, "revision": REVISION,
     }  # fmt: skip

@@ -45,7 +45,8 @@ class Predictions:
         if units < 2:
             return None
         shares = not self.panel.metric
-        return decide(self.panel.scores, self.groups, proportions=shares)
+        panel = self.panel
+        return decide(panel.scores, self.groups, proportions=shares, least=panel.least)
 
     @cached_property
     def board(self) -> list[Standing]:

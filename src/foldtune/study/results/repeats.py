@@ -32,8 +32,10 @@ def repeated(folders: Sequence[Path]) -> Decision:
             + "; ".join(", ".join(one.panel.names) for one in found)
         )
     scores = {n: np.stack([one.panel.scores[n].mean(0) for one in found]) for n in names}
-    shares = not found[0].panel.metric
-    return decide(scores, found[0].groups, replicates="searches", proportions=shares)
+    panel, groups = found[0].panel, found[0].groups
+    return decide(
+        scores, groups, replicates="searches", proportions=not panel.metric, least=panel.least
+    )
 
 
 def _check(folder: Path, one: Predictions, first: Predictions) -> None:

@@ -30,7 +30,7 @@ def section(study: Material) -> Section | None:
         off = np.stack([np.abs(one.answers - one.targets) for one in it])
         # As a share of the largest error, so that the interval is one of shares.
         most = max(float(off.max()), 1e-12)
-        found = decide({label: off / most}, study.groups, proportions=False)
+        found = decide({label: off / most}, study.groups, proportions=False, least=0.0)
         low, high = most * found.low[0], most * found.high[0]
         means = {k: float(np.mean([dict(values(one))[k] for one in it])) for k in ("rmse", "r2")}
         mae, bias = float(off.mean()), float(np.mean([one.answers - one.targets for one in it]))
