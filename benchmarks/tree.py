@@ -148,7 +148,8 @@ def journeys(folder: Path) -> Iterator[tuple[str, Callable[[], Any]]]:
     from foldtune.study.compare import compare
     from foldtune.training.batches import Data, epoch_batches
     from foldtune.training.recipe import Recipe
-    from foldtune.tunings.tuning import opened, predict_images
+    from foldtune.tunings.predict import answer_of, predict_images
+    from foldtune.tunings.tuning import opened
 
     pictures = _pictures(folder / "pictures")
     backbone = foldtune.load_backbone("micro", size=16)
@@ -175,7 +176,7 @@ def journeys(folder: Path) -> Iterator[tuple[str, Callable[[], Any]]]:
     def prediction() -> Any:
         attachment, plain, header = opened(folder / "run/tuning.safetensors")
         paths = [next(pictures.rglob("*.png"))]
-        return list(predict_images(attachment.model, plain, paths, header["classes"]))
+        return list(predict_images(attachment, plain, paths, answer_of(header)))
 
     study = folder / "study"
     compare(data, backbone, ["SSF", "LoRA"], out=study, trials=1, seeds=1, recipe=recipe)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from foldtune.data import load_data as load_data
     from foldtune.report.page import write_report as write_report
     from foldtune.study.compare import compare as compare
+    from foldtune.study.export import export as export
     from foldtune.study.fit import fit as fit
     from foldtune.training.recipe import Recipe as Recipe
 
@@ -34,6 +35,7 @@ _HOMES = {
     "attach": "foldtune.core.attach",
     "compare": "foldtune.study.compare",
     "effective": "foldtune.core.compute.folding",
+    "export": "foldtune.study.export",
     "find_sites": "foldtune.core.structure.sites",
     "fit": "foldtune.study.fit",
     "interpolate": "foldtune.core.verbs",

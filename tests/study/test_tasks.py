@@ -22,7 +22,8 @@ from foldtune.tasks.task import MultiLabel, Ordinal, Regression
 from foldtune.training.recipe import Recipe
 from foldtune.tunings.answers import task_of
 from foldtune.tunings.judging import Known, choose
-from foldtune.tunings.tuning import evaluate_tuning, merge_tuning, opened, predict_images
+from foldtune.tunings.predict import answer_of, predict_images
+from foldtune.tunings.tuning import evaluate_tuning, merge_tuning, opened
 from study.pictures import SIDE, write_set
 
 ASKED = {"several": None, "grade": "ordinal", "number": None}
@@ -131,7 +132,7 @@ def test_a_tuning_predicts_evaluates_and_merges(study, tmp_path):
     folder = data.facts["source"].rpartition("/")[0]
     rows = data.split("test")[:3]
     paths = [f"{folder}/{data.names[row]}" for row in rows]
-    answers = list(predict_images(attachment.model, backbone, paths, header["classes"], None, task))
+    answers = list(predict_images(attachment, backbone, paths, answer_of(header)))
     stored = read_logits(found.folder / "runs" / final["run"] / LOGITS)
     wanted = task.told(stored.logits[:3], header["classes"])
     for answer, one in zip(answers, wanted, strict=True):

@@ -8,7 +8,7 @@ from foldtune.data import load_data
 from foldtune.errors import InputError
 from foldtune.study.fit import fit
 from foldtune.tunings.judging import Known, choose
-from foldtune.tunings.tuning import evaluate_tuning, merge_tuning, opened, predict_images
+from foldtune.tunings.tuning import evaluate_tuning, merge_tuning, opened
 
 
 @pytest.fixture(scope="module")
@@ -71,11 +71,3 @@ def test_data_of_other_classes_is_refused_by_name(tuning, tmp_path_factory):
     classes = [f"class {name}" for name in header["classes"]]
     with pytest.raises(InputError, match="class '1' of shapes/count is none of the tuning's"):
         evaluate_tuning(attachment, backbone, shapes, classes, chosen)
-
-
-def test_predicting_names_the_missing_and_the_broken_file(tuning, tmp_path):
-    attachment, backbone, header = opened(tuning)
-    (tmp_path / "text.png").write_text("no image")
-    for name, words in (("absent.png", "no image at"), ("text.png", "damaged or no image")):
-        with pytest.raises(InputError, match=words):
-            list(predict_images(attachment.model, backbone, [tmp_path / name], header["classes"]))

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from foldtune import gate
 from foldtune.backbones.backbone import Asked, Backbone, as_size
 from foldtune.backbones.fitting import check_channels
-from foldtune.errors import unknown
+from foldtune.errors import InputError, unknown
 from foldtune.gate import check_seed
+
+ABOUT = "foldtune.json"  # in a folder that `foldtune export` wrote
+_WAY = gate.fields({}, {"transform": gate.fields({"resize": gate.text(20)})})
 
 
 def known_by_name(weights: str) -> bool:
@@ -28,7 +33,8 @@ def load_backbone(
     """The backbone called `name`: "micro", which is in the package; "lite0", "lite1", "lite2", with
     ImageNet weights that the extra `imagenet` installs; any timm classifier; a transformers image
     classifier ("hf:NAME" or "hf:FOLDER"); or the visual tower of an open_clip model
-    ("open_clip:MODEL/TAG"; without tag from random weights or a file).
+    ("open_clip:MODEL/TAG"; without tag from random weights or a file). Or a folder that `foldtune
+    export`, timm or transformers wrote, the classifier in it of whatever classes.
 
     weights: a checkpoint, file or folder, read without executing pickles, in the place of the
     published ones; see docs/backbones.md for what is done to it. pretrained=False: random weights
@@ -39,13 +45,23 @@ def load_backbone(
     Raises InputError for an unknown name (nearest first), weights that do not fit, a hub that
     cannot be reached, a library that is not installed, or images that the model cannot take.
     """
-    from foldtune.backbones import hf_models, lite, micro, open_clip_models, timm_models
+    from foldtune.backbones import lite, micro, timm_models
 
     check_seed(seed)
     check_channels(channels)
     asked = Asked(weights, pretrained, as_size(size), seed, channels)
     if not name.isprintable():
         raise unknown("model", name, [micro.NAME, *lite.NAMES])
+    if Path(name).is_dir() and not timm_models.is_known(name):
+        name = _by_its_library(Path(name))
+    if (place := Path(name.partition(":")[2])).is_dir() and (place / ABOUT).is_file():
+        return _brought_in_as_exported(_loaded(name, asked), place / ABOUT)
+    return _loaded(name, asked)
+
+
+def _loaded(name: str, asked: Asked) -> Backbone:
+    from foldtune.backbones import hf_models, lite, micro, open_clip_models, timm_models
+
     for source in (hf_models, open_clip_models):
         if name.startswith(source.PREFIX):
             return source.load(name, asked)
@@ -56,3 +72,24 @@ def load_backbone(
     if timm_models.is_known(name):
         return timm_models.load(name, asked)
     raise unknown("model", name, [micro.NAME, *lite.NAMES, *timm_models.names()])
+
+
+def _by_its_library(folder: Path) -> str:
+    """A folder under the name by which its library is asked for it."""
+    config = folder / "config.json"
+    if not config.is_file():
+        raise InputError(
+            f"{folder} holds no config.json, so it is no model; give a folder that foldtune "
+            "export, timm or transformers wrote, or go on from a tuning with --from"
+        )
+    told = gate.parse_file(config)
+    library = "hf" if isinstance(told, dict) and "model_type" in told else "local-dir"
+    return f"{library}:{folder}"
+
+
+def _brought_in_as_exported(found: Backbone, about: Path) -> Backbone:
+    """The backbone with its images resized as the folder says: the library's own words for it are
+    read as squash, since published models say what most people do not."""
+    told = gate.checked(gate.parse_file(about), _WAY, about)
+    way = (told.get("transform") or {}).get("resize", found.transform.resize)
+    return replace(found, transform=replace(found.transform, resize=way))

@@ -66,6 +66,12 @@ def _file(*suffixes: str) -> Callable[[Any, Path | None], None]:
     return check
 
 
+def _file_or_folder(kind: Any, path: Path | None) -> None:
+    """A check of a .safetensors file, or of any other name as an exported folder's."""
+    file = path is None or (path.suffix == ".safetensors" and not path.is_dir())
+    (_file(".safetensors") if file else _folder("foldtune.json"))(kind, path)
+
+
 def _mode(path: Path) -> int | None:
     """What is at the path; None where nothing is."""
     try:
@@ -130,10 +136,13 @@ STUDY_OUT = Annotated[Path, _parameter(_folder(*_STUDY))]
 FIT_OUT = Annotated[Path, _parameter(_folder(*_RUN, "validation.safetensors"))]
 ENSEMBLE_OUT = Annotated[Path, _parameter(_folder("ensemble.json"))]
 ADAPTER_OUT = Annotated[Path, _parameter(_folder("adapter_config.json"))]
+EXPORT_OUT = Annotated[Path, _parameter(_folder("foldtune.json"))]
 FOLDER_OUT = Annotated[Path, _parameter(_folder())]
 TENSORS_OUT = Annotated[Path, _parameter(_file(".safetensors"))]
+MERGE_OUT = Annotated[Path, _parameter(_file_or_folder)]
 PAGE_OUT = Annotated[Path, _parameter(_file(".html", ".htm"))]
 PICTURE_OUT = Annotated[Path, _parameter(_file(".png", ".jpg", ".jpeg", ".webp"))]
+TABLE_OUT = Annotated[Path, _parameter(_file(".csv"))]
 LIST_OUT = Annotated[Path, _parameter(_file(".txt", ".csv"))]
 SEED = Annotated[int, Parameter(converter=whole, validator=_seed)]
 WHOLE = Annotated[int, Parameter(converter=whole)]

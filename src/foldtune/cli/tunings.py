@@ -1,4 +1,4 @@
-"""Verbs about one tuning: fit, eval, predict, merge."""
+"""Verbs about one tuning: fit, eval, merge."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from foldtune.cli.app import (
     TrustOptions,
     app,
 )
-from foldtune.cli.places import FIT_OUT, SEED, TENSORS_OUT
+from foldtune.cli.places import FIT_OUT, MERGE_OUT, SEED
 from foldtune.console import emit, facts, say, table, write
 from foldtune.startup import import_hosts
 
@@ -140,8 +140,8 @@ def evaluate(
         evaluate_away,
         evaluate_tuning,
         home_target,
-        opened,
     )
+    from foldtune.tunings.usable import usable
 
     import_hosts()
     if is_ensemble(tuning):
@@ -155,7 +155,7 @@ def evaluate(
         told = evaluate_ensemble(ensemble, backbone, images, chosen, shifts.mapping())
         _tell(told, chosen, json)
         return
-    attachment, backbone, header = opened(tuning, weights, trust.hub)
+    attachment, backbone, header = usable(tuning, weights, trust.hub)
     known, classes = Known.of([tuning], [header]), header["classes"]
     task = task_of(header)
     reading = reading.as_described(header.get("data", {}), data).of_task(header.get("task"))
@@ -225,50 +225,10 @@ def _tell(
 
 
 @app.command
-def predict(
-    tuning: Path,
-    images: list[Path],
-    /,
-    *,
-    tta: str | None = None,
-    weights: Path | None = None,
-    trust: TrustOptions = TRUST,
-    json: JSON = False,
-) -> None:
-    """Name the class, labels or number of each of IMAGES with a TUNING, or with a saved ensemble.
-
-    A folder stands for the pictures in it. Samples of more than 8 bits are read by the range that
-    the tuning was trained with. tta: flip, for the mean over each image and its mirror image.
-    """
-    from foldtune.evaluate.mirror import viewed
-    from foldtune.study.ensembles import is_ensemble, predict_with_ensemble
-    from foldtune.tunings.answers import task_of
-    from foldtune.tunings.files import expanded
-    from foldtune.tunings.tuning import opened, predict_images
-
-    import_hosts()
-    images = expanded(images)
-    if is_ensemble(tuning):
-        told = list(predict_with_ensemble(tuning, images, weights, trust.hub))
-    else:
-        attachment, backbone, header = opened(tuning, weights, trust.hub)
-        read_as = header.get("data", {})
-        model, classes, task = viewed(attachment.model, tta), header["classes"], task_of(header)
-        told = list(predict_images(model, backbone, images, classes, read_as, task))
-    if json:
-        emit(told)
-        return
-    for row in told:
-        if "labels" in row:
-            row["labels"] = ", ".join(row["labels"])
-    table(told, [name for name in told[0] if name != "probabilities"])
-
-
-@app.command
 def merge(
     tuning: Path,
     *,
-    out: TENSORS_OUT,
+    out: MERGE_OUT,
     data: str | None = None,
     alpha: float = 1.0,
     part: str = "all",
@@ -277,11 +237,13 @@ def merge(
     reading: DataOptions = DATA,
     json: JSON = False,
 ) -> None:
-    """Fold a TUNING into its backbone; write a plain state dict that the host library loads.
+    """Fold a TUNING into its backbone; write a plain state dict that the host library loads, or,
+    where OUT is no .safetensors file, a folder as `export` does.
 
     The certificate compares logits over real images: of DATA, or of the data it was trained on.
     alpha: below 1, the model that far from the start, see `wise`.
     """
+    from foldtune.cli.out.export import merged_folder
     from foldtune.errors import InputError
     from foldtune.tunings.tuning import merge_tuning, opened
     from foldtune.tunings.wise import point_of
@@ -298,6 +260,9 @@ def merge(
         )
     reading = reading.as_described(trained_on, source).of_task(header.get("task"))
     images = reading.judge(source, backbone)
+    if out.suffix != ".safetensors" and attachment.mergeable:
+        merged_folder(tuning, out, backbone, images, alpha, json)
+        return
     certificate = merge_tuning(tuning, out, backbone, images, point_of(part, alpha))
     told = {"merged": str(out), "certificate": str(certificate), "images": images.name}
     emit(told | certificate.__dict__) if json else facts(told)

@@ -22,6 +22,7 @@ from foldtune.core.tensors import whole
 from foldtune.errors import InputError, Unwritable
 from foldtune.files import digest, once_a_file, replacing_on_disk
 
+TUNING = "tuning.safetensors"  # in the folder of a run, or an exported one
 _FIELD = "foldtune"
 # The end of a header: the hash of all before it and of the tensors. It is no field of its own in
 # the file, since safetensors writes several in another order each time (0.8).
@@ -117,6 +118,8 @@ def _read(
     path: str | Path, wanted: Callable[[str], bool]
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
     path = Path(path)
+    if path.is_dir():  # of `fit`, or of `export`
+        path = path / TUNING
     if not path.is_file():
         raise InputError(f"no tuning file at {path}; give the .safetensors that `fit` wrote")
     try:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from torch import Tensor, nn
@@ -18,21 +18,26 @@ from foldtune.backbones.weights import as_a_file_says
 from foldtune.core.attachment import Attachment
 from foldtune.core.tuningfile import read, write_tensors
 from foldtune.data import ImageData
-from foldtune.data.pictures.intensity import depth_of, read_setting
-from foldtune.data.sources.readers import regular_bytes
-from foldtune.data.store.decode import Fit, decode
 from foldtune.errors import InputError
 from foldtune.evaluate.mirror import viewed
 from foldtune.evaluate.predict import finite, predict_logits
 from foldtune.evaluate.shift import Target, target_of
 from foldtune.files import refuse_full
 from foldtune.tasks.task import SingleLabel, Task
-from foldtune.tunings.answers import answered, changed, judgement, task_figures, task_of
+from foldtune.tunings.answers import changed, judgement, task_figures, task_of
 from foldtune.tunings.judging import Chosen, Known, figures
+from foldtune.tunings.mergedfile import merged_as
 from foldtune.tunings.shifts import corruption_means, judge_shifts
 
 # A certificate needs real images, not all of them.
 _WITNESSES = 256
+
+
+class Modelled(Protocol):
+    """What can be asked for predictions: an attachment, or a model that one was merged into."""
+
+    @property
+    def model(self) -> nn.Module: ...
 
 
 @dataclass(frozen=True)
@@ -67,7 +72,8 @@ def merge_tuning(
     data: ImageData,
     point: tuple[float, float] = (1.0, 1.0),
 ) -> Certificate:
-    """Fold the tuning into the backbone and write the plain state dict to `out`.
+    """Fold the tuning into the backbone and write the plain state dict to `out`, with the names of
+    its classes and how images are brought in among its metadata.
 
     The certificate compares logits before and after over images of the test split (or of any, if
     there is none). point: alphas of the body and of the classifier, between the start (0) and the
@@ -82,7 +88,7 @@ def merge_tuning(
     own = replace(backbone, model=copy.deepcopy(backbone.model))
     plain = set(own.model.state_dict())
     attachment, task = load(path, own), task_of(header_of(path))
-    rows, seen = _witnesses(path, data)
+    rows, seen = witnesses(path, data)
     prepare = prepare_for(own)
     with attachment.interpolated(*point):
         before = finite(predict_logits(own.model, data.pixels, rows, prepare), path)
@@ -91,7 +97,9 @@ def merge_tuning(
     state = merged.state_dict()
     heads = tuple(f"{p}." for p in attachment.head)
     added = tuple(k for k in state if k not in plain and not k.startswith(heads))
-    about = {"format": "pt"} | ({} if task.usual else {"task": repr(task)})
+    header = header_of(path)
+    about = {"format": "pt", **merged_as(own, header)}
+    about |= {} if task.usual else {"task": repr(task)}
     write_tensors({k: v.contiguous() for k, v in state.items()}, out, about)
     return Certificate(
         len(rows),
@@ -103,7 +111,7 @@ def merge_tuning(
     )
 
 
-def _witnesses(path: Path, data: ImageData) -> tuple[np.ndarray, int]:
+def witnesses(path: Path, data: ImageData, most: int = _WITNESSES) -> tuple[np.ndarray, int]:
     """Rows for a certificate, spread over the test split or else over all, and how many of them
     training saw: none where there are others."""
     known = Known.of([path], [header_of(path)])
@@ -111,12 +119,12 @@ def _witnesses(path: Path, data: ImageData) -> tuple[np.ndarray, int]:
     seen = known.seen(data, rows)
     if not seen.all():
         rows, seen = rows[~seen], seen[~seen]
-    places = np.linspace(0, len(rows) - 1, min(_WITNESSES, len(rows))).astype(int)
+    places = np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(int)
     return rows[places], int(seen[places].sum())
 
 
 def evaluate_tuning(
-    attachment: Attachment,
+    attachment: Modelled,
     backbone: Backbone,
     data: ImageData,
     classes: Sequence[str],
@@ -162,7 +170,7 @@ def judged(
 
 
 def evaluate_away(
-    attachment: Attachment,
+    attachment: Modelled,
     backbone: Backbone,
     home: Target,
     baseline: Path | None,
@@ -177,56 +185,6 @@ def evaluate_away(
     found = judge_shifts(attachment.model, home, away, prepare_for(backbone), baselines)
     corrupted = [r for r, t in zip(found, away, strict=True) if t.corruption]
     return {"shifts": found, "corruptions": corruption_means(corrupted)}
-
-
-def predict_images(
-    model: nn.Module,
-    backbone: Backbone,
-    paths: Sequence[Path],
-    classes: Sequence[str],
-    read_as: Mapping[str, Any] | None = None,
-    task: Task | None = None,
-) -> Iterator[dict[str, Any]]:
-    """For each image file its path and the answer: the most likely class and its probability, or
-    what another task answers.
-
-    read_as: what the tuning says of its data, by whose range more than 8 bits are read.
-
-    Raises InputError naming the first file that is missing or no image, before any prediction.
-    """
-    pixels = decoded(paths, backbone, read_as)
-    logits = predict_logits(model, pixels, np.arange(len(paths)), prepare_for(backbone))
-    logits = finite(logits, "the tuning")
-    if task is not None and not isinstance(task, SingleLabel):
-        yield from answered(paths, logits, classes, task)
-        return
-    yield from named(paths, logits.softmax(1), classes)
-
-
-def decoded(
-    paths: Sequence[Path], backbone: Backbone, read_as: Mapping[str, Any] | None = None
-) -> np.ndarray:
-    """Image files as the backbone's pixels, (images, size, size, channels), of the depth that
-    it was trained at."""
-    transform = backbone.transform
-    fit = Fit(
-        transform.size,
-        transform.resize,
-        transform.interpolation,
-        range=read_setting(read_as or {}),
-        channels=len(transform.mean),
-        depth=depth_of(read_as or {}),
-    )
-    return np.stack([_decoded(path, fit) for path in paths])
-
-
-def named(
-    paths: Sequence[Path], shares: Tensor, classes: Sequence[str]
-) -> Iterator[dict[str, Any]]:
-    """Each path with its most likely class of probabilities (images, classes)."""
-    for path, share in zip(paths, shares, strict=True):
-        best = int(share.argmax())
-        yield {"image": str(path), "class": classes[best], "probability": float(share[best])}
 
 
 def opened(
@@ -265,12 +223,3 @@ def backbone_for(
         raise InputError("the tuning does not name its backbone, so --weights has no model to fill")
     name, images = facts["name"], images_of(facts)
     return as_a_file_says(name, lambda: load_backbone(name, weights=weights, **images), allowed)
-
-
-def _decoded(path: Path, fit: Fit) -> np.ndarray:
-    try:
-        return decode(regular_bytes(path), fit)
-    except FileNotFoundError as error:
-        raise InputError(f"no image at {path}") from error
-    except Exception as error:  # damaged files raise nearly every type there is
-        raise InputError(f"{path} is damaged or no image ({error})") from error

@@ -131,7 +131,7 @@ def test_augmentation_and_normalisation_take_every_level(tmp_path):
 
 def test_predict_reads_at_the_depth_of_the_tuning(tmp_path):
     from foldtune.core.tuningfile import read
-    from foldtune.tunings.tuning import decoded
+    from foldtune.tunings.imagefiles import decoded
 
     folder = made(tmp_path / "set", "12 bits")
     data = loaded(folder)

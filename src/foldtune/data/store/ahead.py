@@ -29,7 +29,7 @@ _AHEAD = 4  # chunks a process that wait to be taken
 @dataclass(frozen=True, eq=False)
 class Pixels:
     """Consecutive images. first: the place of the first one; pixels: (images, height, width,
-    channels) uint8, zero where broken; broken: why, by place among these."""
+    channels) of the fit's depth, zero where broken; broken: why, by place among these."""
 
     first: int
     pixels: np.ndarray
@@ -44,7 +44,7 @@ class PixelJob:
     fit: Fit
 
     def rows(self, first: int, names: Sequence[str]) -> Pixels:
-        found = Pixels(first, np.zeros((len(names), *self.fit.shape), np.uint8))
+        found = Pixels(first, np.zeros((len(names), *self.fit.shape), self.fit.depth))
         with strict(self.fit.max_pixels):
             for place, name in enumerate(names):
                 image = read_pixels(self.open, name, self.fit)

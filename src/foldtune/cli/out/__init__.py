@@ -1,0 +1,1 @@
+"""Verbs about the way out: export, predict, embed, push."""

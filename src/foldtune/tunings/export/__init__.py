@@ -1,0 +1,1 @@
+"""A tuning on its way out: folders and files that other libraries load, each with a certificate."""
