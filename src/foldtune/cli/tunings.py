@@ -134,6 +134,7 @@ def evaluate(
     from foldtune.errors import InputError
     from foldtune.study.ensembles import evaluate_ensemble, is_ensemble, known_of, open_ensemble
     from foldtune.tunings.answers import refuse_unless_classes, task_of
+    from foldtune.tunings.hub import local
     from foldtune.tunings.judging import Known, choose, honest_names
     from foldtune.tunings.tuning import (
         backbone_for,
@@ -144,6 +145,7 @@ def evaluate(
     from foldtune.tunings.usable import usable
 
     import_hosts()
+    tuning = local(tuning)
     if is_ensemble(tuning):
         if shifts.shift or shifts.corrupt or baseline:
             raise InputError(f"{tuning} is an ensemble; shifts are judged of one tuning at a time")

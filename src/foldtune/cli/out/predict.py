@@ -49,6 +49,7 @@ def predict(
     """
     from foldtune.errors import InputError
     from foldtune.tunings.files import Sorted, expanded, listed
+    from foldtune.tunings.hub import local
 
     import_hosts()
     if link and sort_into is None:
@@ -56,7 +57,7 @@ def predict(
     given = [one for path in images for one in (listed(sys.stdin) if str(path) == "-" else [path])]
     paths = expanded(given)
     rows, classes = _rows(
-        tuning, paths, top, calibrated, tta, sort_into is not None, weights, trust
+        local(tuning), paths, top, calibrated, tta, sort_into is not None, weights, trust
     )
     if sort_into is not None:
         rows = _sorted(rows, Sorted(sort_into, classes, link))
