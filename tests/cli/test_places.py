@@ -34,7 +34,7 @@ def test_an_empty_place_is_not_the_current_folder(words, empty, here):
         (("compare", "digits"), "full", "full holds other files"),
         (("ensemble", "s"), "full", "full holds other files"),
         (("export-peft", "t"), "full", "full holds other files"),
-        (MERGE, "full", "full is a folder; name a file"),
+        (MERGE, "full", "full holds other files"),
         (MERGE, "file", "file is there already and no .safetensors"),
         (MERGE, "file/below", "is a file"),
         (("report", "s"), "full", "full is a folder; name a file"),

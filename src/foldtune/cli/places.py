@@ -67,9 +67,13 @@ def _file(*suffixes: str) -> Callable[[Any, Path | None], None]:
 
 
 def _file_or_folder(kind: Any, path: Path | None) -> None:
-    """A check of a .safetensors file, or of any other name as an exported folder's."""
-    file = path is None or (path.suffix == ".safetensors" and not path.is_dir())
-    (_file(".safetensors") if file else _folder("foldtune.json"))(kind, path)
+    check = _folder("foldtune.json") if path and names_folder(path) else _file(".safetensors")
+    check(kind, path)
+
+
+def names_folder(path: Path) -> bool:
+    """Whether results go into a folder: one that is there, or a name without suffix."""
+    return path.is_dir() or (not path.suffix and not path.exists())
 
 
 def _mode(path: Path) -> int | None:

@@ -24,7 +24,7 @@ from foldtune.cli.app import (
     TrustOptions,
     app,
 )
-from foldtune.cli.places import FIT_OUT, MERGE_OUT, SEED
+from foldtune.cli.places import FIT_OUT, MERGE_OUT, SEED, names_folder
 from foldtune.console import emit, facts, say, table, write
 from foldtune.startup import import_hosts
 
@@ -240,7 +240,7 @@ def merge(
     json: JSON = False,
 ) -> None:
     """Fold a TUNING into its backbone; write a plain state dict that the host library loads, or,
-    where OUT is no .safetensors file, a folder as `export` does.
+    where OUT is a folder or has no suffix, a folder as `export` does.
 
     The certificate compares logits over real images: of DATA, or of the data it was trained on.
     alpha: below 1, the model that far from the start, see `wise`.
@@ -262,7 +262,7 @@ def merge(
         )
     reading = reading.as_described(trained_on, source).of_task(header.get("task"))
     images = reading.judge(source, backbone)
-    if out.suffix != ".safetensors" and attachment.mergeable:
+    if names_folder(out) and attachment.mergeable:
         merged_folder(tuning, out, backbone, images, alpha, json)
         return
     certificate = merge_tuning(tuning, out, backbone, images, point_of(part, alpha))
