@@ -19,7 +19,7 @@ from foldtune.cli import (  # noqa: F401  (importing a verb declares it)
 )
 from foldtune.cli.app import app
 from foldtune.cli.boundary import guarded
-from foldtune.cli.out import export, hub, predict  # noqa: F401
+from foldtune.cli.out import embed, export, hub, predict  # noqa: F401
 from foldtune.processes import leave
 from foldtune.startup import end_without_collecting, keep_freed_memory
 
