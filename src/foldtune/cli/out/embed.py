@@ -14,7 +14,7 @@ from foldtune.startup import import_hosts
 @app.command
 def embed(
     model: str,
-    images: list[Path],
+    images: list[Path] | None = None,
     /,
     *,
     out: FEATURES_OUT,
@@ -28,8 +28,8 @@ def embed(
     """Write what reaches the classifier of MODEL, the features of IMAGES, to OUT (.npz, .parquet).
 
     MODEL: a tuning, an exported folder, or a backbone by name. A folder of IMAGES stands for the
-    pictures in it, - for a list on standard input. A file that is no image is told, the others go
-    on, and the exit code is 1.
+    pictures in it; without any a list is read from standard input, a path a line. A file that is no
+    image is told, the others go on, and the exit code is 1.
 
     page: a page of each image's nearest NEIGHBOURS. size: of a backbone's input, in pixels.
     """
@@ -40,7 +40,7 @@ def embed(
     from foldtune.tunings.hub import SCHEMES, local
     from foldtune.tunings.usable import Plain, usable
 
-    given = [one for path in images for one in (listed(sys.stdin) if str(path) == "-" else [path])]
+    given = images or listed(sys.stdin)
     paths, told = expanded(given), None
     if Path(model).exists() or model.startswith(SCHEMES):
         tuned, backbone, header = usable(local(Path(model)), weights, trust.hub)

@@ -23,7 +23,7 @@ _FOR_PEOPLE = 1000  # rows of a table on a terminal; more want a file
 @app.command
 def predict(
     tuning: Path,
-    images: list[Path],
+    images: list[Path] | None = None,
     /,
     *,
     top: int = 1,
@@ -38,9 +38,10 @@ def predict(
 ) -> None:
     """Name the class, labels or number of each of IMAGES with a TUNING, a folder, or an ensemble.
 
-    A folder stands for the pictures in it, a pattern for what it fits, - for a list on standard
-    input. A file that is no image is told, the others go on, and the exit code is 1. Samples of
-    more than 8 bits are read by the range that the tuning was trained with.
+    A folder stands for the pictures in it, a pattern for what it fits; without IMAGES a list is
+    read from standard input, a path a line. A file that is no image is told, the others go on, and
+    the exit code is 1. Samples of more than 8 bits are read by the range that the tuning was
+    trained with.
 
     top: classes an image. csv: write a table there in place of printing it. calibrated: with
     probabilities as right as they say, by a temperature from validation images (an exported folder
@@ -54,7 +55,7 @@ def predict(
     import_hosts()
     if link and sort_into is None:
         raise InputError("--link says how --sort-into puts images there; give both or none")
-    given = [one for path in images for one in (listed(sys.stdin) if str(path) == "-" else [path])]
+    given = images or listed(sys.stdin)
     paths = expanded(given)
     rows, classes = _rows(
         local(tuning), paths, top, calibrated, tta, sort_into is not None, weights, trust
