@@ -106,6 +106,14 @@ def test_eval_and_fit_take_the_folder(model, photos, cache, tmp_path):
     assert found["row"]["backbone"] == f"local-dir:{model}"
 
 
+def test_fit_goes_on_from_a_tuning_at_another_size(tuning, photos, cache, tmp_path):
+    words = ("--from", tuning, "--size", 24, "--epochs", 1, "--out", tmp_path)
+    row = told("fit", photos, *words, cache=cache)["row"]
+    assert row["method"] == "LoRA(rank=2)"
+    assert row["val_start_accuracy"] > 0.9
+    assert "leave these out" in refused("fit", photos, *words, "--method", "SSF", cache=cache)
+
+
 def test_features_go_into_a_file_and_a_page(model, new, tmp_path):
     done = foldtune(
         "embed", model, new, "--out", tmp_path / "f.npz", "--page", tmp_path / "f.html",

@@ -65,6 +65,14 @@ class ModelOptions:
             channels=self.channels,
         )  # fmt: skip
 
+    def at_size(self, header: Mapping[str, Any]) -> dict[str, Any]:
+        """What a tuning says of itself, with its backbone at the size that was asked for."""
+        told = dict(header)
+        if self.size is not None and told.get("backbone"):
+            way = told["backbone"]["transform"] | {"size": self.size}
+            told["backbone"] = told["backbone"] | {"transform": way}
+        return told
+
 
 @Parameter(name="*")
 @dataclass(frozen=True)

@@ -37,8 +37,9 @@ def fit(
     data: str,
     *,
     out: FIT_OUT,
-    model: MODEL_NAME = "micro",
-    method: str = "SSF",
+    model: MODEL_NAME | None = None,
+    method: str | None = None,
+    start_from: Annotated[Path | None, Parameter(name="--from")] = None,
     lr: float | None = None,
     weight_decay: float | None = None,
     train_on: Annotated[tuple[str, ...], Parameter(consume_multiple=True)] = ("train",),
@@ -50,44 +51,45 @@ def fit(
     options: ModelOptions = MODEL,
     reading: DataOptions = DATA,
     training: TrainOptions = TRAIN,
+    trust: TrustOptions = TRUST,
     json: JSON = False,
 ) -> None:
-    """Tune MODEL on DATA with one METHOD and write the tuning to OUT.
+    """Tune MODEL (micro unless said) on DATA with one METHOD and write the tuning to OUT.
 
     DATA: a folder of class folders (or of train/val/test folders of them), the same in a .zip, a
     .csv or .parquet of path and label, a set by name (foldtune data sets), or digits,
     shapes/count, shapes/position, shapes/orientation. train-on: `train val` trains on validation
     too, which is then not watched. overwrite: where OUT holds another run's tuning, replace it.
-    select: the metric of validation and test, by default the task's first.
+    select: the metric of validation and test, by default the task's first. method: SSF unless said.
+    from: a tuning to go on from, on its backbone, with its method, the same classes or more.
     """
     from dataclasses import replace
 
+    from foldtune.errors import InputError
     from foldtune.methods.catalogue import parse
     from foldtune.study.fit import fit as run
     from foldtune.study.fit import recipe_for
     from foldtune.tunings.judging import tested_lines
+    from foldtune.tunings.tuning import backbone_for, header_of
 
-    chosen = parse(method)
+    if start_from is not None and (method or model is not None):
+        raise InputError("--from goes on with the tuning's method and model; leave these out")
+    earlier = None if start_from is None else header_of(start_from)
+    chosen = parse(method or (earlier["method"] if earlier else "SSF"))
     named = {"lr": lr, "weight_decay": weight_decay}
     recipe = replace(
         recipe_for(chosen, training.epochs),
         **training.changes() | {k: v for k, v in named.items() if v is not None},
     )
-    backbone = options.load(model)
+    if earlier is None:
+        backbone = options.load(model or "micro")
+    else:
+        backbone = backbone_for(options.at_size(earlier), options.weights, trust.hub)
     images = reading.load(data, backbone, seed)
     fitted = run(
-        images,
-        backbone,
-        chosen,
-        out=out,
-        recipe=recipe,
-        head=starting.start(),
-        train_on=train_on,
-        seed=seed,
-        device=device,
-        overwrite=overwrite,
-        select=select,
-    )
+        images, backbone, chosen, out=out, recipe=recipe, head=starting.start(), train_on=train_on,
+        seed=seed, device=device, overwrite=overwrite, select=select, start_from=start_from,
+    )  # fmt: skip
     row = fitted.row
     for line in tested_lines([row]):
         say(line)

@@ -14,6 +14,7 @@ from foldtune.data import ImageData
 from foldtune.errors import InputError, unknown
 from foldtune.processes import first
 from foldtune.study.bench.bench import CHECKPOINT, Bench
+from foldtune.study.bench.onward import Earlier, Onward
 from foldtune.study.bench.run import Run
 from foldtune.study.inputs import Data, Model, as_backbone, as_data
 from foldtune.study.results.artefacts import OF_A_RUN, TUNING, discard
@@ -49,6 +50,7 @@ def fit(
     overwrite: bool = False,
     select: str | None = None,
     task: str | None = None,
+    start_from: str | Path | None = None,
 ) -> Fitted:
     """Tune `model` on the train split of `data` with one method, watch validation, and read the
     test split once, after the last epoch.
@@ -62,6 +64,9 @@ def fit(
     that holds another run's tuning is refused, or with `overwrite` replaced.
     select: the metric of the row's figures, by default the task's first. task: what labels say,
     such as `MultiLabel`, by default what they look like.
+    start_from: a tuning to go on from, with its method, on the same backbone at any size that both
+    take. `data` has its classes or more: rows of the classifier that it has are kept, new ones
+    start at the probe, and what it was trained on stays out of every test.
     Under torchrun every process calls this alike and gets the same; the first writes the files.
     Raises InputError for bad input and where the training diverges, saying what to try.
     """
@@ -69,10 +74,19 @@ def fit(
         raise unknown("splits to train on", " ".join(train_on), [" ".join(t) for t in TRAIN_ON])
     backbone = as_backbone(model)
     images = as_data(data, backbone, seed, task)
+    earlier = None if start_from is None else Earlier.read(Path(start_from))
     chosen = method if isinstance(method, Method) else Entrant.named(method).method
+    if earlier is not None:
+        if head is not None:
+            raise InputError("going on from a tuning starts at its classifier; leave the head out")
+        chosen, head = earlier.method, earlier.start
     if recipe is None:
         recipe = recipe_for(chosen)
-    bench = Bench(backbone, images, device, select)
+    bench = (
+        Bench(backbone, images, device, select)
+        if earlier is None
+        else Onward(earlier, backbone, images, device, select)
+    )
     run = bench.describe(
         "fit", chosen, recipe, seed, head=head or chosen.head_start, train_on=train_on
     )

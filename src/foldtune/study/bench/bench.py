@@ -210,6 +210,10 @@ class Bench:
             self._judged_starts[key] = judged(logits, truth, self.data.task, run.metric)
         return self._judged_starts[key]
 
+    def known(self, run: Run) -> Membership:
+        """Which pictures the run's tuning is trained, watched and tested on."""
+        return Membership.of(self.data, run.train_on)
+
     # -- private -------------------------------------------------------------------------------
 
     def _train(
@@ -250,7 +254,7 @@ class Bench:
     ) -> Tested:
         """Read the test split, once; pictures of it that are in train, too, are left out."""
         rows = self.data.split("test")
-        known = Membership.of(self.data, run.train_on)
+        known = self.known(run)
         seen = known.seen(self.data.keys[rows])
         rows = rows[~seen]
         logits = predict_logits(

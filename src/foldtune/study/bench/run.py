@@ -16,7 +16,8 @@ from foldtune.training.recipe import Recipe, stated
 # Raised whenever the same description would give another row: finished runs are then run again.
 REVISION = 4
 _OWN = ("label", "trial", "task", "metric")
-HEAD_STARTS = ("regularised", "probe", "zero", "default", ZERO_SHOT)
+FROM = "from"  # before the mark of a tuning that is gone on from
+HEAD_STARTS = ("regularised", "probe", "zero", "default", ZERO_SHOT, FROM)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,115 @@
+"""Going on from a tuning: its values, the rows of its classes, and what it was trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from foldtune.backbones import Backbone
+from foldtune.core.attachment import Attachment
+from foldtune.core.method import Method
+from foldtune.core.tuningfile import TUNING, check_base, read
+from foldtune.data import ImageData
+from foldtune.data.membership import Membership
+from foldtune.errors import InputError
+from foldtune.files import hash_of
+from foldtune.methods.catalogue import parse
+from foldtune.study.bench.bench import Bench
+from foldtune.study.bench.run import FROM, Run
+from foldtune.tunings.judging import Known
+from foldtune.tunings.tuning import header_of
+
+
+@dataclass(frozen=True, eq=False)
+class Earlier:
+    """A tuning that another goes on from. mark: tells it from others, in a run's description."""
+
+    path: Path
+    header: Mapping[str, Any]
+    tensors: Mapping[str, Tensor]
+    known: Known
+    mark: str
+
+    @classmethod
+    def read(cls, path: Path) -> Earlier:
+        """Of a tuning, the folder of a run or an exported folder. Raises InputError for others."""
+        file = path / TUNING if path.is_dir() else path
+        header = header_of(file)
+        _, tensors = read(file)
+        return cls(file, header, tensors, Known.of([file], [header]), hash_of(file)[:16])
+
+    @property
+    def method(self) -> Method:
+        return parse(self.header["method"])
+
+    @property
+    def start(self) -> str:
+        """As a run names where its classifier starts."""
+        return f"{FROM} {self.mark}"
+
+
+class Onward(Bench):
+    """A bench whose runs start where a tuning ended, perhaps with more classes or at another size.
+
+    Raises InputError where a class of the tuning is none of the data's: it would be forgotten.
+    """
+
+    def __init__(
+        self, earlier: Earlier, backbone: Backbone, data: ImageData, device: str | None = None,
+        metric: str | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(backbone, data, device, metric)
+        self.earlier = earlier
+        gone = [name for name in earlier.header["classes"] if name not in data.outputs]
+        if gone:
+            raise InputError(
+                f"{data.name} has no class {gone[0]!r}, which {earlier.path} was trained on; going "
+                "on takes the same classes or more"
+            )
+        if repr(data.task) != (earlier.header.get("task") or repr(data.task)):
+            raise InputError(f"{earlier.path} is of the task {earlier.header['task']}, not "
+                             f"{data.task!r}")  # fmt: skip
+
+    def attach(self, method: Method, run: Run) -> Attachment:
+        """The tuning on the backbone; rows of classes that it did not have start at the probe."""
+        probe = self._starts.of("regularised", run.train_on, None, run.seed)
+        attachment = super().attach(method, run)
+        try:
+            if probe is not None:
+                attachment.classifier.start_from(*probe)
+            self._put_back(attachment)
+        except BaseException:
+            attachment.detach()
+            raise
+        return attachment
+
+    def known(self, run: Run) -> Membership:
+        """What this run is trained on, and what the tuning was."""
+        own, before = super().known(run), self.earlier.known.membership
+        if before is None:
+            raise InputError(
+                f"{self.earlier.path} keeps no membership, so what it was trained on cannot be "
+                "carried along; train it again"
+            )
+        return Membership.union([own, before])
+
+    def _put_back(self, attachment: Attachment) -> None:
+        header, kept = self.earlier.header, dict(self.earlier.tensors)
+        told = (header.get("backbone") or {}).get("transform", {}).get("size")
+        size = self.backbone.transform.size
+        if told is None or told == (size if isinstance(size, int) else list(size)):
+            check_base(header, attachment)
+        places = [self.data.outputs.index(name) for name in header["classes"]]
+        mine = attachment.named_tensors()
+        for name in attachment.head_names:
+            before, now = kept.get(name), mine[name].detach()
+            if before is None or before.shape[1:] != now.shape[1:]:
+                continue  # load_tensors says what is wrong
+            if len(before) == len(places) and len(now) == len(self.data.outputs):
+                kept[name] = now.clone()
+                kept[name][places] = before.to(now)
+        attachment.load_tensors(kept)
