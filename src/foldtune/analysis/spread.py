@@ -31,6 +31,7 @@ class Spread:
     products: Array
     between: Array
     residual: Array
+    tails: Array | None = None  # kurtosis of a method's images, 3 where they are normal
 
     @property
     def variance(self) -> float:
@@ -70,7 +71,9 @@ def spread_of(right: Sequence[Array], groups: Array | None = None) -> Spread:
             left -= left.mean(0)
             residual[m] = (left**2).sum() * few / ((len(rows) - 1) * images**2)
     runs = np.array([len(rows) for rows in sums])
-    return Spread(images, units, runs, accuracy, products, between, residual)
+    square = np.maximum((centred**2).mean(1), 1e-100)
+    tails = (centred**4).mean(1) / square**2
+    return Spread(images, units, runs, accuracy, products, between, residual, tails)
 
 
 def lent(freedom: Array) -> Array:
@@ -120,7 +123,11 @@ def score_bounds(it: Spread, weights: Array, level: float, made_up: float) -> tu
     whole = images + np.maximum(weights @ (it.between - it.residual), 0) / it.runs
     raw = weights @ it.between / it.runs
     held = np.maximum(free, free.sum() / 2) if free.any() else np.ones(len(free))
-    freedom = np.maximum(whole**2 / (images**2 / (it.units - 1) + raw**2 / held), 1.0)
+    # A class of few images makes few large influences, and a variance that is known less well.
+    tails = np.full(len(free), 3.0) if it.tails is None else np.maximum(it.tails, 3.0)
+    freedom = np.maximum(
+        whole**2 / (images**2 * (tails - 1) / 2 / (it.units - 1) + raw**2 / held), 1.0
+    )
     half = stdtrit(freedom, (1 + level) / 2) * np.sqrt(whole)
     return np.maximum(it.accuracy - half, 0.0), np.minimum(it.accuracy + half, 1.0)
 
