@@ -82,14 +82,14 @@ def test_influence_is_the_slope_over_an_images_weight(make, name):
     found = influence(name, it)
     metric = metric_of(name, it.task)
     turn = -1 / it.span if metric.error else 1.0
-    slopes = []
-    for image in range(IMAGES):
+    slopes, some = [], range(0, IMAGES, 4)
+    for image in some:
         up, down = np.ones(IMAGES), np.ones(IMAGES)
         up[image], down[image] = 1 + step, 1 - step
         slopes.append(turn * (told(name, it, up) - told(name, it, down)) / (2 * step) * IMAGES)
-    centre = np.mean(slopes)
-    # Central differences: an error of step squared, and of rounding over the step.
-    np.testing.assert_allclose(found - found.mean(), np.array(slopes) - centre, atol=1e-5)
+    # Twice the weights is the same metric, so slopes are centred at 0. Central differences: an error
+    # of step squared, and of rounding over the step.
+    np.testing.assert_allclose((found - found.mean())[some], slopes, atol=1e-5)
     assert found.mean() == pytest.approx(score_of(name, it), abs=1e-12)
 
 
