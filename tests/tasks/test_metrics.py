@@ -87,7 +87,7 @@ def test_influence_is_the_slope_over_an_images_weight(make, name):
         up, down = np.ones(IMAGES), np.ones(IMAGES)
         up[image], down[image] = 1 + step, 1 - step
         slopes.append(turn * (told(name, it, up) - told(name, it, down)) / (2 * step) * IMAGES)
-    # Twice the weights is the same metric, so slopes are centred at 0. Central differences: an error
+    # Twice the weights is the same metric: slopes are centred at 0. Central differences: an error
     # of step squared, and of rounding over the step.
     np.testing.assert_allclose((found - found.mean())[some], slopes, atol=1e-5)
     assert found.mean() == pytest.approx(score_of(name, it), abs=1e-12)
