@@ -9,11 +9,23 @@ from pathlib import Path
 from foldtune import gate
 from foldtune.backbones.backbone import Asked, Backbone, as_size
 from foldtune.backbones.fitting import check_channels
+from foldtune.core.header import SIDE
 from foldtune.errors import InputError, unknown
 from foldtune.gate import check_seed
 
 ABOUT = "foldtune.json"  # in a folder that `foldtune export` wrote
-_WAY = gate.fields({}, {"transform": gate.fields({"resize": gate.text(20)})})
+_SIDE = gate.integer(1, SIDE)
+_NUMBERS = gate.listed(gate.number(), 64)
+_WAY = gate.fields(
+    {
+        "transform": gate.fields(
+            {
+                "size": gate.either(gate.listed(_SIDE, 2), _SIDE), "mean": _NUMBERS,
+                "std": _NUMBERS, "interpolation": gate.text(20), "resize": gate.text(20),
+            }
+        )
+    }
+)  # fmt: skip
 
 
 def known_by_name(weights: str) -> bool:
@@ -55,7 +67,7 @@ def load_backbone(
     if Path(name).is_dir() and not timm_models.is_known(name):
         name = _by_its_library(Path(name))
     if (place := Path(name.partition(":")[2])).is_dir() and (place / ABOUT).is_file():
-        return _brought_in_as_exported(_loaded(name, asked), place / ABOUT)
+        return _brought_in_as_exported(_loaded(name, asked), place / ABOUT, asked)
     return _loaded(name, asked)
 
 
@@ -87,9 +99,11 @@ def _by_its_library(folder: Path) -> str:
     return f"{library}:{folder}"
 
 
-def _brought_in_as_exported(found: Backbone, about: Path) -> Backbone:
-    """The backbone with its images resized as the folder says: the library's own words for it are
-    read as squash, since published models say what most people do not."""
-    told = gate.checked(gate.parse_file(about), _WAY, about)
-    way = (told.get("transform") or {}).get("resize", found.transform.resize)
-    return replace(found, transform=replace(found.transform, resize=way))
+def _brought_in_as_exported(found: Backbone, about: Path, asked: Asked) -> Backbone:
+    """The backbone with its images brought in as the folder says, at the size that is asked for:
+    the library's own words are read for squares that are squashed, as published models are."""
+    told = gate.checked(gate.parse_file(about), _WAY, about)["transform"]
+    transform = replace(found.transform, interpolation=told["interpolation"], resize=told["resize"])
+    if asked.size is None:
+        transform = replace(transform, size=as_size(told["size"]) or transform.size)
+    return replace(found, transform=transform)

@@ -138,6 +138,21 @@ def test_a_folder_is_a_backbone_to_tune(exported):
     assert found.model.num_classes == 10
 
 
+def test_two_sides_and_a_crop_come_back_from_the_folder(exported, tmp_path):
+    # timm's words were read as a square that is squashed, and predictions were of other images.
+    import shutil
+
+    folder = shutil.copytree(exported.folder, tmp_path / "copy")
+    told = json.loads((folder / "foldtune.json").read_text())
+    told["transform"] |= {"size": [16, 24], "resize": "crop", "interpolation": "bilinear"}
+    (folder / "foldtune.json").write_text(json.dumps(told))
+    transform = usable(folder)[1].transform
+    assert (transform.size, transform.resize, transform.interpolation) == (
+        (16, 24), "crop", "bilinear",
+    )  # fmt: skip
+    assert load_backbone(str(folder), size=32).transform.size == 32
+
+
 def test_the_temperature_is_kept_that_validation_gave(exported):
     assert 0.05 < temperature_of(exported.folder) < 20
 
