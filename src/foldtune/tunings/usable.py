@@ -90,6 +90,8 @@ def _refuse_larger_than_its_file(folder: Path) -> None:
     import torch
 
     told = gate.checked(gate.parse_file(folder / CONFIG), _BUILD, folder / CONFIG)
+    if not timm.is_model(told["architecture"]):  # hf-hub:... would be asked for
+        raise InputError(f"{folder / CONFIG} names no model of timm")
     with safe_open(folder / WEIGHTS, "pt") as file:
         shapes = [file.get_slice(name).get_shape() for name in file.keys()]  # noqa: SIM118
     stored = sum(math.prod(shape) for shape in shapes)

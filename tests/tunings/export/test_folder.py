@@ -185,6 +185,17 @@ def test_a_config_of_a_larger_model_is_refused_before_it_is_built(
         usable(folder)
 
 
+def test_a_config_does_not_lead_to_a_hub(exported, tmp_path):
+    import shutil
+
+    folder = shutil.copytree(exported.folder, tmp_path / "copy")
+    config = json.loads((folder / "config.json").read_text())
+    config["architecture"] = "hf-hub:someone/model"
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match="names no model of timm"):
+        usable(folder)
+
+
 def test_side_networks_leave_a_folder_that_foldtune_reads(digits, backbone, tmp_path):
     path = fit(digits, load_backbone("micro", size=16), "Pfeiffer(rank=4)", recipe=RECIPE,
                out=tmp_path / "run").tuning  # fmt: skip
