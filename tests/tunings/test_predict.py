@@ -36,14 +36,6 @@ def test_broken_files_are_told_in_their_places_and_the_rest_goes_on(micro, files
     }
 
 
-def test_processes_give_what_one_gives(micro, files):
-    found = [
-        list(predict_images(Plain(micro.model), micro, files, most_likely(CLASSES, 3), None, count))
-        for count in (1, 2)
-    ]
-    assert found[0] == found[1]
-
-
 def test_the_first_of_several_classes_is_the_most_likely(micro, files):
     (row,) = predict_images(Plain(micro.model), micro, files[:1], most_likely(CLASSES, 5))
     shares = [one["probability"] for one in row["top"]]
