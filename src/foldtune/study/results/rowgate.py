@@ -26,7 +26,7 @@ _RECIPE = gate.fields(
     },
 )
 _POINT = gate.fields(
-    {}, {"epoch": gate.integer(0, 10**6), "val_accuracy": _SHARE, "images_per_second": _NUMBER}
+    {"epoch": gate.integer(0, 10**6)}, {"val_accuracy": _SHARE, "images_per_second": _NUMBER}
 )
 
 
