@@ -27,8 +27,9 @@ from foldtune.cli import _verbs
 from foldtune.cli.boundary import guarded
 
 SECONDS = 60
-# What a refusal may leave: locks, and what was moved out of the way.
-_KEPT = ("lock", ".flock", ".altered", "rows.corrupt.jsonl")
+# What a refusal may leave: locks, what was moved out of the way, and the runs that a study had
+# finished before.
+_KEPT = ("validation.safetensors", "lock", ".flock", ".altered", "rows.corrupt.jsonl")
 _CONTROL = {chr(n) for n in (*range(9), *range(11, 32), *range(0x7F, 0xA0))} | {"\u202e"}
 
 # Writes a case's files into an empty folder, and gives the words of the command.

@@ -173,6 +173,20 @@ def test_rows_that_were_lost_from_the_end_are_missed(copy):
             read(copy)
 
 
+def test_a_file_that_its_row_does_not_name_is_anothers_and_computed_again(copy, digits):
+    rows = Store(copy).rows()
+    row = next(row for row in rows if row["stage"] == "final")
+    del row["files"][LOGITS]
+    body = (json.dumps(row).encode() for row in rows)
+    (copy / "rows.jsonl").write_bytes(b"".join(map(line_of, body)))
+    assert f"runs/{row['run']}/{LOGITS}" in [
+        found.file for found in check(copy).files if found.state == "altered"
+    ]
+    compared(digits, copy)
+    assert check(copy).sound
+    assert LOGITS in next(r for r in Store(copy).rows() if r["run"] == row["run"])["files"]
+
+
 def test_a_strangers_rows_stop_a_comparison_before_it_goes_on(copy, digits):
     rows = Store(copy).rows()
     rows[0]["recipe"]["lr"] = "fast"

@@ -84,14 +84,15 @@ def is_kept(study: Path, row: Row, name: str) -> bool:
 
 
 def of_rows(study: Path, rows: Iterable[Row]) -> Iterator[tuple[Row, Artefact]]:
-    """Every file that rows are bound to, and of older rows every file that is there."""
+    """Every file that rows are bound to, and beside them every file that lies where a run's would:
+    of a row that binds its files one that it does not name is another's."""
     for row in rows:
-        kept = row.get("files", OF_A_RUN)
+        bound = row.get("files")
+        # A failed run leaves what it had come to, until it is tried again.
+        anothers = bound is None or not row["verdict"].startswith("failed")
         for name in OF_A_RUN:  # and no other name, which a stranger's row might lead astray with
-            if name not in kept:
-                continue
             artefact = of_run(study, row, name)
-            if "files" in row or artefact.path.exists():
+            if name in (bound or ()) or (anothers and artefact.path.exists()):
                 yield row, artefact
 
 
