@@ -49,11 +49,16 @@ def test_nearest_path_comes_first():
         check_paths(vit()[0], ("hed",))
 
 
-@pytest.mark.parametrize("number", [1, 0, -3])
-def test_fewer_than_two_classes_are_refused(number):
+@pytest.mark.parametrize("number", [0, -3])
+def test_a_classifier_without_an_output_is_refused(number):
     model, x = vit()
-    with pytest.raises(InputError, match="must be at least 2"):
+    with pytest.raises(InputError, match="must be at least 1"):
         new_classifiers(model, ("head",), number, x)
+
+
+def test_one_output_is_a_number_to_predict():
+    model, x = vit()
+    assert new_classifiers(model, ("head",), 1, x)["head"].weight.shape == (1, 24)
 
 
 def test_new_classifier_keeps_width_type_and_place():
