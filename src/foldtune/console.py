@@ -105,11 +105,28 @@ def _cell(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, int):
         return f"{value:,}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{plain(str(name))} {_cell(one)}" for name, one in value.items()) or "-"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_cell, value)) or "-"
     return f"{value:.4g}" if isinstance(value, float) else plain(str(value))
 
 
+def percent(share: float | None) -> str:
+    """A share as people say it; a dash for none.
+
+    >>> percent(0.875), percent(None)
+    ('87.5 %', '–')
+    """
+    return "–" if share is None else f"{100 * share:.1f} %"
+
+
 def duration(seconds: float) -> str:
-    """Seconds as people say them: 45 s, 12 min, 3.5 h."""
+    """Seconds as people say them.
+
+    >>> [duration(seconds) for seconds in (45, 720, 12600)]
+    ['45 s', '12 min', '3.5 h']
+    """
     if seconds < 120:
         return f"{seconds:.0f} s"
     if seconds < 7200:

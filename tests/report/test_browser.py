@@ -33,7 +33,12 @@ until(() => document.querySelectorAll("svg.marks").length === charts).then(async
     form.elements[name].value = value;
     form.dispatchEvent(new Event("change"));
   };
-  const told = { all: shown() };
+  const told = { wrong: shown() };
+  choose("kind", "none"); told.none = shown();
+  document.querySelector("#gallery .enlarge").click();
+  told.large = document.querySelector("#gallery-large").open;
+  document.querySelector("#gallery-large button").click();
+  choose("kind", ""); told.all = shown();
   choose("class", "1"); told.one_class = shown();
   choose("class", ""); choose("a", "0"); choose("b", "1"); told.pair = shown();
   choose("right", "a"); told.first_right = shown();
@@ -132,6 +137,10 @@ def test_what_was_never_in_sight_is_drawn_before_printing(page, tmp_path):
 def test_filters_show_what_was_asked(read):
     told = read[1]
     assert told["all"]
+    # It opens with what the winner gets wrong; of that some is wrong by every method.
+    assert 0 < len(told["none"]) < len(told["wrong"])
+    assert all(item["label"] not in dict(item["said"]) for item in told["none"])
+    assert told["large"] is True
     assert all(item["images"] == 1 for item in told["all"])
     assert {item["label"] for item in told["one_class"]} == {"species 1"}
     names = [method[0] for method in judged.METHODS[:2]]

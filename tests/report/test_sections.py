@@ -145,7 +145,7 @@ def test_an_unfinished_file_in_the_study_is_left_out(tmp_path, capsys):
 
 
 def test_the_gallery_shows_the_images_of_the_logits(study, found, folder):
-    shown = found["disagreement"].context["shown"]
+    shown = found["wrong"].context["shown"]
     pixels = find_pictures(folder, study.asked, study.rows[0]["data_identity"]).pixels
     first = {name: group[0].predictions for name, group in study.panel.runs.items()}
     assert shown["items"]
@@ -153,10 +153,33 @@ def test_the_gallery_shows_the_images_of_the_logits(study, found, folder):
         row = int(item["n"].removeprefix("img ").removesuffix(".png"))
         assert item["c"] == study.panel.labels[row]
         assert item["p"] == [int(first[name][row]) for name in shown["methods"]]
-        assert len(set(item["p"])) > 1
+        missed = item["p"][shown["chosen"]] != item["c"]
+        assert missed or len(set(item["p"])) > 1
         picture = Image.open(io.BytesIO(base64.b64decode(item["t"].partition(",")[2])))
         assert picture.size == (judged.SIDE, judged.SIDE)
         assert abs(np.asarray(picture).mean() - pixels[row].mean()) < 12  # JPEG of noise
+
+
+def test_the_gallery_begins_with_what_the_winner_is_surest_of_and_gets_wrong(study, found):
+    section = found["wrong"]
+    shown, winner = section.context["shown"], study.best["label"]
+    assert shown["methods"][shown["chosen"]] == winner
+    member = study.panel.runs[winner][0]
+    wrong = np.flatnonzero(member.predictions != study.panel.labels)
+    assert section.title == f"What {winner} gets wrong"
+    assert f"{winner} gets {len(wrong):,} of" in section.summary
+    first = shown["items"][: min(len(wrong), gallery.MOST // 2)]
+    assert all(item["p"][shown["chosen"]] != item["c"] for item in first)
+    assert [item["s"] for item in first] == sorted((i["s"] for i in first), reverse=True)
+    assert first[0]["s"] == round(100 * float(member.confidence[wrong].max()))
+
+
+def test_images_that_every_method_gets_wrong_are_in_the_page():
+    # They never were: only disagreements were shown.
+    labels = np.array([0, 1, 2, 0])
+    predictions = np.array([[1, 1, 0, 0], [1, 1, 0, 0]])
+    kept = gallery._kept(predictions, labels, 0, np.array([0.6, 0.9, 0.8, 0.5]))
+    assert kept.tolist() == [2, 0]
 
 
 def test_the_gallery_says_where_images_are_missing(tmp_path):

@@ -21,10 +21,11 @@ from foldtune.data.store.build import default_cache
 from foldtune.files import read_json, replacing, write_json
 from foldtune.report import verdict, words
 from foldtune.report.charts import PAPER
+from foldtune.report.lead import lead
 from foldtune.report.material import Material, readable
 from foldtune.report.paper import converter, vega_lite, write_charts
 from foldtune.report.section import Section
-from foldtune.report.sections import sections
+from foldtune.report.sections import absent, sections
 from foldtune.report.shortfalls import shortfalls, warning
 from foldtune.study.results.artefacts import PAGE, seal_page, unbound, warn_of_unbound
 from foldtune.study.results.pictures import trained_among
@@ -79,6 +80,11 @@ def _context(study: Material, found: Sequence[Section]) -> dict[str, Any]:
         },
         "asked": asked,
         "identity": rows[0].get("data_identity"),
+        "lead": [
+            (name, *words.of_metric([told], study.metric))
+            for name, told in lead(board, study.decision)
+        ],
+        "absent": absent(found, study),
         "verdict": words.of_metric(
             verdict.verdict(board, study.decision, study.validation), study.metric
         ),

@@ -8,12 +8,9 @@ from foldtune.analysis.decision import SEEDS
 from foldtune.analysis.leaderboard import diverged
 from foldtune.analysis.row import Description, Row, Standing
 from foldtune.console import duration
+from foldtune.console import percent as percent
 from foldtune.study.terms import small_budget
 from foldtune.tasks.metrics import DEFAULT, METRICS
-
-
-def percent(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:.1f} %"
 
 
 def of_metric(lines: Sequence[str], metric: str) -> list[str]:
@@ -50,7 +47,11 @@ def count(number: int, noun: str) -> str:
 
 
 def listed(names: Sequence[str]) -> str:
-    """a; a and b; a, b and c."""
+    """Names in a sentence.
+
+    >>> listed(["SSF", "LoRA", "BitFit"])
+    'SSF, LoRA and BitFit'
+    """
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 

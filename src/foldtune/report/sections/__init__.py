@@ -6,6 +6,8 @@ no data for it. Adding one is a file here and a name in this list.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from foldtune.report.material import Material
 from foldtune.report.section import Section
 from foldtune.report.sections import (
@@ -51,11 +53,31 @@ ORDER = (
 
 # What asks which of several classes an image is called: it has no meaning for another task.
 _OF_CLASSES = (agreement, gallery, ensembles, wise, shift, calibration)
+# What a study has only where somebody asked for it, and how.
+_ASKED = {
+    "wise": "weight-space ensembles (foldtune wise ... --json > STUDY/wise/NAME.json)",
+    "shift": "accuracy under shifts (foldtune eval ... --shift NAME=PATH --json > "
+    "STUDY/shift/NAME.json)",
+}
+
+
+def absent(found: Sequence[Section], study: Material) -> str:
+    """A sentence about the sections that the study has no data for; none where it has all, and of
+    a task for which they have no meaning."""
+    if _other(study):
+        return ""
+    there = {section.key for section in found}
+    lacking = [told for key, told in _ASKED.items() if key not in there]
+    return f"Not in this study yet: {'; '.join(lacking)}." if lacking else ""
 
 
 def sections(study: Material) -> list[Section]:
     """Those that the study has data for."""
-    other = study.panel is not None and not isinstance(study.panel.task, SingleLabel)
-    order = [module for module in ORDER if not (other and module in _OF_CLASSES)]
+    order = [module for module in ORDER if not (_other(study) and module in _OF_CLASSES)]
     found = (module.section(study) for module in order)
     return [section for section in found if section is not None]
+
+
+def _other(study: Material) -> bool:
+    """Whether the labels are something else than one of several classes."""
+    return study.panel is not None and not isinstance(study.panel.task, SingleLabel)

@@ -1,4 +1,4 @@
-"""The images on which methods disagree, to be looked at and filtered."""
+"""What the chosen method gets wrong, and where methods disagree: images to be looked at."""
 
 from __future__ import annotations
 
@@ -19,41 +19,88 @@ from foldtune.study.results.pictures import Pictures, find_pictures
 
 Row = dict[str, Any]
 MOST = 300  # images in the page
-_SIDE = 96  # pixels of a thumbnail
+SURE = 90  # percent from which on a wrong answer is a sure one
+_SIDE = 128  # pixels of a thumbnail, which is drawn at 72 and enlarged
 _BYTES = 4 << 20  # of all thumbnails together
 
 
 def section(study: Material) -> Section | None:
     panel = study.panel
-    if panel is None or len(panel.names) < 2:
+    if panel is None:
         return None
+    chosen = _chosen(study)
     predictions = np.stack([group[0].predictions for group in panel.runs.values()])
-    unlike = int((predictions != predictions[0]).any(0).sum())
-    if not unlike:
+    wrong = predictions != panel.labels
+    kept = _kept(predictions, panel.labels, chosen, _confidence(study, chosen))
+    if not len(kept):
         return None
-    kept = spread_out(predictions, panel.labels, MOST)
     identity = study.rows[0].get("data_identity")
     found = find_pictures(study.folder, study.asked, identity, study.cache)
-    items = _items(study, predictions, kept, found)
+    items = _items(study, predictions, kept, found, _confidence(study, chosen))
     classes = readable(list(found.classes)) if len(found.classes) >= panel.classes else []
     shown = {
         "methods": list(panel.names),
         "classes": classes or [f"class {k}" for k in range(panel.classes)],
+        "chosen": chosen,
+        "sure": SURE,
         "items": items,
     }
-    total = len(panel.labels)
-    said = (
+    said = _sentences(wrong, predictions, chosen, panel.names[chosen])
+    all_of = int((wrong[chosen] | (predictions != predictions[0]).any(0)).sum())
+    return Section(
+        "wrong",
+        f"What {panel.names[chosen]} gets wrong",
+        (" ".join((*said, _notes(items, all_of, found))),),
+        template="gallery.html",
+        context={"shown": shown, "tested": sorted({item["c"] for item in items})},
+        summary=" ".join(said),
+    )
+
+
+def _chosen(study: Material) -> int:
+    """The place of the winner among the methods; of a study without one that of the first."""
+    assert study.panel is not None
+    names = study.panel.names
+    label = study.best["label"] if study.best is not None else None
+    return names.index(label) if label in names else 0
+
+
+def _confidence(study: Material, chosen: int) -> np.ndarray:
+    """(images,): how sure the chosen method's first seed is of what it says."""
+    assert study.panel is not None
+    found: np.ndarray = study.panel.runs[study.panel.names[chosen]][0].confidence
+    return found
+
+
+def _sentences(wrong: np.ndarray, predictions: np.ndarray, chosen: int, name: str) -> list[str]:
+    """How many images are got wrong, by whom. wrong, predictions: (methods, images)."""
+    total, missed = wrong.shape[1], int(wrong[chosen].sum())
+    said = [f"{name} gets {missed:,} of {total:,} test images wrong."]
+    if len(wrong) < 2:
+        return said
+    none = int(wrong.all(0).sum())
+    unlike = int((predictions != predictions[0]).any(0).sum())
+    if none:
+        said.append(f"{none:,} of them {'are' if none > 1 else 'is'} got wrong by every method.")
+    said.append(
         f"On {unlike:,} of {total:,} test images ({100 * unlike / total:.1f} %) at least two "
         "methods predict different classes."
     )
-    return Section(
-        "disagreement",
-        "Images on which methods disagree",
-        (said + _kept(items, unlike, found),),
-        template="gallery.html",
-        context={"shown": shown, "tested": sorted({item["c"] for item in items})},
-        summary=said,
-    )
+    return said
+
+
+def _kept(
+    predictions: np.ndarray, labels: np.ndarray, chosen: int, confidence: np.ndarray
+) -> np.ndarray:
+    """The images in the page: half of the room for what the chosen method is surest of and gets
+    wrong, the rest for disagreements; those that it gets wrong first."""
+    wrong = np.flatnonzero(predictions[chosen] != labels)
+    wrong = wrong[np.argsort(-confidence[wrong], kind="stable")]
+    unlike = spread_out(predictions, labels, MOST)
+    room = max(MOST // 2, MOST - len(np.setdiff1d(unlike, wrong)))
+    first = wrong[:room]
+    rest = unlike[~np.isin(unlike, first)][: MOST - len(first)]
+    return np.concatenate([first, rest])
 
 
 def spread_out(predictions: np.ndarray, labels: np.ndarray, most: int) -> np.ndarray:
@@ -95,9 +142,14 @@ def thumbnail(pixels: np.ndarray) -> str:
 
 
 def _items(
-    study: Material, predictions: np.ndarray, kept: Sequence[int] | np.ndarray, found: Pictures
+    study: Material,
+    predictions: np.ndarray,
+    kept: Sequence[int] | np.ndarray,
+    found: Pictures,
+    confidence: np.ndarray,
 ) -> list[Row]:
-    """n: name; c: class; p: each method's prediction; t: thumbnail, until their bytes are spent."""
+    """n: name; c: class; p: each method's prediction; s: how sure the chosen is, in percent; t:
+    thumbnail, until their bytes are spent."""
     assert study.panel is not None
     rows, spent, items = study.images, 0, []
     for image in kept:
@@ -106,6 +158,7 @@ def _items(
             "n": readable(found.names.get(row, f"image {row}")),
             "c": int(study.panel.labels[image]),
             "p": predictions[:, image].tolist(),
+            "s": round(100 * float(confidence[image])),
         }
         if found.pixels is not None and row < len(found.pixels) and spent < _BYTES:
             with contextlib.suppress(InputError):  # a damaged picture is not shown
@@ -115,16 +168,18 @@ def _items(
     return items
 
 
-def _kept(items: Sequence[Row], unlike: int, found: Pictures) -> str:
-    said = " Predictions are those of each method's first seed."
-    if len(items) < unlike:
+def _notes(items: Sequence[Row], all_of: int, found: Pictures) -> str:
+    said = "Predictions are those of each method's first seed."
+    if len(items) < all_of:
         said += (
-            f" The page holds {len(items)} of these images, spread over pairs of methods and "
-            "classes."
+            f" The page holds {len(items)} of {all_of:,} such images: what the chosen method is "
+            "surest of first, then a spread over pairs of methods and classes."
         )
     if found.pixels is None:
         said += (
             " The decoded images were not found where the study left them, so only names and "
             "labels are shown."
         )
+    else:
+        said += " A picture is enlarged by a click."
     return said

@@ -14,6 +14,8 @@ from foldtune.report.charts import tip
 from foldtune.report.material import Material
 from foldtune.report.section import Figure, Section
 
+_ROOM = 20  # numbers that an axis of a phone's width holds
+
 
 def section(study: Material) -> Section | None:
     chart = tuning_chart(study.rows, study.palette)
@@ -44,11 +46,14 @@ def tuning_chart(rows: Sequence[Row], palette: dict[str, str]) -> alt.LayerChart
     if not points:
         return None
     choice, faded = charts.picked()
+    most = max(point["trials"] for point in points)
+    # Every number once, where they have room: two ticks of a step below 1 would read "1, 2, 2".
+    ticks = {"values": list(range(1, most + 1))} if most <= _ROOM else {"tickMinStep": 1}
     base = alt.Chart().encode(
         x=alt.X(
             "trials:Q",
             title="trials spent",
-            axis=alt.Axis(tickMinStep=1, format="d", grid=False),
+            axis=alt.Axis(format="d", grid=False, **ticks),
             scale=charts.STEPS,
         ),
         y=charts.share("accuracy", "best validation accuracy so far"),
@@ -59,9 +64,11 @@ def tuning_chart(rows: Sequence[Row], palette: dict[str, str]) -> alt.LayerChart
             tip("accuracy", "best so far", ".1%"),
         ],
     )  # fmt: skip
-    lines = base.mark_line(interpolate="step-after", strokeWidth=2)
+    lines = base.mark_line(interpolate="step-after")
     return charts.finish(
-        lines.encode(strokeDash=charts.dash(palette)).add_params(choice),
+        lines.encode(strokeDash=charts.dash(palette), strokeWidth=charts.width(palette)).add_params(
+            choice
+        ),
         base.mark_point(size=30, filled=True),
         values=points,
         description="Best validation accuracy found by each method after a number of trials.",

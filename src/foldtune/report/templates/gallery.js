@@ -1,14 +1,32 @@
 "use strict";
-// The images on which methods disagree. Every name is set as text, never as markup.
+// The images that are got wrong, and on which methods disagree. Every name is set as text, never as markup.
 (function () {
   const source = document.getElementById("gallery-items");
   if (!source) return;
-  const { methods, classes, items } = JSON.parse(source.textContent);
+  const { methods, classes, chosen, sure, items } = JSON.parse(source.textContent);
   const form = document.getElementById("gallery-filters");
   const shelf = document.getElementById("gallery");
   const more = document.getElementById("gallery-more");
   const PAGE = window.innerWidth < 640 ? 8 : 24;
   let limit = PAGE;
+
+  const wrong = (item) => item.p[chosen] !== item.c;
+  const KINDS = {
+    "": () => true,
+    wrong,
+    sure: (item) => wrong(item) && item.s >= sure,
+    none: (item) => item.p.every((found) => found !== item.c),
+    unlike: (item) => item.p.some((found) => found !== item.p[0]),
+  };
+
+  function enlarge(image, item) {
+    const large = document.getElementById("gallery-large");
+    large.querySelector("img").src = image.src;
+    large.querySelector("img").alt = image.alt;
+    large.querySelector("figcaption").textContent =
+      classes[item.c] + ", taken for " + classes[item.p[chosen]] + " (" + item.s + " %): " + item.n;
+    large.showModal();
+  }
 
   function make(tag, className, text) {
     const node = document.createElement(tag);
@@ -21,6 +39,7 @@
     const asked = (name) => (form.elements[name].value === "" ? null : Number(form.elements[name].value));
     const [label, a, b] = [asked("class"), asked("a"), asked("b")];
     const right = form.elements.right.value;
+    if (!KINDS[form.elements.kind.value](item)) return false;
     if (label !== null && item.c !== label) return false;
     const first = a === null ? b : a;
     const second = a === null ? null : b;
@@ -42,10 +61,16 @@
       image.src = item.t;
       image.alt = "test image " + item.n + " of class " + classes[item.c];
       image.loading = "lazy";
-      node.append(image);
+      const open = make("button", "enlarge");
+      open.type = "button";
+      open.title = "Enlarge";
+      open.append(image);
+      open.addEventListener("click", () => enlarge(image, item));
+      node.append(open);
     }
     const caption = make("figcaption");
     caption.append(make("b", "", classes[item.c]), make("small", "", item.n));
+    if (wrong(item)) caption.append(make("small", "", methods[chosen] + ": " + classes[item.p[chosen]] + ", " + item.s + " % sure"));
     const said = new Map();
     item.p.forEach((found, index) => said.set(found, [...(said.get(found) || []), methods[index]]));
     const list = make("dl");
@@ -68,6 +93,7 @@
     more.hidden = shown === found.length;
   }
 
+  if (!items.some(wrong)) form.elements.kind.value = "";
   form.hidden = false;
   form.addEventListener("change", () => { limit = PAGE; show(); });
   form.addEventListener("submit", (event) => event.preventDefault());
