@@ -265,3 +265,15 @@ def test_a_flipped_bit_is_refused(seed, file):
         file.write_bytes(data)
         with pytest.raises(InputError):
             read(file)
+
+
+def test_a_file_written_twice_is_the_same_to_the_byte(tmp_path):
+    tensors = {f"b{n}.w": torch.full((2, n + 1), float(n)) for n in range(3)}
+    metadata = {"format": "pt", "foldtune.merged": '{"name": "\u00e9 "x""}', "a": "1", "b": "2"}
+    files = [tmp_path / f"{n}.safetensors" for n in range(8)]
+    for file in files:
+        write_tensors(tensors, file, metadata)
+    assert len({file.read_bytes() for file in files}) == 1  # of 24 orders
+    with safe_open(files[0], "pt") as opened:
+        assert opened.metadata() == metadata
+        assert all(torch.equal(opened.get_tensor(n), t) for n, t in tensors.items())

@@ -202,9 +202,24 @@ def write_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: dict[str,
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing_on_disk(path) as fresh:
             save_file(dict(tensors), fresh, metadata)
+            if len(metadata) > 1:
+                _order_metadata(Path(fresh))
     except (OSError, SafetensorError) as error:
         full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error)
         why = "no space left on the device" if full else str(error)
         raise Unwritable(f"cannot write {path}: {why}; free space or choose another folder") from (
             error
         )
+
+
+def _order_metadata(file: Path) -> None:
+    """Sort the entries of a file's metadata, in place: safetensors (0.8) writes several in another
+    order each time, and a file written twice is to have one hash."""
+    with file.open("r+b") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        header = json.loads(stream.read(length))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+        if len(text) <= length:  # the same words in another order; spaces fill up
+            stream.seek(8)
+            stream.write(text.ljust(length))
