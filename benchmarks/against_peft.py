@@ -21,7 +21,7 @@ from _lines import Lines, add_results
 from torch import Tensor, nn
 
 from foldtune import attach, load_backbone
-from foldtune.evaluate.counters import count
+from foldtune.judging.counters import count
 from foldtune.methods import parse
 from foldtune.training.regularise import set_drop_path
 

@@ -37,7 +37,7 @@ from foldtune import attach, load_backbone, load_data, save
 from foldtune.backbones.micro import build
 from foldtune.backbones.prepare import prepare_for
 from foldtune.data.sources.embedded import draw, scene
-from foldtune.evaluate.predict import predict_logits
+from foldtune.judging.predict import predict_logits
 from foldtune.methods import parse
 from foldtune.training.loop import train
 from foldtune.training.optim.optimizer import build_optimizer

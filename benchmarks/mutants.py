@@ -28,7 +28,7 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 KEPT, PAGE = ROOT / "benchmarks/results/mutants.json", ROOT / "docs/mutants.md"
-FOLDERS = ("analysis", "augment", "data", "evaluate", "training")
+FOLDERS = ("analysis", "augment", "data", "judging", "training")
 OPEN, EQUIVALENT, KILLED = "open", "equivalent", "killed since"
 VERDICTS = {
     OPEN: "No test notices these yet.",

@@ -21,7 +21,7 @@ import torch
 from foldtune.backbones import Backbone, load_backbone
 from foldtune.backbones.prepare import prepare_for
 from foldtune.data import load_data
-from foldtune.evaluate.predict import predict_logits
+from foldtune.judging.predict import predict_logits
 from foldtune.tunings.files import expanded
 from foldtune.tunings.predict import most_likely, predict_images
 from foldtune.tunings.usable import Plain

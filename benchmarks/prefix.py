@@ -18,7 +18,7 @@ from torch import Tensor
 
 from foldtune import attach, load_backbone
 from foldtune.backbones.prepare import prepare_for
-from foldtune.evaluate.predict import predict_logits
+from foldtune.judging.predict import predict_logits
 from foldtune.methods import parse
 from foldtune.training.loop import train
 from foldtune.training.prefix import prefix_of

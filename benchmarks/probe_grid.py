@@ -25,7 +25,7 @@ from _lines import Lines, add_results
 from foldtune import attach, load_backbone
 from foldtune.backbones.prepare import prepare_for
 from foldtune.core.structure.head import find_head
-from foldtune.evaluate.predict import predict_logits
+from foldtune.judging.predict import predict_logits
 from foldtune.methods import parse
 from foldtune.study.bench.ground import as_they_are
 from foldtune.training.loop import train

@@ -26,8 +26,8 @@ from foldtune.core.edits import Edit, Train
 from foldtune.core.method import Method
 from foldtune.core.names import bias_names
 from foldtune.core.structure.sites import Site
-from foldtune.evaluate.counters import count
-from foldtune.evaluate.steptime import step_over_forward
+from foldtune.judging.counters import count
+from foldtune.judging.steptime import step_over_forward
 from foldtune.methods import parse
 
 FLOOR = "floor"

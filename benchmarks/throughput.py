@@ -32,8 +32,8 @@ from foldtune import attach, load_backbone
 from foldtune.backbones import Backbone
 from foldtune.backbones.prepare import prepare_for
 from foldtune.errors import InputError
-from foldtune.evaluate.cost import wait
-from foldtune.evaluate.counters import count
+from foldtune.judging.cost import wait
+from foldtune.judging.counters import count
 from foldtune.methods import parse
 from foldtune.startup import keep_freed_memory
 from foldtune.training.device import check_compiler, check_precision, tensor_float

@@ -18,7 +18,7 @@ from foldtune.console import say
 from foldtune.data import ImageData
 from foldtune.data.store.decode import Fit
 from foldtune.errors import InputError
-from foldtune.evaluate.predict import predict_logits
+from foldtune.judging.predict import predict_logits
 
 CHECKPOINT, WEIGHTS, RESULT = "checkpoint.safetensors", "weights.safetensors", "result.json"
 ASKED = "asked.json"

@@ -14,7 +14,7 @@ FLOORS = (
     ("errors", "torchvision_ops", "processes", "console", "files", "gate", "startup"),
     ("core",),
     ("methods", "tasks"),
-    ("training", "evaluate", "backbones", "data", "augment"),
+    ("training", "judging", "backbones", "data", "augment"),
     ("analysis", "interop"),
     ("testing",),
     ("tunings",),

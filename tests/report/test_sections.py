@@ -17,7 +17,7 @@ from PIL import Image
 from foldtune.analysis.agreement import agreement
 from foldtune.analysis.ensemble import RULES
 from foldtune.errors import InputError
-from foldtune.evaluate.calibration import calibration
+from foldtune.judging.calibration import calibration
 from foldtune.report.material import Material
 from foldtune.report.paper import write_charts
 from foldtune.report.sections import ORDER, gallery, ledger, sections

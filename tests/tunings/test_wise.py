@@ -14,7 +14,7 @@ from foldtune.backbones.prepare import prepare_for
 from foldtune.backbones.weights import load_into, read_state
 from foldtune.core.tuningfile import read
 from foldtune.errors import InputError
-from foldtune.evaluate.shift import target_of, top1
+from foldtune.judging.shift import target_of, top1
 from foldtune.study.fit import fit
 from foldtune.training.recipe import Recipe
 from foldtune.tunings.judging import Known, validation_rows

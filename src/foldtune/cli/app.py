@@ -19,7 +19,7 @@ from foldtune.startup import import_hosts
 if TYPE_CHECKING:
     from foldtune.backbones import Backbone
     from foldtune.data import ImageData
-    from foldtune.evaluate.shift import Target
+    from foldtune.judging.shift import Target
     from foldtune.study.bench.execute import MakeExecutor
     from foldtune.tunings.judging import Known
 

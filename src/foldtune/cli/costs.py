@@ -27,8 +27,8 @@ def cost(
     untouched model, in turn.
     """
     from foldtune.core.attach import attach
-    from foldtune.evaluate.counters import count
-    from foldtune.evaluate.steptime import step_over_forward
+    from foldtune.judging.counters import count
+    from foldtune.judging.steptime import step_over_forward
     from foldtune.methods.catalogue import parse
     from foldtune.study.settings import METHODS
 

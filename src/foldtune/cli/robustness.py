@@ -46,7 +46,7 @@ def wise(
     from dataclasses import asdict
 
     from foldtune.backbones.prepare import prepare_for
-    from foldtune.evaluate.shift import target_of
+    from foldtune.judging.shift import target_of
     from foldtune.tunings.answers import refuse_unless_classes
     from foldtune.tunings.judging import Known, choose, honest_names, validation_rows
     from foldtune.tunings.tuning import home_target, opened

@@ -30,8 +30,8 @@ from foldtune.backbones.prepare import prepare_for
 from foldtune.backbones.tuning import refused
 from foldtune.data import ImageData
 from foldtune.errors import InputError, unknown
-from foldtune.evaluate.predict import finite, predict_logits
 from foldtune.files import digest, filling, hash_of, refuse_full
+from foldtune.judging.predict import finite, predict_logits
 from foldtune.study.results.analyses import choices
 from foldtune.study.results.artefacts import TUNING, of_run, warn_of_unbound
 from foldtune.study.results.predictions import Predictions, read_predictions

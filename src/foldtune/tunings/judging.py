@@ -20,8 +20,8 @@ from foldtune.data import ImageData
 from foldtune.data.membership import Membership
 from foldtune.data.splits import SPLITS, WHOLE
 from foldtune.errors import InputError, unknown
-from foldtune.evaluate.accuracy import accuracy
-from foldtune.evaluate.calibration import calibration
+from foldtune.judging.accuracy import accuracy
+from foldtune.judging.calibration import calibration
 
 _SUFFIX = "_including_trained"  # of the names of figures over images that were trained on, too
 _UNKNOWN = (

@@ -17,7 +17,7 @@ from foldtune.analysis.frontier import Point
 from foldtune.data import ImageData
 from foldtune.data.splits import WHOLE
 from foldtune.errors import InputError
-from foldtune.evaluate.shift import Target, judge, target_of, top1
+from foldtune.judging.shift import Target, judge, target_of, top1
 from foldtune.training.batches import Prepare
 from foldtune.tunings.judging import Known
 

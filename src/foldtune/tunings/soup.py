@@ -18,8 +18,8 @@ from foldtune.core.edits import Reweight
 from foldtune.core.tuningfile import read, read_start, save
 from foldtune.data import ImageData
 from foldtune.errors import InputError, unknown
-from foldtune.evaluate.shift import target_of, top1
 from foldtune.files import refuse_full
+from foldtune.judging.shift import target_of, top1
 from foldtune.methods.full import Full
 from foldtune.tunings.answers import refuse_unless_classes
 from foldtune.tunings.judging import Known, validation_rows

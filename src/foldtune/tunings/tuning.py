@@ -19,10 +19,10 @@ from foldtune.core.attachment import Attachment
 from foldtune.core.tuningfile import read, write_tensors
 from foldtune.data import ImageData
 from foldtune.errors import InputError
-from foldtune.evaluate.mirror import viewed
-from foldtune.evaluate.predict import finite, predict_logits
-from foldtune.evaluate.shift import Target, target_of
 from foldtune.files import refuse_full
+from foldtune.judging.mirror import viewed
+from foldtune.judging.predict import finite, predict_logits
+from foldtune.judging.shift import Target, target_of
 from foldtune.tasks.task import SingleLabel, Task
 from foldtune.tunings.answers import changed, judgement, task_figures, task_of
 from foldtune.tunings.judging import Chosen, Known, figures

@@ -12,7 +12,7 @@ from foldtune.analysis.frontier import Point, frontier
 from foldtune.core.attachment import Attachment
 from foldtune.core.interpolation import ways
 from foldtune.errors import InputError, unknown
-from foldtune.evaluate.shift import Target, top1
+from foldtune.judging.shift import Target, top1
 from foldtune.training.batches import Prepare
 
 PARTS = ("all", "body", "head")

@@ -14,7 +14,7 @@ from foldtune.backbones import load_backbone
 from foldtune.backbones.prepare import prepare_for
 from foldtune.core.tuningfile import read
 from foldtune.errors import InputError
-from foldtune.evaluate.predict import predict_logits
+from foldtune.judging.predict import predict_logits
 from foldtune.study.export import export
 from foldtune.study.fit import fit
 from foldtune.tunings.export.folder import Asked, export_tuning

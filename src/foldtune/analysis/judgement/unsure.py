@@ -18,7 +18,7 @@ def left_out(panel: Panel, name: str, shares: tuple[float, ...] = LEFT) -> list[
     """
     import torch
 
-    from foldtune.evaluate.calibration import risk_by_confidence
+    from foldtune.judging.calibration import risk_by_confidence
 
     risks = []
     for member, right in zip(panel.runs[name], panel.right[name], strict=True):

@@ -86,7 +86,7 @@ def _rows(
 ) -> tuple[Iterator[dict[str, Any]], list[str]]:
     """What is predicted, and the classes."""
     from foldtune.errors import InputError
-    from foldtune.evaluate.mirror import viewed
+    from foldtune.judging.mirror import viewed
     from foldtune.study.ensembles import is_ensemble, open_ensemble, predict_with_ensemble
     from foldtune.tunings.answers import refuse_unless_classes
     from foldtune.tunings.predict import answer_of, predict_images

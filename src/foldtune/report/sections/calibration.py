@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from foldtune.analysis.panel import Member
-from foldtune.evaluate.calibration import reliability, risk_by_confidence
+from foldtune.judging.calibration import reliability, risk_by_confidence
 from foldtune.report import charts
 from foldtune.report.charts import tip
 from foldtune.report.material import Material

@@ -26,7 +26,7 @@ from foldtune.data import ImageData
 from foldtune.data.membership import Membership
 from foldtune.data.pictures.intensity import deeper
 from foldtune.errors import Unwritable
-from foldtune.evaluate.predict import predict_logits
+from foldtune.judging.predict import predict_logits
 from foldtune.processes import first
 from foldtune.study.bench.failure import keep_traceback, reason_of
 from foldtune.study.bench.ground import (

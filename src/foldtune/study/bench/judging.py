@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from foldtune.analysis.row import Tested
-from foldtune.evaluate.accuracy import accuracy
-from foldtune.evaluate.calibration import calibration
+from foldtune.judging.accuracy import accuracy
+from foldtune.judging.calibration import calibration
 from foldtune.tasks.metrics import DEFAULT, Judged, metric_of, score_of, values
 from foldtune.tasks.task import SingleLabel, Task
 from foldtune.training.optim.objective import objective

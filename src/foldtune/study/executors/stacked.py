@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from foldtune.analysis.row import Row
 from foldtune.core.attachment import Attachment
 from foldtune.errors import InputError
-from foldtune.evaluate.counters import counting
-from foldtune.evaluate.predict import predict_logits
+from foldtune.judging.counters import counting
+from foldtune.judging.predict import predict_logits
 from foldtune.study.bench.bench import CHECKPOINT, Bench
 from foldtune.study.bench.failure import keep_traceback
 from foldtune.study.bench.ground import Ground, only_a_classifier, swept

@@ -148,8 +148,8 @@ def _calibration(panel: Panel, name: str) -> Row:
     """Figures of the method's runs, averaged over seeds, and its mean risk-coverage curve."""
     import torch
 
-    from foldtune.evaluate.accuracy import accuracy
-    from foldtune.evaluate.calibration import calibration, risk_coverage
+    from foldtune.judging.accuracy import accuracy
+    from foldtune.judging.calibration import calibration, risk_coverage
 
     labels = torch.from_numpy(panel.labels)
     figures, curves = [], []

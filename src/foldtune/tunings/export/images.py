@@ -15,7 +15,7 @@ from foldtune.backbones.prepare import prepare_for
 from foldtune.core.attachment import Attachment
 from foldtune.data import ImageData
 from foldtune.errors import InputError
-from foldtune.evaluate.predict import finite, predict_logits
+from foldtune.judging.predict import finite, predict_logits
 from foldtune.tunings.export.certificate import Witnesses
 from foldtune.tunings.judging import Known, choose, validation_rows
 from foldtune.tunings.temperature import best_temperature

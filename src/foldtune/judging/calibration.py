@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from foldtune.evaluate.accuracy import check_logits
+from foldtune.judging.accuracy import check_logits
 from foldtune.torchvision_ops import declare_missing_operators
 
 BINS = 15

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from foldtune.errors import InputError
-from foldtune.evaluate.cost import latency, peak_memory
+from foldtune.judging.cost import latency, peak_memory
 
 
 class Slow(nn.Module):

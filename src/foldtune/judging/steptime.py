@@ -14,7 +14,7 @@ from torch import Tensor
 
 from foldtune.core.attachment import Attachment
 from foldtune.errors import InputError
-from foldtune.evaluate.cost import wait
+from foldtune.judging.cost import wait
 from foldtune.training.host import host_logits, loaned
 from foldtune.training.optim.optimizer import build_optimizer
 from foldtune.training.recipe import Recipe

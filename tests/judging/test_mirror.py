@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from foldtune.errors import InputError
-from foldtune.evaluate.mirror import viewed
+from foldtune.judging.mirror import viewed
 
 
 def test_logits_are_the_mean_over_both_views():

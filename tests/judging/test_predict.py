@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from foldtune.errors import InputError
-from foldtune.evaluate.predict import predict_logits
+from foldtune.judging.predict import predict_logits
 
 DRAW = np.random.default_rng(0)
 PIXELS = DRAW.integers(0, 256, (20, 16, 16, 3), dtype=np.uint8)

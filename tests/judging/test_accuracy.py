@@ -4,7 +4,7 @@ import torch
 from sklearn.metrics import balanced_accuracy_score, top_k_accuracy_score
 
 from foldtune.errors import InputError
-from foldtune.evaluate.accuracy import accuracy
+from foldtune.judging.accuracy import accuracy
 
 
 def one_hot(predicted, classes):

@@ -6,8 +6,8 @@ from torch import nn
 
 from foldtune import attach, load_backbone
 from foldtune.errors import InputError
-from foldtune.evaluate.counters import count
-from foldtune.evaluate.steptime import step_over_forward
+from foldtune.judging.counters import count
+from foldtune.judging.steptime import step_over_forward
 from foldtune.methods import parse
 from foldtune.methods.catalogue import catalogue
 

@@ -6,7 +6,7 @@ import torch
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import brier_score_loss, log_loss
 
-from foldtune.evaluate.calibration import (
+from foldtune.judging.calibration import (
     BINS,
     calibration,
     reliability,

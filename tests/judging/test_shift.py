@@ -11,7 +11,7 @@ from torch import nn
 from foldtune.augment.batch import to_float
 from foldtune.augment.corruptions import corrupt
 from foldtune.errors import InputError
-from foldtune.evaluate.shift import judge, logits_on, ruled_out, target_of, top1
+from foldtune.judging.shift import judge, logits_on, ruled_out, target_of, top1
 
 OURS = ("cat", "dog", "sea_lion", "wolf")
 

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from foldtune.augment.corruptions import corrupt
 from foldtune.data import ImageData
 from foldtune.errors import InputError
-from foldtune.evaluate.accuracy import accuracy
-from foldtune.evaluate.calibration import calibration
-from foldtune.evaluate.predict import predict_logits
+from foldtune.judging.accuracy import accuracy
+from foldtune.judging.calibration import calibration
+from foldtune.judging.predict import predict_logits
 from foldtune.training.batches import Prepare
 
 
