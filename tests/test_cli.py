@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -191,6 +192,29 @@ def test_fit_learns_two_colours_and_writes_a_tuning(tuned, photos, cache):
     assert found["images"] == 24
 
 
+def test_fit_says_each_epoch_and_ends_with_the_rate_its_interval_and_the_file(
+    photos, cache, tmp_path
+):
+    # Off a terminal it was silent to the end.
+    words = ("fit", photos, "--size", 16, "--epochs", 2, "--method", "BitFit", "--out", tmp_path)
+    done = foldtune(*words, cache=cache)
+    assert done.returncode == 0, done.stderr
+    epochs = [line for line in done.stderr.splitlines() if line.startswith("epoch ")]
+    assert [line.partition(":")[0] for line in epochs] == ["epoch 1 of 2", "epoch 2 of 2"]
+    lines = done.stdout.splitlines()
+    assert re.match(r"BitFit\(\) reaches .* % on \d+ test images \(95 % interval ", lines[0])
+    assert str(tmp_path / "tuning.safetensors") in done.stdout
+    assert lines[-1].strip().startswith("foldtune merge ")
+    assert "{" not in done.stdout
+
+
+def test_inspect_says_what_would_train_in_words():
+    done = foldtune("inspect", "micro", "--method", "SSF()", "--classes", 7)
+    assert done.stdout.startswith("SSF() would train ")
+    assert "48 computed weights" in done.stdout or "50 computed weights" in done.stdout
+    assert "{" not in done.stdout
+
+
 def test_predict_names_the_class(tuned, photos):
     found = told("predict", tuned, photos / "red/3.png", photos / "blue/3.png")
     assert [line["class"] for line in found] == ["red", "blue"]
@@ -225,10 +249,19 @@ def test_compare_writes_report_and_merged_model_and_keeps_finished_runs(photos, 
     assert first.returncode == 0, first.stderr
     assert (tmp_path / "study/report.html").stat().st_size > 100_000
     assert (tmp_path / "study/merged.safetensors").exists()
+    lines = first.stdout.splitlines()
+    # What to use comes first, then how sure; the winner is marked; commands that follow end it.
+    assert lines[0].startswith("Use ")
+    assert lines[1].startswith("How sure: ")
+    assert sum(line.startswith("➤ ") for line in lines) >= 1
+    assert "val_best_epoch" not in first.stdout
+    assert lines[-2].startswith(f"Next: foldtune predict {tmp_path / 'study/best.safetensors'}")
     before = (tmp_path / "study/rows.jsonl").read_text()
     second = told(*words, "--methods", "LinearProbe", "SSF", "BitFit", cache=cache)
     assert (tmp_path / "study/rows.jsonl").read_text().startswith(before)
     assert {entry["label"] for entry in second["leaderboard"]} == {"LinearProbe", "SSF", "BitFit"}
+    named = told("predict", tmp_path / "study/best.safetensors", photos / "red/3.png")
+    assert named[0]["class"] in ("red", "blue")
 
 
 def test_a_study_of_which_nothing_finishes_still_has_its_page_and_ends_in_1(

@@ -78,3 +78,22 @@ def test_a_subset_a_conversion_and_the_cache_are_verbs(photos, tmp_path):
     told("data", "decode", f"files:index={tmp_path}/s.txt@{photos}", "--size", 8, cache=cache)
     assert [row["images"] for row in told("data", "cache", cache=cache)] == [6]
     assert told("data", "cache", "--limit", "0", cache=cache)["removed"] == 1
+
+
+def test_a_check_says_how_many_files_it_looked_at(tmp_path):
+    # Sizes of 64 files read as if they were of all.
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        for i in range(40):
+            Image.new("RGB", (8, 8), (i, 0, 0)).save(tmp_path / name / f"{i}.png")
+    done = foldtune("data", "check", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "are of 64 files, evenly spread over each split, of 80;" in done.stdout
+    assert "{" not in done.stdout
+    assert told("data", "check", tmp_path)[0]["looked_at"] == 64
+
+
+def test_a_card_is_sentences_and_a_table(photos, tmp_path):
+    done = foldtune("data", "card", photos, cache=tmp_path / "cache")
+    assert done.stdout.splitlines()[0].startswith(f"{photos.name}: 12 images of 2 classes (8 train")
+    assert not set("{}[]") & set(done.stdout)

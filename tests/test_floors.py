@@ -11,7 +11,10 @@ import foldtune
 
 ROOT = Path(foldtune.__file__).parent
 FLOORS = (
-    ("errors", "torchvision_ops", "processes", "console", "files", "gate", "startup"),
+    (
+        *("errors", "torchvision_ops", "processes", "console", "shown", "files", "gate"),
+        *("startup", "options"),
+    ),
     ("core",),
     ("methods", "tasks"),
     ("training", "judging", "backbones", "data", "augment"),

@@ -1,6 +1,7 @@
-"""README's Python runs as it stands, and what it saved goes on by itself."""
+"""README's Python runs as it stands, its commands are known, and what it saved goes on."""
 
 import re
+import shlex
 import sys
 from pathlib import Path
 
@@ -10,10 +11,12 @@ from PIL import Image
 
 import foldtune
 from foldtune.__main__ import main
+from foldtune.cli import app
 from foldtune.core.tuningfile import read
 
 PAGE = (Path(__file__).parents[1] / "README.md").read_text()
-(BLOCK,) = re.findall(r"^```python\n(.*?)^```", PAGE, re.M | re.S)
+STUDY, ESTIMATOR, BLOCK = re.findall(r"^```python\n(.*?)^```", PAGE, re.M | re.S)
+SHELL = "\n".join(re.findall(r"^```\n(.*?)^```", PAGE, re.M | re.S))
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +37,35 @@ def saved(tmp_path_factory):
         )
         exec(BLOCK.replace("...\n", step), names)
     return folder, names
+
+
+def test_the_first_study_in_python_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    names = {}
+    exec(STUDY, names)
+    assert names["merged"].certificate.changed == 0
+    assert (tmp_path / "study/best.safetensors").is_file()
+    assert set(foldtune.charts(tmp_path / "study")) >= {"accuracy", "ranking"}
+
+
+def test_the_estimator_runs():
+    names = {}
+    exec(ESTIMATOR, names)
+    assert names["model"].method_ == "BitFit()"
+
+
+def test_every_command_is_one_that_the_command_line_takes():
+    table = re.findall(r"^\| (.*?) \|", PAGE, re.M)
+    lines = [*SHELL.splitlines(), *re.findall(r"`(foldtune [^`]+)`", "\n".join(table))]
+    commands = [line for line in lines if line.startswith("foldtune ")]
+    assert len(commands) > 20
+    for command in commands:
+        # What stands for something: `...` is what stood before, and others are words.
+        words = [w for w in shlex.split(command.replace(" ...", "")) if w != "VERB"][1:]
+        if "..." in command and words[0] == "compare":
+            words[1:1] = ["DATA", "--out", "DIR"]
+        app.parse_args(words, exit_on_error=False, print_error=False)
 
 
 def test_tuning_of_ones_own_loop_finds_its_backbone(saved):

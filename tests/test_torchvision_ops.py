@@ -37,3 +37,13 @@ def test_declaring_twice_is_harmless():
         "declare(); assert declare() == ()\n"
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_importing_foldtune_first_is_enough_for_timm():
+    # The mend ran when foldtune built a model, so `import timm` before that died of a mismatch.
+    done = _run(
+        "import sys, foldtune; assert 'torch' not in sys.modules\n"
+        "import timm; from torchvision.transforms import v2\n"
+        "assert not any(type(f).__name__ == '_Ahead' for f in sys.meta_path)\n"
+    )
+    assert done.returncode == 0, done.stderr

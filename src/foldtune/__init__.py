@@ -11,6 +11,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from foldtune.torchvision_ops import declare_before_torchvision
+
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
@@ -22,31 +24,46 @@ if TYPE_CHECKING:
     from foldtune.core.structure.sites import find_sites as find_sites
     from foldtune.core.tuningfile import save as save
     from foldtune.core.verbs import interpolate as interpolate
-    from foldtune.core.verbs import merge as merge
     from foldtune.data import load_data as load_data
+    from foldtune.report.notebook import charts as charts
+    from foldtune.report.notebook import show as show
     from foldtune.report.page import write_report as write_report
+    from foldtune.study.advise import advise as advise
+    from foldtune.study.classifier import Classifier as Classifier
     from foldtune.study.compare import compare as compare
-    from foldtune.study.export import export as export
     from foldtune.study.fit import fit as fit
+    from foldtune.study.folds import compare_folds as compare_folds
+    from foldtune.study.tuned.export import export as export
+    from foldtune.study.tuned.verbs import evaluate as evaluate
+    from foldtune.study.tuned.verbs import merge as merge
+    from foldtune.study.tuned.verbs import predict as predict
     from foldtune.training.recipe import Recipe as Recipe
 
 _HOMES = {
+    "Classifier": "foldtune.study.classifier",
     "Recipe": "foldtune.training.recipe",
+    "advise": "foldtune.study.advise",
     "attach": "foldtune.core.attach",
+    "charts": "foldtune.report.notebook",
     "compare": "foldtune.study.compare",
+    "compare_folds": "foldtune.study.folds",
     "effective": "foldtune.core.compute.folding",
-    "export": "foldtune.study.export",
+    "evaluate": "foldtune.study.tuned.verbs",
+    "export": "foldtune.study.tuned.export",
     "find_sites": "foldtune.core.structure.sites",
     "fit": "foldtune.study.fit",
     "interpolate": "foldtune.core.verbs",
     "load": "foldtune.backbones",
     "load_backbone": "foldtune.backbones",
     "load_data": "foldtune.data",
-    "merge": "foldtune.core.verbs",
+    "merge": "foldtune.study.tuned.verbs",
+    "predict": "foldtune.study.tuned.verbs",
     "save": "foldtune.core.tuningfile",
+    "show": "foldtune.report.notebook",
     "write_report": "foldtune.report.page",
 }
 __all__ = [*_HOMES, "methods"]
+_NOT_OURS = {"TYPE_CHECKING", "Any", "annotations", "declare_before_torchvision", "importlib"}
 
 
 def __getattr__(name: str) -> Any:
@@ -55,3 +72,10 @@ def __getattr__(name: str) -> Any:
     if name == "methods":
         return importlib.import_module("foldtune.methods")
     raise AttributeError(f"module 'foldtune' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__} - _NOT_OURS)
+
+
+declare_before_torchvision()

@@ -22,6 +22,11 @@ _LONG = 1 << 16  # bytes that are gathered before they are hashed
 _SETTLED = 2 * 10**9  # nanoseconds after which another write shows in a file's time of change
 
 
+def names_folder(path: Path) -> bool:
+    """Whether results go into a folder: one that is there, or a name without suffix."""
+    return path.is_dir() or (not path.suffix and not path.exists())
+
+
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Give a name beside the path; what is written there takes the path's place at the end.

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 _SCHEMAS = {
     "nms": "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
@@ -28,6 +30,10 @@ def declare_missing_operators() -> tuple[str, ...]:
     extension defines the operators when it loads, so nothing is declared and nothing changes.
     """
     global _library
+    import torch
+
+    # Looking for the extension asks every finder for torchvision, which is no import of it.
+    sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, _Ahead)]
     if "torchvision" in sys.modules or _library is not None or _own_operators_load():
         return ()
     _library = torch.library.Library("torchvision", "DEF")
@@ -36,8 +42,25 @@ def declare_missing_operators() -> tuple[str, ...]:
     return tuple(_SCHEMAS)
 
 
+def declare_before_torchvision() -> None:
+    """Declare them when torchvision is first imported, by whomever: so that `import foldtune`
+    costs nothing, and `import timm` after it works."""
+    if "torchvision" not in sys.modules and not any(isinstance(f, _Ahead) for f in sys.meta_path):
+        sys.meta_path.insert(0, _Ahead())
+
+
+class _Ahead:
+    """Finds nothing; is asked first, acts once, and leaves."""
+
+    def find_spec(self, name: str, _path: object = None, _target: object = None) -> None:
+        if name == "torchvision":
+            declare_missing_operators()
+
+
 def _own_operators_load() -> bool:
     """Whether torchvision's compiled extension loads beside this torch."""
+    import torch
+
     spec = importlib.util.find_spec("torchvision")
     if spec is None or not spec.submodule_search_locations:
         return True  # no torchvision: nothing to mend

@@ -443,4 +443,7 @@ def test_load_names_the_first_difference_and_changes_nothing():
 
 def test_repr_says_what_is_on_what():
     attachment, _, _ = tuned(SSF() + LoRA(rank=2))
-    assert repr(attachment) == "Attachment(SSF() + LoRA(rank=2) on VisionTransformer)"
+    assert repr(attachment) == (
+        f"Attachment(SSF() + LoRA(rank=2) on VisionTransformer: {attachment.trainable:,} "
+        f"parameters and a classifier of {attachment.head_size:,} train)"
+    )

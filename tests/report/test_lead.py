@@ -63,8 +63,8 @@ def test_where_seeds_vary_most_it_asks_for_seeds():
 def test_what_nobody_would_gather_is_not_advised():
     told = dict(lead(BOARD, decided(0.004, 0.04, images_share=0.2)))
     assert told["What would settle it"] == (
-        "Little: to tell it from LinearProbe took about 300 seeds in place of 3. Take the one that "
-        "is smaller or folds in."
+        "Little: to tell it from LinearProbe would take about 300 seeds in place of 3. Take the "
+        "one that is smaller or folds in."
     )
 
 

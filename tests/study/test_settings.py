@@ -5,14 +5,22 @@ from dataclasses import replace
 import pytest
 
 import foldtune
-from foldtune.cli.app import TrainOptions
-from foldtune.study.settings import HEAD_LR, default_recipe
-from foldtune.training.recipe import Recipe
+from foldtune.options.groups import TrainOptions
+from foldtune.study.settings import default_recipe, recipe_fields
+from foldtune.training.recipe import Recipe, stored
+
+HEAD_LR = Recipe().head_lr
 
 
 @pytest.mark.parametrize("epochs", [1, 8, 20, 100])
 def test_the_command_line_trains_as_python_does(epochs):
-    assert Recipe(**TrainOptions(epochs=epochs).changes()) == default_recipe(epochs)
+    assert Recipe(**recipe_fields(TrainOptions(epochs=epochs))) == default_recipe(epochs)
+    assert default_recipe(epochs) == Recipe(epochs=epochs)
+
+
+def test_a_row_from_before_the_classifiers_rate_is_read_without_one():
+    assert stored({"epochs": 3}).head_lr is None
+    assert stored({"epochs": 3, "head_lr": 0.3}) == Recipe(epochs=3)
 
 
 def test_a_run_by_default_moves_the_classifier_at_a_rate_of_its_own():

@@ -21,7 +21,7 @@ from foldtune.analysis.selection import (
     spent_epochs,
 )
 from foldtune.tasks.metrics import DEFAULT
-from foldtune.training.recipe import Recipe
+from foldtune.training.recipe import stored
 
 
 def leaderboard(
@@ -188,7 +188,7 @@ def configuration(row: Row | Standing) -> tuple[str, str]:
     return row["method"], json.dumps(_DEFAULTS | (row.get("recipe") or {}), sort_keys=True)
 
 
-_DEFAULTS = asdict(Recipe())
+_DEFAULTS = asdict(stored({}))
 
 
 def _best(entries: list[Standing]) -> Standing | None:

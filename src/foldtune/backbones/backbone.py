@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -88,11 +89,19 @@ class Backbone:
 
     name: str
     source: str
-    model: nn.Module
-    transform: Transform
+    model: nn.Module = field(repr=False)
+    transform: Transform = field(repr=False)
     weights: str
     # Builds the two-tower model that the visual tower is half of, where there is one.
     both_towers: Callable[[], nn.Module] | None = field(default=None, repr=False)
+
+    def _repr_html_(self) -> str:
+        count = sum(p.numel() for p in self.model.parameters())
+        told = (
+            f"{self.name} ({self.source}, weights: {self.weights}), {count:,} parameters, images "
+            f"of {named(self.transform.size)} pixels in {self.transform.channels} channels"
+        )
+        return f"<p>{escape(told)}</p>"
 
     @property
     def pretrained(self) -> bool:

@@ -56,6 +56,9 @@ def load_backbone(
 
     Raises InputError for an unknown name (nearest first), weights that do not fit, a hub that
     cannot be reached, a library that is not installed, or images that the model cannot take.
+
+    >>> load_backbone("micro", size=32).example().shape
+    torch.Size([2, 3, 32, 32])
     """
     from foldtune.backbones import lite, micro, timm_models
 

@@ -3,33 +3,32 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from foldtune.cli.app import JSON, MODEL, TRUST, ModelOptions, TrustOptions, app
+from foldtune.cli.app import JSON, MAIN, TUNING, app, hub, words
 from foldtune.cli.places import ADAPTER_OUT, TENSORS_OUT
 from foldtune.console import emit, facts
+from foldtune.options.groups import FileOptions, ModelOptions
 from foldtune.startup import import_hosts
 
 
 @app.command
 def export_peft(
-    tuning: Path,
+    tuning: TUNING,
     *,
-    out: ADAPTER_OUT,
-    weights: Path | None = None,
-    trust: TrustOptions = TRUST,
+    out: Annotated[ADAPTER_OUT, words("The adapter's folder.", group=MAIN)],
+    file: FileOptions = FileOptions(),
     json: JSON = False,
 ) -> None:
     """Write a TUNING as a folder OUT that PEFT's PeftModel.from_pretrained loads.
 
-    The logits are equal and the classifier is in it. weights: the backbone's file, where it was
-    trained on one.
+    The logits are equal and the classifier is in it.
     """
     from foldtune.interop import read_adapter, to_peft
     from foldtune.tunings.tuning import opened
 
     import_hosts()
-    attachment, _, header = opened(tuning, weights, trust.hub)
+    attachment, _, header = opened(tuning, file.weights, hub(file.allow_hub))
     base = header["backbone"]["name"]
     adapter = read_adapter(to_peft(attachment, out, base=base, facts=_kept(header, "backbone")))
     told = {
@@ -45,31 +44,34 @@ def export_peft(
 
 @app.command
 def import_peft(
-    adapter: Path,
+    adapter: Annotated[Path, words("A folder that PEFT wrote.", group=MAIN)],
     *,
-    out: TENSORS_OUT,
-    model: str | None = None,
-    trust: TrustOptions = TRUST,
-    options: ModelOptions = MODEL,
+    out: Annotated[TENSORS_OUT, words("The tuning's .safetensors file to write.", group=MAIN)],
+    model: Annotated[
+        str | None, words("The backbone, where the adapter does not name it.", group=MAIN)
+    ] = None,
+    allow_hub: Annotated[
+        bool, words("Fetch the model that the adapter names, where it is not in the cache.")
+    ] = False,
+    options: ModelOptions = ModelOptions(),
     json: JSON = False,
 ) -> None:
-    """Write a PEFT ADAPTER folder as a tuning OUT, which eval, predict and merge take.
-
-    model: the backbone, where the adapter does not name it.
-    """
+    """Write a PEFT ADAPTER folder as a tuning OUT, which eval, predict and merge take."""
     from foldtune.backbones.weights import as_a_file_says
     from foldtune.core.tuningfile import save
     from foldtune.errors import InputError
     from foldtune.interop import from_peft, read_adapter
+    from foldtune.study.inputs import as_backbone
 
+    import_hosts()
     read = read_adapter(adapter)
     name = model or read.base
     if name is None:
         raise InputError(f"the adapter in {adapter} does not name its backbone; give --model")
     if model is None:
-        backbone = as_a_file_says(name, lambda: options.load(name), trust.hub)
+        backbone = as_a_file_says(name, lambda: as_backbone(name, options), hub(allow_hub))
     else:
-        backbone = options.load(model)
+        backbone = as_backbone(model, options)
     identity = backbone.identity()
     attachment = from_peft(read, backbone)
     save(attachment, out, {"backbone": identity, **_kept(read.header)})

@@ -2,39 +2,48 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import Parameter
-
-from foldtune.cli.app import DATA, JSON, MODEL, MODEL_NAME, DataOptions, ModelOptions, app
-from foldtune.cli.places import ENSEMBLE_OUT, SEED, WHOLE
+from foldtune.cli.app import DATA, FULL, JSON, MAIN, MODEL_NAME, app, words
+from foldtune.cli.places import ENSEMBLE_OUT, WHOLE
 from foldtune.cli.robustness import show_published
-from foldtune.cli.tables import flat, show_check, show_ranking, tell
-from foldtune.console import emit, facts, table, write
+from foldtune.cli.shown.boards import show_advice
+from foldtune.cli.shown.tables import show_analysis, show_check, show_decision, show_ranking
+from foldtune.console import emit, facts, say, table, write
+from foldtune.options.groups import AdviceOptions, DataOptions, ModelOptions
+from foldtune.options.taken import said
+from foldtune.startup import import_hosts
 
-_MANY = Parameter(consume_multiple=True)
+STUDY = Annotated[Path, words("A study's folder, as compare writes it.", group=MAIN)]
+_OF_STUDIES = (
+    "One STUDY folder; or several, searches repeated with --search-seed on the same splits, which "
+    "tell what differs over new searches, too."
+)
+_OF_MOST = (
+    "How many most confident predictions are compared: a number, or a share of the smallest pool."
+)
+_OF_DRAWS = "Resamples of the test images behind the intervals of agreement and overlap."
+_OF_SELECT = "all methods; best, the K best on validation; greedy; or seeds, the winner's."
 
 
 @app.command
 def analyse(
-    studies: Annotated[list[Path], _MANY],
+    studies: Annotated[list[Path], words(_OF_STUDIES, group=MAIN)],
     /,
     *,
-    most: float = 0.5,
-    k: int = 3,
-    three: Annotated[tuple[str, ...], _MANY] = (),
-    draws: int = 500,
+    full: FULL = False,
+    most: Annotated[float, words(_OF_MOST)] = 0.5,
+    k: Annotated[int, words("Size of the ensemble of the best on validation.")] = 3,
+    three: Annotated[
+        tuple[str, ...], words("Methods of the Venn counts; by default the three best.")
+    ] = (),
+    draws: Annotated[int, words(_OF_DRAWS)] = 500,
     json: JSON = False,
 ) -> None:
     """Show which methods of a STUDY differ, how alike they are, and what their ensembles gain, from
-    its rows and logits alone. Of several STUDIES, searches repeated with --search-seed on the same
-    splits, only what differs: over new searches too.
-
-    most: how many most confident predictions are compared, a number, or a share of the smallest
-    pool. k: size of the ensemble of the best on validation. three: methods of the Venn counts.
-    draws: resamples of the test images behind the intervals of agreement and overlap.
+    its rows and logits alone. Of several STUDIES, searches repeated with --search-seed on the
+    same splits, only what differs: over new searches too.
     """
     from foldtune.report.material import Material
     from foldtune.report.verdict import over_searches, verdict
@@ -43,52 +52,30 @@ def analyse(
 
     if len(studies) > 1:
         decision = repeated(studies)
-        tell({"decision": decision.told(), "verdict": over_searches(decision)}, json)
+        told = {"decision": decision.told(), "verdict": over_searches(decision)}
+        emit(told) if json else show_decision(told, full=True)
         return
     (study,) = studies
     told = run(study, most=most, k=k, three=three, draws=draws)
     material = Material.read(study)
     told["verdict"] = verdict(material.board, material.decision, material.validation)
-    tell(told, json)
-    if json:
-        return
-    if "figures" in told:  # of a task of which the rest has no meaning
-        table(told["figures"], tuple(told["figures"][0]), f"Each metric of {told['task']}")
-        for line in told["notes"]:
-            write(line)
-        return
-    columns = ("a", "b", "agreement", "seeds_agreement", "given_both_wrong", "kappa")
-    table(flat(told["agreement"]), columns, "Agreement (a with itself: other seeds)")
-    facts(flat([told["oracle"]])[0])
-    for side, found in told["confident"].items():
-        title = f"Overlap of the {found['k']} most confident {side} predictions"
-        table(flat(found["pairs"]), ("a", "b", "jaccard"), title)
-        if found["venn"]:
-            facts(found["venn"]["regions"])
-    columns = ("ensemble", "rule", "accuracy", "gain", "gain_over_mean", "passes")
-    table(flat(told["ensembles"]), columns, "Ensembles (last: the control, other seeds)")
-    columns = ("method", "top1", "nll", "brier", "ece", "aurc")
-    table(told["calibration"], columns, "Calibration")
-    for line in told["notes"]:
-        write(line)
+    emit(told) if json else show_analysis(told, full)
 
 
 @app.command
 def ensemble(
-    study: Path,
+    study: STUDY,
     *,
-    out: ENSEMBLE_OUT,
-    select: str = "all",
-    rule: str = "probabilities",
-    k: int = 3,
-    seed: WHOLE | None = None,
+    out: Annotated[ENSEMBLE_OUT, words("The ensemble's folder.", group=MAIN)],
+    select: Annotated[str, words(_OF_SELECT, group=MAIN)] = "all",
+    rule: Annotated[str, words("The mean of logits or of probabilities, or vote.")] = (
+        "probabilities"
+    ),
+    k: Annotated[int, words("How many methods --select best takes.")] = 3,
+    seed: Annotated[WHOLE | None, words("Which final runs; by default the first.")] = None,
     json: JSON = False,
 ) -> None:
-    """Save an ensemble of a STUDY's tunings to the folder OUT, which eval and predict take.
-
-    select: all methods; the best K on validation; greedy on validation; or seeds, all those of the
-    winner. rule: logits or probabilities (means), or vote. seed: which final runs.
-    """
+    """Save an ensemble of a STUDY's tunings to the folder OUT, which eval and predict take."""
     from foldtune.study.ensembles import save_ensemble
 
     told = save_ensemble(study, out, select=select, rule=rule, k=k, seed=seed)
@@ -101,16 +88,15 @@ def ensemble(
 
 @app.command
 def rank(
-    studies: Annotated[list[Path], _MANY],
+    studies: Annotated[list[Path], words("STUDY folders, one a task.", group=MAIN)],
     /,
     *,
-    groups: Annotated[tuple[str, ...], _MANY] = (),
+    groups: Annotated[
+        tuple[str, ...], words("A name a study, in their order: natural natural structured.")
+    ] = (),
     json: JSON = False,
 ) -> None:
-    """Rank methods over several STUDIES, one a task, and say which are distinguishable.
-
-    groups: a name a study, in their order, e.g. natural natural structured.
-    """
+    """Rank methods over several STUDIES, one a task, and say which are distinguishable."""
     from foldtune.analysis.tasks.ranks import rank as run
     from foldtune.study.results.tasks import read_scores
 
@@ -125,7 +111,11 @@ def rank(
 
 
 @app.command
-def reference(name: str = "vtab", *, json: JSON = False) -> None:
+def reference(
+    name: Annotated[str, words("vtab, many-shot or robustness.", group=MAIN)] = "vtab",
+    *,
+    json: JSON = False,
+) -> None:
     """Run the published tables (vtab) through ranking and advice, or show many-shot, robustness."""
     from foldtune.analysis.tasks import reference as published
     from foldtune.analysis.tasks.advice_check import check_advice
@@ -156,52 +146,22 @@ def reference(name: str = "vtab", *, json: JSON = False) -> None:
 
 @app.command
 def advise(
-    data: str,
+    data: DATA,
     *,
     model: MODEL_NAME = "micro",
-    studies: Annotated[tuple[Path, ...], _MANY] = (),
-    size: Annotated[int, Parameter(name="--suggestions")] = 3,
-    seed: SEED = 0,
-    options: ModelOptions = MODEL,
-    reading: DataOptions = DATA,
+    asked: AdviceOptions = AdviceOptions(),
+    options: ModelOptions = ModelOptions(),
+    reading: DataOptions = DataOptions(),
     json: JSON = False,
 ) -> None:
     """Suggest which methods to try first on DATA with MODEL, after a quick look at frozen features
     and from published tables and your own STUDIES.
     """
+    from foldtune.options.names import check_model
+
+    check_model(model)
+    import_hosts()
     from foldtune.study.advise import advise as run
 
-    backbone = options.load(model)
-    told = run(reading.load(data, backbone, seed), backbone, studies=studies, size=size, seed=seed)
-    if json:
-        emit(told)
-        return
-    columns = ("method", "lr", "weight_decay", "expected_shortfall", "support")
-    table(told["suggestions"], columns, "Try first")
-    seen = dict(told["look"])
-    seen |= {f"images_per_class, {k}": v for k, v in seen.pop("images_per_class").items()}
-    facts({"sure": told["sure"]} | seen)
-    nearest = ", ".join(case["case"] for case in told["suggestions"][0]["cases"])
-    write(f"Most like, of {told['evidence']['published_tasks']} published tasks and "
-          f"{len(told['evidence']['own_studies'])} own studies: {nearest}.")  # fmt: skip
-    record, baseline, nested = (told["record"][k] for k in ("advice", "baseline", "nested"))
-    write(
-        "On the published tasks, each left out in turn, this advice lost "
-        f"{record['one']['value']:.2f} points to the best method with one suggestion and "
-        f"{record['three']['value']:.2f} with the best of three ({nested['one']['value']:.2f} and "
-        f"{nested['three']['value']:.2f} where its feature is chosen without the task); always "
-        f"the best on average {baseline['one']['value']:.2f} and {baseline['three']['value']:.2f}."
-    )
-    edge, first = told["record"]["edge"], told["record"]["calibration"]["first"]
-    write(
-        f"Its edge of {edge['gain']:.2f} points with one suggestion is {edge['without_one']:.2f} "
-        f"without {edge['task']}. Support is the chance to come within a point of the best: of the "
-        f"first it said {first['said']:.0%} on average, and {first['true']:.0%} came true."
-    )
-    if told["evidence"]["unknown_methods"]:
-        write(f"Nothing is known of: {', '.join(told['evidence']['unknown_methods'])}.")
-    for line in told["cautions"]:
-        write(line)
-    quoted = [shlex.quote(row["name"]) for row in told["suggestions"]]
-    write(f"Next: foldtune compare {shlex.quote(data)} --model {shlex.quote(model)} --methods "
-          f"{' '.join(quoted)} --out DIR")  # fmt: skip
+    told = run(data, model, say=say, **said(asked, options, reading))
+    emit(told) if json else show_advice(told, data, model)

@@ -5,24 +5,25 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import Parameter
-
-from foldtune.cli.app import JSON, app
+from foldtune.cli.app import JSON, MAIN, app, words
 from foldtune.console import emit, facts, say, table
 
 
 @app.command
 def check(
-    path: Path,
+    path: Annotated[Path, words("A study's folder, a tuning, or a saved ensemble.", group=MAIN)],
     /,
     *,
-    repair: Annotated[bool, Parameter(negative="")] = False,
+    repair: Annotated[
+        bool,
+        words(
+            "Move what was altered aside, with the rows that rest on it; compare computes it again."
+        ),
+    ] = False,
     json: JSON = False,
 ) -> None:
     """Tell whether the files of a STUDY, a TUNING or a saved ensemble are as they were written; of
     a damaged study exit with 1.
-
-    repair: move what was altered aside, with the rows that rest on it; compare computes it again.
     """
     from dataclasses import asdict
 

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from cyclopts import Parameter
-
-from foldtune.cli.app import JSON, MODEL, ModelOptions, app
+from foldtune.cli.app import JSON, MAIN, app, words
+from foldtune.cli.models import MODEL, load
 from foldtune.console import emit, table
+from foldtune.options.groups import ModelOptions
 
 
 @app.command
 def cost(
-    model: str,
+    model: MODEL,
     *,
-    methods: Annotated[tuple[str, ...], Parameter(consume_multiple=True)] = (),
-    classes: int = 10,
-    batch: int = 8,
-    rounds: int = 0,
-    options: ModelOptions = MODEL,
+    methods: Annotated[
+        tuple[str, ...], words("By default the seven that compare takes.", group=MAIN)
+    ] = (),
+    classes: Annotated[int, words("Of the classifier.")] = 10,
+    batch: Annotated[int, words("Images of a step that is timed.")] = 8,
+    rounds: Annotated[int, words("Steps to time, each beside a forward pass; 0 counts only.")] = 0,
+    options: ModelOptions = ModelOptions(),
     json: JSON = False,
 ) -> None:
     """Count what a training step of each method on MODEL costs: operations and activations kept.
@@ -26,13 +28,17 @@ def cost(
     With --rounds N also time N steps of --batch images beside as many forward passes of the
     untouched model, in turn.
     """
+    from foldtune.options.names import check_method
+
+    for text in methods:
+        check_method(text)
+    backbone = load(model, options)
     from foldtune.core.attach import attach
     from foldtune.judging.counters import count
     from foldtune.judging.steptime import step_over_forward
     from foldtune.methods.catalogue import parse
     from foldtune.study.settings import METHODS
 
-    backbone = options.load(model)
     rows = []
     for text in methods or METHODS:
         attachment = attach(backbone, parse(text), num_classes=classes, seed=0)

@@ -5,14 +5,24 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import App, Parameter
+from cyclopts import App
 
-from foldtune.cli.app import JSON, app
-from foldtune.cli.places import FOLDER_OUT, LIST_OUT, PICTURE_OUT, SEED
-from foldtune.console import emit, facts, say, table
+from foldtune.cli.app import DATA, JSON, MAIN, app, words
+from foldtune.cli.places import FOLDER_OUT, PICTURE_OUT, SEED_CHECK
+from foldtune.cli.shown.cards import show_card, show_check
+from foldtune.console import emit, facts, table
+from foldtune.options.taken import words as said_of
 
-#: LOW HIGH, own, percentile or header: how samples of more than 8 bits are read.
-RANGE = Annotated[tuple[str, ...], Parameter(consume_multiple=True)]
+_SAID = said_of()["DataOptions"]
+SIZE = Annotated[int, words("Side in pixels at which images are decoded.", group=MAIN)]
+RESIZE = Annotated[str, words("squash (to the square) or crop (the centre).")]
+SEED = Annotated[int, SEED_CHECK, words("Draws the splits that are not given.")]
+CACHE = Annotated[Path | None, words(_SAID["cache"])]
+BROKEN = Annotated[bool, words(_SAID["skip_broken"])]
+CONFLICTS = Annotated[str, words(_SAID["conflicts"])]
+RANGE = Annotated[tuple[str, ...], words(_SAID["range"])]
+PIXELS = Annotated[int | None, words(_SAID["max_pixels"])]
+WORKERS = Annotated[int | None, words("Processes that decode; by default one a core.")]
 data = App(name="data", help="Look at data, check it, decode it, convert it.")
 app.command(data)
 
@@ -30,7 +40,12 @@ def sets(*, json: JSON = False) -> None:
 
 
 @data.command
-def check(name: str, root: Path | None = None, *, json: JSON = False) -> None:
+def check(
+    name: Annotated[str, words("A set's name, or a path.", group=MAIN)],
+    root: Annotated[Path | None, words("The folder below which the set is.", group=MAIN)] = None,
+    *,
+    json: JSON = False,
+) -> None:
     """Tell what is present of a set NAME (vtab, cub, imagenet-c:fog, ...) below ROOT.
 
     Per part: counts, labels, sizes, formats, whether lossless, and a hash of the lists. Without
@@ -53,14 +68,7 @@ def check(name: str, root: Path | None = None, *, json: JSON = False) -> None:
     if json:
         emit(rows)
     else:
-        first = ("part", "group") if any("group" in row for row in rows) else ("part",)
-        shown = (*first, "counts", "classes", "labels", "sizes", "formats", "lossless", "manifest")
-        table(
-            [{**row, "manifest": row["manifest"][:12]} for row in rows if "manifest" in row], shown
-        )
-        for row in rows:
-            for line in [*row.get("warnings", ()), *filter(None, [row.get("problem")])]:
-                say(line)
+        show_check(rows)
     if found is not None:
         refuse_absent(found)
         refuse_empty(found.ledger)
@@ -70,23 +78,22 @@ def check(name: str, root: Path | None = None, *, json: JSON = False) -> None:
 
 @data.command
 def card(
-    source: str,
+    source: DATA,
     *,
-    size: int = 64,
-    resize: str = "squash",
+    size: SIZE = 64,
+    resize: RESIZE = "squash",
     seed: SEED = 0,
-    examples: PICTURE_OUT | None = None,
-    cache: Path | None = None,
-    skip_broken: bool = False,
-    conflicts: str = "keep",
+    examples: Annotated[
+        PICTURE_OUT | None, words("A file for a picture of some images of each class.", group=MAIN)
+    ] = None,
+    cache: CACHE = None,
+    skip_broken: BROKEN = False,
+    conflicts: CONFLICTS = "keep",
     range: RANGE = (),
-    max_pixels: int | None = None,
+    max_pixels: PIXELS = None,
     json: JSON = False,
 ) -> None:
-    """Describe SOURCE: counts, class balance, colours, near duplicates, identity.
-
-    examples: a file that gets a picture of some images of each class.
-    """
+    """Describe SOURCE: counts, class balance, colours, near duplicates, identity."""
     from foldtune.data import load_data
     from foldtune.data.pictures.intensity import parse_setting
     from foldtune.data.pictures.opening import MAX_PIXELS
@@ -100,21 +107,21 @@ def card(
     if examples is not None:
         draw_examples(loaded, examples)
         told["examples"] = str(examples)
-    emit(told) if json else facts(told)
+    emit(told) if json else show_card(told)
 
 
 @data.command
 def decode(
-    source: str,
+    source: DATA,
     *,
-    size: int = 224,
-    resize: str = "squash",
-    workers: int | None = None,
-    cache: Path | None = None,
-    skip_broken: bool = False,
-    conflicts: str = "keep",
+    size: SIZE = 224,
+    resize: RESIZE = "squash",
+    workers: WORKERS = None,
+    cache: CACHE = None,
+    skip_broken: BROKEN = False,
+    conflicts: CONFLICTS = "keep",
     range: RANGE = (),
-    max_pixels: int | None = None,
+    max_pixels: PIXELS = None,
     json: JSON = False,
 ) -> None:
     """List, decode and identify SOURCE, so that later runs read no image file.
@@ -164,41 +171,12 @@ def _peak_mib() -> dict[str, int]:
 
 
 @data.command
-def doubts(
-    source: str,
-    out: LIST_OUT,
-    *,
-    model: str = "micro",
-    size: int | None = None,
-    seed: SEED = 0,
-    cache: Path | None = None,
-    json: JSON = False,
-) -> None:
-    """Write images of SOURCE whose label seems wrong to the CSV OUT, most doubtful first.
-
-    Each is judged by a linear probe on MODEL's frozen features that was solved without it.
-    """
-    from foldtune.backbones import load_backbone
-    from foldtune.data import load_data
-    from foldtune.startup import import_hosts
-    from foldtune.study.doubts import doubts as found
-    from foldtune.study.doubts import write_doubts
-
-    import_hosts()
-    backbone = load_backbone(model, size=size)
-    images = load_data(source, size=backbone.transform.size, seed=seed, cache=cache)
-    rows = found(images, backbone, seed)
-    write_doubts(rows, out)
-    if json:
-        emit(rows)
-        return
-    table(rows[:20], ("image", "split", "label", "seems", "label_probability", "seems_probability"))
-    facts({"doubtful": len(rows), "images": len(images.labels), "out": str(out)})
-
-
-@data.command
 def convert(
-    source: str, out: FOLDER_OUT, *, workers: int | None = None, json: JSON = False
+    source: DATA,
+    out: Annotated[FOLDER_OUT, words("The folder to write.", group=MAIN)],
+    *,
+    workers: WORKERS = None,
+    json: JSON = False,
 ) -> None:
     """Write SOURCE as lossless PNG files into the folder OUT, with labels, splits and groups.
 
@@ -214,16 +192,18 @@ def convert(
 @data.command(name="cache")
 def show_cache(
     *,
-    limit: str | None = None,
-    verify: bool = False,
-    cache: Path | None = None,
+    limit: Annotated[str | None, words("Remove the least recently used beyond: 20g.")] = None,
+    verify: Annotated[
+        bool,
+        words(
+            "Hash every decoded image; the exit code is 1 where one is damaged. It is decoded "
+            "again when it is next used."
+        ),
+    ] = False,
+    cache: CACHE = None,
     json: JSON = False,
 ) -> None:
-    """Show the cache of decoded images; with --limit 20g remove the least recently used beyond.
-
-    verify: hash every decoded image; the exit code is 1 where one is damaged. It is decoded again
-    when it is next used.
-    """
+    """Show the cache of decoded images; with --limit 20g remove the least recently used beyond."""
     import sys
     from datetime import datetime
 
@@ -250,29 +230,3 @@ def show_cache(
         for one in contents(folder)
     ]  # fmt: skip
     emit(rows) if json else table(rows, ("kind", "images", "mib", "used", "folder"), str(folder))
-
-
-@data.command
-def subset(
-    source: str,
-    out: LIST_OUT,
-    *,
-    shots: int,
-    seed: SEED = 0,
-    cache: Path | None = None,
-    json: JSON = False,
-) -> None:
-    """Write the names of SHOTS training images a class to OUT, for index=OUT in a data's name.
-
-    They are the images that --shots trains on with the same seed. A larger number of shots holds
-    the smaller one. Images that were not decoded yet are read, since their pictures decide.
-    """
-    from foldtune.data.shots import write_subset
-    from foldtune.data.sources.source import read_source
-    from foldtune.data.store.build import default_cache
-    from foldtune.data.store.keys import find_keys
-
-    listing = read_source(source)
-    keys = find_keys(listing, default_cache() if cache is None else cache.expanduser())
-    told = write_subset(listing, keys, shots, seed, out)
-    emit(told) if json else facts(told)

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from foldtune.cli.app import JSON, MODEL, ModelOptions, app
-from foldtune.console import emit, facts, table
-from foldtune.startup import brief
+from typing import Annotated, Any
+
+from foldtune.cli.app import JSON, MAIN, app, words
+from foldtune.console import emit, facts, table, write
+from foldtune.options.groups import ModelOptions
+from foldtune.startup import brief, import_hosts
+
+_NAMES = "micro, lite0 to lite2, a timm name, hf:NAME, or open_clip:MODEL/TAG."
+MODEL = Annotated[str, words(_NAMES, group=MAIN)]
+_OF_METHOD = 'A method\'s name, or spelled with settings: "LoRA(rank=8)"; see foldtune methods.'
 
 
 @app.command
 @brief()
-def sites(model: str, *, options: ModelOptions = MODEL, json: JSON = False) -> None:
+def sites(model: MODEL, *, options: ModelOptions = ModelOptions(), json: JSON = False) -> None:
     """Show the named places of MODEL where methods stand."""
     from dataclasses import asdict
 
+    backbone = load(model, options)
     from foldtune.core.structure.head import find_head
     from foldtune.core.structure.sites import find_sites
 
-    backbone = options.load(model)
     found = find_sites(backbone.model, backbone.example(), find_head(backbone.model))
     rows = [asdict(site) for site in found]
     columns = ("path", "role", "depth", "channels", "called", "layout", "weight", "bias")
@@ -36,22 +43,25 @@ def methods(*, json: JSON = False) -> None:
 @app.command
 @brief()
 def inspect(
-    model: str,
+    model: MODEL,
     *,
-    method: str = "SSF()",
-    classes: int | None = None,
-    options: ModelOptions = MODEL,
+    method: Annotated[str, words(_OF_METHOD, group=MAIN)] = "SSF()",
+    classes: Annotated[
+        int | None, words("Of the classifier; by default as many as the model has.", group=MAIN)
+    ] = None,
+    options: ModelOptions = ModelOptions(),
     json: JSON = False,
 ) -> None:
     """Show what METHOD would train on MODEL, after a dry run forward and backward."""
     from collections import Counter
 
+    backbone = load(model, options, method)
     from foldtune.core.attach import attach
     from foldtune.core.checks.coverage import coverage, shortfall, without_role
     from foldtune.methods.catalogue import parse
 
     chosen = parse(method)
-    attachment = attach(options.load(model), chosen, num_classes=classes, seed=0)
+    attachment = attach(backbone, chosen, num_classes=classes, seed=0)
     sites = attachment.sites
     covered = coverage(sites, attachment.edits)
     apart = without_role(sites)
@@ -70,4 +80,45 @@ def inspect(
         "without_role": f"{len(apart)}, such as {apart[0]}" if apart else "0",
         "shortfall": shortfall(attachment.model, sites) or "none",
     }
-    emit(told) if json else facts(told)
+    emit(told) if json else _show(told)
+
+
+def load(name: str, options: ModelOptions, method: str | None = None) -> Any:
+    """The backbone; a name that nobody has is refused before torch is imported."""
+    from foldtune.options.names import check_method, check_model
+
+    check_model(name)
+    if method is not None:
+        check_method(method)
+    import_hosts()
+    from foldtune.study.inputs import as_backbone
+
+    return as_backbone(name, options)
+
+
+_KINDS = {"Reweight": "computed weights", "Rewire": "side networks", "Train": "trained as they are"}
+
+
+def _show(told: dict[str, Any]) -> None:
+    share = 100 * told["trainable"] / told["total"]
+    write(
+        f"{told['method']} would train {told['trainable']:,} parameters of {told['model']} "
+        f"({share:.2f} % of {told['total']:,}) and a classifier of {told['head']:,}; each was "
+        "given a gradient in a dry run."
+    )
+    folds = "folds into the stored weights, at no cost" if told["mergeable"] else "stays beside"
+    begins = "the backbone's own" if told["starts_as_identity"] else "changed at once"
+    kinds = ", ".join(
+        f"{count} {_KINDS.get(kind, kind)}" for kind, count in told["edit_kinds"].items()
+    )
+    shown = {
+        "stands on": told["stands_on"],
+        "by": kinds or "the classifier alone",
+        "after training": folds,
+        "output at the start": begins,
+    }
+    if told["shortfall"] != "none":
+        shown["falls short"] = told["shortfall"]
+    if told["without_role"] != "0":
+        shown["layers that no method knows"] = told["without_role"]
+    facts(shown)

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from foldtune.errors import InputError
-from foldtune.files import refuse_full
+from foldtune.files import names_folder, refuse_full
 from foldtune.gate import check_seed
 
 # Bytes without which a disk is full; what a verb will write it asks for once that is known.
@@ -71,11 +71,6 @@ def _file_or_folder(kind: Any, path: Path | None) -> None:
     check(kind, path)
 
 
-def names_folder(path: Path) -> bool:
-    """Whether results go into a folder: one that is there, or a name without suffix."""
-    return path.is_dir() or (not path.suffix and not path.exists())
-
-
 def _mode(path: Path) -> int | None:
     """What is at the path; None where nothing is."""
     try:
@@ -130,24 +125,30 @@ def _seed(_type: Any, value: int | None) -> None:
         check_seed(value)
 
 
-def _parameter(check: Callable[[Any, Path | None], None]) -> Parameter:
-    return Parameter(converter=_given, validator=check)
+def _parameter(check: Callable[[Any, Path | None], None], text: str) -> Parameter:
+    return Parameter(converter=_given, validator=check, help=text)
 
 
 _STUDY = ("study.json", "rows.jsonl", "lock", "runs", "names.json")
 _RUN = ("tuning.safetensors", "checkpoint.safetensors", "logits.safetensors", "error.txt")
-STUDY_OUT = Annotated[Path, _parameter(_folder(*_STUDY))]
-FIT_OUT = Annotated[Path, _parameter(_folder(*_RUN, "validation.safetensors"))]
-ENSEMBLE_OUT = Annotated[Path, _parameter(_folder("ensemble.json"))]
-ADAPTER_OUT = Annotated[Path, _parameter(_folder("adapter_config.json"))]
-EXPORT_OUT = Annotated[Path, _parameter(_folder("foldtune.json"))]
-FOLDER_OUT = Annotated[Path, _parameter(_folder())]
-TENSORS_OUT = Annotated[Path, _parameter(_file(".safetensors"))]
-MERGE_OUT = Annotated[Path, _parameter(_file_or_folder)]
-PAGE_OUT = Annotated[Path, _parameter(_file(".html", ".htm"))]
-PICTURE_OUT = Annotated[Path, _parameter(_file(".png", ".jpg", ".jpeg", ".webp"))]
-FEATURES_OUT = Annotated[Path, _parameter(_file(".npz", ".parquet"))]
-TABLE_OUT = Annotated[Path, _parameter(_file(".csv"))]
-LIST_OUT = Annotated[Path, _parameter(_file(".txt", ".csv"))]
-SEED = Annotated[int, Parameter(converter=whole, validator=_seed)]
+_OF_STUDY = "The study's folder; one that is there is gone on with."
+STUDY_OUT = Annotated[Path, _parameter(_folder(*_STUDY), _OF_STUDY)]
+_OF_FIT = "A folder for the tuning and its test logits."
+FIT_OUT = Annotated[Path, _parameter(_folder(*_RUN, "validation.safetensors"), _OF_FIT)]
+ENSEMBLE_OUT = Annotated[Path, _parameter(_folder("ensemble.json"), "The ensemble's folder.")]
+ADAPTER_OUT = Annotated[Path, _parameter(_folder("adapter_config.json"), "The adapter's folder.")]
+EXPORT_OUT = Annotated[Path, _parameter(_folder("foldtune.json"), "The folder to write.")]
+FOLDER_OUT = Annotated[Path, _parameter(_folder(), "A folder.")]
+TENSORS_OUT = Annotated[Path, _parameter(_file(".safetensors"), "The .safetensors file to write.")]
+_OF_MERGE = "The .safetensors file to write; or a folder, as export writes it."
+MERGE_OUT = Annotated[Path, _parameter(_file_or_folder, _OF_MERGE)]
+PAGE_OUT = Annotated[Path, _parameter(_file(".html", ".htm"), "Where the page goes.")]
+_OF_PICTURE = "A file that gets a picture of some images of each class."
+PICTURE_OUT = Annotated[Path, _parameter(_file(".png", ".jpg", ".jpeg", ".webp"), _OF_PICTURE)]
+_OF_FEATURES = "The .npz or .parquet file to write."
+FEATURES_OUT = Annotated[Path, _parameter(_file(".npz", ".parquet"), _OF_FEATURES)]
+TABLE_OUT = Annotated[Path, _parameter(_file(".csv"), "The .csv file to write.")]
+LIST_OUT = Annotated[Path, _parameter(_file(".txt", ".csv"), "The list of names to write.")]
+SEED_CHECK = Parameter(converter=whole, validator=_seed)
+SEED = Annotated[int, SEED_CHECK]
 WHOLE = Annotated[int, Parameter(converter=whole)]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from foldtune.cli.app import JSON, app
+from foldtune.cli.app import JSON, MAIN, app, words
 from foldtune.console import emit, facts, table, write
 
 if TYPE_CHECKING:
@@ -14,11 +14,15 @@ _MEANS = ("method", "mean_of_tasks", "mean_of_groups")
 
 
 @app.command
-def protocols(name: str | None = None, *, task: str | None = None, json: JSON = False) -> None:
-    """List the protocols that `compare --protocol` knows, or show the one called NAME whole.
-
-    task: shows what it fixes for one of its tasks.
-    """
+def protocols(
+    name: Annotated[
+        str | None, words("One of them; by default all are listed.", group=MAIN)
+    ] = None,
+    *,
+    task: Annotated[str | None, words("Show what it fixes for one of its tasks.")] = None,
+    json: JSON = False,
+) -> None:
+    """List the protocols that `compare --protocol` knows, or show the one called NAME whole."""
     from foldtune.study.protocols import protocol
     from foldtune.study.protocols import protocols as known
 

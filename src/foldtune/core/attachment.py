@@ -79,7 +79,9 @@ class Attachment:
         refuse_plain_saving(model)
 
     def __repr__(self) -> str:
-        state = "" if self._alive else ", no longer on its model"
+        state = ", no longer on its model"
+        if self._alive:
+            state = f": {self.trainable:,} parameters and a classifier of {self.head_size:,} train"
         return f"Attachment({self.method!r} on {type(self.model).__name__}{state})"
 
     # -- what it consists of -------------------------------------------------------------------

@@ -16,7 +16,7 @@ from foldtune.errors import unknown
 from foldtune.tasks.task import USUAL, Task
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class ImageData:
     """Decoded images with labels and splits. The identity fixes pixels, labels and row order."""
 
@@ -45,6 +45,11 @@ class ImageData:
     def targets(self) -> np.ndarray:
         """What is to be predicted of each image, see the task."""
         return self.task.targets(self.classes, self.labels, self.outputs)
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{name} {len(rows):,}" for name, rows in self.splits.items())
+        size = "x".join(map(str, self.pixels.shape[1:3]))
+        return f"ImageData({self.name}: {len(self.classes)} classes, {counts}, at {size} pixels)"
 
     def split(self, *names: str) -> np.ndarray:
         """The sorted rows of one split, or of several together."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from foldtune.data.conflicts import check_mode
@@ -16,7 +17,7 @@ from foldtune.data.facts import (
 )
 from foldtune.data.identity import as_bytes
 from foldtune.data.images import ImageData
-from foldtune.data.pictures.intensity import OWN, Setting, check_setting
+from foldtune.data.pictures.intensity import Setting, as_setting
 from foldtune.data.pictures.opening import MAX_PIXELS
 from foldtune.data.pictures.read import RGB
 from foldtune.data.sources.find import (
@@ -32,6 +33,7 @@ from foldtune.data.store.build import Stored, default_cache, fetch
 from foldtune.data.store.checked import CheckedPixels, DecodeAgain
 from foldtune.data.store.decode import Fit
 from foldtune.data.store.workers import Progress
+from foldtune.data.streaming import stream_data
 from foldtune.data.tasks import settled_for, strata_of, task_facts, task_of
 from foldtune.errors import InputError
 from foldtune.tasks.parsing import parse_task
@@ -43,15 +45,18 @@ def load_data(
     *,
     size: int | tuple[int, int],
     interpolation: str = "bicubic",
-    resize: str = "squash",
+    resize: str | None = None,
     seed: int | None = 0,
+    split_seed: int | None = None,
     skip_broken: bool = False,
     conflicts: str = "keep",
+    shots: int | None = None,
     cache: Path | None = None,
     workers: int | None = None,
     progress: Progress | None = None,
-    max_pixels: int = MAX_PIXELS,
-    range: Setting = OWN,
+    max_pixels: int | None = None,
+    range: Setting | Sequence[str] | None = None,
+    stream: bool = False,
     channels: int = RGB,
     task: Task | str | None = None,
 ) -> ImageData:
@@ -60,27 +65,38 @@ def load_data(
     spec: a folder, .zip, .csv or .parquet (see `read_source` for layouts); or `digits`,
     `shapes/count`, `shapes/position`, `shapes/orientation`, also with `embedded:` in front. A path
     that exists wins over an embedded name. size: pixels a side, or height and width; resize:
-    `squash` or `crop` (see `Fit`). seed: of the splits that are not given (rules in splits.py),
-    which follow the pictures, whatever their size, names and format; None draws none, for data that
-    is only judged: then all of it is test, of any number of images and classes. Embedded images are
-    the same under every seed. skip_broken: leave unreadable images out, and list them in
-    `facts["skipped"]`, instead of refusing the source. conflicts: what becomes of a picture under
-    several labels, and of one in several given splits: `keep`, with a warning; `drop` (see
-    `to_drop`), which the identity states; `refuse`. workers: processes, 1 for none but this; by
-    default one a core, where there is enough to decode to be worth their start. progress: called
-    with the images done and in all, and never when everything was decoded before. max_pixels: what
-    a picture may have, lest a few bytes fill the memory. range: by what samples of more than 8 bits
-    are read: `own`, the set's range where the file's full one is hardly used (`measure`);
-    `percentile`, without the outer 0.5 % each; `header`, the full one always; or (low, high). A
-    range is part of the identity. channels: of the images in the store, by default RGB; another
-    number is that of their own. task: what labels say (`SingleLabel`, `MultiLabel`, `Ordinal`,
-    `Regression`, or such a text); by default what they are where that is certain, else one class.
+    `squash` (usual) or `crop` (see `Fit`). seed, or split_seed: of the splits that are not given
+    (rules in splits.py), which follow the pictures, whatever their size, names and format; None
+    draws none, for data that is only judged: then all of it is test, of any number of images and
+    classes. Embedded images are the same under every seed. shots: images a class to train on, see
+    `ImageData.few_shot`. stream: decode them as they are used, see `stream_data`. skip_broken:
+    leave unreadable images out, and list them in `facts["skipped"]`, instead of refusing the
+    source. conflicts: what becomes of a picture under several labels, and of one in several given
+    splits: `keep`, with a warning; `drop` (see `to_drop`), which the identity states; `refuse`.
+    workers: processes, 1 for none but this; by default one a core, where there is enough to decode
+    to be worth their start. progress: called with the images done and in all, and never when
+    everything was decoded before. max_pixels: what a picture may have, lest a few bytes fill the
+    memory. range: by what samples of more than 8 bits are read: `own`, the set's range where the
+    file's full one is hardly used (`measure`); `percentile`, without the outer 0.5 % each;
+    `header`, the full one always; or (low, high). A range is part of the identity. channels: of the
+    images in the store, by default RGB; another number is that of their own. task: what labels say
+    (`SingleLabel`, `MultiLabel`, `Ordinal`, `Regression`, or such a text); by default what they are
+    where that is certain, else one class.
 
-    >>> data = load_data("digits", size=16)  # doctest: +SKIP
-    >>> data.pixels[data.split("train", "val")].shape  # doctest: +SKIP
-    (1437, 16, 16, 3)
+    >>> data = load_data("digits", size=16)
+    >>> data.pixels[data.split("train", "val")].shape
+    (1440, 16, 16, 3)
     """
-    fit = Fit(size, resize, interpolation, max_pixels, check_setting(range), channels)
+    resize, max_pixels, taken = resize or "squash", max_pixels or MAX_PIXELS, as_setting(range)
+    seed = seed if seed is None or split_seed is None else split_seed
+    if stream:
+        found = stream_data(
+            spec, size=size, interpolation=interpolation, resize=resize, seed=seed,
+            conflicts=conflicts, cache=cache, workers=workers, max_pixels=max_pixels, range=taken,
+            channels=channels, task=task,
+        )  # fmt: skip
+        return found if shots is None else found.few_shot(shots, seed or 0)
+    fit = Fit(size, resize, interpolation, max_pixels, taken, channels)
     if workers is not None and workers < 1:
         raise InputError(f"workers is {workers}; at least one must do the work")
     check_mode(conflicts)
@@ -99,7 +115,8 @@ def load_data(
         workers=workers,
         progress=progress,
     )
-    return _labelled(spec, fit, listing, stored, seed, conflicts, skip_broken, task)
+    found = _labelled(spec, fit, listing, stored, seed, conflicts, skip_broken, task)
+    return found if shots is None else found.few_shot(shots, seed or 0)
 
 
 def _labelled(

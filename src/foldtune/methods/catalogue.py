@@ -93,6 +93,9 @@ def parse(text: str) -> Method:
 
     Only literals are read; nothing is evaluated. Raises InputError for anything else, naming the
     known methods or fields, nearest first.
+
+    >>> parse("SSF + LoRA(rank=4)")
+    SSF() + LoRA(rank=4)
     """
     if len(text) > _LONGEST:
         raise InputError(f"a method of {len(text)} characters is none; write e.g. LoRA(rank=8)")

@@ -71,11 +71,12 @@ def _gain(board: Sequence[Standing], best: Standing, decision: Decision) -> list
 
 
 def _points(pair: Pair) -> str:
-    verb = "gains" if pair.difference >= 0 else "loses"
-    return (
-        f"{verb} {abs(100 * pair.difference):.1f} points (95 %, all pairs together: "
-        f"{100 * pair.low:.1f} to {100 * pair.high:.1f})"
-        + ("" if pair.apart else ", which may be chance")
+    gap = f"{abs(100 * pair.difference):.1f} points"
+    moved = f"gains {gap}" if pair.difference >= 0 else f"loses {gap}"
+    if gap == "0.0 points":
+        moved = "neither gains nor loses"
+    return f"{moved} (95 %, all pairs together: {100 * pair.low:.1f} to {100 * pair.high:.1f})" + (
+        "" if pair.apart else ", which may be chance"
     )
 
 
@@ -99,8 +100,8 @@ def _settle(label: str, decision: Decision) -> str:
         need = f"about {_rounded(seeds * times):,} seeds in place of {seeds}"
     if times > _MANY:
         return (
-            f"Little: to tell it from {pair.b} took {need}. Take the one that is smaller or folds "
-            "in."
+            f"Little: to tell it from {pair.b} would take {need}. Take the one that is smaller or "
+            "folds in."
         )
     return f"To tell it from {pair.b}, if the difference stays as it is: {need}."
 

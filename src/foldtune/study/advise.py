@@ -14,9 +14,13 @@ from foldtune.analysis.tasks.reference import above_chance
 from foldtune.backbones import Backbone
 from foldtune.core.attach import attach
 from foldtune.core.method import LogRange, settings
-from foldtune.data import ImageData
 from foldtune.errors import InputError
 from foldtune.methods.catalogue import catalogue, parse
+from foldtune.options.groups import AdviceOptions, DataOptions, ModelOptions
+from foldtune.options.taken import of, takes
+from foldtune.shown import Facts
+from foldtune.study.bench.execute import Say
+from foldtune.study.inputs import Data, Model, as_backbone, as_data, silent
 from foldtune.study.look import look
 from foldtune.study.results.predictions import judged_board
 from foldtune.study.results.rowgate import readable
@@ -29,42 +33,42 @@ _MANY = 5000
 Row = dict[str, Any]
 
 
-def advise(
-    data: ImageData,
-    backbone: Backbone,
-    *,
-    studies: Sequence[Path] = (),
-    size: int = 3,
-    seed: int = 0,
-) -> Row:
-    """One to `size` methods to try first, with starting settings, and how sure that is.
+@takes(AdviceOptions, ModelOptions, DataOptions)
+def advise(data: Data, model: Model = "micro", *, say: Say = silent, **options: Any) -> Facts:
+    """Methods to try first, with starting settings, and how sure that is.
 
-    studies: folders of the user's own, which count as further tasks where they have a LinearProbe.
-    Methods that the backbone cannot take are left out and named. Raises InputError as `look` does.
+    A study of your own counts as a further task where it has a LinearProbe. Methods that the
+    backbone cannot take are left out and named. Raises InputError as `look` does.
     """
-    seen = look(data, backbone, seed)
-    own, unused = study_cases(studies)
+    asked = of(AdviceOptions, options)
+    backbone = as_backbone(model, of(ModelOptions, options))
+    data = as_data(data, backbone, asked.seed, of(DataOptions, options), say)
+    seen = look(data, backbone, asked.seed)
+    own, unused = study_cases([Path(folder) for folder in asked.studies])
     cases = [*published_cases(), *own]
-    suggestions, refused = _possible(cases, seen, backbone, size)
+    suggestions, refused = _possible(cases, seen, backbone, asked.suggestions)
     check = check_advice("last")
-    return {
-        "data": data.name,
-        "backbone": backbone.name,
-        "look": seen,
-        "suggestions": [_spelled(row) for row in suggestions],
-        "sure": sureness(suggestions),
-        "evidence": {
-            "published_tasks": len(cases) - len(own),
-            "own_studies": [case.name for case in own],
-            "unused_studies": unused,
-            "refused_methods": refused,
-            "unknown_methods": unknown_methods(cases),
-        },
-        "cautions": cautions(seen, backbone, cases),
-        "record": {
-            name: check[name] for name in ("advice", "baseline", "nested", "edge", "calibration")
-        },
-    }
+    return Facts(
+        {
+            "data": data.name,
+            "backbone": backbone.name,
+            "look": seen,
+            "suggestions": [_spelled(row) for row in suggestions],
+            "sure": sureness(suggestions),
+            "evidence": {
+                "published_tasks": len(cases) - len(own),
+                "own_studies": [case.name for case in own],
+                "unused_studies": unused,
+                "refused_methods": refused,
+                "unknown_methods": unknown_methods(cases),
+            },
+            "cautions": cautions(seen, backbone, cases),
+            "record": {
+                name: check[name]
+                for name in ("advice", "baseline", "nested", "edge", "calibration")
+            },
+        }
+    )
 
 
 def study_cases(folders: Sequence[Path]) -> tuple[list[Case], dict[str, str]]:

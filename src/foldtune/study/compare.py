@@ -3,117 +3,122 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from foldtune.analysis.leaderboard import chosen_trial, failed
 from foldtune.analysis.row import Description, Row
 from foldtune.backbones import Backbone
-from foldtune.data import ImageData
 from foldtune.methods.catalogue import parse
+from foldtune.options.groups import (
+    DataOptions,
+    ExecutorOptions,
+    HeadOptions,
+    ModelOptions,
+    SearchOptions,
+    StudyOptions,
+    TrainOptions,
+)
+from foldtune.options.taken import of, takes
+from foldtune.study.bench.about import about_of, source_of, title_of
 from foldtune.study.bench.bench import Bench
-from foldtune.study.bench.execute import InProcess, Ledger, MakeExecutor, Say
+from foldtune.study.bench.execute import Ledger, MakeExecutor, Say
 from foldtune.study.bench.room import refuse_full_study
 from foldtune.study.bench.run import Run
-from foldtune.study.conclusion import MERGED, Comparison, conclude
-from foldtune.study.inputs import Data, Model, as_backbone, as_data
+from foldtune.study.conclusion import BEST, MERGED, Comparison, conclude
+from foldtune.study.executors import chosen
+from foldtune.study.inputs import Data, Model, as_backbone, as_data, silent
 from foldtune.study.mend import mend
-from foldtune.study.protocols import Protocol
 from foldtune.study.results.pictures import (
     MEMBERSHIP,
     NAMES,
-    clusters,
     keep_membership,
     keep_names,
-    whereabouts,
 )
 from foldtune.study.results.rowgate import readable
 from foldtune.study.results.store import Store
-from foldtune.study.search.halving import Halving
 from foldtune.study.search.plan import Search
 from foldtune.study.search.record import JOURNAL, Record, shown
 from foldtune.study.search.searches import search_for
 from foldtune.study.search.spaces import TRIALS, Entrant
 from foldtune.study.standing import tried
 from foldtune.study.terms import Asked, Terms, agreed
-from foldtune.tasks.parsing import is_task
-from foldtune.training.recipe import Recipe
+from foldtune.training.recipe import Recipe, stored
+
+OPTIONS = (
+    SearchOptions, StudyOptions, HeadOptions, TrainOptions, ModelOptions, DataOptions,
+    ExecutorOptions,
+)  # fmt: skip
 
 
+@takes(*OPTIONS)
 def compare(
     data: Data,
     model: Model = "micro",
-    methods: Sequence[str] | None = None,
+    methods: Sequence[str] = (),
     *,
     out: str | Path,
-    trials: int | None = None,
-    seeds: int | None = None,
     recipe: Recipe | None = None,
-    head: str | None = None,
-    seed: int = 0,
-    search_seed: int | None = None,
-    search: str | None = None,
-    halving: Halving | tuple[int, int] | None = None,
-    ties: str | None = None,
-    storage: str | Path | None = None,
-    protocol: str | Protocol | None = None,
-    task: str | None = None,
-    start_from: str | None = None,
-    approximate: bool = False,
-    retry_failed: bool = False,
-    device: str | None = None,
-    executor: MakeExecutor = InProcess,
-    select: str | None = None,
-    imbalance: Sequence[str] = (),
+    executor: str | MakeExecutor | None = None,
     say: Say | None = None,
     command: str | None = None,
+    **options: Any,
 ) -> Comparison:
     """Tune each method with `trials` configurations, train on the train split, judge on validation
     at the last epoch; retrain each method's best on train and validation with `seeds` seeds; read
     the test split once for each of these; merge the winner.
 
-    methods: names (own settings searched too) or spelled methods (settings kept). out: the study
-    folder; a second call with more methods, trials or seeds reuses every finished run. head: where
-    classifiers start, see `Run`; by default where each method has them start. seed: of drawn splits
-    and of all else; search_seed: of the search and its runs alone, to repeat it on the same splits
-    in another folder (see `repeated`). search: sobol, grid, tpe or random, see `planned` and
-    `Proposed`; halving: rungs and factor, see `Halving`; ties: see `foldtune.analysis.selection`.
-    storage: of Optuna, where every trial is recorded too: a database's URL or a file, by default
-    `optuna.journal` in the study. protocol: one of `foldtune protocols`, which then decides what is
-    not said here; task: what labels say (`MultiLabel`, `Ordinal`, `Regression`), by default what
-    they look like, or one of the protocol's tasks, by default recognised in the data's name;
-    approximate: run it without what cannot be done here. start_from: "published" tries first what
-    the unifying study chose for the task. retry_failed: run again what failed in an earlier call.
-    executor: makes what executes runs, by default one after the other in this process; all that is
-    asked at once is one batch of independent runs, all finals another, and nothing depends on the
-    order in which rows come back. select: the metric that chooses, by default the task's first (see
-    `foldtune.tasks.task`): accuracy for one class an image. imbalance: remedies for classes of
-    unlike size that the search is to try (`training/optim/objective.py`). say: is told one line per
-    run.
+    methods: names (own settings searched too) or spelled methods (settings kept); by default seven.
+    out: the study folder; a second call with more methods, trials or seeds reuses every finished
+    run. recipe: all of how to train, in place of the options about that. executor: by name, or what
+    makes an executor (see `foldtune.study.executors`); all that is asked at once is one batch of
+    independent runs, all finals another, and nothing depends on the order in which rows come back.
+    halving may be a `Halving`, and protocol a `Protocol`. say: is told one line per run. command:
+    what a reader of the page may call again. task: what labels say (`MultiLabel`, `Ordinal`,
+    `Regression`), by default what they look like, or one of the protocol's tasks, by default
+    recognised in the data's name. imbalance: where several are named, the search tries them.
 
     Every method is attached dry before the first run: one that was named and cannot stand is
     refused, one of the defaults is left out. A run that raises is a failed row with its reason, and
     the study goes on. The winner is chosen on validation; the test split selects nothing. Raises
     InputError for bad input before anything is trained.
     """
-    labels, task = (task, None) if task and is_task(task) else (None, task)
-    asked = Asked(
-        search, trials, seeds, halving, ties, head, protocol, task, start_from, approximate,
-        tuple(imbalance),
-    )  # fmt: skip
-    backbone = as_backbone(model)
-    source = str(data.facts.get("source", data.name) if isinstance(data, ImageData) else data)
-    started = seed if search_seed is None else search_seed
-    terms = agreed(methods, asked, recipe, source, backbone, started)
-    bench = _bench(data, backbone, terms, seed, device, select, labels)
+    asked, say = Asked.of(methods, recipe, options), say or silent
+    running, study = of(ExecutorOptions, options), of(StudyOptions, options)
+    backbone = as_backbone(model, of(ModelOptions, options))
+    search_seed = asked.searching.search_seed
+    terms = agreed(
+        asked, source_of(data), backbone, study.seed if search_seed is None else search_seed
+    )
+    bench = _bench(data, backbone, terms, study, asked.reading(options), say)
     terms = tried(terms, bench, named=bool(methods))
+    if callable(executor):
+        made: AbstractContextManager[MakeExecutor] = nullcontext(executor)
+    else:
+        made = chosen(executor, **{k: v for k, v in vars(running).items() if k != "executor"})
+    place = asked.searching.storage or Path(out) / JOURNAL
+    with made as maker:
+        return _study(terms, bench, Path(out), place, maker, study.retry_failed, say, command)
+
+
+def _study(
+    terms: Terms,
+    bench: Bench,
+    folder: Path,
+    place: str | Path,
+    executor: MakeExecutor,
+    retry_failed: bool,
+    say: Say,
+    command: str | None,
+) -> Comparison:
+    """Run what is not done yet, and conclude."""
     contests = [_Contest(e, base, search_for(e, base, terms.plan)) for e, base in terms.entrants]
-    folder, place = Path(out), storage or Path(out) / JOURNAL
-    about: Description = {**_about(bench), **terms.description()}
+    about: Description = {**about_of(bench), **terms.description()}
     about |= {"storage": shown(place), "command": command}
-    say = say or (lambda _line: None)
     for note in terms.notes():
         say(note)
     with Store(folder) as store:
@@ -122,7 +127,9 @@ def compare(
         store.refuse_other(about)
         readable(store.rows(), folder)  # a stranger's may hold what nothing below expects
         trials = terms.plan.trials or TRIALS
-        refuse_full_study(folder, backbone.model, bench.data, terms.trained, trials, terms.seeds)
+        refuse_full_study(
+            folder, bench.backbone.model, bench.data, terms.trained, trials, terms.seeds
+        )
         images = bench.data
         keep_names(folder, images)
         if isinstance(images.keys, np.ndarray):  # of a stream they are known once it was trained on
@@ -132,27 +139,28 @@ def compare(
             store.forget({row["run"] for row in store.rows() if failed(row)})
         ledger = Ledger(store, execute, say)
         mend(store, bench, ledger, say)
-        record = Record(place, _title(bench))
+        record = Record(place, title_of(bench))
         _tune(contests, bench, ledger, record, terms)
         ledger.rows(_finals(contests, store.rows(), bench, terms, say))
         keep_membership(folder, images)
         found = conclude(folder, bench, terms, say)
         written = (MEMBERSHIP, *((MERGED,) if found.merged else ()))
+        written += (BEST,) if found.tuning else ()
         store.write_description(about, written, complete=True)
     return found
 
 
 def _bench(
-    data: Data, backbone: Backbone, terms: Terms, seed: int, device: str | None,
-    select: str | None, labels: str | None,
+    data: Data, backbone: Backbone, terms: Terms, study: StudyOptions, reading: DataOptions,
+    say: Say,
 ) -> Bench:  # fmt: skip
     """The backbone and the data, brought in as the protocol says where one is followed."""
-    if terms.protocol is None:
-        return Bench(backbone, as_data(data, backbone, seed, labels), device, select)
-    backbone = terms.protocol.transformed(backbone)
-    images = as_data(data, backbone, seed, labels)
-    terms.protocol.check_reading(images)
-    return Bench(backbone, images, device, select)
+    if terms.protocol is not None:
+        backbone = terms.protocol.transformed(backbone)
+    images = as_data(data, backbone, study.seed, reading, say)
+    if terms.protocol is not None:
+        terms.protocol.check_reading(images)
+    return Bench(backbone, images, study.device, study.select)
 
 
 @dataclass
@@ -207,48 +215,9 @@ def _finals(
         if best is None:
             say(f"{label}: every trial diverged or failed, nothing to test")
             continue
-        method, settled = parse(best["method"]), Recipe(**best["recipe"])
+        method, settled = parse(best["method"]), stored(best["recipe"])
         finals += [
             bench.describe("final", method, settled, s, label=label, head=best["head_start"])
             for s in fresh
         ]
     return finals
-
-
-def _about(bench: Bench) -> Description:
-    import foldtune
-
-    return {
-        "backbone": bench.backbone.name,
-        "backbone_hash": bench.backbone_hash,
-        "pretrained": bench.backbone.pretrained,
-        "data": bench.data.name,
-        "data_identity": bench.data.identity,
-        "images": {name: len(rows) for name, rows in bench.data.splits.items()},
-        **whereabouts(bench.data),
-        **_judged_by(bench),
-        "data_warnings": list(bench.data.facts["warnings"]),
-        "conflicts": bench.data.facts["conflicts"],
-        "ledger": bench.data.facts.get("ledger", {}),
-        "alike": clusters(bench.data),
-        "version": foldtune.__version__,
-    }
-
-
-def _judged_by(bench: Bench) -> Description:
-    """The task and the metric where they are not one class an image and accuracy."""
-    found: Description = {}
-    if not bench.data.task.usual:
-        found["task"] = repr(bench.data.task)
-    if bench.metric:
-        found["metric"] = bench.metric
-    return found
-
-
-def _title(bench: Bench) -> str:
-    """What names this study's part of a storage that others share."""
-    data, backbone = bench.data, bench.backbone
-    return (
-        f"{data.name} {data.identity[:8]} {data.facts['split_hash'][:8]} "
-        f"{backbone.name} {bench.backbone_hash[:8]}"
-    )

@@ -9,8 +9,8 @@ and Grandvalet, JMLR 2004): intervals cover new images, and seeds where there ar
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +24,17 @@ from foldtune.data.identity import as_bytes, split_hash
 from foldtune.data.splits import stratified
 from foldtune.data.tasks import settled_for, strata_of
 from foldtune.errors import InputError
-from foldtune.study.compare import compare
+from foldtune.options.groups import DataOptions, ModelOptions, StudyOptions
+from foldtune.options.taken import of, takes
+from foldtune.study.bench.about import source_of
+from foldtune.study.bench.execute import MakeExecutor, Say
+from foldtune.study.compare import OPTIONS, compare
 from foldtune.study.conclusion import Comparison
-from foldtune.study.inputs import Data, Model, as_backbone, as_data
+from foldtune.study.inputs import Data, Model, as_backbone, as_data, silent
 from foldtune.study.results.predictions import read_predictions
 from foldtune.study.results.rowfile import replace as put
+from foldtune.study.terms import Asked, agreed
+from foldtune.training.recipe import Recipe
 
 FOLDS = "folds.json"
 _SAID = (
@@ -48,11 +54,21 @@ class Folded:
     said: str = _SAID
 
 
+@takes(*OPTIONS)
 def compare_folds(
-    data: Data, model: Model = "micro", methods: Sequence[str] | None = None, *, folds: int,
-    out: str | Path, seed: int = 0, task: str | None = None, **more: Any,
-) -> Folded:  # fmt: skip
-    """`compare` once a fold, its test images being the fold; more: what `compare` takes.
+    data: Data,
+    model: Model = "micro",
+    methods: Sequence[str] = (),
+    *,
+    folds: int,
+    out: str | Path,
+    recipe: Recipe | None = None,
+    executor: str | MakeExecutor | None = None,
+    say: Say | None = None,
+    command: str | None = None,
+    **options: Any,
+) -> Folded:
+    """`compare` once a fold, its test images being the fold, with the options of `compare`.
 
     Folds are drawn by task and groups as splits are, from all images, whatever splits were given;
     validation is a fifth of the rest. A call that was stopped goes on where it was. Raises
@@ -60,16 +76,27 @@ def compare_folds(
     """
     if type(folds) is not int or folds < 2:
         raise InputError(f"folds={folds!r} is not allowed; two or more, such as --folds 5")
-    backbone = as_backbone(model)
-    images = as_data(data, backbone, seed, task)
-    say: Callable[[str], None] = more.get("say") or (lambda _line: None)
+    say, seed = say or silent, of(StudyOptions, options).seed
+    asked = Asked.of(methods, recipe, options)
+    backbone = as_backbone(model, of(ModelOptions, options))
+    rules = agreed(asked, source_of(data), backbone, seed).protocol
+    if rules is not None:
+        backbone = rules.transformed(backbone)
+    images = as_data(data, backbone, seed, asked.reading(options), say)
+    loaded = {field.name for group in (ModelOptions, DataOptions) for field in fields(group)}
+    more = {name: value for name, value in options.items() if name not in loaded}
+    if asked.task is not None:
+        more["task"] = asked.task
     found = []
     for number, rows in enumerate(fold_rows(images, folds, seed)):
         say(f"fold {number + 1} of {folds}: {len(rows)} test images")
-        part = fold_data(images, rows, seed, number)
+        part, place = fold_data(images, rows, seed, number), Path(out) / f"fold{number}"
         found.append(
-            compare(part, backbone, methods, out=Path(out) / f"fold{number}", seed=seed, **more)
-        )
+            compare(
+                part, backbone, methods, out=place, recipe=recipe, executor=executor, say=say,
+                command=command, **more,
+            )
+        )  # fmt: skip
     decision = pooled([one.folder for one in found])
     winners = tuple(one.winner["label"] if one.winner else None for one in found)
     told = {"folds": folds, "winners": list(winners), "said": _SAID, "decision": decision.told()}

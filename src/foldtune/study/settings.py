@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from foldtune.core.method import Method, settings
 from foldtune.errors import InputError
+from foldtune.options.groups import TrainOptions
 from foldtune.training.recipe import Recipe
 
 METHODS = ("LinearProbe", "BitFit", "LayerNorm", "SSF", "LoRA", "AdaptFormer", "Full")
 
-# The classifier's rate, times its inputs. At the rate of all else a classifier of 1,280 inputs
-# moves ten times as far as one of 128 and overshoots; benchmarks/sweep.py, docs/findings.md.
-HEAD_LR = 0.3
-
 
 def default_recipe(epochs: int = 20) -> Recipe:
     """AdamW, cosine, a tenth of the epochs (five at most) warming up, no augmentation."""
-    return Recipe(epochs=epochs, head_lr=HEAD_LR)
+    return Recipe(epochs=epochs)
+
+
+def recipe_fields(training: TrainOptions) -> dict[str, Any]:
+    """The fields of a recipe that the options say; of several remedies, which a search is to try,
+    the first."""
+    remedies = training.imbalance
+    first = remedies if isinstance(remedies, str) else remedies[0]
+    return {**vars(training), "imbalance": first}
 
 
 def settled(method: Method, recipe: Recipe, head: str) -> Recipe:
@@ -31,7 +37,7 @@ def settled(method: Method, recipe: Recipe, head: str) -> Recipe:
         return recipe
     if head == "probe":
         kept = {name: getattr(recipe, name) for name in ("precision", "imbalance")}
-        return replace(Recipe(epochs=0, warmup_epochs=0.0), **kept)
+        return replace(Recipe(epochs=0, warmup_epochs=0.0, head_lr=None), **kept)
     if penalty(method) is not None:
         raise InputError(
             f"{method!r} names the penalty of a solved classifier, and this one is trained from "

@@ -6,17 +6,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import torch
+
 from foldtune.analysis.row import Description
 from foldtune.backbones import Backbone
 from foldtune.core.method import Method
 from foldtune.errors import InputError, unknown
+from foldtune.options.groups import DataOptions, HeadOptions, SearchOptions, TrainOptions
+from foldtune.options.taken import of, said
 from foldtune.study.protocols import Protocol, protocol, settled
 from foldtune.study.protocols.published import published_values
 from foldtune.study.search.halving import Halving
 from foldtune.study.search.plan import Plan
 from foldtune.study.search.spaces import TRIALS, Entrant
-from foldtune.study.settings import METHODS, default_recipe
+from foldtune.study.settings import METHODS, recipe_fields
+from foldtune.tasks.parsing import is_task
 from foldtune.training.recipe import REMEDIES, Recipe
+from foldtune.tunings.reading import head_of
 
 STARTS = ("published",)
 OWN = "own"  # each method's own start of the classifier
@@ -102,34 +108,54 @@ def small_budget(trials: int, seeds: int) -> list[str]:
 
 @dataclass(frozen=True)
 class Asked:
-    """What the caller says about the search; None where the protocol, or our default, decides."""
+    """What the caller says of a comparison. recipe: all of how to train, in place of `training`;
+    task: of the protocol, or of what published values are for; head: where classifiers start; None,
+    and the searching's None: the protocol decides, or our default."""
 
-    search: str | None = None
-    trials: int | None = None
-    seeds: int | None = None
-    halving: Halving | tuple[int, int] | None = None
-    ties: str | None = None
+    methods: tuple[str, ...] = ()
+    searching: SearchOptions = SearchOptions()
     head: str | None = None
-    protocol: str | Protocol | None = None
+    training: TrainOptions = TrainOptions()
+    recipe: Recipe | None = None
     task: str | None = None
-    start_from: str | None = None
-    approximate: bool = False
-    imbalance: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, methods: Sequence[str], recipe: Recipe | None, options: Mapping[str, Any]) -> Asked:
+        """Out of the options of a verb. Raises InputError where they and the recipe, or a protocol
+        and the recipe, both say how to train."""
+        searching, training = of(SearchOptions, options), of(TrainOptions, options)
+        given = said(training).keys() - ({"imbalance"} if len(_remedies(training)) > 1 else set())
+        if recipe is not None and (given or searching.protocol is not None):
+            name = getattr(searching.protocol, "name", searching.protocol)
+            both = ", ".join(given) if given else f"protocol {name}"
+            raise InputError(f"a recipe and {both} both say how to train; leave one out")
+        task = options.get("task")
+        task = None if task is None or is_task(task) else task
+        head = head_of(of(HeadOptions, options))
+        return cls(tuple(methods or ()), searching, head, training, recipe, task)
+
+    def reading(self, options: Mapping[str, Any]) -> DataOptions:
+        """How images are read: a task that is the protocol's is not what labels say."""
+        found = of(DataOptions, options)
+        return found if self.task is None else replace(found, task=None)
+
+    @property
+    def base(self) -> Recipe:
+        """The recipe where no protocol is followed."""
+        return self.recipe or Recipe(**recipe_fields(self.training))
+
+    @property
+    def remedies(self) -> tuple[str, ...]:
+        """What the search is to try against classes of unlike size; none where one is named."""
+        found = _remedies(self.training)
+        return found if len(found) > 1 else ()
 
 
-def agreed(
-    methods: Sequence[str] | None,
-    asked: Asked,
-    recipe: Recipe | None,
-    source: str,
-    backbone: Backbone,
-    seed: int,
-) -> Terms:
+def agreed(asked: Asked, source: str, backbone: Backbone, seed: int) -> Terms:
     """The terms for data called `source`. Raises InputError for options that are unknown or
     contradict each other."""
-    rules = _protocol(asked, recipe, source, backbone)
-    base = recipe or default_recipe()
-    names = methods or (rules.entrants if rules else METHODS)
+    rules, searching, base = _protocol(asked, source, backbone), asked.searching, asked.base
+    names = asked.methods or (rules.entrants if rules else METHODS)
     if not names:
         raise InputError("no methods to compare; name some, e.g. --methods SSF LoRA")
     head = asked.head or (rules.facts["head"] if rules else OWN)
@@ -137,36 +163,36 @@ def agreed(
     pairs = [rules.entrant(n) if rules else (Entrant.named(n), base) for n in names]
     if rules is None or rules.facts.get("own_spaces"):
         pairs = [(entrant.starting_at(head), its) for entrant, its in pairs]
-    if asked.imbalance:
-        pairs = [
-            (entrant.varying("imbalance", asked.imbalance, REMEDIES), its) for entrant, its in pairs
-        ]
+    if remedies := asked.remedies:
+        pairs = [(entrant.varying("imbalance", remedies, REMEDIES), its) for entrant, its in pairs]
     _refuse_doubles([entrant.label for entrant, _ in pairs])
-    if asked.start_from is not None:
+    if searching.start_from is not None:
         pairs = [(_started(entrant, asked, rules, source), base) for entrant, base in pairs]
-    said = rules.search if rules else {}
-    halving = (
-        asked.halving if isinstance(asked.halving, Halving | None) else Halving(*asked.halving)
-    )
-    plan = Plan(
-        sampler=asked.search or said.get("sampler", "sobol"),
-        trials=said.get("trials") if asked.trials is None else asked.trials,
-        seed=seed,
-        halving=halving,
-        ties=asked.ties or said.get("ties", "small"),
-    )
-    if rules and plan.sampler == "grid" and asked.trials is None:
-        plan = replace(plan, trials=None)
-    if asked.seeds is not None and asked.seeds < 1:
-        raise InputError(f"seeds must be at least 1, not {asked.seeds}: each winner is tested")
-    seeds = asked.seeds or (rules.facts["seeds"] if rules else SEEDS)
-    changed = _changed(rules, asked, methods, backbone) if rules else {}
+    if searching.seeds is not None and searching.seeds < 1:
+        raise InputError(f"seeds must be at least 1, not {searching.seeds}: each winner is tested")
+    plan = _plan(searching, rules, seed)
+    seeds = searching.seeds or (rules.facts["seeds"] if rules else SEEDS)
+    changed = _changed(rules, asked, backbone) if rules else {}
     return Terms(tuple(pairs), plan, seeds, head, rules, changed)
 
 
-def _changed(
-    rules: Protocol, asked: Asked, methods: Sequence[str] | None, backbone: Backbone
-) -> dict[str, Any]:
+def _plan(searching: SearchOptions, rules: Protocol | None, seed: int) -> Plan:
+    """How each method is searched."""
+    told = rules.search if rules else {}
+    halving: Halving | tuple[int, int] | None = searching.halving
+    plan = Plan(
+        sampler=searching.search or told.get("sampler", "sobol"),
+        trials=told.get("trials") if searching.trials is None else searching.trials,
+        seed=seed,
+        halving=halving if isinstance(halving, Halving | None) else Halving(*halving),
+        ties=searching.ties or told.get("ties", "small"),
+    )
+    if rules and plan.sampler == "grid" and searching.trials is None:
+        plan = replace(plan, trials=None)
+    return plan
+
+
+def _changed(rules: Protocol, asked: Asked, backbone: Backbone) -> dict[str, Any]:
     """What the caller has otherwise than the protocol says."""
     told = dict(rules.changes)
     said = {
@@ -175,11 +201,11 @@ def _changed(
         "trials": rules.search["trials"], "halving": None,
     }  # fmt: skip
     for name, value in said.items():
-        own = getattr(asked, name)
+        own = asked.head if name == "head" else getattr(asked.searching, name)
         if own is not None and own != value:
             told[name] = own
-    if methods and tuple(methods) != rules.entrants:
-        told["methods"] = list(methods)
+    if asked.methods and asked.methods != rules.entrants:
+        told["methods"] = list(asked.methods)
     if rules.facts["backbone"] != "any" and backbone.name not in rules.facts["backbone"]:
         told["backbone"] = backbone.name
     if rules.data.get("size", backbone.transform.size) != backbone.transform.size:
@@ -187,32 +213,35 @@ def _changed(
     return {name: str(v) if isinstance(v, Halving) else v for name, v in told.items()}
 
 
-def _protocol(
-    asked: Asked, recipe: Recipe | None, source: str, backbone: Backbone
-) -> Protocol | None:
-    if asked.protocol is None:
-        if asked.task is not None and asked.start_from is None:
+def _protocol(asked: Asked, source: str, backbone: Backbone) -> Protocol | None:
+    """The protocol that is followed, with what the caller has otherwise in its recipe."""
+    said_of = asked.searching
+    given: str | Protocol | None = said_of.protocol
+    if given is None:
+        if asked.task is not None and said_of.start_from is None:
             raise InputError(
                 f"--task {asked.task} is for a protocol or for --start-from published; "
                 "add --protocol NAME (see `foldtune protocols`)"
             )
         return None
-    found = protocol(asked.protocol) if isinstance(asked.protocol, str) else asked.protocol
-    if recipe is not None:
-        raise InputError(f"a recipe and protocol {found.name} both say how to train; leave one out")
+    found = protocol(given) if isinstance(given, str) else given
     rules = settled(found, source, backbone, asked.task)
     lacking = rules.missing()
-    if lacking and not asked.approximate:
+    if lacking and not said_of.approximate:
         raise InputError(
             f"protocol {found.name} asks for what cannot be done here: {', '.join(lacking)}; "
             "--approximate runs without it, and the study says so"
         )
-    return rules
+    fields = recipe_fields(asked.training)
+    changes = dict(rules.changes) | {name: fields[name] for name in said(asked.training)}
+    if rules.facts["recipe"].get("precision") == "fp16" and not torch.accelerator.is_available():
+        changes["precision"] = "fp32"  # a CPU only emulates the other
+    return replace(rules, changes=changes)
 
 
 def _started(entrant: Entrant, asked: Asked, rules: Protocol | None, source: str) -> Entrant:
-    if asked.start_from not in STARTS:
-        raise unknown("start", str(asked.start_from), STARTS)
+    if asked.searching.start_from not in STARTS:
+        raise unknown("start", str(asked.searching.start_from), STARTS)
     task = asked.task or (rules.task if rules else None) or source
     name = type(entrant.method.parts[0]).__name__
     return entrant.starting(published_values(name, task))
@@ -222,3 +251,8 @@ def _refuse_doubles(labels: Sequence[str]) -> None:
     for label in labels:
         if labels.count(label) > 1:
             raise InputError(f"{label} is named twice; name each method once")
+
+
+def _remedies(training: TrainOptions) -> tuple[str, ...]:
+    named = training.imbalance
+    return (named,) if isinstance(named, str) else tuple(named)

@@ -203,7 +203,7 @@ def test_a_look_judges_held_out_images_and_never_the_test_split(digits, backbone
 
 
 def test_advice_names_methods_with_settings_evidence_and_cautions(digits, backbone, study):
-    told = advise(digits, backbone, studies=[study], size=2)
+    told = advise(digits, backbone, studies=[study], suggestions=2)
     assert json.dumps(told)
     assert len(told["suggestions"]) == 2
     first = told["suggestions"][0]

@@ -15,8 +15,8 @@ from foldtune.backbones.prepare import prepare_for
 from foldtune.core.tuningfile import read
 from foldtune.errors import InputError
 from foldtune.judging.predict import predict_logits
-from foldtune.study.export import export
 from foldtune.study.fit import fit
+from foldtune.study.tuned.export import export
 from foldtune.tunings.export.folder import Asked, export_tuning
 from foldtune.tunings.judging import Known, choose
 from foldtune.tunings.tuning import evaluate_tuning, merge_tuning, opened

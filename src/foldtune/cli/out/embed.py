@@ -4,34 +4,35 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Annotated
 
-from foldtune.cli.app import JSON, TRUST, TrustOptions, app
+from foldtune.cli.app import FILES, JSON, MAIN, app, hub, words
 from foldtune.cli.places import FEATURES_OUT, PAGE_OUT
 from foldtune.console import emit, facts, say
+from foldtune.options.groups import FileOptions
 from foldtune.startup import import_hosts
+
+_OF_MODEL = "A tuning, an exported folder, hf-hub:OWNER/NAME, or a backbone by name."
 
 
 @app.command
 def embed(
-    model: str,
-    images: list[Path] | None = None,
+    model: Annotated[str, words(_OF_MODEL, group=MAIN)],
+    images: FILES | None = None,
     /,
     *,
-    out: FEATURES_OUT,
-    page: PAGE_OUT | None = None,
-    neighbours: int = 5,
-    size: int | None = None,
-    weights: Path | None = None,
-    trust: TrustOptions = TRUST,
+    out: Annotated[FEATURES_OUT, words("The .npz or .parquet file to write.", group=MAIN)],
+    page: Annotated[
+        PAGE_OUT | None, words("A page of each image's nearest neighbours.", group=MAIN)
+    ] = None,
+    neighbours: Annotated[int, words("How many neighbours of each image the page shows.")] = 5,
+    size: Annotated[int | None, words("Of a backbone by name: side of its input, pixels.")] = None,
+    file: FileOptions = FileOptions(),
     json: JSON = False,
 ) -> None:
     """Write what reaches the classifier of MODEL, the features of IMAGES, to OUT (.npz, .parquet).
 
-    MODEL: a tuning, an exported folder, or a backbone by name. A folder of IMAGES stands for the
-    pictures in it; without any a list is read from standard input, a path a line. A file that is no
-    image is told, the others go on, and the exit code is 1.
-
-    page: a page of each image's nearest NEIGHBOURS. size: of a backbone's input, in pixels.
+    A file that is no image is told, the others go on, and the exit code is 1.
     """
     import_hosts()
     from foldtune.backbones import load_backbone
@@ -43,10 +44,10 @@ def embed(
     given = images or listed(sys.stdin)
     paths, told = expanded(given), None
     if Path(model).exists() or model.startswith(SCHEMES):
-        tuned, backbone, header = usable(local(Path(model)), weights, trust.hub)
+        tuned, backbone, header = usable(local(Path(model)), file.weights, hub(file.allow_hub))
         told = header.get("data")
     else:
-        backbone = load_backbone(model, weights=weights, size=size)
+        backbone = load_backbone(model, weights=file.weights, size=size)
         tuned = Plain(backbone.model)
     found = embed_images(tuned, backbone, paths, told)
     for name, why in found.broken.items():

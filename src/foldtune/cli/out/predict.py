@@ -9,56 +9,48 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from cyclopts import Parameter
-
-from foldtune.cli.app import JSON, TRUST, TrustOptions, app
+from foldtune.cli.app import FILES, JSON, TUNED, app, hub, words
 from foldtune.cli.places import FOLDER_OUT, TABLE_OUT
 from foldtune.console import emit, say, table
+from foldtune.options.groups import AnswerOptions, FileOptions, LikelyOptions
+from foldtune.options.taken import said
 from foldtune.startup import import_hosts
 
-_FLAG = Parameter(negative="")
+_OF_SORT = "A folder with one for each class, into which every image is copied."
 _FOR_PEOPLE = 1000  # rows of a table on a terminal; more want a file
 
 
 @app.command
 def predict(
-    tuning: Path,
-    images: list[Path] | None = None,
+    tuning: TUNED,
+    images: FILES | None = None,
     /,
     *,
-    top: int = 1,
-    csv: TABLE_OUT | None = None,
-    calibrated: Annotated[bool, _FLAG] = False,
-    tta: str | None = None,
-    sort_into: FOLDER_OUT | None = None,
-    link: Annotated[bool, _FLAG] = False,
-    weights: Path | None = None,
-    trust: TrustOptions = TRUST,
+    csv: Annotated[TABLE_OUT | None, words("Write a table there in place of printing it.")] = None,
+    sort_into: Annotated[FOLDER_OUT | None, words(_OF_SORT)] = None,
+    link: Annotated[bool, words("Link there in place of copying.")] = False,
+    likely: LikelyOptions = LikelyOptions(),
+    answering: AnswerOptions = AnswerOptions(),
+    file: FileOptions = FileOptions(),
     json: JSON = False,
 ) -> None:
     """Name the class, labels or number of each of IMAGES with a TUNING, a folder, or an ensemble.
 
-    A folder stands for the pictures in it, a pattern for what it fits; without IMAGES a list is
-    read from standard input, a path a line. A file that is no image is told, the others go on, and
-    the exit code is 1. Samples of more than 8 bits are read by the range that the tuning was
-    trained with.
-
-    top: classes an image. csv: write a table there in place of printing it. calibrated: with
-    probabilities as right as they say, by a temperature from validation images (an exported folder
-    keeps it). tta: flip, for the mean over each image and its mirror image. sort-into: copy every
-    image to a folder of its class in that one; link: or link it.
+    A file that is no image is told, the others go on, and the exit code is 1. Samples of more than
+    8 bits are read by the range that the tuning was trained with.
     """
     from foldtune.errors import InputError
-    from foldtune.tunings.files import Sorted, expanded, listed
-    from foldtune.tunings.hub import local
 
     import_hosts()
+    from foldtune.study.tuned.verbs import answers
+    from foldtune.tunings.files import Sorted, expanded, listed
+
     if link and sort_into is None:
         raise InputError("--link says how --sort-into puts images there; give both or none")
-    given = images or listed(sys.stdin)
-    paths = expanded(given)
-    rows, classes = _rows(
-        local(tuning), paths, top, calibrated, tta, sort_into is not None, weights, trust
+    paths = expanded(images or listed(sys.stdin))
+    asked = said(likely, answering, file)
+    rows, classes = answers(
+        tuning, paths, allow=hub(file.allow_hub), into_classes=sort_into is not None, **asked
     )
     if sort_into is not None:
         rows = _sorted(rows, Sorted(sort_into, classes, link))
@@ -72,44 +64,6 @@ def predict(
     if broken:
         say(f"{len(broken)} of {len(paths)} files could not be read")
         raise SystemExit(1)
-
-
-def _rows(
-    tuning: Path,
-    paths: list[Path],
-    top: int,
-    calibrated: bool,
-    tta: str | None,
-    sort: bool,
-    weights: Path | None,
-    trust: TrustOptions,
-) -> tuple[Iterator[dict[str, Any]], list[str]]:
-    """What is predicted, and the classes."""
-    from foldtune.errors import InputError
-    from foldtune.judging.mirror import viewed
-    from foldtune.study.ensembles import is_ensemble, open_ensemble, predict_with_ensemble
-    from foldtune.tunings.answers import refuse_unless_classes
-    from foldtune.tunings.predict import answer_of, predict_images
-    from foldtune.tunings.usable import Plain, temperature_of, usable
-
-    if is_ensemble(tuning):
-        if top > 1 or calibrated or tta:
-            raise InputError(
-                f"{tuning} is an ensemble; --top, --calibrated and --tta are of one tuning"
-            )
-        classes = open_ensemble(tuning).header["classes"]
-        return predict_with_ensemble(tuning, paths, weights, trust.hub), classes
-    temperature = temperature_of(tuning) if calibrated else None
-    if calibrated and temperature is None:
-        raise InputError(
-            f"{tuning} keeps no temperature from validation images; foldtune export writes a "
-            "folder that does, of a tuning that was not trained on all of them"
-        )
-    tuned, backbone, header = usable(tuning, weights, trust.hub)
-    if sort:
-        refuse_unless_classes(header, "a folder for each class")
-    answer, tuned = answer_of(header, top, temperature), Plain(viewed(tuned.model, tta))
-    return predict_images(tuned, backbone, paths, answer, header.get("data")), header["classes"]
 
 
 def _told(rows: Iterable[dict[str, Any]]) -> tuple[list[str], Iterator[dict[str, Any]]]:

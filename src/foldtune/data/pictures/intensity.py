@@ -132,6 +132,13 @@ def parse_setting(words: Sequence[str]) -> Setting:
         raise InputError(f"range {' '.join(words)!r} is no LOW HIGH, such as 0 4095") from None
 
 
+def as_setting(given: Setting | Sequence[str] | None) -> Setting:
+    """The setting of a name, of two numbers, or of a terminal's words; None: own."""
+    if given is None or isinstance(given, str):
+        return check_setting(given or OWN)
+    return parse_setting([word if isinstance(word, str) else repr(float(word)) for word in given])
+
+
 def measure(spans: Sequence[Span], setting: Setting) -> Measured | None:
     """How a set with these wide images is read; None where there is none.
 

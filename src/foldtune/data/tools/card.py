@@ -101,6 +101,13 @@ def draw_examples(data: ImageData, path: Path, *, classes: int = 20, each: int =
     Image.fromarray(sheet).save(path)
 
 
+def write_picture(data: ImageData, row: int, path: Path) -> Path:
+    """Write one decoded image as a picture file; its path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.ascontiguousarray(shown_colours(data.pixels[row]))).save(path)
+    return path
+
+
 def shown_colours(pixels: np.ndarray) -> np.ndarray:
     """(height, width, channels) as three colours of 8 bits: the first three, or one grey."""
     eight = as_bytes(pixels)

@@ -52,8 +52,9 @@ def check(spec: Spec) -> list[dict[str, Any]]:
 def describe(listing: Listing) -> dict[str, Any]:
     """Counts, labels, sizes, formats and the manifest's hash, ready for JSON.
 
-    Sizes and formats are of 64 images a split, evenly spread. The manifest is the list of names,
-    labels and splits: it tells apart the splits of two exporters without reading an image.
+    Sizes and formats are of 64 images a split, evenly spread (`looked_at`, all together). The
+    manifest is the list of names, labels and splits: it tells apart the splits of two exporters
+    without reading an image.
     """
     counts = Counter(item.split or "no split" for item in listing.items)
     labels = [item.label for item in listing.items]
@@ -61,6 +62,7 @@ def describe(listing: Listing) -> dict[str, Any]:
     missing = sum(stamp == MISSING for stamp in listing.stamps)
     return {
         "images": len(listing.items),
+        "looked_at": len(sample) + len(broken),
         "counts": dict(counts),
         "classes": len(listing.classes),
         "labels": [min(labels), max(labels)] if labels else [],

@@ -44,7 +44,7 @@ from foldtune.study.results.artefacts import LOGITS, TRACEBACK, TUNING, discard,
 from foldtune.study.results.logits import keep_validation, write_logits
 from foldtune.study.settings import penalty, settled
 from foldtune.training.device import parse_device
-from foldtune.training.loop import Outcome, train
+from foldtune.training.loop import Outcome, Watch, train
 from foldtune.training.prefix import LIMIT, Prefix, prefix_of
 from foldtune.training.recipe import Recipe, stated
 
@@ -116,9 +116,11 @@ class Bench:
         return row
 
     def tune(
-        self, run: Run, folder: Path | None = None, progress: str | None = None
-    ) -> tuple[Attachment, Row]:
-        """Train and judge; the attachment, still on the backbone, and the row.
+        self, run: Run, folder: Path | None = None, progress: str | None = None,
+        watch: Watch | None = None,
+    ) -> tuple[Attachment, Row]:  # fmt: skip
+        """Train and judge; the attachment, still on the backbone, and the row. watch: sees every
+        epoch's entry of the curve.
 
         With a folder, a run that is tested leaves its tuning and logits there, and a killed one
         resumes from its last checkpoint.
@@ -128,7 +130,7 @@ class Bench:
         try:
             if folder is not None and first():
                 refuse_full_run(folder, attachment, self.data)
-            outcome = self._train(attachment, run, folder, progress)
+            outcome = self._train(attachment, run, folder, progress, watch)
             found = None
             if outcome.finished and run.tested:
                 found = self._test(attachment, run, outcome, folder)
@@ -217,8 +219,9 @@ class Bench:
     # -- private -------------------------------------------------------------------------------
 
     def _train(
-        self, attachment: Attachment, run: Run, folder: Path | None, progress: str | None
-    ) -> Outcome:
+        self, attachment: Attachment, run: Run, folder: Path | None, progress: str | None,
+        watch: Watch | None,
+    ) -> Outcome:  # fmt: skip
         ground, recipe, labels = self.ground(attachment, run), run.recipe, self.data.targets
         prefix = self.prefix(attachment, run) if ground.model is attachment.model else None
         if prefix:
@@ -246,7 +249,7 @@ class Bench:
                 evaluate=None if "val" in run.train_on else validate,
                 checkpoint=None if folder is None else folder / CHECKPOINT,
                 checkpoint_seconds=self.checkpoint_seconds, device=self.device, progress=progress,
-                task=self.data.task,
+                task=self.data.task, watch=watch,
             )  # fmt: skip
 
     def _test(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,11 @@ from foldtune.data.membership import Membership
 from foldtune.errors import InputError
 from foldtune.files import hash_of
 from foldtune.methods.catalogue import parse
+from foldtune.options.groups import ModelOptions
 from foldtune.study.bench.bench import Bench
 from foldtune.study.bench.run import FROM, Run
 from foldtune.tunings.judging import Known
-from foldtune.tunings.tuning import header_of
+from foldtune.tunings.tuning import backbone_for, header_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +51,15 @@ class Earlier:
     def start(self) -> str:
         """As a run names where its classifier starts."""
         return f"{FROM} {self.mark}"
+
+
+def backbone_of(earlier: Earlier, asked: ModelOptions, allowed: Callable[[str], bool]) -> Backbone:
+    """The tuning's backbone, at the size that was asked for."""
+    told = dict(earlier.header)
+    if asked.size is not None and told.get("backbone"):
+        way = told["backbone"]["transform"] | {"size": asked.size}
+        told["backbone"] = told["backbone"] | {"transform": way}
+    return backbone_for(told, asked.weights, allowed)
 
 
 class Onward(Bench):

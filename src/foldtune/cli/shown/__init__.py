@@ -1,0 +1,1 @@
+"""What verbs draw on a terminal: sentences first, then tables."""

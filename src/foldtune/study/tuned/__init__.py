@@ -1,0 +1,1 @@
+"""What becomes of a tuning that was made: judged, asked, merged, exported."""

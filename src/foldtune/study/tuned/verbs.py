@@ -1,0 +1,251 @@
+"""The verbs on a tuning that was saved: evaluate, predict, merge; of an ensemble the first two.
+
+A tuning is its file, a run's folder, an exported folder, a merged file, or `hf-hub:OWNER/NAME`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from foldtune.augment.corruptions import parse_corruptions
+from foldtune.backbones import Backbone
+from foldtune.backbones.tuning import refused
+from foldtune.core.attachment import Attachment
+from foldtune.data import ImageData
+from foldtune.errors import InputError
+from foldtune.files import names_folder
+from foldtune.judging.mirror import viewed
+from foldtune.judging.shift import Target
+from foldtune.options.groups import (
+    AnswerOptions,
+    DataOptions,
+    FileOptions,
+    JudgeOptions,
+    LikelyOptions,
+    PointOptions,
+    ShiftOptions,
+)
+from foldtune.options.taken import of, takes
+from foldtune.shown import Facts, Table
+from foldtune.study.bench.execute import Say
+from foldtune.study.ensembles import (
+    evaluate_ensemble,
+    is_ensemble,
+    known_of,
+    open_ensemble,
+    predict_with_ensemble,
+)
+from foldtune.study.inputs import silent
+from foldtune.tunings.answers import refuse_unless_classes, task_of
+from foldtune.tunings.export.folder import Exported, export_tuning
+from foldtune.tunings.files import expanded
+from foldtune.tunings.hub import local
+from foldtune.tunings.judging import Known, choose, honest_names, trained_line
+from foldtune.tunings.predict import answer_of, predict_images
+from foldtune.tunings.reading import as_described, mapping_of, read_images
+from foldtune.tunings.shifts import shifted
+from foldtune.tunings.tuning import (
+    Certificate,
+    backbone_for,
+    evaluate_away,
+    evaluate_tuning,
+    home_target,
+    merge_tuning,
+    opened,
+)
+from foldtune.tunings.usable import Plain, temperature_of, usable
+from foldtune.tunings.wise import point_of
+
+_OF_HOME = ("home", "drop", "predicted", "effective")
+Allow = Callable[[str], bool]
+
+
+@dataclass(frozen=True)
+class Merged:
+    """A plain state dict that was written. data: what the certificate's images are of."""
+
+    path: Path
+    certificate: Certificate
+    data: str
+
+
+@takes(JudgeOptions, ShiftOptions, AnswerOptions, FileOptions, DataOptions)
+def evaluate(
+    tuning: str | Path,
+    data: str | Path,
+    *,
+    baseline: Path | None = None,
+    say: Say | None = None,
+    allow: Allow | None = None,
+    **options: Any,
+) -> Facts:
+    """How often a tuning, or a saved ensemble, is right on data, how well its confidences fit, and
+    by class what it confuses (`judgement`); of a tuning under shifts, too: `shifts`, a row each,
+    and `corruptions`, means over severities. Of another task than one class an image its metrics.
+
+    Of the data it was made with the test images are judged, of other data all; what it was trained
+    on is left out, counted and told in `notes`. Classes are found by name, or by `map`; one without
+    an image is fine. baseline: a CSV with columns home and one a shift, a baseline model in each
+    row, for effective robustness. say: is told what is wrong with the data. allow: whether the hub
+    may be asked for a name, in place of `allow_hub`.
+    """
+    path, say, hub = local(Path(tuning)), say or silent, allow or _hub(of(FileOptions, options))
+    shifts, judging = of(ShiftOptions, options), of(JudgeOptions, options)
+    weights, reading = of(FileOptions, options).weights, of(DataOptions, options)
+    mapping, tta = mapping_of(shifts), of(AnswerOptions, options).tta
+    away = bool(shifts.shift or shifts.corrupt or baseline)
+    if is_ensemble(path):
+        if away or tta:
+            raise InputError(f"{path} is an ensemble; shifts and tta are judged of one tuning")
+        ensemble = open_ensemble(path)
+        backbone, known = backbone_for(ensemble.header, weights, hub), known_of(ensemble)
+        images = _read(data, backbone, known, reading, say)
+        chosen = choose(known, images, judging.split, included=judging.include_trained)
+        told = evaluate_ensemble(ensemble, backbone, images, chosen, mapping)
+        return Facts(told | {"notes": list(chosen.notes)})
+    attachment, backbone, header = usable(path, weights, hub)
+    known, classes, task = Known.of([path], [header]), header["classes"], task_of(header)
+    if away:
+        refuse_unless_classes(header, "a shift")
+    images = _read(data, backbone, known, reading, say)
+    chosen = choose(known, images, judging.split, included=judging.include_trained)
+    told = evaluate_tuning(attachment, backbone, images, classes, chosen, mapping, task, tta)
+    told["notes"] = list(chosen.notes)
+    if not task.usual:
+        return Facts(told)
+    found = evaluate_away(
+        attachment, backbone, home_target(images, classes, chosen, mapping), baseline,
+        lambda home: targets(shifts, home, backbone, known, reading, say),
+    )  # fmt: skip
+    found["shifts"] = [honest_names(row, chosen, _OF_HOME) for row in found["shifts"]]
+    return Facts(told | found)
+
+
+def targets(
+    shifts: ShiftOptions, home: Target, backbone: Backbone, known: Known, reading: DataOptions,
+    say: Say = silent,
+) -> list[Target]:  # fmt: skip
+    """Where else to judge: other images, then corruptions of the images at home."""
+    others = shifted(
+        shifts.shift, lambda spec: read_images(spec, backbone, reading, None, say),
+        known.header["classes"], mapping_of(shifts), known,
+    )  # fmt: skip
+    for one in others:
+        if one.trained_on:
+            asked = one.trained_on + len(one.rows)
+            say(f"{one.name}: {trained_line(one.trained_on, asked)}")
+    return others + [home.corrupted(*which) for which in parse_corruptions(shifts.corrupt)]
+
+
+@takes(LikelyOptions, AnswerOptions, FileOptions)
+def predict(
+    tuning: str | Path,
+    images: str | Path | Sequence[str | Path],
+    *,
+    allow: Allow | None = None,
+    **options: Any,
+) -> Table:
+    """Of each image file, or of each picture in a folder, its path as `image` and the answer of a
+    tuning or a saved ensemble: `class` and `probability`, or the labels or number of another task.
+    A file that is missing or no image has `error` in their place. Samples of more than 8 bits are
+    read by the range that the tuning was trained with.
+    """
+    given = [images] if isinstance(images, str | Path) else images
+    paths = expanded([Path(one) for one in given])
+    return Table(answers(tuning, paths, allow=allow, **options)[0])
+
+
+def answers(
+    tuning: str | Path, paths: Sequence[Path], *, allow: Allow | None = None,
+    into_classes: bool = False, **options: Any,
+) -> tuple[Iterator[dict[str, Any]], list[str]]:  # fmt: skip
+    """The rows of `predict`, as they are asked for, and the classes. into_classes: refuse, before
+    anything is predicted, a tuning that does not answer with one class an image."""
+    path, file, likely = local(Path(tuning)), of(FileOptions, options), of(LikelyOptions, options)
+    hub, tta = allow or _hub(file), of(AnswerOptions, options).tta
+    if is_ensemble(path):
+        if likely != LikelyOptions() or tta:
+            raise InputError(
+                f"{path} is an ensemble; --top, --calibrated and --tta are of one tuning"
+            )
+        classes = open_ensemble(path).header["classes"]
+        return predict_with_ensemble(path, paths, file.weights, hub), classes
+    temperature = temperature_of(path) if likely.calibrated else None
+    if likely.calibrated and temperature is None:
+        raise InputError(
+            f"{path} keeps no temperature from validation images; foldtune export writes a "
+            "folder that does, of a tuning that was not trained on all of them"
+        )
+    tuned, backbone, header = usable(path, file.weights, hub)
+    if into_classes:
+        refuse_unless_classes(header, "a folder for each class")
+    answer = answer_of(header, likely.top, temperature)
+    model = Plain(viewed(tuned.model, tta))
+    return predict_images(model, backbone, paths, answer, header.get("data")), header["classes"]
+
+
+@takes(PointOptions, FileOptions, DataOptions)
+def merge(
+    tuning: str | Path | Attachment,
+    *,
+    out: str | Path | None = None,
+    data: str | Path | None = None,
+    say: Say | None = None,
+    allow: Allow | None = None,
+    **options: Any,
+) -> nn.Module | Merged | Exported:
+    """Fold a tuning's file into its backbone and write a plain state dict, which the host library
+    loads, to `out`; where that is a folder or has no suffix, a folder as `export` does. Of an
+    attachment: fold it into its model, in place, and return that.
+
+    The certificate compares logits over real images: of `data`, or of the data it was trained on.
+    Raises InputError where the method does not merge, with nothing written.
+    """
+    if isinstance(tuning, Attachment):
+        if out is not None:
+            raise InputError("an attachment is merged in place; save it, and merge its file")
+        return tuning.merge()
+    if out is None:
+        raise InputError(f"merge({str(tuning)!r}) needs out=, the file to write")
+    path, place, file = Path(tuning), Path(out), of(FileOptions, options)
+    point, hub = of(PointOptions, options), allow or _hub(file)
+    attachment, backbone, header = opened(path, file.weights, hub)
+    attachment.detach()
+    trained_on = header.get("data", {})
+    source = str(data or trained_on.get("source") or "shapes/count")
+    if data is None and source.startswith("hf:") and not hub(source):
+        raise InputError(
+            f"{tuning} was trained on {source}, which is on the hub; give images with --data, or "
+            "have them fetched with --allow-hub"
+        )
+    reading = _as_made(of(DataOptions, options), header, source)
+    images = read_images(source, backbone, reading, None, say or silent)
+    if names_folder(place) and attachment.mergeable:
+        if point.alpha != 1.0:
+            raise InputError("a folder holds the tuned model; --alpha is of a .safetensors file")
+        return export_tuning(path, place, backbone, images)
+    at = point_of(point.part, point.alpha)
+    certificate = merge_tuning(path, place, backbone, images, at)
+    return Merged(place, certificate, images.name)
+
+
+def _hub(file: FileOptions) -> Allow:
+    return (lambda _name: True) if file.allow_hub else refused
+
+
+def _read(
+    data: str | Path, backbone: Backbone, known: Known, reading: DataOptions, say: Say
+) -> ImageData:
+    reading = _as_made(reading, known.header, str(data))
+    return read_images(str(data), backbone, reading, None, say)
+
+
+def _as_made(reading: DataOptions, header: Mapping[str, Any], source: str) -> DataOptions:
+    """The options as the tuning says that its data was read, and what its labels are."""
+    found = as_described(reading, header.get("data", {}), source)
+    return replace(found, task=found.task or header.get("task"))
