@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test test-outside test-processors test-oldest lint mutants fuzz sweep clean
+.PHONY: demo docs test test-outside test-processors test-oldest lint mutants fuzz sweep clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -47,6 +47,11 @@ fuzz: $(VENV)/.installed
 sweep: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/families.py --all --out sweep.jsonl
 
+# The site of docs/, in site/; a link that leads nowhere fails.
+docs: $(VENV)/.installed
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs]"
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 # The suite with the oldest versions that pyproject.toml allows; 5 GB, CUDA's libraries included.
 test-oldest: .venv-oldest/.installed
 	.venv-oldest/bin/python -m pytest -n 2 --dist worksteal --ignore tests/outside
@@ -57,4 +62,4 @@ test-oldest: .venv-oldest/.installed
 	touch $@
 
 clean:
-	rm -rf $(VENV) .venv-oldest demo-study mutants sweep.jsonl .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-oldest demo-study site mutants sweep.jsonl .pytest_cache .mypy_cache .ruff_cache
