@@ -17,8 +17,8 @@ import numpy as np
 
 from foldtune.analysis.decision import decide
 from foldtune.tasks.influence import influence
+from foldtune.tasks.kinds import SingleLabel
 from foldtune.tasks.metrics import Judged, score_of
-from foldtune.tasks.task import SingleLabel
 
 METRICS = ("balanced_accuracy", "macro_f1", "kappa", "auroc", "map")
 SHARES = (0.5, 0.3, 0.15, 0.05)

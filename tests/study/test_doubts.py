@@ -10,7 +10,7 @@ from foldtune.analysis.judgement.doubts import doubtful
 from foldtune.backbones import load_backbone
 from foldtune.errors import InputError
 from foldtune.study.doubts import doubts, write_doubts
-from foldtune.tasks.task import MultiLabel
+from foldtune.tasks.kinds import MultiLabel
 
 
 def test_doubt_is_what_the_paper_counts():

@@ -18,7 +18,7 @@ from foldtune.study.results.analyses import analyse
 from foldtune.study.results.artefacts import LOGITS, TUNING
 from foldtune.study.results.logits import read_logits
 from foldtune.study.results.predictions import read_predictions
-from foldtune.tasks.task import MultiLabel, Ordinal, Regression
+from foldtune.tasks.kinds import MultiLabel, Ordinal, Regression
 from foldtune.training.recipe import Recipe
 from foldtune.tunings.answers import task_of
 from foldtune.tunings.judging import Known, choose

@@ -12,7 +12,7 @@ from foldtune.study.bench.bench import Bench
 from foldtune.study.bench.run import Run
 from foldtune.study.results.artefacts import LOGITS
 from foldtune.study.results.logits import read_logits
-from foldtune.tasks.task import SingleLabel
+from foldtune.tasks.kinds import SingleLabel
 from foldtune.training.recipe import Recipe
 
 _TIMED = ("seconds", "images_per_second")

@@ -6,8 +6,9 @@ from sklearn import metrics as theirs
 
 from foldtune.errors import InputError
 from foldtune.tasks.influence import influence
+from foldtune.tasks.kinds import MultiLabel, Ordinal, Regression, SingleLabel
 from foldtune.tasks.metrics import Judged, metric_of, score_of, values
-from foldtune.tasks.task import MultiLabel, Ordinal, Regression, SingleLabel, sigmoid
+from foldtune.tasks.task import sigmoid
 
 IMAGES = 60
 

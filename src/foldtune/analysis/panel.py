@@ -10,8 +10,9 @@ import numpy as np
 
 from foldtune.errors import InputError
 from foldtune.tasks.influence import influence
+from foldtune.tasks.kinds import USUAL, SingleLabel
 from foldtune.tasks.metrics import METRICS, Judged
-from foldtune.tasks.task import USUAL, SingleLabel, Task
+from foldtune.tasks.task import Task
 
 
 @dataclass(frozen=True, eq=False)

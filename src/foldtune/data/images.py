@@ -13,7 +13,8 @@ from foldtune.data.identity import as_bytes, split_hash
 from foldtune.data.shots import draw_shots, refuse_too_few
 from foldtune.data.tasks import refuse_shots
 from foldtune.errors import unknown
-from foldtune.tasks.task import USUAL, Task
+from foldtune.tasks.kinds import USUAL
+from foldtune.tasks.task import Task
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -11,8 +11,9 @@ from foldtune.data.grouping import Key
 from foldtune.data.sources.listing import Listing
 from foldtune.data.strata import Strata, ranges
 from foldtune.errors import InputError
+from foldtune.tasks.kinds import MultiLabel
 from foldtune.tasks.recognition import settled_task
-from foldtune.tasks.task import MultiLabel, Task
+from foldtune.tasks.task import Task
 
 
 def task_of(listing: Listing, asked: Task | None, where: str) -> Task:

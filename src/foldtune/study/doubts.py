@@ -14,7 +14,7 @@ from foldtune.backbones.prepare import prepare_for
 from foldtune.core.structure.head import find_head
 from foldtune.data import ImageData
 from foldtune.errors import InputError
-from foldtune.tasks.task import SingleLabel
+from foldtune.tasks.kinds import SingleLabel
 from foldtune.training.probe import classifier_inputs, folds, solve_probe
 
 _COLUMNS = ("image", "split", "label", "seems", "label_probability", "seems_probability")

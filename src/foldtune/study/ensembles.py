@@ -36,7 +36,7 @@ from foldtune.study.results.analyses import choices
 from foldtune.study.results.artefacts import TUNING, of_run, warn_of_unbound
 from foldtune.study.results.predictions import Predictions, read_predictions
 from foldtune.study.results.rowfile import replace
-from foldtune.tasks.task import SingleLabel
+from foldtune.tasks.kinds import SingleLabel
 from foldtune.tunings.imagefiles import decoded, named
 from foldtune.tunings.judging import Chosen, Known
 from foldtune.tunings.tuning import (

@@ -12,7 +12,7 @@ from foldtune.backbones.prepare import prepare_for
 from foldtune.core.structure.head import find_head
 from foldtune.data import ImageData
 from foldtune.errors import InputError
-from foldtune.tasks.task import SingleLabel
+from foldtune.tasks.kinds import SingleLabel
 from foldtune.training.probe import classifier_inputs, solve_probe
 
 # As many images as the published tasks have for training, so that the probes compare.

@@ -12,8 +12,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from foldtune.tasks.kinds import MultiLabel, Ordinal
 from foldtune.tasks.metrics import Judged, metric_of
-from foldtune.tasks.task import MultiLabel, Ordinal
 
 Array = np.ndarray
 

@@ -14,7 +14,8 @@ from functools import cached_property
 import numpy as np
 
 from foldtune.errors import InputError, unknown
-from foldtune.tasks.task import MultiLabel, Ordinal, Regression, Task
+from foldtune.tasks.kinds import MultiLabel, Ordinal, Regression
+from foldtune.tasks.task import Task
 
 DEFAULT = "accuracy"  # of one label an image, as ever
 

@@ -7,7 +7,8 @@ from dataclasses import fields
 from typing import Any
 
 from foldtune.errors import InputError, unknown
-from foldtune.tasks.task import SEPARATORS, TASKS, MultiLabel, Ordinal, Task
+from foldtune.tasks.kinds import TASKS, MultiLabel, Ordinal
+from foldtune.tasks.task import SEPARATORS, Task
 
 _LONGEST = 20_000  # characters
 _BY_NAME = {name.lower(): cls for name, cls in TASKS.items()}

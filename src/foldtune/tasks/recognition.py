@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Sequence
 
 from foldtune.errors import InputError
-from foldtune.tasks.task import SEPARATORS, MultiLabel, Regression, SingleLabel, Task
+from foldtune.tasks.kinds import MultiLabel, Regression, SingleLabel
+from foldtune.tasks.task import SEPARATORS, Task
 
 _REAL = re.compile(r"[+-]?\d*\.\d*[1-9]\d*([eE][+-]?\d+)?")  # a number that is not whole
 _FEW = 8  # images up to which labels may all differ

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from foldtune.errors import InputError
-from foldtune.tasks.task import SingleLabel, Task
+from foldtune.tasks.kinds import SingleLabel
+from foldtune.tasks.task import Task
 from foldtune.training import seeds
 from foldtune.training.batches import Data, Prepare, epoch_batches, prepare_at, steps_per_epoch
 from foldtune.training.checkpoint import (

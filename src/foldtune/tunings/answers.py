@@ -16,9 +16,10 @@ from foldtune.analysis.judgement.unsure import left_out
 from foldtune.analysis.panel import Member, Panel
 from foldtune.data import ImageData
 from foldtune.errors import InputError
+from foldtune.tasks.kinds import MultiLabel, Regression, SingleLabel
 from foldtune.tasks.metrics import Judged, values
 from foldtune.tasks.parsing import parse_task
-from foldtune.tasks.task import MultiLabel, Regression, SingleLabel, Task
+from foldtune.tasks.task import Task
 from foldtune.tunings.judging import Chosen, honest_names
 
 _MOVED = 1e-3  # of the span, from which on a number counts as another

@@ -15,7 +15,7 @@ from foldtune.data.sources.readers import regular_bytes
 from foldtune.data.store.ahead import decoded_ahead
 from foldtune.errors import InputError
 from foldtune.judging.predict import finite, predict_logits
-from foldtune.tasks.task import SingleLabel
+from foldtune.tasks.kinds import SingleLabel
 from foldtune.tunings.answers import answered, refuse_unless_classes, task_of
 from foldtune.tunings.imagefiles import fit_of
 from foldtune.tunings.tuning import Modelled

@@ -23,7 +23,8 @@ from foldtune.files import refuse_full
 from foldtune.judging.mirror import viewed
 from foldtune.judging.predict import finite, predict_logits
 from foldtune.judging.shift import Target, target_of
-from foldtune.tasks.task import SingleLabel, Task
+from foldtune.tasks.kinds import SingleLabel
+from foldtune.tasks.task import Task
 from foldtune.tunings.answers import changed, judgement, task_figures, task_of
 from foldtune.tunings.judging import Chosen, Known, figures
 from foldtune.tunings.mergedfile import merged_as

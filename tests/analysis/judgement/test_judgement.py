@@ -16,7 +16,7 @@ from foldtune.analysis.judgement.thresholds import (
 )
 from foldtune.analysis.judgement.unsure import left_out
 from foldtune.analysis.panel import Member, Panel
-from foldtune.tasks.task import MultiLabel, Ordinal
+from foldtune.tasks.kinds import MultiLabel, Ordinal
 
 NAMES = ("ant", "bee", "cat", "dog")
 

@@ -13,7 +13,7 @@ from pyarrow import parquet
 from foldtune.data import load_data
 from foldtune.data.sources.source import read_source
 from foldtune.errors import InputError
-from foldtune.tasks.task import MultiLabel, Regression, SingleLabel
+from foldtune.tasks.kinds import MultiLabel, Regression, SingleLabel
 
 HELD = [["a"], ["a", "b"], ["c"], [], ["b", "c"], ["a"], ["b"], ["c", "a"], ["a"], ["b"]]
 NUMBERS = [0.25 + 1.5 * n for n in range(10)]

@@ -5,7 +5,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression, Ridge
 
 from foldtune.study.bench.probes import solve
-from foldtune.tasks.task import MultiLabel, Ordinal, Regression, SingleLabel
+from foldtune.tasks.kinds import MultiLabel, Ordinal, Regression, SingleLabel
 
 DRAW = np.random.default_rng(0)
 FEATURES = DRAW.normal(size=(120, 8)).astype(np.float32)

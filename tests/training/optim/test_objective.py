@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from sklearn.utils.class_weight import compute_class_weight
 
 from foldtune.errors import InputError
-from foldtune.tasks.task import MultiLabel, Ordinal, Regression, SingleLabel
+from foldtune.tasks.kinds import MultiLabel, Ordinal, Regression, SingleLabel
 from foldtune.training.optim.objective import class_weights, evenly_drawn, objective
 from foldtune.training.recipe import Recipe, stated
 from foldtune.training.regularise import loss_of

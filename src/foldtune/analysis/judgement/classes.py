@@ -12,7 +12,7 @@ from foldtune.analysis.decision import decide
 from foldtune.analysis.panel import Panel
 from foldtune.analysis.spread import wilson
 from foldtune.tasks.influence import ratio
-from foldtune.tasks.task import MultiLabel
+from foldtune.tasks.kinds import MultiLabel
 
 Row = dict[str, Any]
 _NORMAL = 1.959964  # the 97.5 % point

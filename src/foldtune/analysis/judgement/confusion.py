@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from foldtune.analysis.panel import Panel
-from foldtune.tasks.task import Ordinal
+from foldtune.tasks.kinds import Ordinal
 
 Row = dict[str, Any]
 

@@ -20,8 +20,8 @@ from foldtune.data.sources.tables.rows import sorted_labels
 from foldtune.data.sources.trees import DAMAGED
 from foldtune.data.splits import SPLITS
 from foldtune.errors import InputError
+from foldtune.tasks.kinds import MultiLabel, Regression
 from foldtune.tasks.recognition import joined_labels
-from foldtune.tasks.task import MultiLabel, Regression
 
 _IMAGES, _LABELS = ("images", "x", "pixels"), ("labels", "y")
 _KEYS = "images and labels, or train_images, train_labels, ..., or x_train, y_train, ..."

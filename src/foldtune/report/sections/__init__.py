@@ -27,7 +27,7 @@ from foldtune.report.sections import (
     wise,
 )
 from foldtune.report.sections.judgement import classes, confusion, numbers, thresholds
-from foldtune.tasks.task import SingleLabel
+from foldtune.tasks.kinds import SingleLabel
 
 ORDER = (
     leaderboard,

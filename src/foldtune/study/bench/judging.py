@@ -11,8 +11,9 @@ from torch import Tensor
 from foldtune.analysis.row import Tested
 from foldtune.judging.accuracy import accuracy
 from foldtune.judging.calibration import calibration
+from foldtune.tasks.kinds import SingleLabel
 from foldtune.tasks.metrics import DEFAULT, Judged, metric_of, score_of, values
-from foldtune.tasks.task import SingleLabel, Task
+from foldtune.tasks.task import Task
 from foldtune.training.optim.objective import objective
 from foldtune.training.recipe import Recipe
 

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 
 from foldtune.errors import InputError
-from foldtune.tasks.task import MultiLabel, Ordinal, Regression, SingleLabel, Task
+from foldtune.tasks.kinds import MultiLabel, Ordinal, Regression, SingleLabel
+from foldtune.tasks.task import Task
 from foldtune.training.optim.objective import class_weights
 from foldtune.training.probe import PENALTIES, Probe, solve_probe
 from foldtune.training.recipe import NO_REMEDY

@@ -14,7 +14,8 @@ from foldtune.core.structure.head import find_head
 from foldtune.data import ImageData
 from foldtune.errors import InputError
 from foldtune.study.bench.probes import solve
-from foldtune.tasks.task import SingleLabel, Task
+from foldtune.tasks.kinds import SingleLabel
+from foldtune.tasks.task import Task
 from foldtune.training.probe import REGULARISED, Probe, classifier_inputs
 from foldtune.training.recipe import NO_REMEDY
 

@@ -15,8 +15,8 @@ from foldtune.analysis.panel import Panel
 from foldtune.errors import unknown
 from foldtune.study.results.artefacts import unbound
 from foldtune.study.results.predictions import Predictions, read_predictions
+from foldtune.tasks.kinds import SingleLabel
 from foldtune.tasks.metrics import values
-from foldtune.tasks.task import SingleLabel
 
 Row = dict[str, Any]
 _CURVE = 50  # points of a risk-coverage curve that a page draws

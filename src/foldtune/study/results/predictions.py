@@ -18,8 +18,8 @@ from foldtune.study.results.artefacts import LOGITS, VALIDATION, Altered, is_kep
 from foldtune.study.results.logits import read_logits
 from foldtune.study.results.rowgate import readable
 from foldtune.study.results.store import Store
+from foldtune.tasks.kinds import SingleLabel
 from foldtune.tasks.parsing import parse_task
-from foldtune.tasks.task import SingleLabel
 
 
 @dataclass(frozen=True, eq=False)

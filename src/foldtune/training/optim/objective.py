@@ -17,7 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from foldtune.errors import InputError
-from foldtune.tasks.task import MultiLabel, Ordinal, Regression, SingleLabel, Task
+from foldtune.tasks.kinds import MultiLabel, Ordinal, Regression, SingleLabel
+from foldtune.tasks.task import Task
 from foldtune.training import seeds
 from foldtune.training.recipe import NO_REMEDY, Recipe
 from foldtune.training.regularise import loss_of

@@ -7,7 +7,7 @@ import pytest
 from data.conftest import encoded
 from foldtune.data import read_source
 from foldtune.errors import InputError
-from foldtune.tasks.task import MultiLabel
+from foldtune.tasks.kinds import MultiLabel
 
 NAMES = ("oak", "elm", "fir")
 

@@ -11,8 +11,8 @@ from foldtune.data.sources.spec import Spec
 from foldtune.data.sources.tables.rows import sorted_labels
 from foldtune.data.splits import split_name
 from foldtune.errors import InputError
+from foldtune.tasks.kinds import MultiLabel, Regression
 from foldtune.tasks.recognition import joined_labels
-from foldtune.tasks.task import MultiLabel, Regression
 
 _LABELS = ("label", "labels", "fine_label", "class", "target")
 _REAL = ("float16", "float32", "float64")

@@ -23,8 +23,8 @@ from foldtune.data.sources.tables.rows import sorted_labels
 from foldtune.data.sources.trees import Tree, open_tars
 from foldtune.data.splits import split_name
 from foldtune.errors import InputError
+from foldtune.tasks.kinds import MultiLabel
 from foldtune.tasks.recognition import joined_labels, recognised
-from foldtune.tasks.task import MultiLabel
 
 _LABELS = ("cls", "txt", "json")
 _BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}")

@@ -18,8 +18,8 @@ from foldtune.data.sources.tables.columns import Cells
 from foldtune.data.sources.trees import file_stamp
 from foldtune.data.splits import SPLITS, split_name
 from foldtune.errors import InputError
+from foldtune.tasks.kinds import MultiLabel
 from foldtune.tasks.recognition import recognised
-from foldtune.tasks.task import MultiLabel
 
 
 def read_table(path: Path, group: str | None = None) -> Listing:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from foldtune.report.material import Material
-from foldtune.tasks.task import MultiLabel, Regression
+from foldtune.tasks.kinds import MultiLabel, Regression
 
 
 def shown(study: Material) -> str | None:

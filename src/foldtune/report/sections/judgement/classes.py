@@ -11,8 +11,8 @@ from foldtune.analysis.judgement.classes import parts, per_class
 from foldtune.report.material import Material
 from foldtune.report.section import Section, Table
 from foldtune.report.sections.judgement import names_of, percent, shown
+from foldtune.tasks.kinds import Regression, SingleLabel
 from foldtune.tasks.metrics import METRICS, values
-from foldtune.tasks.task import Regression, SingleLabel
 
 _MOST = 200  # classes of the table
 

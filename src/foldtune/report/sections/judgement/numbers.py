@@ -13,8 +13,8 @@ from foldtune.report.charts import GREY, tip
 from foldtune.report.material import Material
 from foldtune.report.section import Figure, Section, Table
 from foldtune.report.sections.judgement import shown
+from foldtune.tasks.kinds import Regression
 from foldtune.tasks.metrics import values
-from foldtune.tasks.task import Regression
 
 Row = dict[str, Any]
 _POINTS = 1000

@@ -12,8 +12,8 @@ from foldtune.report.charts import tip
 from foldtune.report.material import Material
 from foldtune.report.section import Figure, Section, Table
 from foldtune.report.sections.judgement import names_of, percent, shown
+from foldtune.tasks.kinds import Ordinal, Regression
 from foldtune.tasks.metrics import Judged
-from foldtune.tasks.task import Ordinal, Regression
 
 Row = dict[str, Any]
 _MOST = 8  # names of a drawn curve: those with fewest images, which a mean hides

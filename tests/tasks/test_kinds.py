@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from foldtune.errors import InputError
+from foldtune.tasks.kinds import MultiLabel, Ordinal, Regression, SingleLabel
 from foldtune.tasks.parsing import is_task, parse_task
 from foldtune.tasks.recognition import recognised, settled_task
-from foldtune.tasks.task import MultiLabel, Ordinal, Regression, SingleLabel
 
 EVERY = (
     SingleLabel(), MultiLabel(), MultiLabel(separator=";"), Ordinal(), Ordinal(("low", "high")),
