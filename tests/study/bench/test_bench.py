@@ -77,17 +77,19 @@ def test_a_killed_run_resumes_to_the_same_bits(bench, recipe, tmp_path, monkeypa
 
 def test_trials_watch_validation_and_never_read_the_test_split(bench, recipe, tmp_path):
     test_rows = set(bench.data.split("test").tolist())
-    import foldtune.study.bench.bench as module
+    from foldtune.study.bench import bench as benches
+    from foldtune.study.bench import starts
 
     seen = []
-    original = module.predict_logits
+    original = benches.predict_logits
 
     def spy(model, pixels, rows, *args, **kwargs):
         seen.extend(rows.tolist())
         return original(model, pixels, rows, *args, **kwargs)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "predict_logits", spy)
+        for module in (benches, starts):
+            patch.setattr(module, "predict_logits", spy)
         row = bench.execute(run_of(bench, SSF(), recipe, stage="trial"), tmp_path)
     assert not set(seen) & test_rows
     assert "test_accuracy" not in row
@@ -158,7 +160,7 @@ def test_finals_train_on_train_and_validation_and_read_the_test_split_once(bench
 
 
 def test_linear_probe_on_cached_features_equals_the_full_forward_pass(bench, recipe, monkeypatch):
-    import foldtune.study.bench.bench as module
+    import foldtune.study.bench.ground as module
 
     quick = bench.execute(run_of(bench, LinearProbe(), recipe, stage="fit", head="zero"))
     monkeypatch.setattr(module, "only_a_classifier", lambda *_: False)

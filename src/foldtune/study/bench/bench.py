@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
-from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,38 +16,30 @@ from foldtune.backbones.prepare import prepare_for
 from foldtune.core.attach import attach
 from foldtune.core.attachment import Attachment
 from foldtune.core.container import CONTAINER
-from foldtune.core.method import Method, written_out
+from foldtune.core.method import Method
 from foldtune.core.tuningfile import save
 from foldtune.data import ImageData
 from foldtune.data.membership import Membership
-from foldtune.data.pictures.intensity import deeper
 from foldtune.errors import Unwritable
 from foldtune.judging.predict import predict_logits
 from foldtune.processes import first
 from foldtune.study.bench.failure import keep_traceback, reason_of
-from foldtune.study.bench.ground import (
-    Ground,
-    as_they_are,
-    only_a_classifier,
-    swept,
-)
+from foldtune.study.bench.ground import Ground, ground_of, prefix_below, swept
 from foldtune.study.bench.judging import chosen_metric, judged, tested
 from foldtune.study.bench.room import refuse_full_run
 from foldtune.study.bench.row import Facts, failed_row, outcome_row
-from foldtune.study.bench.run import Run
+from foldtune.study.bench.run import Run, short_hash
 from foldtune.study.bench.starts import Starts
+from foldtune.study.bench.tuning import tuning_facts
 from foldtune.study.results.artefacts import LOGITS, TRACEBACK, TUNING, discard, hashes
 from foldtune.study.results.logits import keep_validation, write_logits
 from foldtune.study.settings import penalty, settled
 from foldtune.training.device import parse_device
 from foldtune.training.loop import Outcome, Watch, train
-from foldtune.training.prefix import LIMIT, Prefix, prefix_of
-from foldtune.training.recipe import Recipe, stated
+from foldtune.training.prefix import LIMIT, Prefix
+from foldtune.training.recipe import Recipe
 
 CHECKPOINT = "checkpoint.safetensors"
-# What a tuning keeps of how its data was read.
-_READ = ("range", "wide", "skip_broken", "max_pixels")
-_DESCRIBED = ("source", "seed", "split_hash", "content", *_READ)
 
 
 class Bench:
@@ -74,11 +62,10 @@ class Bench:
         self.backbone, self.data, self.device = backbone, data, device
         self.metric = chosen_metric(data.task, metric)
         self.identity = backbone.identity()
-        self.backbone_hash = _hash(self.identity)
+        self.backbone_hash = short_hash(self.identity)
         if (where := parse_device(device)) is not None:
             backbone.model.to(where)
         self._starts = Starts(backbone, data)
-        self._judged_starts: dict[tuple[Any, ...], dict[str, float]] = {}
 
     def describe(
         self, stage: Stage, method: Method, recipe: Recipe, seed: int, *, label: str = "",
@@ -156,28 +143,11 @@ class Bench:
 
     def ground(self, attachment: Attachment, run: Run) -> Ground:
         """What the run trains, and on what."""
-        data, recipe = self.data, run.recipe
-        indices, watched = data.split(*run.train_on), data.split("val")
-        if not only_a_classifier(attachment, recipe):
-            prepare = prepare_for(self.backbone, recipe.augment)
-            names = attachment.head_names
-            return Ground(attachment.model, data.pixels, prepare, indices, watched, names)
-        # Nothing below the classifier can change, so it is not computed again every epoch.
-        head = attachment.head[0]
-        splits = tuple(dict.fromkeys((*run.train_on, "val")))
-        features = self._starts.table(splits)
-        classifier = attachment.model.get_submodule(head)
-        names = tuple(name for name, _ in classifier.named_parameters())
-        return Ground(classifier, features, as_they_are, indices, watched, names)
+        return ground_of(attachment, run, self.backbone, self.data, self._starts.table)
 
     def prefix(self, attachment: Attachment, run: Run) -> Prefix | None:
         """The backbone cut below its first block that trains, where that gives the same."""
-        blocks = [site.path for site in attachment.sites if site.role == "block"]
-        if not blocks or attachment.touches(blocks[0]):  # most methods: nothing lies below
-            return None
-        images = sum(len(self.data.splits[name]) for name in ("train", "val"))
-        example = self.backbone.example()
-        return prefix_of(attachment.model, blocks, run.recipe, example, images, self.prefix_bytes)
+        return prefix_below(attachment, run.recipe, self.backbone, self.data, self.prefix_bytes)
 
     def row(
         self, attachment: Attachment, run: Run, outcome: Outcome, *, seconds: float,
@@ -200,17 +170,7 @@ class Bench:
 
     def judged_start(self, run: Run, ground: Ground) -> dict[str, float]:
         """Validation of what the run starts from; computed once for all that start alike."""
-        recipe, method = run.recipe, written_out(run.method)
-        key = (method, run.head, run.train_on, run.seed, run.metric,
-               recipe.precision, recipe.channels_last, recipe.imbalance)  # fmt: skip
-        if key not in self._judged_starts:
-            logits = predict_logits(
-                ground.model, ground.inputs, ground.watched, ground.prepare,
-                precision=recipe.precision,
-            )  # fmt: skip
-            truth = self.data.targets[ground.watched]
-            self._judged_starts[key] = judged(logits, truth, self.data.task, run.metric)
-        return self._judged_starts[key]
+        return self._starts.judged(run, ground)
 
     def known(self, run: Run) -> Membership:
         """Which pictures the run's tuning is trained, watched and tested on."""
@@ -261,12 +221,9 @@ class Bench:
         seen = known.seen(self.data.keys[rows])
         rows = rows[~seen]
         logits = predict_logits(
-            attachment.model,
-            self.data.pixels,
-            rows,
-            prepare_for(self.backbone),
+            attachment.model, self.data.pixels, rows, prepare_for(self.backbone),
             precision=run.recipe.precision,
-        )
+        )  # fmt: skip
         targets = self.data.targets[rows]
         found = tested(logits, targets, self.data.task, run.metric)
         if folder is not None and first():
@@ -287,18 +244,7 @@ class Bench:
         self, attachment: Attachment, path: Path, run: Run, outcome: Outcome, known: Membership
     ) -> Path:
         """Write the tuning with all that is needed to use it later, and to judge it fairly."""
-        facts: Mapping[str, Any] = {
-            "backbone": self.identity,
-            "classes": list(self.data.outputs),
-            **({} if self.data.task.usual else {"task": repr(self.data.task)}),
-            "data": {"name": self.data.name, "identity": self.data.identity}
-            | {k: self.data.facts.get(k) for k in _DESCRIBED}
-            | deeper(self.data.facts),
-            "training": {
-                "recipe": stated(run.recipe), "seed": run.seed, "train_on": list(run.train_on),
-                "head_start": run.head, "verdict": outcome.verdict, "run": run.key,
-            },
-        }  # fmt: skip
+        facts = tuning_facts(run, outcome, self.identity, self.data)
         pictures = {name: torch.from_numpy(part) for name, part in known.parts.items()}
         return save(attachment, path, facts, pictures)
 
@@ -306,7 +252,3 @@ class Bench:
 def _bound(row: Row, folder: Path | None) -> Row:
     """The row, with the hashes of what its run left in the folder."""
     return row if folder is None or not first() else {**row, "files": hashes(folder)}
-
-
-def _hash(facts: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]

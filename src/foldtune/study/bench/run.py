@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
+from typing import Any
 
 from foldtune.analysis.row import Later, Stage, Told
 from foldtune.backbones.clip_text import ZERO_SHOT
@@ -79,4 +81,9 @@ class Run:
         told = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _OWN}
         told |= {"method": written_out(self.method), "recipe": stated(self.recipe)}
         told |= {"revision": REVISION, **self._later()}
-        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+        return short_hash(told)
+
+
+def short_hash(facts: Mapping[str, Any]) -> str:
+    """16 hexadecimal digits of SHA-256, of facts that JSON can hold, in whatever order."""
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -10,10 +12,15 @@ from foldtune.backbones import Backbone
 from foldtune.backbones.clip_text import ZERO_SHOT, Prompts, zero_shot_head
 from foldtune.backbones.prepare import prepare_for
 from foldtune.core.container import CONTAINER
+from foldtune.core.method import written_out
 from foldtune.core.structure.head import find_head
 from foldtune.data import ImageData
 from foldtune.errors import InputError
+from foldtune.judging.predict import predict_logits
+from foldtune.study.bench.ground import Ground
+from foldtune.study.bench.judging import judged
 from foldtune.study.bench.probes import solve
+from foldtune.study.bench.run import Run
 from foldtune.tasks.kinds import SingleLabel
 from foldtune.tasks.task import Task
 from foldtune.training.probe import REGULARISED, Probe, classifier_inputs
@@ -39,6 +46,7 @@ class Starts:
         self._tables: dict[tuple[str, ...], np.ndarray] = {}
         self._probes: dict[tuple[tuple[str, ...], float | None, int, str], Probe] = {}
         self._zero_shot: dict[str, Start] = {}
+        self._judged: dict[tuple[Any, ...], dict[str, float]] = {}
 
     def of(
         self, head: str, train_on: tuple[str, ...], C: float | None = None, seed: int = 0,
@@ -81,6 +89,20 @@ class Starts:
                 data.task, features, data.targets[rows], len(data.outputs), C, groups, seed, remedy
             )
         return self._probes[key]
+
+    def judged(self, run: Run, ground: Ground) -> dict[str, float]:
+        """Validation of what a run starts from; computed once for all that start alike."""
+        recipe, method = run.recipe, written_out(run.method)
+        key = (method, run.head, run.train_on, run.seed, run.metric,
+               recipe.precision, recipe.channels_last, recipe.imbalance)  # fmt: skip
+        if key not in self._judged:
+            logits = predict_logits(
+                ground.model, ground.inputs, ground.watched, ground.prepare,
+                precision=recipe.precision,
+            )  # fmt: skip
+            truth = self._data.targets[ground.watched]
+            self._judged[key] = judged(logits, truth, self._data.task, run.metric)
+        return self._judged[key]
 
     def table(self, splits: tuple[str, ...]) -> np.ndarray:
         """What reaches the plain classifier, at its image's row; rows of other splits are zero.
