@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from foldtune.backbones import load_backbone as load_backbone
     from foldtune.core.attach import attach as attach
     from foldtune.core.compute.folding import effective as effective
-    from foldtune.core.structure.sites import find_sites as find_sites
+    from foldtune.core.structure.finding import find_sites as find_sites
     from foldtune.core.tuningfile import save as save
     from foldtune.core.verbs import interpolate as interpolate
     from foldtune.data import load_data as load_data
@@ -50,7 +50,7 @@ _HOMES = {
     "effective": "foldtune.core.compute.folding",
     "evaluate": "foldtune.study.tuned.verbs",
     "export": "foldtune.study.tuned.export",
-    "find_sites": "foldtune.core.structure.sites",
+    "find_sites": "foldtune.core.structure.finding",
     "fit": "foldtune.study.fit",
     "interpolate": "foldtune.core.verbs",
     "load": "foldtune.backbones",

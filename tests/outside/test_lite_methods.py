@@ -83,6 +83,6 @@ def test_method_merges_and_leaves_the_predictions_as_they_were(name, host, photo
 
 
 def test_at_least_seven_methods_stand(host, photographs):
-    from foldtune.core.structure.sites import find_sites
+    from foldtune.core.structure.finding import find_sites
 
     assert len(able(host, find_sites(host, photographs[:2]))) >= 7

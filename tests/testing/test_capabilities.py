@@ -10,7 +10,7 @@ import pickle
 import pytest
 import torch
 
-from foldtune.core.structure.sites import find_sites
+from foldtune.core.structure.finding import find_sites
 from foldtune.errors import InputError
 from foldtune.methods import IA3, parse
 from foldtune.methods.catalogue import capabilities, cards

@@ -20,10 +20,10 @@ def sites(model: MODEL, *, options: ModelOptions = ModelOptions(), json: JSON = 
     """Show the named places of MODEL where methods stand."""
     from dataclasses import asdict
 
-    backbone = load(model, options)
+    from foldtune.core.structure.finding import find_sites
     from foldtune.core.structure.head import find_head
-    from foldtune.core.structure.sites import find_sites
 
+    backbone = load(model, options)
     found = find_sites(backbone.model, backbone.example(), find_head(backbone.model))
     rows = [asdict(site) for site in found]
     columns = ("path", "role", "depth", "channels", "called", "layout", "weight", "bias")

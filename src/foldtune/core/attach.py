@@ -19,9 +19,10 @@ from foldtune.core.container import CONTAINER
 from foldtune.core.edits import Edit, Reweight, Rewire, Train
 from foldtune.core.hooks import guard_group_norms, hook
 from foldtune.core.method import Method, check_settings, settings
+from foldtune.core.structure.finding import find_sites
 from foldtune.core.structure.head import check_paths, find_head, new_classifiers
 from foldtune.core.structure.qkv import with_letters
-from foldtune.core.structure.sites import Site, find_sites
+from foldtune.core.structure.sites import Site
 from foldtune.errors import InputError
 
 log = logging.getLogger("foldtune")

@@ -16,10 +16,11 @@ from torch import nn
 
 from foldtune.core.checks.coverage import coverage, shortfall, without_role
 from foldtune.core.structure.attention import attention_paths, pools
+from foldtune.core.structure.finding import find_sites
 from foldtune.core.structure.head import find_head
 from foldtune.core.structure.probe import probe
 from foldtune.core.structure.roles import within
-from foldtune.core.structure.sites import Site, find_sites
+from foldtune.core.structure.sites import Site
 from foldtune.errors import InputError
 from foldtune.methods.catalogue import catalogue
 from foldtune.torchvision_ops import declare_missing_operators

@@ -4,7 +4,7 @@ import pytest
 
 from foldtune.core.attach import attach
 from foldtune.core.checks.coverage import coverage, shortfall, without_role
-from foldtune.core.structure.sites import find_sites
+from foldtune.core.structure.finding import find_sites
 from foldtune.methods import SSF, BitFit, LinearProbe, LoRA, parse
 from foldtune.testing import TINY_HOSTS, build_host
 from foldtune.testing.hosts import FAMILIES

@@ -12,9 +12,9 @@ import torch
 from torch import nn
 
 from foldtune.core.structure.attention import attention_paths
+from foldtune.core.structure.finding import find_sites
 from foldtune.core.structure.head import find_head
 from foldtune.core.structure.probe import probe
-from foldtune.core.structure.sites import find_sites
 
 HOSTS = {
     # name, settings: classes that attend, projections into them, out of them

@@ -6,9 +6,9 @@ from torch import nn
 
 from foldtune.core.attach import attach
 from foldtune.core.compute.computed import effective
+from foldtune.core.structure.finding import find_sites
 from foldtune.core.structure.head import find_head
 from foldtune.core.structure.qkv import order_of, with_letters
-from foldtune.core.structure.sites import find_sites
 from foldtune.errors import InputError
 from foldtune.interop import to_peft
 from foldtune.methods import IA3, LoRA

@@ -3,8 +3,9 @@ import timm
 import torch
 from torch import nn
 
+from foldtune.core.structure.finding import find_sites
 from foldtune.core.structure.head import find_head
-from foldtune.core.structure.sites import ROLES, find_sites, is_norm, select, stored_weight
+from foldtune.core.structure.sites import ROLES, is_norm, select, stored_weight
 from foldtune.errors import InputError
 from foldtune.testing import TINY_HOSTS, build_host
 
