@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from foldtune.analysis.decision import decide, paired_gain, row_intervals
+from foldtune.analysis.decision import decide
+from foldtune.analysis.intervals import paired_gain, row_intervals
 from foldtune.analysis.spread import wilson
 from foldtune.errors import InputError
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from analysis.panels import made
-from foldtune.analysis.decision import paired_gain
 from foldtune.analysis.ensemble import Choice, best_k, combine, ensembles, greedy
+from foldtune.analysis.intervals import paired_gain
 from foldtune.analysis.panel import Member, Panel
 from foldtune.errors import InputError
 

@@ -6,7 +6,8 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
-from foldtune.analysis.decision import decide, row_intervals
+from foldtune.analysis.decision import decide
+from foldtune.analysis.intervals import row_intervals
 from foldtune.analysis.leaderboard import configuration, leaderboard, winner
 from foldtune.training.recipe import Recipe
 

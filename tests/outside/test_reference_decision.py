@@ -5,7 +5,8 @@ import importlib.util
 import numpy as np
 import pytest
 
-from foldtune.analysis.decision import decide, paired_gain
+from foldtune.analysis.decision import decide
+from foldtune.analysis.intervals import paired_gain
 from outside.conftest import DATA
 
 REFERENCE = DATA.parent / "stats" / "decide.py"

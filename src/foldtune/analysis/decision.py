@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 
-from foldtune.analysis.bootstrap import LEVEL, Estimate
+from foldtune.analysis.bootstrap import LEVEL
 from foldtune.analysis.spread import (
     Array,
     Spread,
@@ -36,11 +36,10 @@ from foldtune.analysis.spread import (
     borrowing,
     lent,
     score_bounds,
-    shrunk,
     spread_of,
 )
 
-_PSEUDO = 0.5  # made-up images a method
+PSEUDO = 0.5  # made-up images a method
 _LIKE = 2.0  # the same of scores, times their variance: that of images right by half is a quarter
 _DRAWS = 4000  # of the largest difference under the hypothesis that none differs
 _RARE = 20 / _DRAWS  # a share of draws below which Bonferroni says more
@@ -133,7 +132,7 @@ class Decision:
 def decide(
     right: Mapping[str, Array], groups: Array | None = None, *, level: float = LEVEL,
     replicates: str = "seeds", proportions: bool = True,
-    least: float = _PSEUDO,
+    least: float = PSEUDO,
 ) -> Decision:  # fmt: skip
     """The judgement. right: for each method (seeds, images), right or not, or a share of several
     runs; the same images in order. groups: (images,) labels of images that count as one draw, such
@@ -145,7 +144,7 @@ def decide(
     spread = spread_of(list(right.values()), groups)
     weights = borrowing(spread.freedom, spread.accuracy, spread.images)
     seeds = np.maximum(weights @ (spread.between - spread.residual), 0)  # of one run
-    made_up = _PSEUDO if proportions else max(_LIKE * spread.variance, least)
+    made_up = PSEUDO if proportions else max(_LIKE * spread.variance, least)
     low, high = (
         accuracy_bounds(spread, weights, level) if proportions
         else score_bounds(spread, weights, level, made_up)
@@ -161,46 +160,6 @@ def decide(
         tuple(1 + sum(worse == name for _, worse in apart) for name in names),
         tuple(len(names) - sum(better == name for better, _ in apart) for name in names),
     )  # fmt: skip
-
-
-def paired_gain(
-    better: Array, worse: Array, groups: Array | None = None, *, level: float = LEVEL
-) -> Estimate:
-    """The mean of better - worse with its interval, over new images and new seeds.
-
-    Each (seeds, images), row s of both from the same seed: such pairs are the replicates. One row
-    covers new images alone.
-    """
-    from scipy.special import stdtrit
-
-    it = spread_of([np.asarray(better, float) - np.asarray(worse, float)], groups)
-    images = (it.products[0, 0] + 2 * _PSEUDO) / ((it.images - 1) * it.images)
-    between, inner = it.between[0] / it.runs[0], it.residual[0] / it.runs[0]
-    whole = images + max(between - inner, 0.0)
-    doubt = images**2 / (it.units - 1) + between**2 / max(it.freedom[0], 1)
-    half = stdtrit(max(whole**2 / doubt, 1.0), (1 + level) / 2) * np.sqrt(whole)
-    value = float(it.accuracy[0])
-    return {"value": value, "low": value - float(half), "high": value + float(half)}
-
-
-def row_intervals(
-    runs: Sequence[Sequence[float]], images: int, level: float = LEVEL
-) -> list[tuple[float, float]]:
-    """The intervals of mean accuracies where only each run's accuracy on `images` is known.
-
-    As `decide` gives them, but wider: which images a run is right about is not known, so that the
-    images' part of the spread between runs is counted as the seeds'. runs: by method its seeds'.
-    """
-    accuracy = np.array([np.mean(found) for found in runs])
-    between = np.array([np.var(found, ddof=1) if len(found) > 1 else 0.0 for found in runs])
-    binomial = shrunk(accuracy, images)
-    spread = Spread(
-        images, images, np.array([len(found) for found in runs]), accuracy,
-        np.diag(binomial * (images - 1)), between, np.zeros(len(accuracy)),
-    )  # fmt: skip
-    weights = borrowing(spread.freedom, accuracy, images)
-    low, high = accuracy_bounds(spread, weights, level)
-    return list(zip(_told(low), _told(high), strict=True))
 
 
 # -- private ---------------------------------------------------------------------------------------

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from foldtune.analysis.decision import decide, paired_gain
+from foldtune.analysis.decision import decide
+from foldtune.analysis.intervals import paired_gain
 from foldtune.analysis.panel import Member, Panel
 from foldtune.errors import unknown
 

@@ -11,7 +11,8 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from statistics import fmean
 
-from foldtune.analysis.decision import IMAGES, SEEDS, Decision, row_intervals
+from foldtune.analysis.decision import IMAGES, SEEDS, Decision
+from foldtune.analysis.intervals import row_intervals
 from foldtune.analysis.row import Against, Row, Standing, Validated
 from foldtune.analysis.selection import (
     best_after,

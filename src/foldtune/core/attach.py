@@ -57,14 +57,7 @@ def attach(
         named = model
         example = model.example() if example is None else example
         model = model.model
-    if any(CONTAINER in m._modules for m in model.modules()):
-        raise InputError(
-            f"{type(model).__name__} carries an attachment already; detach() or merge() it first, "
-            "or attach a sum such as SSF() + LoRA()"
-        )
-    for part in method.parts:
-        check_settings(type(part), settings(part))
-    check_model(model)
+    _refuse(model, method)
     example = _example(model, example)
     paths = (head,) if isinstance(head, str) else tuple(head or find_head(model))
     check_paths(model, paths)
@@ -93,6 +86,18 @@ def attach(
             raise
     model.zero_grad()  # what was accumulated before is no gradient of the tuning
     return attachment
+
+
+def _refuse(model: nn.Module, method: Method) -> None:
+    """Raise InputError where nothing may be attached, or not with these settings."""
+    if any(CONTAINER in m._modules for m in model.modules()):
+        raise InputError(
+            f"{type(model).__name__} carries an attachment already; detach() or merge() it first, "
+            "or attach a sum such as SSF() + LoRA()"
+        )
+    for part in method.parts:
+        check_settings(type(part), settings(part))
+    check_model(model)
 
 
 def _install(attachment: Attachment) -> None:

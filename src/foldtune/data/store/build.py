@@ -26,7 +26,7 @@ import numpy as np
 
 from foldtune.data.conflicts import to_drop
 from foldtune.data.identity import MARK, as_bytes, content_of, data_identity, pack, unpack
-from foldtune.data.pictures.intensity import BYTES, measure
+from foldtune.data.pictures.intensity import BYTES, Measured, measure
 from foldtune.data.sources.listing import Listing
 from foldtune.data.store.decode import Fit
 from foldtune.data.store.entries import (
@@ -39,7 +39,7 @@ from foldtune.data.store.entries import (
 from foldtune.data.store.journal import Journal, adopt
 from foldtune.data.store.keys import remember, unreadable
 from foldtune.data.store.requests import DROPPED, stored_key
-from foldtune.data.store.workers import Job, Progress, decode_all
+from foldtune.data.store.workers import Job, Progress, Rows, decode_all
 from foldtune.errors import InputError
 from foldtune.files import read_json, sync_folder, write_json
 
@@ -145,15 +145,9 @@ def _find(cache: Path, request: Path, fit: Fit) -> Stored | None:
 
 
 def _build(
-    cache: Path,
-    request: Path,
-    listing: Listing,
-    fit: Fit,
-    skip_broken: bool,
-    drop: bool,
-    workers: int | None,
-    progress: Progress | None,
-) -> None:
+    cache: Path, request: Path, listing: Listing, fit: Fit, skip_broken: bool, drop: bool,
+    workers: int | None, progress: Progress | None,
+) -> None:  # fmt: skip
     """Decode a listing into an entry, publish it, and note which request led to it."""
     request.parent.mkdir(parents=True, exist_ok=True)
     names = [item.name for item in listing.items]
@@ -165,23 +159,11 @@ def _build(
             adopt(ours / "entry", theirs, key)
 
     with temporary_folder(cache, rescue) as temporary:
-        _refuse_full(cache, len(names) * fit.row_bytes)
         entry = temporary / "entry"
         entry.mkdir(exist_ok=True)
-        file = _empty(entry / "pixels.raw", len(names) * fit.row_bytes)
-        job, journal = Job(listing.open, fit, file), Journal(entry, key)
-        decoded = decode_all(
-            job, names, workers, progress, done=journal.done(job), note=journal.add
-        )
-        measured = measure([decoded.spans[row] for row in sorted(decoded.spans)], fit.range)
-        if measured is not None:
-            # Only now range and depth are known, which no image tells alone.
-            fit = replace(fit, range=measured.taken or fit.range, depth=measured.depth)
-            _refuse_full(cache, len(names) * fit.row_bytes)
-            job = replace(job, fit=fit, file=_empty(file, len(names) * fit.row_bytes))
-            decoded = decode_all(job, names, workers, progress)
-        broken = decoded.broken
-        marks = unpack(decoded.marks, MARK)
+        journal = Journal(entry, key)
+        job, decoded, measured = _decode(cache, listing, fit, journal, workers, progress)
+        broken, marks, fit = decoded.broken, unpack(decoded.marks, MARK), job.fit
         keys = ["" if n in broken else key.hex() for n, key in enumerate(as_bytes(marks[:, :16]))]
         skipped = {names[row]: why for row, why in broken.items()}
         if skipped and (not skip_broken or len(broken) == len(names)):
@@ -190,7 +172,7 @@ def _build(
         dropped = to_drop(keys, labels, splits) if drop else {}
         whole = (row for row in range(len(names)) if row not in broken and row not in dropped)
         rows = sorted(whole, key=lambda row: (labels[row], keys[row], names[row]))
-        permute(file, [*rows, *broken, *dropped], len(rows), fit.row_bytes)
+        permute(job.file, [*rows, *broken, *dropped], len(rows), fit.row_bytes)
         about = _describe([keys[r] for r in rows], [labels[r] for r in rows], listing, fit, drop)
         about["hashes"] = [decoded.hashes[r] for r in rows]
         about["prints"] = [decoded.prints[r] for r in rows]
@@ -206,13 +188,32 @@ def _build(
             "content": content_of(keys, labels, listing.classes),
             "rekeyed": remember(listing, cache, marks),
             "range": None if isinstance(fit.range, str) else fit.range,
-            "measured": {}
-            if measured is None
-            else measured.json() | {"lines": measured.lines(asked)},
+            "measured": measured.json() | {"lines": measured.lines(asked)} if measured else {},
         }
         write_json(temporary / "request.json", found)
         os.replace(temporary / "request.json", request)
     sync_folder(request.parent)
+
+
+def _decode(
+    cache: Path, listing: Listing, fit: Fit, journal: Journal, workers: int | None,
+    progress: Progress | None,
+) -> tuple[Job, Rows, Measured | None]:  # fmt: skip
+    """The images of a listing in a file of the journal's folder: the job, with the fit that was
+    found, what came of it, and what deep images hold."""
+    names = [item.name for item in listing.items]
+    _refuse_full(cache, len(names) * fit.row_bytes)
+    file = _empty(journal.folder / "pixels.raw", len(names) * fit.row_bytes)
+    job = Job(listing.open, fit, file)
+    decoded = decode_all(job, names, workers, progress, done=journal.done(job), note=journal.add)
+    measured = measure([decoded.spans[row] for row in sorted(decoded.spans)], fit.range)
+    if measured is not None:
+        # Only now range and depth are known, which no image tells alone.
+        fit = replace(fit, range=measured.taken or fit.range, depth=measured.depth)
+        _refuse_full(cache, len(names) * fit.row_bytes)
+        job = replace(job, fit=fit, file=_empty(file, len(names) * fit.row_bytes))
+        decoded = decode_all(job, names, workers, progress)
+    return job, decoded, measured
 
 
 def _refuse_full(cache: Path, pixels: int) -> None:

@@ -38,7 +38,7 @@ class Journal:
     """The journal of a build in its folder, under the name of its request."""
 
     def __init__(self, entry: Path, request: str) -> None:
-        self._sign, self._path = entry / request, entry / _NAME
+        self.folder, self._sign, self._path = entry, entry / request, entry / _NAME
         self._sign.touch()
 
     def done(self, job: Job) -> dict[int, Rows]:
