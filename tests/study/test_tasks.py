@@ -3,13 +3,17 @@
 import json
 
 import numpy as np
+import onnxruntime
 import pytest
+import torch
 from sklearn import metrics as theirs
 
 from foldtune.backbones import load_backbone
+from foldtune.backbones.prepare import prepare_for
 from foldtune.core.tuningfile import read
 from foldtune.data import load_data
 from foldtune.errors import InputError
+from foldtune.judging.predict import predict_logits
 from foldtune.report.page import write_report
 from foldtune.study.compare import compare
 from foldtune.study.ensembles import save_ensemble
@@ -21,9 +25,11 @@ from foldtune.study.results.predictions import read_predictions
 from foldtune.tasks.kinds import MultiLabel, Ordinal, Regression
 from foldtune.training.recipe import Recipe
 from foldtune.tunings.answers import task_of
+from foldtune.tunings.export.folder import Asked, export_tuning
 from foldtune.tunings.judging import Known, choose
 from foldtune.tunings.predict import answer_of, predict_images
 from foldtune.tunings.tuning import evaluate_tuning, merge_tuning, opened
+from foldtune.tunings.usable import usable
 from study.pictures import SIDE, write_set
 
 ASKED = {"several": None, "grade": "ordinal", "number": None}
@@ -145,6 +151,49 @@ def test_a_tuning_predicts_evaluates_and_merges(study, tmp_path):
     attachment.detach()
     certificate = merge_tuning(path, tmp_path / "merged.safetensors", backbone, data)
     assert certificate.changed == 0
+    # The merged file alone answers as the tuning does, numbers in the labels' unit.
+    plain, backbone, header = usable(tmp_path / "merged.safetensors")
+    again = list(predict_images(plain, backbone, paths, answer_of(header)))
+    for one, other in zip(answers, again, strict=True):
+        assert all(other[k] == pytest.approx(one[k], abs=1e-4) for k in one if k != "image")
+    if kind == "number":  # whoever loads it without us reads the numbers, too
+        with torch.no_grad():
+            batch = torch.from_numpy(np.asarray(data.pixels[rows]))
+            found = plain.model(prepare_for(backbone)(batch, None))[:, 0]
+        assert found.tolist() == pytest.approx([a["value"] for a in answers], abs=1e-4)
+
+
+def test_a_tuning_of_every_task_is_exported_with_its_shares_inside(study, tmp_path):
+    """`onnx` alone gives what `Task.probabilities` does, and the folder is used as a tuning is."""
+    kind, data, found = study
+    final = next(r for r in found.rows if r["stage"] == "final" and r["label"] == "BitFit")
+    path = found.folder / "runs" / final["run"] / TUNING
+    asked = Asked(("onnx",), whole=True, images=40)
+    exported = export_tuning(path, tmp_path / "out", load_backbone("micro", size=SIDE), data, asked)
+    assert [one.changed for one in exported.certificates] == [0, 0]
+    for one in exported.certificates:
+        assert one.low < one.high  # also where nothing was wrong
+        assert one.low <= one.accuracy <= one.high
+        assert one.accuracy == pytest.approx(one.accuracy_before, abs=1e-5)
+    attachment, backbone, header = opened(path)
+    task, rows = task_of(header), data.split("test")[:5]
+    logits = predict_logits(attachment.model, data.pixels, rows, prepare_for(backbone))
+    session = onnxruntime.InferenceSession(tmp_path / "out" / "model.onnx")
+    (given,) = session.run(None, {"pixels": np.asarray(data.pixels[rows])})
+    wanted = task.probabilities(logits.numpy())
+    scale = max(1.0, float(np.abs(wanted).max()))
+    np.testing.assert_allclose(given, wanted, atol=1e-5 * scale)
+    config = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert len(config["label_names"]) == config["num_classes"] == task.logits(len(data.outputs))
+    plain, own, told = usable(tmp_path / "out")
+    again = predict_logits(plain.model, data.pixels, rows, prepare_for(own))
+    assert type(task_of(told)) is KINDS[kind]
+    np.testing.assert_allclose(
+        task_of(told).probabilities(again.numpy()), wanted, atol=1e-5 * scale
+    )
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "image classifier" not in card
+    assert exported.certificates[0].metric in card
 
 
 def test_the_page_and_the_analysis_leave_out_what_has_no_meaning(study):

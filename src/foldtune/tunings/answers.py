@@ -50,12 +50,16 @@ def answered(
 
 
 def changed(before: Tensor, after: Tensor, task: Task) -> int:
-    """How many images are answered otherwise; a number, by more than a thousandth of its span."""
-    one, other = task.answers(before.numpy()), task.answers(after.numpy())
+    """How many images are answered otherwise. before, after: logits (images, outputs)."""
+    return unlike(task.answers(before.numpy()), task.answers(after.numpy()), task)
+
+
+def unlike(one: np.ndarray, other: np.ndarray, task: Task) -> int:
+    """How many answers differ; numbers, by more than a thousandth of their span."""
     if isinstance(task, Regression):
         return int((np.abs(one - other) > _MOVED * task.span).sum())
-    unlike = one != other
-    return int((unlike.any(1) if unlike.ndim > 1 else unlike).sum())
+    apart = one != other
+    return int((apart.any(1) if apart.ndim > 1 else apart).sum())
 
 
 def judgement(

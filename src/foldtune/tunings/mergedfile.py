@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from foldtune import gate
 from foldtune.backbones import Backbone
 from foldtune.core.header import CLASSES, check_header
+from foldtune.tasks.task import Task
 
 _FIELD = "foldtune.merged"  # of the file's metadata
 _NAME = gate.text(1000)
@@ -22,12 +23,12 @@ _MERGED = gate.fields(
 )
 
 
-def merged_as(backbone: Backbone, header: Mapping[str, Any]) -> dict[str, str]:
-    """The metadata of a merged file: all that is needed to use it."""
+def merged_as(backbone: Backbone, header: Mapping[str, Any], task: Task) -> dict[str, str]:
+    """The metadata of a merged file: all that is needed to use it. task: of its outputs."""
     told = {
         "name": backbone.name, "classes": header["classes"], "method": header["method"],
         "transform": asdict(backbone.transform), "data": header.get("data") or {},
-        "task": header.get("task"),
+        "task": None if task.usual else repr(task),
     }  # fmt: skip
     return {_FIELD: json.dumps(told, allow_nan=False)}
 

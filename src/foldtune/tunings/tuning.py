@@ -23,11 +23,12 @@ from foldtune.files import refuse_full
 from foldtune.judging.mirror import viewed
 from foldtune.judging.predict import finite, predict_logits
 from foldtune.judging.shift import Target, target_of
-from foldtune.tasks.kinds import SingleLabel
+from foldtune.tasks.kinds import Regression, SingleLabel
 from foldtune.tasks.task import Task
 from foldtune.tunings.answers import changed, judgement, task_figures, task_of
 from foldtune.tunings.judging import Chosen, Known, figures
 from foldtune.tunings.mergedfile import merged_as
+from foldtune.tunings.outputs import fold_unit
 from foldtune.tunings.shifts import corruption_means, judge_shifts
 
 # A certificate needs real images, not all of them.
@@ -94,13 +95,15 @@ def merge_tuning(
     with attachment.interpolated(*point):
         before = finite(predict_logits(own.model, data.pixels, rows, prepare), path)
         merged = attachment.merge()
+    if isinstance(task, Regression):
+        before = before * task.std + task.mean
+    task = fold_unit(merged, attachment.head, task)
     after = finite(predict_logits(merged, data.pixels, rows, prepare), f"{path}, merged,")
     state = merged.state_dict()
     heads = tuple(f"{p}." for p in attachment.head)
     added = tuple(k for k in state if k not in plain and not k.startswith(heads))
     header = header_of(path)
-    about = {"format": "pt", **merged_as(own, header)}
-    about |= {} if task.usual else {"task": repr(task)}
+    about = {"format": "pt", **merged_as(own, header, task)}
     write_tensors({k: v.contiguous() for k, v in state.items()}, out, about)
     return Certificate(
         len(rows),

@@ -70,6 +70,8 @@ def _of_folder(
     found = as_a_file_says(name, lambda: load_backbone(name), allowed)
     header, _ = read(path / TUNING)
     header["classes"] = about["classes"]
+    if about.get("task"):  # of numbers: in the labels' unit, where the tuning has its own
+        header["task"] = about["task"]
     return Plain(found.model), found, header
 
 

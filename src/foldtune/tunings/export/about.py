@@ -24,7 +24,7 @@ _ABOUT = gate.fields(
         "classes": gate.listed(gate.text(), CLASSES),
         "files": gate.mapped(_NAME, 64),
     },
-    {"temperature": gate.nullable(gate.number(1e-3, 1e3))},
+    {"temperature": gate.nullable(gate.number(1e-3, 1e3)), "task": gate.nullable(gate.text(2000))},
 )
 
 

@@ -13,19 +13,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from foldtune.analysis.spread import wilson
+from foldtune.tasks.kinds import USUAL
+from foldtune.tasks.parsing import parse_task
+from foldtune.tasks.task import Task
+from foldtune.tunings.answers import unlike
+from foldtune.tunings.outputs import Shares, answers, figure, figure_name, told_figure
 
 _ROUNDS = 9
-_SURE = 1.959964  # of 95 %
 
 
 @dataclass(frozen=True)
 class FormatCertificate:
     """form: what it is, file: where; runtime: what computed it, with its version. largest: absolute
     difference of any logit (of any probability, where the graph gives these), scale: the largest of
-    them; changed: images of another class than before. accuracy_before, accuracy: of the tuning and
-    of this format, with the 95 % interval of the latter; None where the images' classes are not the
-    tuning's. milliseconds: of one image, in turn with the tuning in torch (milliseconds_before).
+    them; changed: images of another answer than before. accuracy_before, accuracy: of the tuning
+    and of this format, with the 95 % interval of the latter; None where the images' classes are not
+    the tuning's; of another task than one class an image its `figure`, which `metric` names.
+    milliseconds: of one image, in turn with the tuning in torch (milliseconds_before).
     """
 
     form: str
@@ -43,6 +47,8 @@ class FormatCertificate:
     bytes: int
     milliseconds: float
     milliseconds_before: float
+    metric: str = "accuracy"
+    task: str | None = None
 
     def told(self) -> dict[str, Any]:
         return asdict(self)
@@ -50,10 +56,10 @@ class FormatCertificate:
     def __str__(self) -> str:
         right = ""
         if self.accuracy is not None and self.accuracy_before is not None:
-            right = (
-                f"; right {self.accuracy_before:.2%} before, {self.accuracy:.2%} after "
-                f"({self.low:.2%} to {self.high:.2%})"
-            )
+            word = "right" if self.metric == "accuracy" else self.metric
+            ends = self.accuracy_before, self.accuracy, self.low or 0.0, self.high or 0.0
+            first, last, low, high = (told_figure(end, task_told(self.task)) for end in ends)
+            right = f"; {word} {first} before, {last} after ({low} to {high})"
         seen = f" ({self.trained_on} of them trained on)" if self.trained_on else ""
         return (
             f"largest difference {self.largest:.2e} (of up to {self.scale:.3g}) over {self.images} "
@@ -64,13 +70,19 @@ class FormatCertificate:
 
 @dataclass(frozen=True, eq=False)
 class Witnesses:
-    """Real images to certify on. pixels: (images, height, width, channels) uint8; labels: the
-    tuning's classes, None where they are others; before: what the tuning answers, logits."""
+    """Real images to certify on. pixels: (images, height, width, channels) uint8; targets: of the
+    task, under the tuning's classes, None where they are others; before: the tuning's outputs."""
 
     pixels: np.ndarray
-    labels: np.ndarray | None
+    targets: np.ndarray | None
     before: Tensor
     trained_on: int
+    task: Task = USUAL
+
+
+def task_told(text: str | None) -> Task:
+    """The task that a certificate names."""
+    return parse_task(text) if text else USUAL
 
 
 def certify(
@@ -83,24 +95,24 @@ def certify(
     *,
     shares: bool = False,
 ) -> FormatCertificate:
-    """Run `answer`, from pixels to logits (to probabilities with `shares`), over the witnesses.
+    """Run `answer`, from pixels to outputs (to shares of names with `shares`), over the witnesses.
 
     before: the tuning in torch, from the same pixels; both are timed on one image, in turn.
     """
-    after = batched(answer, seen.pixels)
-    wanted = seen.before.softmax(1) if shares else seen.before
-    one, other = wanted.argmax(1), after.argmax(1)
+    task, after = seen.task, batched(answer, seen.pixels)
+    wanted = Shares(task)(seen.before) if shares else seen.before
+    one, other = answers(wanted, task, shares), answers(after, task, shares)
     right = low = high = first = None
-    if seen.labels is not None:
-        truth = torch.from_numpy(seen.labels)
-        first = (one == truth).double().mean().item()
-        right = (other == truth).double().mean().item()
-        low, high = (float(end) for end in wilson(right, len(truth), _SURE))
+    if seen.targets is not None:
+        grades = seen.before.shape[1] + 1
+        first = figure(one, seen.targets, task).value
+        right, low, high = figure(other, seen.targets, task, grades)
     own, theirs = in_turn(lambda: answer(seen.pixels[:1]), lambda: before(seen.pixels[:1]))
     return FormatCertificate(
         form, file.name, runtime, len(seen.pixels), seen.trained_on,
-        float((wanted - after).abs().max()), float(wanted.abs().max()), int((one != other).sum()),
+        float((wanted - after).abs().max()), float(wanted.abs().max()), unlike(one, other, task),
         first, right, low, high, _size(file), own, theirs,
+        figure_name(task), None if task.usual else repr(task),
     )  # fmt: skip
 
 

@@ -20,12 +20,13 @@ from foldtune.core.tuningfile import TUNING, read_pictures
 from foldtune.data import ImageData
 from foldtune.errors import InputError, unknown
 from foldtune.files import filling, refuse_full
-from foldtune.tunings.answers import refuse_unless_classes
+from foldtune.tunings.answers import task_of
 from foldtune.tunings.export import formats, hosts
 from foldtune.tunings.export.about import write_about
 from foldtune.tunings.export.card import card
 from foldtune.tunings.export.certificate import FormatCertificate, Witnesses, certify
 from foldtune.tunings.export.images import calibrating, temperature_of, witnesses_of
+from foldtune.tunings.outputs import in_unit, output_names
 from foldtune.tunings.tuning import header_of
 
 
@@ -81,11 +82,12 @@ def export_tuning(
     refuse_full(out, sum(sizes) * (1 + len(asked.forms)))
     own = replace(backbone, model=copy.deepcopy(backbone.model))
     header = header_of(path)
-    refuse_unless_classes(header, "an exported folder")
     attachment = load(path, own)
+    task = in_unit(attachment, task_of(header))
+    names = output_names(task, header["classes"])
     counts = {"trainable": attachment.trainable, "head": attachment.head_size}
     licence = hosts.licence_of(own.model)
-    seen = witnesses_of(path, attachment, own, data, header["classes"], asked.images)
+    seen = witnesses_of(path, attachment, own, data, header["classes"], asked.images, task)
     temperature = temperature_of(path, header, attachment.model, own, data)
     graph = formats.graph_of(copy.deepcopy(own.model), own, whole=False)  # stays as it is
     before = formats.in_torch(graph, formats.inputs_of(own, whole=False))
@@ -96,11 +98,12 @@ def export_tuning(
         shutil.copyfile(path / TUNING if path.is_dir() else path, folder / TUNING)
         made = []
         if kind != hosts.LIVE:
-            made.append(_plain(kind, model, own, header["classes"], folder, asked, seen, before))
+            made.append(_plain(kind, model, own, names, folder, asked, seen, before))
         made += _graphs(path, model, own, data, folder, asked, seen, before)
         told = {
             "kind": kind, "foldtune": header["foldtune"], "method": header["method"],
-            "classes": header["classes"], "transform": asdict(own.transform),
+            "classes": header["classes"], **({} if task.usual else {"task": repr(task)}),
+            "transform": asdict(own.transform),
             "backbone": header.get("backbone") or {"name": own.name}, **counts,
             "data": header.get("data") or {}, "training": header.get("training") or {},
             "pictures": {name: len(keys) for name, keys in read_pictures(path).items()},
@@ -129,7 +132,7 @@ def _plain(
     kind: str,
     model: nn.Module,
     backbone: Backbone,
-    classes: Sequence[str],
+    names: Sequence[str],
     folder: Path,
     asked: Asked,
     seen: Witnesses,
@@ -137,8 +140,10 @@ def _plain(
 ) -> FormatCertificate:
     """Write weights and configuration, and certify what the library makes of them."""
     hosts.write_weights(hosts.rounded(model, asked.dtype), folder, {})
-    write = hosts.write_timm if kind == hosts.TIMM else hosts.write_transformers
-    write(model, backbone, classes, folder)
+    if kind == hosts.TIMM:
+        hosts.write_timm(model, backbone, names, folder)
+    else:
+        hosts.write_transformers(model, backbone, names, folder, seen.task)
     try:
         again = hosts.reloaded(kind, folder)
     except Exception as error:  # the library's builders raise nearly every type there is
@@ -165,7 +170,7 @@ def _graphs(
     seen: Witnesses,
     before: formats.Answer,
 ) -> list[FormatCertificate]:
-    graph = formats.graph_of(model, backbone, asked.whole)
+    graph = formats.graph_of(model, backbone, asked.whole, seen.task)
     taken = formats.inputs_of(backbone, asked.whole)
     example, made = taken(seen.pixels[:2] if len(seen.pixels) > 1 else seen.pixels[[0, 0]]), []
     with tempfile.TemporaryDirectory() as spare:

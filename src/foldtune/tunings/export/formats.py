@@ -15,9 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from foldtune.backbones import Backbone
+from foldtune.backbones.backbone import Transform
 from foldtune.backbones.prepare import prepare_for
 from foldtune.errors import InputError, NotInstalled
+from foldtune.tasks.kinds import USUAL
+from foldtune.tasks.task import Task
 from foldtune.training.host import host_logits
+from foldtune.tunings.outputs import Shares
 
 ONNX, INT8, PROGRAM = "onnx", "int8", "torch-export"
 FORMATS = (ONNX, INT8, PROGRAM)
@@ -40,27 +44,27 @@ class Logits(nn.Module):
 
 
 class Whole(nn.Module):
-    """From pixels (batch, height, width, channels) uint8, resized already, to probabilities."""
+    """From pixels (batch, height, width, channels) uint8, resized already, to shares of names."""
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, model: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
+    def __init__(self, model: nn.Module, transform: Transform, task: Task) -> None:
         super().__init__()
-        self.logits = Logits(model)
+        self.logits, self.shares = Logits(model), Shares(task)
+        mean, std = transform.mean, transform.std
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1))
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1))
 
     def forward(self, pixels: Tensor) -> Tensor:
         images = pixels.permute(0, 3, 1, 2).float() / 255.0
-        shares: Tensor = self.logits((images - self.mean) / self.std).softmax(1)
-        return shares
+        found: Tensor = self.shares(self.logits((images - self.mean) / self.std))
+        return found
 
 
-def graph_of(model: nn.Module, backbone: Backbone, whole: bool) -> nn.Module:
-    """What is exported. whole: with normalisation and softmax inside."""
-    transform = backbone.transform
-    made = Whole(model, transform.mean, transform.std) if whole else Logits(model)
+def graph_of(model: nn.Module, backbone: Backbone, whole: bool, task: Task = USUAL) -> nn.Module:
+    """What is exported. whole: with normalisation inside, and what makes shares of outputs."""
+    made = Whole(model, backbone.transform, task) if whole else Logits(model)
     return made.eval()
 
 

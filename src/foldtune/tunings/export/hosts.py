@@ -16,6 +16,8 @@ from foldtune.backbones.backbone import Transform, sides
 from foldtune.backbones.micro import NAME as MICRO
 from foldtune.core.tuningfile import write_tensors
 from foldtune.errors import InputError
+from foldtune.tasks.kinds import USUAL, MultiLabel, Regression, SingleLabel
+from foldtune.tasks.task import Task
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 TIMM, TRANSFORMERS, LIVE = "timm", "transformers", "live"
@@ -29,6 +31,11 @@ _MICRO = {
     "dynamic_img_size": True,
 }  # fmt: skip
 _AS_MICRO = "vit_tiny_patch16_224"
+# What transformers calls them, where it has a word.
+_PROBLEMS: Mapping[type, str] = {
+    SingleLabel: "single_label_classification", MultiLabel: "multi_label_classification",
+    Regression: "regression",
+}  # fmt: skip
 _NOT_OF_THE_MODEL = ("drop_path_rate", "num_classes")
 
 
@@ -83,9 +90,10 @@ def write_timm(model: nn.Module, backbone: Backbone, classes: Sequence[str], fol
 
 
 def write_transformers(
-    model: Any, backbone: Backbone, classes: Sequence[str], folder: Path
+    model: Any, backbone: Backbone, classes: Sequence[str], folder: Path, task: Task = USUAL
 ) -> None:
-    """config.json with the classes' names, and preprocessor_config.json."""
+    """config.json with the names of the outputs, and preprocessor_config.json."""
+    model.config.problem_type = _PROBLEMS.get(type(task))
     model.config.id2label = dict(enumerate(classes))
     model.config.label2id = {name: number for number, name in enumerate(classes)}
     model.config.architectures = [type(model).__name__]

@@ -16,6 +16,9 @@ from foldtune.core.attachment import Attachment
 from foldtune.data import ImageData
 from foldtune.errors import InputError
 from foldtune.judging.predict import finite, predict_logits
+from foldtune.tasks.kinds import SingleLabel
+from foldtune.tasks.task import Task
+from foldtune.tunings.answers import task_of
 from foldtune.tunings.export.certificate import Witnesses
 from foldtune.tunings.judging import Known, choose, validation_rows
 from foldtune.tunings.temperature import best_temperature
@@ -31,7 +34,12 @@ def witnesses_of(
     data: ImageData,
     classes: Sequence[str],
     most: int,
+    task: Task,
 ) -> Witnesses:
+    """What certifies: images that were not trained on, where there are any.
+
+    task: of the outputs that the attached model gives.
+    """
     known = Known.of([path], [header_of(path)])
     try:
         rows = choose(known, data).rows
@@ -40,11 +48,13 @@ def witnesses_of(
     rows = rows[np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(int)]
     trained_on = int(known.seen(data, rows).sum())
     logits = predict_logits(attachment.model, data.pixels, rows, prepare_for(backbone))
-    number = {name: label for label, name in enumerate(classes)}
-    names = [data.classes[label] for label in data.labels[rows]]
-    ours = all(name in number for name in names)
-    labels = np.array([number[name] for name in names], np.int64) if ours else None
-    return Witnesses(np.asarray(data.pixels[rows]), labels, finite(logits, path), trained_on)
+    used, places = np.unique(data.labels[rows], return_inverse=True)
+    try:
+        targets = task.targets([data.classes[label] for label in used], places, classes)
+    except InputError:  # images of other classes: what changes shows on them all the same
+        targets = None
+    pixels = np.asarray(data.pixels[rows])
+    return Witnesses(pixels, targets, finite(logits, path), trained_on, task)
 
 
 def temperature_of(
@@ -52,7 +62,8 @@ def temperature_of(
 ) -> float | None:
     """By which logits are divided, found on validation images that were not trained on."""
     rows, _ = validation_rows(Known.of([path], [header]), data)
-    if not len(rows) or list(data.classes) != list(header["classes"]):
+    same = list(data.classes) == list(header["classes"])
+    if not len(rows) or not same or not isinstance(task_of(header), SingleLabel):
         return None
     logits = predict_logits(model, data.pixels, rows, prepare_for(backbone))
     return best_temperature(logits, torch.from_numpy(data.labels[rows]))
