@@ -14,7 +14,9 @@ from foldtune.core.tuningfile import read
 from foldtune.data import load_data
 from foldtune.errors import InputError
 from foldtune.judging.predict import predict_logits
+from foldtune.report.material import Material
 from foldtune.report.page import write_report
+from foldtune.report.sections import sections
 from foldtune.study.compare import compare
 from foldtune.study.ensembles import save_ensemble
 from foldtune.study.fit import fit
@@ -23,6 +25,7 @@ from foldtune.study.results.artefacts import LOGITS, TUNING
 from foldtune.study.results.logits import read_logits
 from foldtune.study.results.predictions import read_predictions
 from foldtune.tasks.kinds import MultiLabel, Ordinal, Regression
+from foldtune.tasks.metrics import METRICS
 from foldtune.training.recipe import Recipe
 from foldtune.tunings.answers import task_of
 from foldtune.tunings.export.folder import Asked, export_tuning
@@ -202,6 +205,13 @@ def test_the_page_and_the_analysis_leave_out_what_has_no_meaning(study):
     assert 'id="leaderboard"' in page
     for anchor in ("agreement", "ensembles", "calibration", "disagreement"):
         assert f'id="{anchor}"' not in page
+    title = METRICS[data.task.metrics[0]].title
+    shown = {one.key: one for one in sections(Material.read(found.folder))}
+    for key in ("accuracy", "training"):
+        (figure,) = shown[key].figures
+        spoken = json.dumps(figure.specification["layer"]) + figure.alternative
+        assert title in spoken
+        assert "accuracy" not in " ".join((figure.title, figure.alternative, *shown[key].words))
     told = analyse(found.folder)
     assert told["metric"] == data.task.metrics[0]
     assert "left out" in told["notes"][0]

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
+
+from foldtune.report.words import of_metric
+from foldtune.tasks.metrics import DEFAULT
 
 if TYPE_CHECKING:
     import altair as alt
@@ -24,6 +27,7 @@ class Figure:
     hint: str = ""
     limit: int | None = None
     wide: bool = True
+    metric: str = DEFAULT  # what its charts call accuracy, see `words.of_metric`
 
     @cached_property
     def specification(self) -> dict[str, Any]:
@@ -31,7 +35,8 @@ class Figure:
         # Our charts are checked against the schema by the tests, which takes seconds a page.
         told: dict[str, Any] = self.chart.to_dict(validate=False)
         told.pop("$schema", None)
-        return told
+        found: dict[str, Any] = _called(told, self.metric)
+        return found
 
     @property
     def alternative(self) -> str:
@@ -46,7 +51,7 @@ class Figure:
 
     @property
     def described(self) -> str:
-        return json.dumps(dict(self.columns))
+        return json.dumps({of_metric([k], self.metric)[0]: v for k, v in self.columns.items()})
 
 
 @dataclass(frozen=True)
@@ -72,3 +77,30 @@ class Section:
     summary: str = ""
     template: str = ""
     context: Mapping[str, Any] = field(default_factory=dict)
+
+    def called(self, metric: str) -> Section:
+        """The same with what is the score that chooses called by the metric's name."""
+        return replace(
+            self,
+            title=of_metric([self.title], metric)[0],
+            words=tuple(of_metric(self.words, metric)),
+            figures=tuple(
+                replace(f, title=of_metric([f.title], metric)[0], metric=metric)
+                for f in self.figures
+            ),
+            tables=tuple(
+                replace(t, columns=tuple(of_metric(t.columns, metric))) for t in self.tables
+            ),
+        )
+
+
+def _called(told: Any, metric: str) -> Any:
+    """A chart as data, with its titles and its description in the metric's name."""
+    if isinstance(told, dict):
+        return {
+            key: of_metric([value], metric)[0]
+            if key in ("title", "description") and isinstance(value, str)
+            else _called(value, metric)
+            for key, value in told.items()
+        }
+    return [_called(one, metric) for one in told] if isinstance(told, list) else told

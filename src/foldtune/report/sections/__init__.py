@@ -53,6 +53,8 @@ ORDER = (
 
 # What asks which of several classes an image is called: it has no meaning for another task.
 _OF_CLASSES = (agreement, gallery, ensembles, wise, shift, calibration)
+# What shows the score that chooses, whatever it is called.
+_OF_THE_SCORE = (leaderboard, accuracy, ranking, tuning, training, costs)
 # What a study has only where somebody asked for it, and how.
 _ASKED = {
     "wise": "weight-space ensembles (foldtune wise ... --json > STUDY/wise/NAME.json)",
@@ -74,8 +76,12 @@ def absent(found: Sequence[Section], study: Material) -> str:
 def sections(study: Material) -> list[Section]:
     """Those that the study has data for."""
     order = [module for module in ORDER if not (_other(study) and module in _OF_CLASSES)]
-    found = (module.section(study) for module in order)
-    return [section for section in found if section is not None]
+    found = []
+    for module in order:
+        section = module.section(study)
+        if section is not None:
+            found.append(section.called(study.metric) if module in _OF_THE_SCORE else section)
+    return found
 
 
 def _other(study: Material) -> bool:
