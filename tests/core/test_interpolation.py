@@ -9,7 +9,7 @@ from foldtune.backbones import Backbone, load
 from foldtune.backbones.backbone import Transform
 from foldtune.core.attach import attach
 from foldtune.core.interpolation import ways
-from foldtune.core.tuningfile import read, read_start, save, write_tensors
+from foldtune.core.tuningfile import TuningFile, read, save, write_tensors
 from foldtune.errors import InputError
 from foldtune.methods import (
     SSF,
@@ -72,7 +72,7 @@ def test_file_keeps_the_start_apart_from_the_tuning(tmp_path):
     attachment, *_ = started(LoRA(rank=2))
     path = save(attachment, tmp_path / "t.safetensors")
     assert not [name for name in read(path)[1] if name.startswith("start")]
-    assert set(read_start(path)) == {"head.weight", "head.bias"}
+    assert set(TuningFile(path).start) == {"head.weight", "head.bias"}
 
 
 def test_without_a_known_start_the_body_alone_moves(tmp_path):
@@ -87,7 +87,7 @@ def test_without_a_known_start_the_body_alone_moves(tmp_path):
         again.interpolated(0.5).__enter__()
     with again.interpolated(0.5, 1.0), again.paused():
         pass
-    assert not read_start(save(again, tmp_path / "again.safetensors"))
+    assert not TuningFile(save(again, tmp_path / "again.safetensors")).start
 
 
 @pytest.mark.parametrize(

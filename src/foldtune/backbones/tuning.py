@@ -15,7 +15,7 @@ from foldtune.backbones.weights import as_a_file_says
 from foldtune.core.attach import attach
 from foldtune.core.attachment import Attachment
 from foldtune.core.method import Method, settings
-from foldtune.core.tuningfile import check_base, read, read_start
+from foldtune.core.tuningfile import Source, TuningFile, check_base
 from foldtune.errors import InputError
 from foldtune.methods.catalogue import parse
 
@@ -29,7 +29,7 @@ _USUAL = 1024  # a setting up to here makes no tensor that is too large
 
 
 def load(
-    path: str | Path, model: nn.Module | Backbone | None = None, *, allow_hub: bool = False
+    path: Source, model: nn.Module | Backbone | None = None, *, allow_hub: bool = False
 ) -> Attachment:
     """Attach the tuning in `path` to `model`, in place, with its classifier and trained values.
 
@@ -37,13 +37,14 @@ def load(
     from the hub only with allow_hub or where it is in the cache.
     Raises InputError, naming the first difference, for any other backbone, and for a damaged file.
     """
-    header, tensors = read(path)
+    file = TuningFile.of(path)
+    header, tensors = file.header, file.tensors
     if model is None:
         model = backbone_of(header, lambda _name: allow_hub)
     plain = model.model if isinstance(model, Backbone) else model
     method = parse(header["method"])
     known = {name for name, _ in plain.named_modules()}
-    _refuse_unfilled(header, tensors, method, path)
+    _refuse_unfilled(header, tensors, method, file.path)
     missing = [p for p in header["head"] if p not in known]
     if missing:
         made_for = (header.get("backbone") or {}).get("name", "another backbone")
@@ -57,7 +58,7 @@ def load(
     try:
         check_base(header, attachment)
         attachment.load_tensors(tensors)
-        attachment.classifier.recall(read_start(path))
+        attachment.classifier.recall(file.start)
     except InputError:
         attachment.detach()
         raise

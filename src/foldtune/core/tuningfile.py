@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -90,55 +91,83 @@ def written(header: Mapping[str, Any]) -> str:
         raise InputError(f"a fact of the tuning cannot be written as JSON ({error})") from error
 
 
-def read(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Header and tensors of a tuning file. Raises InputError for a missing, truncated or foreign
-    file."""
-    return _read(path, lambda name: not name.startswith((_START, _PICTURES)))
+class TuningFile:
+    """A tuning in its file, opened and checked once; what it holds is read as it is asked for.
 
-
-def read_start(path: str | Path) -> dict[str, Tensor]:
-    """The classifier's tensors as training found them; empty in files of format 1."""
-    _, tensors = _read(path, lambda name: name.startswith(_START))
-    return {n.removeprefix(_START): t for n, t in tensors.items()}
-
-
-def read_pictures(path: str | Path) -> dict[str, Tensor]:
-    """What `save` kept of pictures, by split, (images, 2) int64; empty in files of formats 1 and 2.
-
-    Raises InputError, beside what `read` does, for pictures of another form.
+    path: of the file; header: what it says. Raises InputError for a missing, truncated, altered or
+    foreign file.
     """
-    _, tensors = _read(path, lambda name: name.startswith(_PICTURES))
-    for name, tensor in tensors.items():
-        if tensor.dtype != torch.int64 or tensor.shape[1:] != (2,):
-            raise InputError(f"{path} is damaged: its {name} are no keys of pictures")
-    return {n.removeprefix(_PICTURES): t for n, t in tensors.items()}
 
+    def __init__(self, path: str | Path) -> None:
+        path = Path(path)
+        self.path = path = path / TUNING if path.is_dir() else path  # of `fit`, or of `export`
+        if not path.is_file():
+            raise InputError(f"no tuning file at {path}; give the .safetensors that `fit` wrote")
+        try:
+            # Left open: the file may be replaced meanwhile, and this stays what was checked.
+            self._file = safe_open(path, "pt").__enter__()
+            metadata = self._file.metadata() or {}
+            self._names = tuple(self._file.keys())
+        except (SafetensorError, OSError) as error:
+            raise self._damaged(error) from error
+        if _FIELD not in metadata:
+            raise InputError(f"{path} is a safetensors file, but no foldtune tuning")
+        self.header: Mapping[str, Any] = checked_header(metadata[_FIELD], str(path))
+        known = sealed(path)
+        if known is False or (known is None and self.header["format"] >= SEALED):
+            raise InputError(
+                f"{path} is not as it was written: it was altered or damaged; copy or train it "
+                "again"
+            )
 
-def _read(
-    path: str | Path, wanted: Callable[[str], bool]
-) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    path = Path(path)
-    if path.is_dir():  # of `fit`, or of `export`
-        path = path / TUNING
-    if not path.is_file():
-        raise InputError(f"no tuning file at {path}; give the .safetensors that `fit` wrote")
-    try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {n: file.get_tensor(n) for n in file.keys() if wanted(n)}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise InputError(
-            f"{path} is truncated or no safetensors file ({error}); copy or train it again"
-        ) from error
-    if _FIELD not in metadata:
-        raise InputError(f"{path} is a safetensors file, but no foldtune tuning")
-    header = checked_header(metadata[_FIELD], str(path))
-    known = sealed(path)
-    if known is False or (known is None and header["format"] >= SEALED):
-        raise InputError(
-            f"{path} is not as it was written: it was altered or damaged; copy or train it again"
+    @classmethod
+    def of(cls, source: Source) -> TuningFile:
+        """The same, or the one at a path: a file's, or that of the folder of a run or an export."""
+        return source if isinstance(source, TuningFile) else cls(source)
+
+    @cached_property
+    def tensors(self) -> dict[str, Tensor]:
+        """What was trained, by name."""
+        return self._read(lambda name: not name.startswith((_START, _PICTURES)))
+
+    @cached_property
+    def start(self) -> dict[str, Tensor]:
+        """The classifier's tensors as training found them; empty in files of format 1."""
+        found = self._read(lambda name: name.startswith(_START))
+        return {n.removeprefix(_START): t for n, t in found.items()}
+
+    @cached_property
+    def pictures(self) -> dict[str, Tensor]:
+        """What `save` kept of pictures, by split, (images, 2) int64; empty in files of formats 1
+        and 2. Raises InputError for pictures of another form."""
+        found = self._read(lambda name: name.startswith(_PICTURES))
+        for name, tensor in found.items():
+            if tensor.dtype != torch.int64 or tensor.shape[1:] != (2,):
+                raise InputError(f"{self.path} is damaged: its {name} are no keys of pictures")
+        return {n.removeprefix(_PICTURES): t for n, t in found.items()}
+
+    def __repr__(self) -> str:
+        return f"TuningFile({self.header['method']} in {self.path})"
+
+    def _read(self, wanted: Callable[[str], bool]) -> dict[str, Tensor]:
+        try:
+            return {name: self._file.get_tensor(name) for name in self._names if wanted(name)}
+        except (SafetensorError, OSError) as error:
+            raise self._damaged(error) from error
+
+    def _damaged(self, error: Exception) -> InputError:
+        return InputError(
+            f"{self.path} is truncated or no safetensors file ({error}); copy or train it again"
         )
-    return header, tensors
+
+
+Source = str | Path | TuningFile
+
+
+def read(source: Source) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Header and tensors of a tuning file. Raises InputError as `TuningFile` does."""
+    file = TuningFile.of(source)
+    return dict(file.header), file.tensors
 
 
 @once_a_file

@@ -16,7 +16,7 @@ from foldtune.backbones.backbone import Backbone
 from foldtune.backbones.tuning import load
 from foldtune.core.attachment import Attachment
 from foldtune.core.header import OWN_FIELDS
-from foldtune.core.tuningfile import header_of, read, write_tensors, written
+from foldtune.core.tuningfile import TuningFile, header_of, write_tensors, written
 from foldtune.errors import InputError
 from foldtune.interop.peft_config import adapter_of
 from foldtune.interop.peft_tensors import CONFIG, NOTE, PREFIX, TENSORS
@@ -42,7 +42,7 @@ def to_peft(
     """
     if isinstance(source, Attachment):
         return _write(source, Path(folder), base, facts or {})
-    header, _ = read(source)
+    header = TuningFile.of(source).header
     attachment = load(source, model)
     try:
         named = base or (header.get("backbone") or {}).get("name")

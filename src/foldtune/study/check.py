@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from foldtune.core.tuningfile import read
+from foldtune.core.tuningfile import TuningFile
 from foldtune.core.tuningfile import sealed as tuning_is_sealed
 from foldtune.errors import InputError
 from foldtune.study.conclusion import MERGED
@@ -75,7 +75,7 @@ def check(path: Path, *, repair: bool = False) -> Checked:
         members = (Found(tuning.name, "sound") for tuning in ensemble.tunings)
         described_in = Found(ENSEMBLE, "sound" if ensemble.sealed else "unbound")
         return Checked("ensemble", (described_in, *members))
-    read(path)
+    TuningFile(path)
     return Checked("tuning", (Found(path.name, "sound" if tuning_is_sealed(path) else "unbound"),))
 
 

@@ -14,7 +14,7 @@ from foldtune.backbones import Backbone
 from foldtune.console import percent
 from foldtune.core.attachment import Attachment
 from foldtune.core.method import Method
-from foldtune.core.tuningfile import read
+from foldtune.core.tuningfile import TuningFile
 from foldtune.data import ImageData
 from foldtune.errors import InputError, unknown
 from foldtune.options.groups import (
@@ -175,7 +175,7 @@ def _claim(folder: Path, run: Run, overwrite: bool) -> None:
     if not path.exists():
         return
     try:
-        header, _ = read(path)
+        header = TuningFile(path).header
         held = f"a tuning of {header['method']}"
         if header.get("training", {}).get("run") == run.key:
             return

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from foldtune.core.tuningfile import read_pictures
+from foldtune.core.tuningfile import Source, TuningFile
 from foldtune.data import ImageData
 from foldtune.data.membership import Membership
 from foldtune.data.splits import SPLITS, WHOLE
@@ -40,13 +39,13 @@ class Known:
     trained_on: tuple[str, ...]
 
     @classmethod
-    def of(cls, paths: Sequence[Path], headers: Sequence[Mapping[str, Any]]) -> Known:
+    def of(cls, files: Sequence[Source], headers: Sequence[Mapping[str, Any]]) -> Known:
         """What tuning files say, with their headers."""
         splits = {s for h in headers for s in h.get("training", {}).get("train_on", ())}
         trained_on = tuple(name for name in SPLITS if name in splits)
         found = []
-        for path, header in zip(paths, headers, strict=True):
-            pictures = read_pictures(path)
+        for file, header in zip(files, headers, strict=True):
+            pictures = TuningFile.of(file).pictures
             if any(split not in pictures for split in SPLITS):
                 return cls(None, headers[0], trained_on)
             said = header.get("training", {}).get("train_on", ())

@@ -15,7 +15,7 @@ from foldtune.backbones.prepare import prepare_for
 from foldtune.core.attach import attach
 from foldtune.core.attachment import Attachment
 from foldtune.core.edits import Reweight
-from foldtune.core.tuningfile import read, read_start, save
+from foldtune.core.tuningfile import TuningFile, save
 from foldtune.data import ImageData
 from foldtune.errors import InputError, unknown
 from foldtune.files import refuse_full
@@ -62,10 +62,11 @@ def soup(
     """
     if kind not in KINDS:
         raise unknown("soup", kind, KINDS)
-    headers = [read(p)[0] for p in paths]
+    files = [TuningFile(path) for path in paths]
+    headers = [file.header for file in files]
     refuse_full(out, max((p.stat().st_size for p in paths), default=0))
     _refuse_unlike(paths, headers)
-    known = Known.of(paths, headers)
+    known = Known.of(files, headers)
     rows, why = validation_rows(known, data)
     if kind == "greedy" and why:
         raise InputError(
@@ -74,19 +75,19 @@ def soup(
             "--kind uniform"
         )
     own = replace(backbone, model=copy.deepcopy(backbone.model))
-    pot, ladle = _pot(paths, headers[0], own)
+    average, tensors_of = _average_of(files, headers[0], own)
     target = target_of("validation", data, rows, headers[0]["classes"]) if len(rows) else None
     prepare = prepare_for(own)
 
-    def tasted(chosen: Sequence[int]) -> float | None:
-        pot.load_tensors(_mean([ladle(i) for i in chosen]))
-        return None if target is None else top1(pot.model, target, prepare)
+    def judged(chosen: Sequence[int]) -> float | None:
+        average.load_tensors(_mean([tensors_of(i) for i in chosen]))
+        return None if target is None else top1(average.model, target, prepare)
 
-    alone = [tasted([i]) for i in range(len(paths))]
-    chosen = list(range(len(paths))) if kind == "uniform" else _greedy(alone, tasted)
-    reached = tasted(chosen)
-    starts = [read_start(paths[i]) for i in chosen]
-    pot.classifier.recall(_mean(starts) if all(starts) else {})
+    alone = [judged([i]) for i in range(len(paths))]
+    chosen = list(range(len(paths))) if kind == "uniform" else _greedy(alone, judged)
+    reached = judged(chosen)
+    starts = [files[i].start for i in chosen]
+    average.classifier.recall(_mean(starts) if all(starts) else {})
     members = tuple(
         {"tuning": str(p), "validation": a, "used": i in chosen}
         for i, (p, a) in enumerate(zip(paths, alone, strict=True))
@@ -94,37 +95,37 @@ def soup(
     facts = {k: headers[0][k] for k in ("backbone", "classes", "data") if k in headers[0]}
     trained = sorted({s for h in headers for s in h.get("training", {}).get("train_on", ())})
     training = {"train_on": trained, "soup": kind, "members": list(members)}
-    save(pot, out, facts | {"training": training}, known.pictures())
-    averaged = "tensors" if repr(pot.method) == _method(headers[0]) else "merged weights"
-    return Soup(out, repr(pot.method), averaged, members, reached)
+    save(average, out, facts | {"training": training}, known.pictures())
+    averaged = "tensors" if repr(average.method) == _method(headers[0]) else "merged weights"
+    return Soup(out, repr(average.method), averaged, members, reached)
 
 
 def _greedy(
-    alone: Sequence[float | None], tasted: Callable[[Sequence[int]], float | None]
+    alone: Sequence[float | None], judged: Callable[[Sequence[int]], float | None]
 ) -> list[int]:
     accuracies = [0.0 if one is None else one for one in alone]
     order = sorted(range(len(alone)), key=lambda i: (-accuracies[i], i))
     chosen, best = [order[0]], accuracies[order[0]]
     for i in order[1:]:
-        reached = tasted([*chosen, i])
+        reached = judged([*chosen, i])
         if reached is not None and reached >= best:
             chosen, best = [*chosen, i], reached
     return chosen
 
 
-def _pot(
-    paths: Sequence[Path], header: Mapping[str, Any], backbone: Backbone
+def _average_of(
+    files: Sequence[TuningFile], header: Mapping[str, Any], backbone: Backbone
 ) -> tuple[Attachment, Callable[[int], Tensors]]:
     """An attachment that takes the mean, and what gives the i-th tuning's tensors for it."""
-    attachment = load(paths[0], backbone)
+    attachment = load(files[0], backbone)
     folds = any(isinstance(e, Reweight) for e in attachment.edits)
-    if not folds or _tensors_average(paths, attachment):
-        return attachment, lambda i: read(paths[i])[1]
+    if not folds or _tensors_average(files, attachment):
+        return attachment, lambda i: files[i].tensors
     attachment.detach()
-    return _full_pot(paths, header, backbone)
+    return _average_of_weights(files, header, backbone)
 
 
-def _tensors_average(paths: Sequence[Path], attachment: Attachment) -> bool:
+def _tensors_average(files: Sequence[TuningFile], attachment: Attachment) -> bool:
     """Whether the mean of the tensors folds to the mean of the folded weights, in float64."""
     if not attachment.mergeable:
         raise InputError(
@@ -138,33 +139,35 @@ def _tensors_average(paths: Sequence[Path], attachment: Attachment) -> bool:
         double.load_tensors(tensors)
         return copy.deepcopy(double).merge().state_dict()
 
-    each = [{n: t.double() for n, t in read(p)[1].items()} for p in paths]
+    each = [{n: t.double() for n, t in file.tensors.items()} for file in files]
     wanted, found = _mean([folded(t) for t in each]), folded(_mean(each))
     floats = [n for n, t in wanted.items() if t.is_floating_point()]
     return all(bool((wanted[n] - found[n]).abs().max() < _SAME) for n in floats)
 
 
-def _full_pot(
-    paths: Sequence[Path], header: Mapping[str, Any], backbone: Backbone
+def _average_of_weights(
+    files: Sequence[TuningFile], header: Mapping[str, Any], backbone: Backbone
 ) -> tuple[Attachment, Callable[[int], Tensors]]:
     plain = set(backbone.model.state_dict())
 
     def merged(i: int) -> Tensors:
         other = replace(backbone, model=copy.deepcopy(bare))
-        return load(paths[i], other).merge().state_dict()
+        return load(files[i], other).merge().state_dict()
 
     bare = copy.deepcopy(backbone.model)
     whole = Full("moving" if _moved(header) else "held")
-    pot = attach(backbone, whole, num_classes=header["num_classes"], head=header["head"], seed=0)
-    names = list(pot.named_tensors())
+    average = attach(
+        backbone, whole, num_classes=header["num_classes"], head=header["head"], seed=0
+    )
+    names = list(average.named_tensors())
     added = [n for n in merged(0) if n not in plain and n not in names]
     if added:
-        pot.detach()
+        average.detach()
         raise InputError(
             f"{header['method']} merges into a network with tensors of its own ({added[0]}), which "
             "no tuning can hold; merge each tuning and average the files"
         )
-    return pot, lambda i: {n: t for n, t in merged(i).items() if n in names}
+    return average, lambda i: {n: t for n, t in merged(i).items() if n in names}
 
 
 def _mean(many: Sequence[Tensors]) -> Tensors:

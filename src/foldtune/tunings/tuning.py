@@ -16,7 +16,7 @@ from foldtune.backbones.prepare import prepare_for
 from foldtune.backbones.tuning import backbone_of, images_of, load, refused
 from foldtune.backbones.weights import as_a_file_says
 from foldtune.core.attachment import Attachment
-from foldtune.core.tuningfile import read, write_tensors
+from foldtune.core.tuningfile import Source, TuningFile, write_tensors
 from foldtune.data import ImageData
 from foldtune.errors import InputError
 from foldtune.files import refuse_full
@@ -89,8 +89,10 @@ def merge_tuning(
     refuse_full(out, sum(t.numel() * t.element_size() for t in state.values()))
     own = replace(backbone, model=copy.deepcopy(backbone.model))
     plain = set(own.model.state_dict())
-    attachment, task = load(path, own), task_of(header_of(path))
-    rows, seen = witnesses(path, data)
+    tuning = TuningFile(path)
+    header = header_of(tuning)
+    attachment, task = load(tuning, own), task_of(header)
+    rows, seen = witnesses(tuning, data)
     prepare = prepare_for(own)
     with attachment.interpolated(*point):
         before = finite(predict_logits(own.model, data.pixels, rows, prepare), path)
@@ -102,7 +104,6 @@ def merge_tuning(
     state = merged.state_dict()
     heads = tuple(f"{p}." for p in attachment.head)
     added = tuple(k for k in state if k not in plain and not k.startswith(heads))
-    header = header_of(path)
     about = {"format": "pt", **merged_as(own, header, task)}
     write_tensors({k: v.contiguous() for k, v in state.items()}, out, about)
     return Certificate(
@@ -115,10 +116,11 @@ def merge_tuning(
     )
 
 
-def witnesses(path: Path, data: ImageData, most: int = _WITNESSES) -> tuple[np.ndarray, int]:
+def witnesses(tuning: Source, data: ImageData, most: int = _WITNESSES) -> tuple[np.ndarray, int]:
     """Rows for a certificate, spread over the test split or else over all, and how many of them
     training saw: none where there are others."""
-    known = Known.of([path], [header_of(path)])
+    tuning = TuningFile.of(tuning)
+    known = Known.of([tuning], [header_of(tuning)])
     rows = data.splits["test"] if len(data.splits.get("test", ())) else data.split(*data.splits)
     seen = known.seen(data, rows)
     if not seen.all():
@@ -196,20 +198,22 @@ def opened(
 ) -> tuple[Attachment, Backbone, dict[str, Any]]:
     """A tuning on its backbone, the backbone, and the header. weights: the file that the backbone
     was loaded from, where it is not a published one; allowed: see `backbone_of`."""
-    header = header_of(path)
+    tuning = TuningFile(path)
+    header = header_of(tuning)
     backbone = backbone_for(header, weights, allowed)
-    return load(path, backbone), backbone, header
+    return load(tuning, backbone), backbone, header
 
 
-def header_of(path: Path) -> dict[str, Any]:
+def header_of(tuning: Source) -> dict[str, Any]:
     """The header of a tuning, with names for its classes. Raises InputError where these are more or
     fewer than the classifier has."""
-    header, _ = read(path)
+    file = TuningFile.of(tuning)
+    header = dict(file.header)
     classes = header.setdefault("classes", [str(i) for i in range(header["num_classes"])])
     if task_of(header).logits(len(classes)) != header["num_classes"]:
         raise InputError(
-            f"{path} names {len(classes)} classes, and its classifier has {header['num_classes']}; "
-            "it is damaged, or was saved with other names"
+            f"{file.path} names {len(classes)} classes, and its classifier has "
+            f"{header['num_classes']}; it is damaged, or was saved with other names"
         )
     return header
 

@@ -15,7 +15,7 @@ from foldtune import gate
 from foldtune.backbones import Backbone, load_backbone
 from foldtune.backbones.tuning import images_of, refused
 from foldtune.backbones.weights import as_a_file_says
-from foldtune.core.tuningfile import TUNING, read
+from foldtune.core.tuningfile import TuningFile
 from foldtune.errors import InputError
 from foldtune.tunings.export.about import is_exported, read_about
 from foldtune.tunings.export.hosts import CONFIG, LIVE, TRANSFORMERS, WEIGHTS
@@ -68,8 +68,7 @@ def _of_folder(
         name = f"local-dir:{path}"
         _refuse_larger_than_its_file(path)
     found = as_a_file_says(name, lambda: load_backbone(name), allowed)
-    header, _ = read(path / TUNING)
-    header["classes"] = about["classes"]
+    header = {**TuningFile(path).header, "classes": about["classes"]}
     if about.get("task"):  # of numbers: in the labels' unit, where the tuning has its own
         header["task"] = about["task"]
     return Plain(found.model), found, header

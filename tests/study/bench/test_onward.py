@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from foldtune.backbones import load_backbone
-from foldtune.core.tuningfile import read, read_pictures
+from foldtune.core.tuningfile import TuningFile, read
 from foldtune.data import load_data
 from foldtune.errors import InputError
 from foldtune.study.bench.onward import Earlier, Onward
@@ -66,8 +66,8 @@ def test_old_rows_are_kept_by_name_and_new_ones_start_at_the_probe(earlier, digi
 def test_what_it_was_trained_on_is_carried_along(earlier, digits, tmp_path):
     path = fit(digits, load_backbone("micro", size=16), recipe=STILL, start_from=earlier,
                out=tmp_path).tuning  # fmt: skip
-    before = {tuple(k) for k in read_pictures(earlier)["train"].tolist()}
-    now = {tuple(k) for k in read_pictures(path)["train"].tolist()}
+    before = {tuple(k) for k in TuningFile(earlier).pictures["train"].tolist()}
+    now = {tuple(k) for k in TuningFile(path).pictures["train"].tolist()}
     assert before <= now
     known = Known.of([path], [read(path)[0]])
     assert known.seen(digits, digits.split("train")).all()

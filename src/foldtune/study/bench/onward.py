@@ -12,7 +12,7 @@ from torch import Tensor
 from foldtune.backbones import Backbone
 from foldtune.core.attachment import Attachment
 from foldtune.core.method import Method
-from foldtune.core.tuningfile import TUNING, check_base, read
+from foldtune.core.tuningfile import TUNING, TuningFile, check_base
 from foldtune.data import ImageData
 from foldtune.data.membership import Membership
 from foldtune.errors import InputError
@@ -39,9 +39,10 @@ class Earlier:
     def read(cls, path: Path) -> Earlier:
         """Of a tuning, the folder of a run or an exported folder. Raises InputError for others."""
         file = path / TUNING if path.is_dir() else path
-        header = header_of(file)
-        _, tensors = read(file)
-        return cls(file, header, tensors, Known.of([file], [header]), hash_of(file)[:16])
+        tuning = TuningFile(file)
+        header = header_of(tuning)
+        known = Known.of([tuning], [header])
+        return cls(file, header, tuning.tensors, known, hash_of(file)[:16])
 
     @property
     def method(self) -> Method:

@@ -16,7 +16,7 @@ from torch import nn
 from foldtune.backbones import Backbone
 from foldtune.backbones.tuning import load
 from foldtune.core.attachment import Attachment
-from foldtune.core.tuningfile import TUNING, read_pictures
+from foldtune.core.tuningfile import TUNING, TuningFile
 from foldtune.data import ImageData
 from foldtune.errors import InputError, unknown
 from foldtune.files import filling, refuse_full
@@ -81,32 +81,33 @@ def export_tuning(
     sizes = [t.numel() * t.element_size() for t in backbone.model.state_dict().values()]
     refuse_full(out, sum(sizes) * (1 + len(asked.forms)))
     own = replace(backbone, model=copy.deepcopy(backbone.model))
-    header = header_of(path)
-    attachment = load(path, own)
+    tuning = TuningFile(path)
+    header = header_of(tuning)
+    attachment = load(tuning, own)
     task = in_unit(attachment, task_of(header))
     names = output_names(task, header["classes"])
     counts = {"trainable": attachment.trainable, "head": attachment.head_size}
     licence = hosts.licence_of(own.model)
-    seen = witnesses_of(path, attachment, own, data, header["classes"], asked.images, task)
-    temperature = temperature_of(path, header, attachment.model, own, data)
+    seen = witnesses_of(tuning, attachment, own, data, header["classes"], asked.images, task)
+    temperature = temperature_of(tuning, header, attachment.model, own, data)
     graph = formats.graph_of(copy.deepcopy(own.model), own, whole=False)  # stays as it is
     before = formats.in_torch(graph, formats.inputs_of(own, whole=False))
     kind, model = _folded(attachment, own)
     if asked.dtype != "fp32" and kind != hosts.LIVE:
         model.load_state_dict(hosts.rounded(model, asked.dtype))  # rounded, and computed as before
     with filling(out) as folder:
-        shutil.copyfile(path / TUNING if path.is_dir() else path, folder / TUNING)
+        shutil.copyfile(tuning.path, folder / TUNING)
         made = []
         if kind != hosts.LIVE:
             made.append(_plain(kind, model, own, names, folder, asked, seen, before))
-        made += _graphs(path, model, own, data, folder, asked, seen, before)
+        made += _graphs(tuning, model, own, data, folder, asked, seen, before)
         told = {
             "kind": kind, "foldtune": header["foldtune"], "method": header["method"],
             "classes": header["classes"], **({} if task.usual else {"task": repr(task)}),
             "transform": asdict(own.transform),
             "backbone": header.get("backbone") or {"name": own.name}, **counts,
             "data": header.get("data") or {}, "training": header.get("training") or {},
-            "pictures": {name: len(keys) for name, keys in read_pictures(path).items()},
+            "pictures": {name: len(keys) for name, keys in tuning.pictures.items()},
             "dtype": asked.dtype, "licence": licence, "temperature": temperature,
             "inexpressible": list(hosts.inexpressible(own.transform)),
             "certificates": [one.told() for one in made], "row": _figures(row),
@@ -161,7 +162,7 @@ def _plain(
 
 
 def _graphs(
-    path: Path,
+    tuning: TuningFile,
     model: nn.Module,
     backbone: Backbone,
     data: ImageData,
@@ -186,7 +187,7 @@ def _graphs(
                 if not source.exists():
                     formats.write_onnx(graph, example, source, asked.whole)
                 if form == formats.INT8:
-                    formats.write_int8(source, file, calibrating(path, data, taken))
+                    formats.write_int8(source, file, calibrating(tuning, data, taken))
                 answer, runtime = formats.in_onnxruntime(file, taken)
             made.append(certify(form, file, runtime, seen, answer, before, shares=asked.whole))
     return made

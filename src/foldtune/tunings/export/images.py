@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from torch import nn
 from foldtune.backbones import Backbone
 from foldtune.backbones.prepare import prepare_for
 from foldtune.core.attachment import Attachment
+from foldtune.core.tuningfile import TuningFile
 from foldtune.data import ImageData
 from foldtune.errors import InputError
 from foldtune.judging.predict import finite, predict_logits
@@ -28,7 +28,7 @@ _CALIBRATING = 128  # training images from which ranges of 8-bit graphs are foun
 
 
 def witnesses_of(
-    path: Path,
+    tuning: TuningFile,
     attachment: Attachment,
     backbone: Backbone,
     data: ImageData,
@@ -40,7 +40,7 @@ def witnesses_of(
 
     task: of the outputs that the attached model gives.
     """
-    known = Known.of([path], [header_of(path)])
+    known = Known.of([tuning], [header_of(tuning)])
     try:
         rows = choose(known, data).rows
     except InputError:  # all were trained on: they show what the folding does all the same
@@ -54,14 +54,18 @@ def witnesses_of(
     except InputError:  # images of other classes: what changes shows on them all the same
         targets = None
     pixels = np.asarray(data.pixels[rows])
-    return Witnesses(pixels, targets, finite(logits, path), trained_on, task)
+    return Witnesses(pixels, targets, finite(logits, tuning.path), trained_on, task)
 
 
 def temperature_of(
-    path: Path, header: Mapping[str, Any], model: nn.Module, backbone: Backbone, data: ImageData
+    tuning: TuningFile,
+    header: Mapping[str, Any],
+    model: nn.Module,
+    backbone: Backbone,
+    data: ImageData,
 ) -> float | None:
     """By which logits are divided, found on validation images that were not trained on."""
-    rows, _ = validation_rows(Known.of([path], [header]), data)
+    rows, _ = validation_rows(Known.of([tuning], [header]), data)
     same = list(data.classes) == list(header["classes"])
     if not len(rows) or not same or not isinstance(task_of(header), SingleLabel):
         return None
@@ -69,10 +73,10 @@ def temperature_of(
     return best_temperature(logits, torch.from_numpy(data.labels[rows]))
 
 
-def calibrating(path: Path, data: ImageData, taken: Any) -> list[np.ndarray]:
+def calibrating(tuning: TuningFile, data: ImageData, taken: Any) -> list[np.ndarray]:
     """Batches of the images that training saw."""
     rows = data.split(*data.splits)
-    rows = rows[Known.of([path], [header_of(path)]).seen(data, rows)]
+    rows = rows[Known.of([tuning], [header_of(tuning)]).seen(data, rows)]
     if not len(rows):
         raise InputError(
             f"none of the images of {data.name} were trained on, and from these the ranges of 8 "
