@@ -42,7 +42,7 @@ def wise(
     from foldtune.tunings.judging import Known, choose, honest_names, validation_rows
     from foldtune.tunings.reading import as_described, mapping_of, read_images
     from foldtune.tunings.tuning import home_target, opened
-    from foldtune.tunings.wise import ALPHAS, sweep
+    from foldtune.tunings.weightspace.wise import ALPHAS, sweep
 
     attachment, backbone, header = opened(tuning, file.weights, hub(file.allow_hub))
     refuse_unless_classes(header, "the way between start and tuning")
@@ -112,8 +112,8 @@ def soup(
 
     from foldtune.errors import InputError
     from foldtune.tunings.reading import as_described, read_images
-    from foldtune.tunings.soup import soup as run
     from foldtune.tunings.tuning import opened
+    from foldtune.tunings.weightspace.soup import soup as run
 
     if len(inputs) < 3:
         raise InputError("a soup needs two tunings and data: foldtune soup A B DATA --out FILE")

@@ -59,7 +59,7 @@ from foldtune.tunings.tuning import (
     opened,
 )
 from foldtune.tunings.usable import Plain, temperature_of, usable
-from foldtune.tunings.wise import point_of
+from foldtune.tunings.weightspace.wise import point_of
 
 _OF_HOME = ("home", "drop", "predicted", "effective")
 Allow = Callable[[str], bool]

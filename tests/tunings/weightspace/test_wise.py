@@ -19,9 +19,9 @@ from foldtune.study.fit import fit
 from foldtune.training.recipe import Recipe
 from foldtune.tunings.judging import Known, validation_rows
 from foldtune.tunings.shifts import corruption_means, judge_shifts, read_mapping, shifted
-from foldtune.tunings.soup import soup
 from foldtune.tunings.tuning import merge_tuning
-from foldtune.tunings.wise import point_of, sweep
+from foldtune.tunings.weightspace.soup import soup
+from foldtune.tunings.weightspace.wise import point_of, sweep
 
 
 def fitted(digits, method, folder, seed=0, lr=3e-3):

@@ -1,0 +1,1 @@
+"""Models between tunings and their starts, and averages of several."""
