@@ -124,6 +124,7 @@ def test_each_method_of_the_package_has_one_line_in_its_list():
     own = {n: c for n, c in catalogue().items() if c.__module__.startswith("foldtune.")}
     assert sorted(listed) == sorted((c.__module__.rpartition(".")[2], n) for n, c in own.items())
     files = {p.stem for p in (PACKAGE / "methods").glob("*.py")}
-    # No methods: `bottleneck` is what the adapters share, `refusal` how all of them refuse.
-    shared = {"__init__", "bottleneck", "catalogue", "refusal"}
+    # No methods: `bottleneck` is what the adapters share, `places` where changes of matrices stand,
+    # `refusal` how all of them refuse.
+    shared = {"__init__", "bottleneck", "catalogue", "places", "refusal"}
     assert files - {module for module, _ in listed} == shared

@@ -14,8 +14,8 @@ from foldtune.core.method import Method
 from foldtune.core.structure.sites import Site
 from foldtune.core.tensors import is_plain
 from foldtune.errors import InputError
-from foldtune.methods.lora import LowRank, low_rank, sites_for
-from foldtune.methods.refusal import NoPlace
+from foldtune.methods.lora import LowRank, low_rank
+from foldtune.methods.places import none_found, sites_for
 
 
 class DirectedLowRank(Delta):
@@ -67,13 +67,7 @@ class DoRA(Method):
             if s.weight
         ]
         if not edits:
-            roles = ", ".join(sorted({s.role for s in sites}))
-            reason = (
-                f"DoRA finds none of its targets {', '.join(self.targets) or 'attn.in'} in "
-                f"{type(model).__name__}, which has the roles {roles}; name some of these "
-                "as targets, or exact paths of `foldtune sites`"
-            )
-            raise NoPlace(reason, model, sites)
+            raise none_found("DoRA", model, sites, self.targets)
         return edits
 
     def _delta(self, model: nn.Module, site: Site, scale: float) -> Delta:

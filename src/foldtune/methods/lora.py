@@ -16,12 +16,11 @@ from foldtune.core.compute.delta import Delta
 from foldtune.core.compute.lowrank import add_product, folded_linear, worth_folding
 from foldtune.core.edits import Edit, Reweight
 from foldtune.core.method import LogRange, Method
-from foldtune.core.structure.blocks import in_gate
 from foldtune.core.structure.qkv import order_of, untold
 from foldtune.core.structure.roles import moves_positions
-from foldtune.core.structure.sites import Site, select, stored_matrix
+from foldtune.core.structure.sites import Site, stored_matrix
 from foldtune.errors import InputError
-from foldtune.methods.refusal import NoPlace
+from foldtune.methods.places import none_found, sites_for
 
 
 class LowRank(Delta):
@@ -136,10 +135,6 @@ class FoldedKernelLowRank(KernelLowRank):
     call = None  # type: ignore[assignment]
 
 
-# Where there is no attention: what a block of a convolutional network is made of.
-CONVOLUTIONAL = ("conv", "mlp.up", "mlp.down")
-
-
 def low_rank(
     model: nn.Module, site: Site, rank: int, scale: float, dropout: float, method: str = "LoRA"
 ) -> LowRank:
@@ -152,15 +147,6 @@ def low_rank(
     weight = stored_matrix(model, site, method)
     folded = moves_positions(module) or getattr(module, "groups", 1) != 1
     return (FoldedLowRank if folded else LowRank)(weight.shape, rank, scale, dropout)
-
-
-def sites_for(model: nn.Module, sites: Sequence[Site], targets: Sequence[str]) -> tuple[Site, ...]:
-    """The sites of `targets`; of none the projections into attention, or where nothing attends the
-    convolutions and MLPs of the blocks, without those of gates, whose few units may be dead."""
-    if targets:
-        return select(sites, *targets)
-    layers = (s for s in select(sites, *CONVOLUTIONAL) if not in_gate(model, s.path))
-    return select(sites, "attn.in") or tuple(layers)
 
 
 @dataclass(frozen=True, repr=False)
@@ -209,13 +195,7 @@ class LoRA(Method):
         stored = {s.path for s in chosen if s.weight}
         chosen = tuple(s for s in chosen if s.weight or s.path not in stored)
         if not chosen:
-            roles = ", ".join(sorted({s.role for s in sites}))
-            reason = (
-                f"LoRA finds none of its targets {', '.join(self.targets) or 'attn.in'} in "
-                f"{type(model).__name__}, which has the roles {roles}; name some of these "
-                "as targets, or exact paths of `foldtune sites`"
-            )
-            raise NoPlace(reason, model, sites)
+            raise none_found("LoRA", model, sites, self.targets)
         return [Reweight(site, self._delta(model, site)) for site in chosen]
 
     def _delta(self, model: nn.Module, site: Site) -> Delta:
