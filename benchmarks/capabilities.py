@@ -78,7 +78,9 @@ def extra_flops(names: Iterable[str]) -> dict[str, float]:
         hosts = [create_model(name).eval() for name in COUNTED]
         plain = [_flops(host, x) for host in hosts]
         for name in names:
-            costs[name] = round(100.0 * _added(name, hosts, plain, x), 2)
+            # A library's layers are changes of stored tensors, and it may build none on meta.
+            held = parse(name).library
+            costs[name] = 0.0 if held else round(100.0 * _added(name, hosts, plain, x), 2)
     return costs
 
 
@@ -177,14 +179,25 @@ def _traced(table: dict[str, Any]) -> list[str]:
     ]
     left = table.get("not_traced", {})
     missing = [(name, family) for name, family in pairs if family in left.get(name, ())]
-    where = {name: [f for n, f in missing if n == name] for name, _ in missing}
-    told = "; ".join(f"{name} on {', '.join(found)}" for name, found in where.items())
+    where: dict[str, list[str]] = {}  # the methods by what they lack
+    for name in dict.fromkeys(name for name, _ in missing):
+        lacking = [f for n, f in missing if n == name]
+        where.setdefault(_on(lacking, [f for n, f in pairs if n == name]), []).append(name)
+    told = "; ".join(f"{', '.join(names)} {on}" for on, names in where.items())
     return [
         f"`torch.export` and `torch.compile(fullgraph=True)` agree with the attached model in "
         f"{len(pairs) - len(missing)} of the {len(pairs)} pairs that stand"
         + (f", but for {'; '.join(wrong)}" if wrong else "")
         + (f". Not traced yet: {told}." if told else "."),
     ]
+
+
+def _on(families: list[str], stands: list[str]) -> str:
+    """On which of the families that a method stands on, the shorter way round."""
+    others = [f for f in stands if f not in families]
+    if len(families) > len(others):
+        return f"on all but {', '.join(others)}" if others else "on all"
+    return f"on {', '.join(families)}"
 
 
 def _refusals(methods: dict[str, Any], letters: dict[str, list[str]]) -> list[str]:

@@ -19,7 +19,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from foldtune.methods import parse
-from foldtune.testing.capabilities import probed_methods
+from foldtune.testing.capabilities import own_methods
 from foldtune.testing.situations import RIGHT, SITUATIONS, check_host, title
 
 ROOT = Path(__file__).parents[1]
@@ -74,7 +74,7 @@ def row(method: str) -> dict[str, str]:
 
 def main() -> None:
     table: dict[str, dict[str, str]] = {}
-    for name in probed_methods():
+    for name in own_methods():
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
             table[name] = pool.submit(row, name).result()
         right = sum(words == RIGHT for words in table[name].values())

@@ -45,9 +45,11 @@ def verb(*words, paths):
 
 def test_an_installed_method_is_in_the_catalogue_and_attaches(installed):
     rows, err = verb("methods", paths=[installed])
-    assert {"VeRA", "SSF"} <= {row["method"] for row in rows}
+    assert {"PlainVeRA", "SSF"} <= {row["method"] for row in rows}
     assert "left out" not in err
-    told, _ = verb("inspect", "micro", "--size", 16, "--method", "VeRA(rank=2)", paths=[installed])
+    told, _ = verb(
+        "inspect", "micro", "--size", 16, "--method", "PlainVeRA(rank=2)", paths=[installed]
+    )
     assert told["trainable"] == 8 * (3 * 128 + 2)
     assert told["mergeable"]
     assert told["starts_as_identity"]
@@ -100,16 +102,16 @@ def test_inside_the_package_a_method_is_one_file_and_one_line(tmp_path):
     shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("*.safetensors", "__pycache__"))
     shutil.copy(EXAMPLE / "foldtune_vera.py", copy / "methods" / "vera.py")
     with (copy / "methods" / "__init__.py").open("a") as file:
-        file.write("from foldtune.methods.vera import VeRA as VeRA\n")
+        file.write("from foldtune.methods.vera import PlainVeRA as PlainVeRA\n")
     code = """
         import foldtune
         from foldtune.methods import parse
         model = foldtune.load_backbone("micro", pretrained=False, size=16)
-        attachment = foldtune.attach(model, parse("SSF() + VeRA(rank=2)"))
+        attachment = foldtune.attach(model, parse("SSF() + PlainVeRA(rank=2)"))
         print(foldtune.__file__, attachment.method)
     """
     out, _ = run([sys.executable, "-c", "\n".join(map(str.strip, code.splitlines()))], tmp_path)
-    assert out.split(maxsplit=1) == [str(copy / "__init__.py"), "SSF() + VeRA(rank=2)\n"]
+    assert out.split(maxsplit=1) == [str(copy / "__init__.py"), "SSF() + PlainVeRA(rank=2)\n"]
 
 
 def test_each_method_of_the_package_has_one_line_in_its_list():
@@ -120,11 +122,19 @@ def test_each_method_of_the_package_has_one_line_in_its_list():
         if isinstance(node, ast.ImportFrom) and node.module.startswith("foldtune.methods.")
         for name in node.names
     ]
-    listed = [(module, name) for module, name in lines if module != "catalogue"]
+    listed = [
+        (module, name) for module, name in lines if module not in {"catalogue", "hf_peft.by_name"}
+    ]
     own = {n: c for n, c in catalogue().items() if c.__module__.startswith("foldtune.")}
-    assert sorted(listed) == sorted((c.__module__.rpartition(".")[2], n) for n, c in own.items())
+    assert sorted(listed) == sorted(
+        (c.__module__.removeprefix("foldtune.methods."), n) for n, c in own.items()
+    )
     files = {p.stem for p in (PACKAGE / "methods").glob("*.py")}
     # No methods: `bottleneck` is what the adapters share, `places` where changes of matrices stand,
     # `refusal` how all of them refuse.
     shared = {"__init__", "bottleneck", "catalogue", "places", "refusal"}
     assert files - {module for module, _ in listed} == shared
+    held = {f"hf_peft.{p.stem}" for p in (PACKAGE / "methods" / "hf_peft").glob("*.py")}
+    assert held - {module for module, _ in listed} == {
+        "hf_peft.__init__", "hf_peft.by_name", "hf_peft.held"
+    }  # fmt: skip

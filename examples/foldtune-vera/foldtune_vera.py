@@ -38,14 +38,15 @@ class ScaledProjections(Delta):
 
 
 @dataclass(frozen=True, repr=False)
-class VeRA(Method):
+class PlainVeRA(Method):
     """Frozen random A and B, trained gains between and after them: W' = W + diag(b) B diag(d) A.
 
     A: (rank, in) and B: (out, rank) are kaiming-uniform from `seed` and the same for all layers of
     a shape; d: (rank,) starts at 0.1, b: (out,) at zero, so it starts as the identity. Merges
     exactly. L (3 D + rank) parameters on a fused qkv (rank 256 on ViT-B/16: 30,720). Source:
     Kopiczko et al., ICLR 2024, eq. 2. When to use it: hundreds of tasks to store. Differs from the
-    paper: one A for q, k and v where they are one matrix. targets: roles or exact site paths.
+    paper: one A for q, k and v where they are one matrix. (foldtune's own VeRA takes its layers
+    from HF PEFT.) targets: roles or exact site paths.
     """
 
     rank: int = 256
@@ -53,11 +54,13 @@ class VeRA(Method):
     seed: int = 0
 
     def edits(self, model: nn.Module, sites: Sequence[Site]) -> Iterable[Edit]:
-        shapes = {s: stored_matrix(model, s, "VeRA").shape for s in select(sites, *self.targets)}
+        shapes = {
+            s: stored_matrix(model, s, "PlainVeRA").shape for s in select(sites, *self.targets)
+        }
         strange = next((s.path for s, shape in shapes.items() if len(shape) != 2), None)
         if strange or not shapes:
             raise InputError(
-                f"VeRA needs Linear layers among its targets {', '.join(self.targets)}; "
+                f"PlainVeRA needs Linear layers among its targets {', '.join(self.targets)}; "
                 f"{type(model).__name__} has {strange or 'none'}. Give targets=('mlp.up',)"
             )
         frozen = {shape: self._draw(*shape) for shape in set(shapes.values())}

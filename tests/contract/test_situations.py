@@ -15,7 +15,7 @@ import torch
 import torch.distributed as dist
 
 from foldtune.methods import parse
-from foldtune.testing.capabilities import probed_methods
+from foldtune.testing.capabilities import own_methods
 from foldtune.testing.hosts import build_host
 from foldtune.testing.situations import RIGHT, SITUATIONS, title, verdict
 from foldtune.testing.wrappers import (
@@ -32,7 +32,7 @@ QUICK = [s for s in SITUATIONS if s not in SLOW]
 
 
 def test_table_has_every_method_in_every_situation():
-    assert list(TABLE) == list(probed_methods())
+    assert list(TABLE) == list(own_methods())
     assert len(SITUATIONS) >= 25
     names = [s.__name__ for s in SITUATIONS]
     assert all(list(cells) == names for cells in TABLE.values())

@@ -10,12 +10,13 @@ import torch
 from foldtune.core.attach import attach
 from foldtune.methods import parse
 from foldtune.testing import build_host
-from foldtune.testing.capabilities import probed_methods
+from foldtune.testing.capabilities import own_methods
 
 BATCHES = int(os.environ.get("FOLDTUNE_THREAD_BATCHES", "60"))  # 10,000 take minutes
 # Every method on a plain host, and each mechanism on one whose attention reads its tensors.
 PAIRS = [
-    *((method, "vit") for method in probed_methods() if method != "ConvAdapter()"),
+    *((method, "vit") for method in own_methods() if method != "ConvAdapter()"),
+    *((method, "vit") for method in ("VeRA(rank=4)", "OFT(size=6)")),
     *((method, "eva02") for method in ("SSF()", "LoRA(rank=2)", "DoRA(rank=2)", "AdaptFormer()")),
 ]
 

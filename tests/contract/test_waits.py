@@ -7,7 +7,7 @@ from torch.overrides import TorchFunctionMode
 from foldtune.core.attach import attach
 from foldtune.methods import SSF, parse
 from foldtune.testing import build_host
-from foldtune.testing.capabilities import probed_methods
+from foldtune.testing.capabilities import own_methods
 
 T = torch.Tensor
 ASKS = {T.__bool__, T.__int__, T.__float__, T.__index__, T.item, T.tolist, torch.equal, T.nonzero}
@@ -33,7 +33,8 @@ def waits(model, x):
 
 
 PAIRS = [
-    *((method, "vit") for method in probed_methods() if method != "ConvAdapter()"),
+    *((method, "vit") for method in own_methods() if method != "ConvAdapter()"),
+    *((method, "vit") for method in ("VeRA()", "HRA()", "SHiRA()")),
     *((method, "resnet") for method in ("ConvAdapter()", "SSF()", "LoRA()", "Full()")),
     *((method, "convnext") for method in ("SSF()", "IA3()")),
 ]

@@ -72,7 +72,11 @@ def kept_by_full(backbone):
     return _counted(backbone, "Full").saved_bytes
 
 
-@pytest.mark.parametrize("name", sorted(set(catalogue()) - {"ConvAdapter"}))  # no place on ViTs
+# ConvAdapter has no place on ViTs; a library's layers are folded, so that a step keeps matrices,
+# which are large beside the features of so small a host.
+@pytest.mark.parametrize(
+    "name", sorted(n for n, c in catalogue().items() if n != "ConvAdapter" and not c.library)
+)
 def test_no_method_keeps_more_than_full_fine_tuning(backbone, kept_by_full, name):
     assert _counted(backbone, name).saved_bytes <= kept_by_full
 

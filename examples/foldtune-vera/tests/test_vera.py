@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from foldtune_vera import VeRA
+from foldtune_vera import PlainVeRA
 
 from foldtune import attach
 from foldtune.core.compute.folding import effective
@@ -12,18 +12,18 @@ from foldtune.testing import build_host, check_method
 
 def test_it_keeps_the_contract():
     # Without the second argument every tiny host is tried: three minutes.
-    assert check_method(VeRA(rank=4), ["vit"]) == {"vit": "passed"}
+    assert check_method(PlainVeRA(rank=4), ["vit"]) == {"vit": "passed"}
 
 
 def test_it_says_where_it_does_not_fit():
     model, x = build_host("convnext")
-    with pytest.raises(InputError, match="VeRA needs Linear layers"):
-        attach(model, VeRA(rank=4), example=x)
+    with pytest.raises(InputError, match="PlainVeRA needs Linear layers"):
+        attach(model, PlainVeRA(rank=4), example=x)
 
 
 def test_the_update_is_the_papers():
     model, x = build_host("vit")
-    attachment = attach(model, VeRA(rank=4), example=x)
+    attachment = attach(model, PlainVeRA(rank=4), example=x)
     delta = attachment.edits[0].delta
     with torch.no_grad():
         delta.b.normal_()

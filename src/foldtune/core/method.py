@@ -42,6 +42,8 @@ class Method:
     head_start: ClassVar[str] = "regularised"
     # Whether nothing but the classifier trains: one that is solved on the features is then the end.
     only_classifier: ClassVar[bool] = False
+    # The library whose layers it takes; none for a method that is all here.
+    library: ClassVar[str] = ""
     # Whether it needs to know which rows of a fused projection are q, k and v.
     tells_qkv_apart: ClassVar[bool] = False
     # What a search varies: fields of the method or of the training recipe, each a range or a tuple
@@ -67,6 +69,10 @@ class Method:
     def edits(self, model: nn.Module, sites: Sequence[Site]) -> Iterable[Edit]:
         """The edits of `model`. Raises InputError where the method has no place in it."""
         raise NotImplementedError(f"{type(self).__name__} defines no edits(model, sites)")
+
+    def check_places(self, model: nn.Module, sites: Sequence[Site]) -> None:
+        """Raise InputError where `edits` would; building nothing, if the method can tell before."""
+        list(self.edits(model, sites))
 
     @property
     def parts(self) -> tuple[Method, ...]:

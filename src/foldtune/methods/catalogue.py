@@ -119,6 +119,8 @@ def _part(node: ast.expr, text: str) -> Method:
     call = node if isinstance(node, ast.Call) else ast.Call(node, [], [])
     if not isinstance(call.func, ast.Name):
         raise InputError(f"cannot read the method {text!r}; write e.g. LoRA(rank=8)")
+    if call.func.id == "Peft":
+        return _by_peft_name(call, text)
     cls = catalogue().get(call.func.id)
     if cls is None:
         raise unknown("method", call.func.id, catalogue())
@@ -137,6 +139,16 @@ def _part(node: ast.expr, text: str) -> Method:
             raise InputError(f"{cls.__name__}: {keyword.arg} is given twice")
         values[keyword.arg] = _literal(keyword.value, text)
     return _build(cls, values)
+
+
+def _by_peft_name(call: ast.Call, text: str) -> Method:
+    """`Peft('vera', r=64)`, which is VeRA(rank=64)."""
+    words = [_literal(node, text) for node in call.args]
+    options = {str(k.arg): _literal(k.value, text) for k in call.keywords}
+    if len(words) != 1 or not isinstance(words[0], str) or "None" in options:
+        raise InputError(f"cannot read the method {text!r}; write e.g. Peft('vera', r=64)")
+    found: Method = importlib.import_module("foldtune.methods").Peft(words[0], **options)
+    return found
 
 
 def _literal(node: ast.expr, text: str) -> Any:

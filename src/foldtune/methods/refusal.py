@@ -38,7 +38,7 @@ def able(model: nn.Module, sites: Sequence[Site]) -> list[str]:
     with torch.random.fork_rng(devices=[]):
         for name, method in catalogue().items():
             try:
-                list(method().edits(model, sites))
+                method().check_places(model, sites)
             except InputError:
                 continue
             found.append(name)

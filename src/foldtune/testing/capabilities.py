@@ -19,9 +19,11 @@ from torch import Tensor, nn
 
 from foldtune.core.attach import attach
 from foldtune.core.attachment import Attachment
-from foldtune.core.edits import Train
+from foldtune.core.compute.folding import effective, stored
+from foldtune.core.edits import Reweight, Train
 from foldtune.core.method import Method
 from foldtune.core.structure.sites import select
+from foldtune.core.tensors import relative_distance
 from foldtune.errors import InputError
 from foldtune.methods.catalogue import catalogue, parse
 from foldtune.testing.hosts import build_host
@@ -49,10 +51,23 @@ class Cell:
     moves: bool = False
 
 
+def own_methods() -> tuple[str, ...]:
+    """Every method that is all here with its defaults, and the stacks."""
+    return (*_packaged(library=""), *STACKS)
+
+
 def probed_methods() -> tuple[str, ...]:
-    """Every method of the package with its defaults, and the stacks."""
-    own = (n for n, cls in catalogue().items() if cls.__module__.startswith("foldtune.methods."))
-    return (*(f"{name}()" for name in own), *STACKS)
+    """Every method of the package with its defaults: our own, the stacks, and those whose layers
+    are HF PEFT's."""
+    return (*own_methods(), *_packaged(library="peft"))
+
+
+def _packaged(library: str) -> tuple[str, ...]:
+    return tuple(
+        f"{name}()"
+        for name, cls in catalogue().items()
+        if cls.__module__.startswith("foldtune.methods.") and cls.library == library
+    )
 
 
 def probe_pair(
@@ -156,10 +171,30 @@ def _check_gradients(attachment: Attachment, x: Tensor) -> None:
 
 
 def _move(attachment: Attachment) -> None:
+    """Every trainable tensor by a twentieth, or by less where a matrix would move by more than its
+    own size (FourierFT's numbers count 300 times): rounding is told beside what is usual."""
     generator = torch.Generator().manual_seed(2)
+    starts = [p.detach().clone() for p in attachment.parameters()]
+    steps = [torch.randn(p.shape, generator=generator, dtype=p.dtype) * 0.05 for p in starts]
+    size = 1.0
     with torch.no_grad():
-        for p in attachment.parameters():
-            p.add_(torch.randn(p.shape, generator=generator, dtype=p.dtype) * 0.05)
+        while size == 1.0 or _furthest(attachment) > 1.0:
+            for p, start, step in zip(attachment.parameters(), starts, steps, strict=True):
+                p.copy_(start + size * step)
+            size /= 4
+
+
+def _furthest(attachment: Attachment) -> float:
+    """How far the furthest computed matrix lies from the stored one, over that one."""
+    moved = [0.0]
+    for edit in attachment.edits:
+        if isinstance(edit, Reweight) and edit.site.weight is not None:
+            module = attachment.model.get_submodule(edit.site.path)
+            weight, _ = effective(module, edit.site.weight, edit.site.bias)
+            plain = stored(module, edit.site.weight)
+            assert plain is not None
+            moved.append(relative_distance(weight, plain))
+    return max(moved)
 
 
 def _check_traces(model: nn.Module, x: Tensor) -> None:

@@ -83,7 +83,8 @@ def examine(name: str, model: nn.Module, side: Sequence[int]) -> Family:
         ]
         stands: dict[str, str] = {}
         refused: dict[str, str] = {}
-        for method, cls in catalogue().items():
+        # Those with a library's layers stand where LoRA does; on meta it may build none.
+        for method, cls in ((n, c) for n, c in catalogue().items() if not c.library):
             try:
                 covered = coverage(sites, list(cls().edits(model, sites)))
             except InputError as refusal:
