@@ -131,8 +131,8 @@ def test_each_method_of_the_package_has_one_line_in_its_list():
     )
     files = {p.stem for p in (PACKAGE / "methods").glob("*.py")}
     # No methods: `bottleneck` is what the adapters share, `places` where changes of matrices stand,
-    # `refusal` how all of them refuse.
-    shared = {"__init__", "bottleneck", "catalogue", "places", "refusal"}
+    # `refusal` how all of them refuse, `source` what one of one's own is made of.
+    shared = {"__init__", "bottleneck", "catalogue", "places", "refusal", "source"}
     assert files - {module for module, _ in listed} == shared
     held = {f"hf_peft.{p.stem}" for p in (PACKAGE / "methods" / "hf_peft").glob("*.py")}
     assert held - {module for module, _ in listed} == {

@@ -25,6 +25,21 @@ def refused(_name: str) -> bool:
     return False
 
 
+def _method(text: str, path: str | Path) -> Method:
+    """The method that the tuning is of. Raises InputError, with the cure, for one that nobody here
+    knows."""
+    try:
+        return parse(text)
+    except InputError as error:
+        name = text.partition("(")[0]
+        if not str(error).startswith("unknown method"):
+            raise
+        raise InputError(
+            f"{path} is a tuning of {text}, and {error}. One of a plug-in has to be installed, one "
+            f"of a notebook to be defined here, and foldtune.methods.register({name}) called"
+        ) from error
+
+
 _USUAL = 1024  # a setting up to here makes no tensor that is too large
 
 
@@ -42,7 +57,7 @@ def load(
     if model is None:
         model = backbone_of(header, lambda _name: allow_hub)
     plain = model.model if isinstance(model, Backbone) else model
-    method = parse(header["method"])
+    method = _method(header["method"], path)
     known = {name for name, _ in plain.named_modules()}
     _refuse_unfilled(header, tensors, method, file.path)
     missing = [p for p in header["head"] if p not in known]

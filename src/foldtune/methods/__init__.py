@@ -11,6 +11,7 @@ from foldtune.methods.arc import ARC as ARC
 from foldtune.methods.bitfit import BitFit as BitFit
 from foldtune.methods.catalogue import catalogue as catalogue
 from foldtune.methods.catalogue import parse as parse
+from foldtune.methods.catalogue import register as register
 from foldtune.methods.consolidator import Consolidator as Consolidator
 from foldtune.methods.conv_adapter import ConvAdapter as ConvAdapter
 from foldtune.methods.convpass import Convpass as Convpass

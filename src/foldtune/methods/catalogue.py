@@ -15,6 +15,7 @@ from typing import Any
 
 from foldtune.core.method import Method, Stack, check_settings, settings
 from foldtune.errors import InputError, unknown
+from foldtune.methods.source import source_hash
 
 # A third party's package names its Method classes under this entry point group.
 _GROUP = "foldtune.methods"
@@ -25,9 +26,65 @@ _MOST = 16  # methods in a sum
 log = logging.getLogger("foldtune")
 
 
-@functools.cache
+# Method classes of one's own, by name, as `register` took them in.
+_registered: dict[str, type[Method]] = {}
+
+
 def catalogue() -> dict[str, type[Method]]:
-    """Every known method class by name: our own, then those of installed plug-ins."""
+    """Every known method class by name: our own, those of installed plug-ins, and what was
+    registered in this process."""
+    return _installed() | _registered
+
+
+def register(cls: type[Method]) -> type[Method]:
+    """Make a method of one's own known by its name in this process: to `parse`, and so to loading
+    and to every verb. `fit`, `compare` and `check_method` do so with what they are given.
+
+    Returns the class, so that it can stand above it as a decorator. One that was registered before
+    under the name is replaced, as a notebook defines a class again. Raises InputError for a class
+    that no search could begin with, and for a name that a method of the package or a plug-in has.
+    """
+    reason = _unfit(cls)
+    if reason:
+        raise InputError(f"cannot register {getattr(cls, '__name__', cls)!r}: {reason}")
+    first = _installed().get(cls.__name__)
+    if first is not None and first is not cls:
+        raise InputError(
+            f"cannot register {cls.__name__}: there is a method {cls.__name__} "
+            f"({first.__module__}); give the class another name"
+        )
+    if first is None:
+        _registered[cls.__name__] = cls
+    return cls
+
+
+def is_registered(cls: type[Method]) -> bool:
+    """Whether the class is known in this process alone, where its name says not what it is."""
+    return _registered.get(cls.__name__) is cls
+
+
+def sources(method: Method) -> dict[str, str]:
+    """For each part that only this process knows, its name and the hash of its source."""
+    classes = [type(part) for part in method.parts]
+    return {cls.__name__: source_hash(cls) for cls in classes if is_registered(cls)}
+
+
+def spelled(method: str | Method | type[Method]) -> str:
+    """The text of a method, given as one: `LoRA(rank=4)` for an instance, whose settings it keeps,
+    and the bare name for a class. Registers classes that are not known yet."""
+    if isinstance(method, str):
+        return method
+    if isinstance(method, type):
+        return register(method).__name__
+    if not isinstance(method, Method):
+        raise InputError(f"{method!r} is no method; give its text, the class, or an instance of it")
+    for part in method.parts:
+        register(type(part))
+    return repr(method)
+
+
+@functools.cache
+def _installed() -> dict[str, type[Method]]:
     own = vars(importlib.import_module("foldtune.methods")).values()
     known = {
         cls.__name__: cls
@@ -72,16 +129,23 @@ def _load(point: EntryPoint) -> type[Method] | None:
     except (Exception, SystemExit) as error:
         _leave_out(point, f"{type(error).__name__}: {error}")
         return None
-    if not (isinstance(cls, type) and issubclass(cls, Method) and dataclasses.is_dataclass(cls)):
-        _leave_out(point, "it is no dataclass of Method")
+    reason = _unfit(cls)
+    if reason:
+        _leave_out(point, reason)
         return None
+    found: type[Method] = cls
+    return found
+
+
+def _unfit(cls: Any) -> str:
+    """Why a class is no method; empty for one that is."""
+    if not (isinstance(cls, type) and issubclass(cls, Method) and dataclasses.is_dataclass(cls)):
+        return "it is no dataclass of Method"
     try:
         cls()
     except Exception as error:  # lists and searches begin at the defaults
-        name = cls.__name__
-        _leave_out(point, f"{name}() cannot be built: {type(error).__name__}: {error}")
-        return None
-    return cls
+        return f"{cls.__name__}() cannot be built: {type(error).__name__}: {error}"
+    return ""
 
 
 def _leave_out(point: EntryPoint, reason: str) -> None:

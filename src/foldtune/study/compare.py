@@ -13,7 +13,8 @@ import numpy as np
 from foldtune.analysis.leaderboard import chosen_trial, failed
 from foldtune.analysis.row import Description, Row
 from foldtune.backbones import Backbone
-from foldtune.methods.catalogue import parse
+from foldtune.core.method import Method
+from foldtune.methods.catalogue import parse, spelled
 from foldtune.options.groups import (
     DataOptions,
     ExecutorOptions,
@@ -45,7 +46,7 @@ from foldtune.study.search.plan import Search
 from foldtune.study.search.record import JOURNAL, Record, shown
 from foldtune.study.search.searches import search_for
 from foldtune.study.search.spaces import TRIALS, Entrant
-from foldtune.study.standing import tried
+from foldtune.study.standing import refuse_elsewhere, tried
 from foldtune.study.terms import Asked, Terms, agreed
 from foldtune.training.recipe import Recipe, stored
 
@@ -59,7 +60,7 @@ OPTIONS = (
 def compare(
     data: Data,
     model: Model = "micro",
-    methods: Sequence[str] = (),
+    methods: Sequence[str | Method | type[Method]] = (),
     *,
     out: str | Path,
     recipe: Recipe | None = None,
@@ -72,9 +73,10 @@ def compare(
     at the last epoch; retrain each method's best on train and validation with `seeds` seeds; read
     the test split once for each of these; merge the winner.
 
-    methods: names (own settings searched too) or spelled methods (settings kept); by default seven.
-    out: the study folder; a second call with more methods, trials or seeds reuses every finished
-    run. recipe: all of how to train, in place of the options about that. executor: by name, or what
+    methods: names (own settings searched too) or spelled methods (settings kept); or classes and
+    instances of them, of the caller's own too (`foldtune.methods.register`); by default seven. out:
+    the study folder; a second call with more methods, trials or seeds reuses every finished run.
+    recipe: all of how to train, in place of the options about that. executor: by name, or what
     makes an executor (see `foldtune.study.executors`); all that is asked at once is one batch of
     independent runs, all finals another, and nothing depends on the order in which rows come back.
     halving may be a `Halving`, and protocol a `Protocol`. say: is told one line per run. command:
@@ -87,7 +89,8 @@ def compare(
     the study goes on. The winner is chosen on validation; the test split selects nothing. Raises
     InputError for bad input before anything is trained.
     """
-    asked, say = Asked.of(methods, recipe, options), say or silent
+    names = [spelled(method) for method in methods or ()]
+    asked, say = Asked.of(names, recipe, options), say or silent
     running, study = of(ExecutorOptions, options), of(StudyOptions, options)
     backbone = as_backbone(model, of(ModelOptions, options))
     search_seed = asked.searching.search_seed
@@ -95,7 +98,7 @@ def compare(
         asked, source_of(data), backbone, study.seed if search_seed is None else search_seed
     )
     bench = _bench(data, backbone, terms, study, asked.reading(options), say)
-    terms = tried(terms, bench, named=bool(methods))
+    terms = tried(terms, bench, named=bool(names))
     if callable(executor):
         made: AbstractContextManager[MakeExecutor] = nullcontext(executor)
     else:
@@ -123,6 +126,7 @@ def _study(
         say(note)
     with Store(folder) as store:
         execute = executor(bench, folder)
+        refuse_elsewhere(terms, execute.workers)
         about["workers"] = execute.workers
         store.refuse_other(about)
         readable(store.rows(), folder)  # a stranger's may hold what nothing below expects

@@ -17,6 +17,7 @@ from foldtune.core.method import Method
 from foldtune.core.tuningfile import TuningFile
 from foldtune.data import ImageData
 from foldtune.errors import InputError, unknown
+from foldtune.methods.catalogue import spelled
 from foldtune.options.groups import (
     DataOptions,
     FitOptions,
@@ -137,7 +138,9 @@ def fit(
             earlier, of(ModelOptions, options), allow or (lambda _name: allow_hub)
         )
         options = {n: v for n, v in options.items() if n not in ("size", "weights")}
-    chosen = method if isinstance(method, Method) else Entrant.named(method or METHOD).method
+    method = method or METHOD
+    spelled(method)  # one of the caller's own is known from here on
+    chosen = method if isinstance(method, Method) else Entrant.named(method).method
     recipe = _recipe(chosen, recipe, options)
     backbone = as_backbone(model or MODEL, of(ModelOptions, options))
     images = as_data(data, backbone, asked.seed, of(DataOptions, options), say)

@@ -12,6 +12,7 @@ from foldtune.core.attach import attach
 from foldtune.core.checks.coverage import shortfall
 from foldtune.core.structure.head import find_head
 from foldtune.errors import InputError
+from foldtune.methods.catalogue import sources
 from foldtune.study.bench.bench import Bench
 from foldtune.study.bench.failure import reason_of
 from foldtune.study.bench.room import trained_bytes
@@ -52,6 +53,16 @@ def tried(terms: Terms, bench: Bench, *, named: bool) -> Terms:
         )
     standing = tuple(pair for pair in terms.entrants if pair[0].label not in left_out)
     return replace(terms, entrants=standing, left_out=left_out, trained=trained)
+
+
+def refuse_elsewhere(terms: Terms, workers: int) -> None:
+    """Raise InputError where worker processes would have to know a method that a notebook wrote."""
+    own = [name for entrant, _ in terms.entrants for name in sources(entrant.method)]
+    if workers > 1 and own:
+        raise InputError(
+            f"{own[0]} is known in this process alone, and {workers} workers would not find it; "
+            "leave the workers out, or make it a plug-in (docs/methods-of-your-own.md)"
+        )
 
 
 def _refusal(

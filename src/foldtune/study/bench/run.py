@@ -13,6 +13,7 @@ from foldtune.analysis.row import Later, Stage, Told
 from foldtune.backbones.clip_text import ZERO_SHOT
 from foldtune.core.method import Method, written_out
 from foldtune.errors import unknown
+from foldtune.methods.catalogue import sources
 from foldtune.training.recipe import Recipe, stated
 
 # Raised whenever the same description would give another row: finished runs are then run again.
@@ -81,6 +82,8 @@ class Run:
         told = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _OWN}
         told |= {"method": written_out(self.method), "recipe": stated(self.recipe)}
         told |= {"revision": REVISION, **self._later()}
+        if own := sources(self.method):
+            told["sources"] = own
         return short_hash(told)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from foldtune.core.method import LogRange, Method, settings
 from foldtune.errors import InputError, unknown
-from foldtune.methods.catalogue import catalogue, parse
+from foldtune.methods.catalogue import catalogue, parse, sources
 from foldtune.training.recipe import Recipe
 
 Space = Mapping[str, LogRange | tuple[Any, ...]]
@@ -50,6 +50,12 @@ class Entrant:
         given: a protocol's space in the place of the method's own; settings that the text spells
         keep their value there, the others are searched.
         """
+        found = cls._named(text, given)
+        own = sources(found.method)  # a method that was written anew is another one in a table
+        return replace(found, label=" ".join([found.label, *(f"@{h[:6]}" for h in own.values())]))
+
+    @classmethod
+    def _named(cls, text: str, given: Space | None) -> Entrant:
         method = parse(text)
         if given is not None:
             spelt = {name for name in given if re.search(rf"\b{name}\s*=", text)}
