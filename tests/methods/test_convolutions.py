@@ -10,7 +10,7 @@ from torch import nn
 from foldtune.core.attach import attach
 from foldtune.core.structure.sites import Site
 from foldtune.methods import ConvAdapter, DoRA, LoRA, RepAdapter
-from foldtune.methods.lora import low_rank
+from foldtune.methods.low_rank import low_rank
 from foldtune.testing import build_host
 
 LAYERS = {

@@ -20,7 +20,7 @@ from foldtune.core.structure.sites import Site
 from foldtune.errors import InputError
 from foldtune.methods.dora import DirectedLowRank
 from foldtune.methods.ia3 import InputGain, KeyValueGain, OutputGain
-from foldtune.methods.lora import FoldedLowRank, LowRank, SplitLowRank
+from foldtune.methods.low_rank import FoldedLowRank, LowRank, SplitLowRank
 
 # PEFT's names of its types and tensors.
 LORA, IA3, NORMS = "LORA", "IA3", "LN_TUNING"

@@ -14,7 +14,7 @@ from foldtune.core.method import Method
 from foldtune.core.structure.sites import Site
 from foldtune.core.tensors import is_plain
 from foldtune.errors import InputError
-from foldtune.methods.lora import LowRank, low_rank
+from foldtune.methods.low_rank import LowRank, low_rank
 from foldtune.methods.places import none_found, sites_for
 
 

@@ -16,7 +16,7 @@ from foldtune.core.compute.computed import (
     uses_calls,
 )
 from foldtune.core.compute.delta import Delta
-from foldtune.methods.lora import LowRank
+from foldtune.methods.low_rank import LowRank
 from foldtune.methods.ssf import FeatureScaleShift, ScaleShift
 
 from ..tiny import Plus, distance

@@ -5,7 +5,7 @@ from torch import nn
 
 from foldtune.core.compute.computed import compute
 from foldtune.core.compute.folding import effective, folded_in_double
-from foldtune.methods.lora import LowRank
+from foldtune.methods.low_rank import LowRank
 
 
 def test_folding_for_a_merge_rounds_once():
