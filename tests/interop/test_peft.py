@@ -44,6 +44,8 @@ def over_peft(model, folder, x):
         ("LoRA(rank=2)", "vit"),
         ("LoRA(rank=2, alpha=3.0, targets=('mlp.up', 'blocks.1.attn.proj'), dropout=0.1)", "vit"),
         ("LoRA(rank=2, alpha=3.0, separate='qv')", "vit"),
+        ("LoRA(rank=2, alpha=3.0, start='pissa')", "vit"),
+        ("LoRA(rank=2, alpha=4.0, scaling='root', targets=('mlp.up',))", "vit"),
         ("LoRA(rank=2, separate='k')", "vit"),
         (
             "LoRA(rank=2, targets=('mlp.up',)) + LoRA(rank=3, alpha=1.0, targets=('attn.in',))",

@@ -25,7 +25,7 @@ RECIPES = {
     "plain sgd": {"optimizer": "sgd", "momentum": 0.0},
     "mixed": {"mixup": 0.2, "cutmix": 1.0, "label_smoothing": 0.1, "clip_norm": 0.5},
 }
-METHODS = (BitFit(), SSF(), LoRA(rank=2), LastBlocks(1))
+METHODS = (BitFit(), SSF(), LoRA(rank=2), LoRA(rank=2, rate_ratio=4.0), LastBlocks(1))
 
 
 def doubles(batch, generator):

@@ -118,7 +118,8 @@ class Attachment:
         """Number of trainable parameters without the classifier."""
         self._check_alive()
         names = self.holdings.names
-        return sum(p.numel() for n, p in self.model.named_parameters() if n in names)
+        named = self.model.named_parameters()
+        return sum(p.numel() for n, p in named if n in names and p.requires_grad)
 
     @property
     def head_start(self) -> dict[str, Tensor] | None:

@@ -46,6 +46,9 @@ class Method:
     library: ClassVar[str] = ""
     # Whether it needs to know which rows of a fused projection are q, k and v.
     tells_qkv_apart: ClassVar[bool] = False
+    # Fields that came later and are left out of `written_out` at their default, which therefore may
+    # never change: so the runs of earlier studies keep their keys.
+    later: ClassVar[tuple[str, ...]] = ()
     # What a search varies: fields of the method or of the training recipe, each a range or a tuple
     # of choices. Every method gets the same number of trials, whatever the size of its space.
     space: ClassVar[Mapping[str, LogRange | tuple[Any, ...]]] = {
@@ -129,11 +132,19 @@ def settings(method: Method) -> dict[str, Any]:
 
 
 def written_out(method: Method) -> str:
-    """As `repr`, with defaults written out too: what a file keeps, lest a default ever change."""
+    """As `repr`, with defaults written out too: what a file keeps, lest a default ever change.
+
+    Fields that came `later` are left out at theirs."""
     return " + ".join(
-        f"{type(part).__name__}({', '.join(f'{k}={v!r}' for k, v in settings(part).items())})"
+        f"{type(part).__name__}({', '.join(f'{k}={v!r}' for k, v in _told(part))})"
         for part in method.parts
     )
+
+
+def _told(part: Method) -> list[tuple[str, Any]]:
+    return [
+        (k, v) for k, v in settings(part).items() if k not in part.later or v != _default(part, k)
+    ]
 
 
 def _default(method: Method, name: str) -> Any:

@@ -20,7 +20,13 @@ from foldtune.core.structure.sites import Site
 from foldtune.errors import InputError
 from foldtune.methods.dora import DirectedLowRank
 from foldtune.methods.ia3 import InputGain, KeyValueGain, OutputGain
-from foldtune.methods.low_rank import FoldedLowRank, LowRank, SplitLowRank
+from foldtune.methods.low_rank import (
+    FoldedLowRank,
+    FoldedStartedLowRank,
+    LowRank,
+    SplitLowRank,
+    StartedLowRank,
+)
 
 # PEFT's names of its types and tensors.
 LORA, IA3, NORMS = "LORA", "IA3", "LN_TUNING"
@@ -122,6 +128,23 @@ def _fill_low_rank(delta: LowRank, tensors: dict[str, Tensor]) -> None:
     delta.lora_B.copy_(tensors[B])
 
 
+def _started(delta: StartedLowRank) -> Layer:
+    """The difference to the start as one LoRA of twice the rank."""
+    tensors = {
+        A: torch.cat([delta.lora_A.detach(), delta.start_A]),
+        B: torch.cat([delta.lora_B.detach(), -delta.start_B], 1),
+    }
+    return Layer(tensors, delta.scale, delta.dropout)
+
+
+def _fill_started(delta: StartedLowRank, tensors: dict[str, Tensor]) -> None:
+    rank = len(delta.lora_A)
+    delta.lora_A.copy_(tensors[A][:rank])
+    delta.start_A.copy_(tensors[A][rank:])
+    delta.lora_B.copy_(tensors[B][:, :rank])
+    delta.start_B.copy_(-tensors[B][:, rank:])
+
+
 def _split(delta: SplitLowRank) -> Layer:
     """One LoRA of the whole matrix: A's stacked, B's in the rows of their letter, zeros around."""
     _check_thirds(delta.order)
@@ -180,6 +203,8 @@ def _fill_key_value(delta: KeyValueGain, tensors: dict[str, Tensor]) -> None:
 _WRITERS: dict[type[Delta], Callable[[Any], Layer]] = {
     LowRank: _low_rank,
     FoldedLowRank: _low_rank,
+    StartedLowRank: _started,
+    FoldedStartedLowRank: _started,
     SplitLowRank: _split,
     DirectedLowRank: _directed,
     KeyValueGain: _key_value,
@@ -189,6 +214,8 @@ _WRITERS: dict[type[Delta], Callable[[Any], Layer]] = {
 _READERS: dict[type[Delta], Callable[[Any, dict[str, Tensor]], Any]] = {
     LowRank: _fill_low_rank,
     FoldedLowRank: _fill_low_rank,
+    StartedLowRank: _fill_started,
+    FoldedStartedLowRank: _fill_started,
     SplitLowRank: _fill_split,
     DirectedLowRank: _fill_directed,
     KeyValueGain: _fill_key_value,

@@ -15,6 +15,8 @@ from foldtune.core.compute.lowrank import add_product, folded_linear, worth_fold
 from foldtune.core.structure.qkv import order_of
 from foldtune.core.structure.roles import moves_positions
 from foldtune.core.structure.sites import Site, stored_matrix
+from foldtune.core.tensors import is_plain
+from foldtune.errors import InputError
 
 
 class LowRank(Delta):
@@ -33,6 +35,7 @@ class LowRank(Delta):
         nn.init.kaiming_uniform_(self.lora_A, a=math.sqrt(5))
         self.scale = scale
         self.dropout = dropout
+        self.rate_times: Mapping[str, float] = {}
         self.pointwise = len(shape) == 4
 
     def fold(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
@@ -48,6 +51,57 @@ class LowRank(Delta):
     def dropped(self, x: Tensor) -> Tensor:
         """The update's input, after dropout."""
         return F.dropout(x, self.dropout, self.training)
+
+
+class StartedLowRank(LowRank):
+    """W' = W + scale (B A - B_0 A_0), where A and B start at A_0 and B_0, factors of W itself.
+
+    The difference is zero at the start, so W is kept to the bit; A_0 and B_0 are frozen and saved
+    beside A and B, since another processor may decompose W in another way.
+    """
+
+    def __init__(self, weight: Tensor, rank: int, scale: float, dropout: float, start: str) -> None:
+        super().__init__(weight.shape, rank, scale, dropout)
+        down, up = factors(weight.detach().flatten(1), rank, scale, start)
+        self.lora_A, self.lora_B = nn.Parameter(down), nn.Parameter(up)
+        self.start_A = nn.Parameter(down.clone(), requires_grad=False)
+        self.start_B = nn.Parameter(up.clone(), requires_grad=False)
+
+    def fold(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        moved = self.lora_B @ self.lora_A - self.start_B @ self.start_A
+        return weight + self.scale * moved.view_as(weight), bias
+
+    def call(self, x: Tensor, layer: Callable[[Tensor], Tensor]) -> Tensor:
+        low = torch.cat([F.linear(self.dropped(x), self.lora_A), F.linear(x, self.start_A)], -1)
+        up = torch.cat([self.lora_B, -self.start_B], 1)
+        return add_product(layer(x), low, up, scale=self.scale)
+
+
+class FoldedStartedLowRank(StartedLowRank):
+    """The same for convolutions, which take the changed kernel."""
+
+    call = None  # type: ignore[assignment]
+
+
+STARTS = ("zero", "pissa", "olora")
+
+
+def factors(weight: Tensor, rank: int, scale: float, start: str) -> tuple[Tensor, Tensor]:
+    """A_0 (rank, in) and B_0 (out, rank) out of W: (out, in), whose product counts `scale` times.
+
+    "pissa": the principal part of W, its square root on either side (Meng et al., NeurIPS 2024,
+    eq. 2 and 3). "olora": the first columns of Q and rows of R of W = Q R (Büyükakyüz, 2024).
+    """
+    rank = min(rank, *weight.shape)
+    if weight.is_meta:
+        return weight.new_empty(rank, weight.shape[1]), weight.new_empty(len(weight), rank)
+    exact = weight if weight.dtype == torch.float64 else weight.float()  # no halves in LAPACK
+    if start == "olora":
+        q, r = torch.linalg.qr(exact)
+        return r[:rank].to(weight.dtype), q[:, :rank].to(weight.dtype)
+    u, s, v = torch.linalg.svd(exact, full_matrices=False)
+    root = (s[:rank] / scale).sqrt()
+    return (root[:, None] * v[:rank]).to(weight.dtype), (u[:, :rank] * root).to(weight.dtype)
 
 
 class SplitLowRank(Delta):
@@ -127,6 +181,21 @@ class FoldedKernelLowRank(KernelLowRank):
     """The same where no convolution of A alone computes it: groups, and padding but with zeros."""
 
     call = None  # type: ignore[assignment]
+
+
+def started(
+    model: nn.Module, site: Site, rank: int, scale: float, dropout: float, start: str
+) -> StartedLowRank:
+    """The update that starts at factors of the stored matrix of `site`."""
+    module = model.get_submodule(site.path)
+    weight = getattr(module, site.weight or "")
+    if not is_plain(weight) or weight.ndim < 2 or getattr(module, "groups", 1) != 1:
+        raise InputError(
+            f"LoRA(start={start!r}) takes factors of a matrix; {site.path} ({site.role}) stores "
+            "none of plain numbers. Name other targets, or leave `start` out"
+        )
+    kind = FoldedStartedLowRank if weight.ndim > 2 else StartedLowRank
+    return kind(weight, rank, scale, dropout, start)
 
 
 def low_rank(

@@ -19,6 +19,7 @@ from foldtune.training.host import host_logits
 from foldtune.training.optim.optimizer import (
     build_optimizer,
     head_times,
+    own_rates,
     parameter_groups,
     trainable,
 )
@@ -119,6 +120,10 @@ class RowOptimizer:
         self._times = times if own.all() else 1 + own * (times - 1)
         if (times == 1).all():
             self._times = torch.ones_like(times)
+        rates = own_rates(stack.model)
+        if rates:
+            parts = [values.new_full(s, rates.get(n, 1.0)) for n, s in stack.shapes.items()]
+            self._times = self._times * joined(parts)
         self._decay = values.new_tensor([[r.weight_decay] for r in recipes])
         self.names = ("exp_avg", "exp_avg_sq") if self._adam else ("momentum_buffer",)
         self.state = {name: torch.zeros_like(values) for name in self.names}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from torch import Tensor, nn
 
@@ -21,6 +21,8 @@ class Delta(nn.Module):
     moves_bias: bool = True
     # False where the host writes over what the layer returns, so that no gradient may need it.
     lean: bool = True
+    # How many times the learning rate of all else some of its own tensors take, by name.
+    rate_times: Mapping[str, float] = {}
     call: Callable[[Tensor, Callable[[Tensor], Tensor]], Tensor] | None = None
 
     def divisors(self) -> Sequence[Pair]:

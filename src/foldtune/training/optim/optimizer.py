@@ -34,20 +34,30 @@ def parameter_groups(
 
     Without decay: parameters of one dimension or none (gains, biases), and those that the host
     names in `no_weight_decay()`. With `decay_1d` everything decays, the host's names as well.
-    The parameters named in `head` take `times` the learning rate, in groups of their own where that
-    is not once: `rate` tells how many times a group takes. Empty groups are left out. Raises
-    InputError where nothing is trainable.
+    The parameters named in `head` take `times` the learning rate, others what `own_rates` says, in
+    groups of their own where that is not once: `rate` tells how many times a group takes. Empty
+    groups are left out. Raises InputError where nothing is trainable.
     """
     exempt = set(model.no_weight_decay()) if hasattr(model, "no_weight_decay") else set()  # type: ignore[operator]
+    own = own_rates(model)
     found: dict[tuple[bool, float], list[tuple[str, nn.Parameter]]] = {}
     for name, parameter in trainable(model).items():
         decays = decay_1d or (parameter.ndim > 1 and name not in exempt)
-        rate = times if name in head else 1.0
+        rate = times if name in head else own.get(name, 1.0)
         found.setdefault((decays, rate), []).append((name, parameter))
     return [
         {"params": found[kind], "weight_decay": weight_decay if kind[0] else 0.0, "rate": kind[1]}
         for kind in sorted(found, key=lambda kind: (not kind[0], kind[1] != 1.0))
     ]
+
+
+def own_rates(model: nn.Module) -> dict[str, float]:
+    """How many times the learning rate a parameter takes, by name, as its module's `rate_times`."""
+    return {
+        f"{path}.{name}": times
+        for path, module in model.named_modules()
+        for name, times in getattr(module, "rate_times", {}).items()
+    }
 
 
 def head_times(recipe: Recipe, shapes: Iterable[torch.Size]) -> float:
