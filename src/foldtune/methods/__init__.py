@@ -8,6 +8,7 @@ from foldtune.core.method import Stack as Stack
 from foldtune.methods.adapter_plus import AdapterPlus as AdapterPlus
 from foldtune.methods.adaptformer import AdaptFormer as AdaptFormer
 from foldtune.methods.arc import ARC as ARC
+from foldtune.methods.attentive import AttentiveProbe as AttentiveProbe
 from foldtune.methods.bitfit import BitFit as BitFit
 from foldtune.methods.catalogue import catalogue as catalogue
 from foldtune.methods.catalogue import parse as parse
