@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from foldtune.cli import app
-from foldtune.methods.catalogue import cards
+from foldtune.methods.cards import cards
 
 PAGE = Path(__file__).parents[1] / "docs/reference.md"
 _FIRST = ("compare", "fit", "eval", "predict", "merge", "advise", "report", "status", "demo")

@@ -60,7 +60,12 @@ def test_no_import_goes_up():
 def test_methods_do_not_import_each_other():
     # No methods but modules that methods share.
     shared = {"bottleneck", "low_rank", "places", "refusal"}
-    allowed = {"catalogue": {"*"}, "__init__": {"*"}, "refusal": {"catalogue"}}
+    allowed = {
+        "cards": {"catalogue"},
+        "catalogue": {"*"},
+        "__init__": {"*"},
+        "refusal": {"catalogue"},
+    }
     wrong = [
         f"{path.stem} imports {target[1]}"
         for path in (ROOT / "methods").glob("*.py")

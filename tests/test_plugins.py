@@ -133,7 +133,16 @@ def test_each_method_of_the_package_has_one_line_in_its_list():
     # No methods: `bottleneck` is what adapters share, `low_rank` what LoRA and DoRA do, `places`
     # where changes of matrices stand, `refusal` how all of them refuse, `source` what one of one's
     # own is made of.
-    shared = {"__init__", "bottleneck", "catalogue", "low_rank", "places", "refusal", "source"}
+    shared = {
+        "__init__",
+        "bottleneck",
+        "cards",
+        "catalogue",
+        "low_rank",
+        "places",
+        "refusal",
+        "source",
+    }
     assert files - {module for module, _ in listed} == shared
     held = {f"hf_peft.{p.stem}" for p in (PACKAGE / "methods" / "hf_peft").glob("*.py")}
     assert held - {module for module, _ in listed} == {

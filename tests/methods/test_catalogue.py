@@ -10,6 +10,7 @@ import foldtune
 from foldtune.core.method import Method, Stack, written_out
 from foldtune.errors import InputError
 from foldtune.methods import SSF, AdaptFormer, BitFit, LoRA, catalogue, parse
+from foldtune.methods.cards import KINDS, cards
 
 
 def test_every_method_of_the_package_is_known_by_its_class_name():
@@ -171,3 +172,17 @@ def test_plug_ins_are_found_and_broken_ones_left_out_by_name(tmp_path):
         "mine:text left out: it is no dataclass of Method",
     ):
         assert told in done.stderr
+
+
+def test_cards_are_grouped_by_kind_with_year_and_merges():
+    told = {card["method"]: card for card in cards()}
+    assert [*dict.fromkeys(card["kind"] for card in cards())] == list(KINDS[:4])
+    assert (told["LoRA"]["kind"], told["LoRA"]["year"]) == ("merge", "2022")
+    assert (told["SuperTuning"]["kind"], told["SuperTuning"]["year"]) == (
+        "HF PEFT's layers", "2026"
+    )  # fmt: skip
+    assert told["AttentiveProbe"]["kind"] == "probes"
+    assert told["VPTDeep"]["kind"] == "stay beside"
+    assert told["SSF"]["merges"] == "30/30"  # of the families on which it stands
+    assert told["AdaptFormer"]["merges"].startswith("0/")
+    assert told["Full"]["year"] == ""

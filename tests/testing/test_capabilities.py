@@ -14,7 +14,7 @@ import torch
 from foldtune.core.structure.finding import find_sites
 from foldtune.errors import InputError
 from foldtune.methods import IA3, parse
-from foldtune.methods.catalogue import capabilities, cards
+from foldtune.methods.cards import capabilities, cards
 from foldtune.methods.refusal import able
 from foldtune.testing.capabilities import (
     LIMITS,

@@ -25,7 +25,7 @@ def refused(_name: str) -> bool:
     return False
 
 
-def _method(text: str, path: str | Path) -> Method:
+def _method(text: str, path: object) -> Method:
     """The method that the tuning is of. Raises InputError, with the cure, for one that nobody here
     knows."""
     try:
@@ -57,7 +57,7 @@ def load(
     if model is None:
         model = backbone_of(header, lambda _name: allow_hub)
     plain = model.model if isinstance(model, Backbone) else model
-    method = _method(header["method"], path)
+    method = _method(header["method"], file.path)
     known = {name for name, _ in plain.named_modules()}
     _refuse_unfilled(header, tensors, method, file.path)
     missing = [p for p in header["head"] if p not in known]

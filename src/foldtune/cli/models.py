@@ -34,10 +34,10 @@ def sites(model: MODEL, *, options: ModelOptions = ModelOptions(), json: JSON = 
 @brief()
 def methods(*, json: JSON = False) -> None:
     """Show the catalogue of methods with their settings."""
-    from foldtune.methods.catalogue import cards
+    from foldtune.methods.cards import cards
 
     rows = cards()
-    emit(rows) if json else table(rows, ("method", "what", "settings"))
+    emit(rows) if json else table(rows, ("kind", "method", "year", "merges", "what", "settings"))
 
 
 @app.command

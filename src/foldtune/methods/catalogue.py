@@ -6,14 +6,11 @@ import ast
 import dataclasses
 import functools
 import importlib
-import inspect
-import json
 import logging
 from importlib.metadata import EntryPoint, entry_points
-from importlib.resources import files
 from typing import Any
 
-from foldtune.core.method import Method, Stack, check_settings, settings
+from foldtune.core.method import Method, Stack, check_settings
 from foldtune.errors import InputError, unknown
 from foldtune.methods.source import source_hash
 
@@ -96,30 +93,6 @@ def _installed() -> dict[str, type[Method]]:
         if cls is not None and (first := known.setdefault(cls.__name__, cls)) is not cls:
             _leave_out(point, f"there is a method {cls.__name__} ({first.__module__})")
     return known
-
-
-def capabilities() -> dict[str, Any]:
-    """The packaged table of what each method can do on each family of backbones, as probed."""
-    text = (files("foldtune.methods") / "capabilities.json").read_text(encoding="utf-8")
-    return json.loads(text)
-
-
-def cards() -> list[dict[str, Any]]:
-    """For each method its name, what it is in one line, its settings, its full card, and what it
-    can do: by family of backbones whether it merges, stays beside the model, or is refused and
-    why; None for a plug-in, which nobody has probed."""
-    probed = capabilities()["methods"]
-    return [
-        {
-            "method": name,
-            "what": (cls.__doc__ or "").strip().partition("\n")[0],
-            "settings": ", ".join(f"{k}={v!r}" for k, v in settings(cls()).items()),
-            "starts_as_identity": cls().starts_as_identity,
-            "capabilities": probed.get(f"{name}()"),
-            "card": inspect.cleandoc(cls.__doc__ or ""),
-        }
-        for name, cls in catalogue().items()
-    ]
 
 
 def _load(point: EntryPoint) -> type[Method] | None:
