@@ -17,6 +17,7 @@ from accelerate.state import AcceleratorState, GradientState, PartialState
 from torch import nn
 
 from foldtune.errors import InputError
+from foldtune.training.speed.blocks import compiled_blocks, many_graphs
 
 _ACCELERATE = {"fp32": "no", "tf32": "no", "bf16": "bf16", "fp16": "fp16"}
 # The attributes that Accelerate's prepare_model sets on a model (1.15).
@@ -26,7 +27,7 @@ _WRITTEN = ("forward", "_original_forward", "_is_accelerate_prepared")
 @dataclass(frozen=True)
 class Prepared:
     """A model on its device. `forward` is the model, what Accelerate wraps around it (DDP), or
-    either one compiled."""
+    either one compiled; its blocks may be compiled within."""
 
     accelerator: Accelerator
     device: torch.device
@@ -46,8 +47,8 @@ def prepared(
 
     device: "cpu", "cuda", "cuda:1", ...; None takes Accelerate's choice, the GPU where there is
     one. In a distributed run every process has its own device and only None or a type is taken.
-    compiled: `forward` goes through torch.compile with static shapes, one graph for each size of
-    batch: a minute or two at first, and values that differ from the plain ones by rounding.
+    compiled: the blocks go through torch.compile, or all of a model that repeats none, with static
+    shapes: some seconds at first, and values that differ from the plain ones by rounding.
     channels_last: the weights of convolutions in that memory format inside, contiguous after; None:
     on a CPU where the model has depth-wise convolutions, see `faster_channels_last`.
     The model stays on the device. Raises InputError for a device, precision or compiler that cannot
@@ -70,7 +71,7 @@ def prepared(
         with (
             _memory_format(model, channels_last),
             tensor_float(precision == "tf32"),
-            _compiler(compiled, where) as compile_,
+            _compiler(compiled, model, where) as compile_,
         ):
             yield Prepared(accelerator, where, compile_(_wrap(accelerator, model)), channels_last)
 
@@ -158,18 +159,19 @@ def tensor_float(wanted: bool) -> Iterator[None]:
 
 
 @contextmanager
-def _compiler(wanted: bool, device: torch.device) -> Iterator[Callable[[nn.Module], Any]]:
-    """What to put a model through: torch.compile, or nothing."""
+def _compiler(wanted: bool, model: nn.Module, device: torch.device) -> Iterator[Any]:
+    """What to put a wrapped model through: torch.compile, or nothing, where the model's own blocks
+    are compiled already or nothing should be."""
     if not wanted:
-        yield lambda model: model
+        yield lambda wrapped: wrapped
         return
     check_compiler(device)
-    # Graphs are kept for the class of a model, eight at most: those of trainings before are others.
-    torch.compiler.reset()
-    try:
-        yield lambda model: torch.compile(model, dynamic=False)
-    finally:
-        torch.compiler.reset()
+    with compiled_blocks(model) as done:
+        if done:
+            yield lambda wrapped: wrapped
+            return
+        with many_graphs():
+            yield lambda wrapped: torch.compile(wrapped, dynamic=False)
 
 
 def check_compiler(device: torch.device) -> None:

@@ -36,6 +36,7 @@ from foldtune.training.optim.schedule import learning_rate, warmup_steps
 from foldtune.training.progress import Advance, progress_line
 from foldtune.training.recipe import Recipe
 from foldtune.training.regularise import mixer
+from foldtune.training.speed.blocks import eager
 
 Evaluate = Callable[[int], Mapping[str, Any]]
 Watch = Callable[[Entry], None]
@@ -142,6 +143,7 @@ class _Run:
         self.steps = steps_per_epoch(len(data.indices), recipe, processes, self.least)
         self.warmup = warmup_steps(recipe, self.steps)
         self.parameters = list(trainable(model).values())
+        self.size = 0  # images of a whole batch, once one was seen
         optimizer = build_optimizer(model, recipe, head)
         # Accelerate's wrapper serves the gradient scaler. Without one it only looks for an absent
         # package on the disk twice a step: 0.5 ms (1.15).
@@ -237,7 +239,9 @@ class _Run:
             images, targets = self.mixer(images, targets)
         if self.at.channels_last and images.ndim == 4:
             images = images.contiguous(memory_format=torch.channels_last)
-        with self.at.accelerator.autocast():
+        self.size = self.size or len(rows)
+        odd = self.recipe.compile and len(rows) != self.size
+        with self.at.accelerator.autocast(), eager(odd):
             logits = host_logits(self.at.forward(images))
         if logits.shape[1] < self.classes:
             raise InputError(

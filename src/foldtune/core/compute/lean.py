@@ -60,7 +60,7 @@ def forget() -> None:
 
 def was_found(who: int) -> bool | None:
     """What the pass that goes on found; None where nobody asked."""
-    return None if traced() or _pass.found is None else _pass.found.get(who)
+    return None if _pass.found is None else _pass.found.get(who)
 
 
 def scale_shift(

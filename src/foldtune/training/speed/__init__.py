@@ -1,0 +1,1 @@
+"""What makes a training fast where it runs: compiled blocks, narrow weights, memory."""
