@@ -197,3 +197,50 @@ def test_tf32_is_for_nvidia_and_only_inside():
     with tensor_float(False), prepared(vit(), "fp32", "cpu"):
         assert torch.get_float32_matmul_precision() == before
     assert torch.get_float32_matmul_precision() == before
+
+
+def _rounded(x):
+    """Each number to ten bits, as TF32 takes the factors of a product."""
+    return ((x.contiguous().view(torch.int32) + 0x1000) & ~0x1FFF).view(torch.float32)
+
+
+def _with_rounded_convolutions(model, x, monkeypatch):
+    exact = torch.nn.functional.conv2d
+    with monkeypatch.context() as inside:
+        inside.setattr(
+            torch.nn.functional,
+            "conv2d",
+            lambda x, w, *rest: exact(_rounded(x), _rounded(w), *rest),
+        )
+        return model(x).detach()
+
+
+def test_fp32_is_fp32_in_convolutions_too():
+    # cuDNN rounds the factors of float32 convolutions by itself.
+    assert torch.backends.cudnn.allow_tf32
+    for wanted in (False, True):
+        with tensor_float(wanted):
+            assert torch.backends.cudnn.allow_tf32 is wanted
+        assert torch.backends.cudnn.allow_tf32
+    torch.set_float32_matmul_precision("high")
+    try:
+        with tensor_float(False):  # the caller's wish
+            assert torch.backends.cudnn.allow_tf32
+    finally:
+        torch.set_float32_matmul_precision("highest")
+
+
+def test_rounded_convolutions_are_what_parts_a_merged_model_from_its_own(monkeypatch):
+    gaps = {}
+    for method in (SSF(), LoRA(rank=2)):
+        model, x = vit(**PLAIN), torch.rand(4, 3, 16, 16)
+        attachment = attach(model, method, example=x, num_classes=5, seed=0)
+        model.eval()
+        torch.nn.init.normal_(model.head.weight, generator=torch.Generator().manual_seed(0))
+        before = model(x), _with_rounded_convolutions(model, x, monkeypatch)
+        merged = attachment.merge()
+        after = merged(x), _with_rounded_convolutions(merged, x, monkeypatch)
+        gaps[type(method)] = [(a - b).abs().max() for a, b in zip(before, after, strict=True)]
+    assert max(gap for gap, _ in gaps.values()) < 1e-5
+    assert gaps[LoRA][1] < 1e-5  # which leaves the patch embedding alone
+    assert gaps[SSF][1] > 1e-4

@@ -146,16 +146,33 @@ def _memory_format(model: nn.Module, channels_last: bool) -> Iterator[None]:
 
 @contextmanager
 def tensor_float(wanted: bool) -> Iterator[None]:
-    """Inside, float32 products may round their factors to ten bits, if wanted; as it was after."""
-    if not wanted:  # torch's setting is one of a process, and may be the caller's by another name
+    """Inside, float32 products may round their factors to ten bits, if wanted; as it was after.
+
+    Unwanted, convolutions on an NVIDIA GPU may not either, which cuDNN does by itself: a model that
+    scales its patch embedding would differ from its merged one by a thousandth, not by a millionth.
+    Where the caller asked torch for such products, it stays as asked.
+    """
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high" if wanted else before)
+    try:
+        with _convolutions(wanted or before != "highest"):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+@contextmanager
+def _convolutions(rounded: bool) -> Iterator[None]:
+    try:
+        before = torch.backends.cudnn.allow_tf32
+    except RuntimeError:  # set by the newer names of these settings, apart for each kind: stays
         yield
         return
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("high")
+    torch.backends.cudnn.allow_tf32 = rounded
     try:
         yield
     finally:
-        torch.set_float32_matmul_precision(before)
+        torch.backends.cudnn.allow_tf32 = before
 
 
 @contextmanager
