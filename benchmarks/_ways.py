@@ -81,9 +81,17 @@ def way_of(text: str, how: str, asked: Any, device: torch.device) -> Way:
         backbone.model.reset_classifier(CLASSES)
         return _way(backbone.model, backbone, asked, device, how)
     if text == PEFT:
-        return _way(_peft(backbone), loaded(asked), asked, device, how)
+        return _way(_peft(backbone), backbone, asked, device, how)
     attachment = attach(backbone, parse(text), num_classes=CLASSES, seed=0)
     return _way(attachment.model, backbone, asked, device, how)
+
+
+def refuse_uncompiled() -> None:
+    """Let it be an error that torch leaves a way uncompiled, which it would do unseen."""
+    config: Any = torch._dynamo.config
+    for name in ("fail_on_recompile_limit_hit", "fail_on_cache_limit_hit"):  # the latter in 2.6
+        if hasattr(config, name):
+            setattr(config, name, True)
 
 
 def loaded(asked: Any) -> Backbone:
@@ -113,10 +121,10 @@ def _compiled(model: nn.Module, asked: Any) -> None:
 
 def _way(model: nn.Module, backbone: Backbone, asked: Any, device: torch.device, how: str) -> Way:
     """`model` on the device, with its own optimizer, stepping on a batch of noise."""
-    # The backbone may be another way's, which was moved to the device already.
-    flops = count(model, backbone.example(2).to(next(model.parameters()).device))
+    model.to(device)
+    flops = count(model, backbone.example(2))
     set_drop_path(model, 0.0)
-    model.to(device).train()
+    model.train()
     if how == CHANNELS_LAST:
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if how == COMPILED:

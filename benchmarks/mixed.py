@@ -1,6 +1,6 @@
 """A mixed batch of eight tasks over one backbone beside one task of the same batch size.
 
-    python benchmarks/mixed.py [--model vit_small_patch16_224] [--batch 32] [--rounds 9]
+    python benchmarks/mixed.py [--model vit_small_patch16_224] [--batch 32] [--device cpu]
 
 Prints one JSON line per method: the median over rounds of (images/s mixed / images/s single), both
 timed in the same round, and the largest difference of logits from eight separate models.
@@ -22,6 +22,7 @@ from torch import Tensor
 from foldtune import attach, load, load_backbone, save
 from foldtune.backbones import Backbone
 from foldtune.backbones.mixed import Mixed
+from foldtune.judging.cost import wait
 from foldtune.methods import parse
 
 TASKS = 8
@@ -34,10 +35,11 @@ def main() -> None:
     options.add_argument("--batch", type=int, default=32)
     options.add_argument("--rounds", type=int, default=9)
     options.add_argument("--methods", nargs="+", default=("SSF", "BitFit", "LoRA(rank=8)"))
+    options.add_argument("--device", default="cpu")
     add_results(options)
     asked = options.parse_args()
-    lines = Lines("mixed", asked)
-    backbone = load_backbone(asked.model, pretrained=asked.model == "micro")
+    lines = Lines("mixed", asked, asked.device)
+    backbone = _loaded(asked.model, asked.device)
     images = backbone.example(asked.batch)
     for text in asked.methods:
         with tempfile.TemporaryDirectory() as folder:
@@ -48,6 +50,12 @@ def main() -> None:
             f"{text}: images/s mixed / single", statistics.median(ratios), "ratio", ">= 0.9",
             lowest=min(ratios), highest=max(ratios), largest_difference=gap, **facts,
         )  # fmt: skip
+
+
+def _loaded(name: str, device: str | torch.device) -> Backbone:
+    backbone = load_backbone(name, pretrained=name == "micro")
+    backbone.model.to(device)
+    return backbone
 
 
 def _tuned(backbone: Backbone, text: str, path: Path, seed: int) -> Path:
@@ -66,15 +74,13 @@ def _measured(
     asked = [str(i % TASKS) for i in range(len(images))]
     alone = torch.stack(list(_alone(backbone, files, images, asked)))
     # The same model again: both stay attached, and are timed in turn.
-    other = load_backbone(backbone.name, pretrained=backbone.pretrained)
+    other = _loaded(backbone.name, images.device)
     single = load(files["0"], other).model
     mixed = Mixed(backbone, files)
     together = torch.stack(mixed(images, asked))
     _forward(single, images)
-    seconds = [
-        (_timed(lambda: _forward(single, images)), _timed(lambda: mixed(images, asked)))
-        for _ in range(rounds)
-    ]
+    calls = (lambda: _forward(single, images)), (lambda: mixed(images, asked))
+    seconds = [tuple(_timed(call, images.device) for call in calls) for _ in range(rounds)]
     mixed.close()
     return [one / all_ for one, all_ in seconds], float((together - alone).abs().max())
 
@@ -93,9 +99,11 @@ def _forward(model: torch.nn.Module, images: Tensor) -> Tensor:
     return model.eval()(images)
 
 
-def _timed(call: Callable[[], object]) -> float:
+def _timed(call: Callable[[], object], device: torch.device) -> float:
+    wait(device)
     started = time.perf_counter()
     call()
+    wait(device)
     return time.perf_counter() - started
 
 

@@ -38,6 +38,9 @@ ABOUT = {
     "in the step: images a second over those of timm's plain model, trained whole in the same "
     "steps (full by hand); `over peft` is over HF PEFT's LoRA, `over plain` over the same way "
     "neither compiled nor channels last. All ways take turns.",
+    "gpu": "`benchmarks/gpu.sh`, on a GPU: that it computes what the CPU does, then training in "
+    "images a second, ways in turn, plain and compiled block by block, over HF PEFT's LoRA taken "
+    "likewise; the share of the measured peak of a matrix product; trainings of micro a minute.",
     "merged": "The forward pass of a merged model over the plain backbone's, timed in turn, plain "
     "first in every other round.",
     "mixed": "A batch of eight tasks over one backbone beside a batch of one task: images a "
@@ -140,8 +143,8 @@ def _machines(lines: list[Line]) -> str:
     if not any(device.startswith("cuda") for device in devices):
         text += (
             " No GPU has been used so far: every figure is of a CPU. `throughput.py`, "
-            "`step_time.py`, `merged.py` and `probe_grid.py` take `--device cuda`, which has not "
-            "been tried."
+            "`step_time.py`, `merged.py`, `mixed.py` and `probe_grid.py` take `--device cuda`, and "
+            "`gpu.sh` is for one; none of them has been run there."
         )
     return text
 

@@ -19,7 +19,18 @@ from typing import Any
 
 import torch
 from _lines import Lines, add_results
-from _ways import CHANNELS_LAST, COMPILED, FULL, PEFT, PLAIN, RANK, Way, add_round, way_of
+from _ways import (
+    CHANNELS_LAST,
+    COMPILED,
+    FULL,
+    PEFT,
+    PLAIN,
+    RANK,
+    Way,
+    add_round,
+    refuse_uncompiled,
+    way_of,
+)
 
 from foldtune.errors import InputError
 from foldtune.startup import keep_freed_memory
@@ -47,8 +58,7 @@ def main() -> None:
     check_precision(asked.precision, device)
     if asked.compile:
         check_compiler(device)
-        # A way that torch would leave uncompiled, unseen, is an error here.
-        torch._dynamo.config.fail_on_recompile_limit_hit = True
+        refuse_uncompiled()
     lines = Lines("throughput", asked, asked.device)
     keep_freed_memory()  # as the command line does
     with tensor_float(asked.precision == "tf32"), many_graphs():
