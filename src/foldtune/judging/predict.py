@@ -15,8 +15,9 @@ from foldtune.training.batches import load_pixels
 from foldtune.training.device import check_precision, parse_device, tensor_float
 from foldtune.training.host import host_logits
 from foldtune.training.recipe import PRECISIONS
+from foldtune.training.speed.narrow import KEPT, narrow
 
-_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+_DTYPES = {"bf16": torch.bfloat16, KEPT: torch.bfloat16, "fp16": torch.float16}
 
 
 def predict_logits(
@@ -47,7 +48,7 @@ def predict_logits(
     # could not train any more with one made in inference mode.
     with (
         torch.no_grad(), eval_mode(model), tensor_float(precision == "tf32"),
-        torch.autocast(where.type, dtype, dtype is not None),
+        torch.autocast(where.type, dtype, dtype is not None), narrow(model, precision),
     ):  # fmt: skip
         for start in range(0, len(indices), batch_size):
             batch = load_pixels(pixels, indices[start : start + batch_size], where)

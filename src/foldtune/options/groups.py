@@ -76,7 +76,7 @@ class TrainOptions:
     clip_norm: float | None = None
     """Largest norm of the whole gradient; by default unbounded."""
     precision: str = "fp32"
-    """Of computing: fp32, tf32, bf16 or fp16."""
+    """Of computing: fp32, tf32, bf16, bf16-kept or fp16."""
     imbalance: tuple[str, ...] = ("none",)
     """Against classes of unlike size: none, weighted, effective, sampler or adjusted; of several a
     search tries each."""

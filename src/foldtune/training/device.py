@@ -18,8 +18,9 @@ from torch import nn
 
 from foldtune.errors import InputError
 from foldtune.training.speed.blocks import compiled_blocks, many_graphs
+from foldtune.training.speed.narrow import KEPT, narrow
 
-_ACCELERATE = {"fp32": "no", "tf32": "no", "bf16": "bf16", "fp16": "fp16"}
+_ACCELERATE = {"fp32": "no", "tf32": "no", "bf16": "bf16", KEPT: "bf16", "fp16": "fp16"}
 # The attributes that Accelerate's prepare_model sets on a model (1.15).
 _WRITTEN = ("forward", "_original_forward", "_is_accelerate_prepared")
 
@@ -71,6 +72,7 @@ def prepared(
         with (
             _memory_format(model, channels_last),
             tensor_float(precision == "tf32"),
+            narrow(model, precision),
             _compiler(compiled, model, where) as compile_,
         ):
             yield Prepared(accelerator, where, compile_(_wrap(accelerator, model)), channels_last)
@@ -106,8 +108,8 @@ def check_precision(precision: str, device: torch.device) -> None:
     abilities = _abilities()
     if not (abilities.get("avx512_bf16") or abilities.get("amx_bf16") or abilities.get("bf16")):
         raise InputError(
-            "precision bf16 is refused on this CPU: it has neither avx512_bf16 nor amx_bf16, and "
-            "emulating them was measured 12 to 280 times slower than fp32; use fp32"
+            f"precision {precision} is refused on this CPU: it has neither avx512_bf16 nor "
+            "amx_bf16, and emulating them was measured 12 to 280 times slower than fp32; use fp32"
         )
 
 

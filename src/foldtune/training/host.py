@@ -56,7 +56,7 @@ def fast_attention(model: nn.Module, precision: str, device: torch.device) -> It
     and a softmax (torch 2.13, AMX; 256 x 4 heads x 17 tokens: 148 ms and 15 ms). It is the host's
     own switch, and both compute the same but for rounding.
     """
-    slow = device.type == "cpu" and precision == "bf16"
+    slow = device.type == "cpu" and precision in ("bf16", "bf16-kept")
     switched = [m for m in model.modules() if slow and getattr(m, "fused_attn", None) is True]
     for module in switched:
         module.fused_attn = False  # type: ignore[assignment]

@@ -11,7 +11,7 @@ from foldtune.errors import InputError, unknown
 
 OPTIMIZERS = ("adamw", "sgd")
 SCHEDULES = ("step", "study-epoch")
-PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
+PRECISIONS = ("fp32", "tf32", "bf16", "bf16-kept", "fp16")
 NO_REMEDY = "none"
 REMEDIES = (NO_REMEDY, "weighted", "effective", "sampler", "adjusted")  # see optim/objective.py
 
@@ -68,7 +68,7 @@ class Recipe:
     cutmix: float = 0.0  # likewise; with both on, each batch takes one of them at even odds
     drop_path: float = 0.0  # rate of the deepest block, see regularise.py
     augment: tuple[str, ...] = ()  # for whoever makes `prepare`; the loop does not read it
-    precision: str = "fp32"  # fp32 | tf32 | bf16 | fp16
+    precision: str = "fp32"  # fp32 | tf32 | bf16 | bf16-kept | fp16, see speed/narrow.py
     compile: bool = False  # through torch.compile, see device.py
     # Images and convolutions' weights in that memory format; None: where it is faster, device.py.
     channels_last: bool | None = None
