@@ -88,6 +88,22 @@ WHY = {
     ("merged", ""): "the merged model is the plain one with other numbers; the range of the "
     "rounds is far wider than what is missed.",
 }
+# What is built for a GPU, and how far it is proven; by hand, until `gpu.sh` has been run on one.
+ON_A_GPU = """## On a GPU
+
+Built, and proven on a CPU; no speed of it has been measured on a GPU:
+
+- One graph for all blocks alike, kept for later runs of the process (`--compile`): graphs counted,
+  values those of the plain training but for rounding.
+- Frozen tensors in bfloat16 (`--precision bf16-kept`): casts and kept activations counted, logits
+  and gradients against autocast's for eight methods, the originals back to the bit; accuracies in
+  [running.md](running.md#precision-compiling-memory-format).
+- SSF's two sums in one pass (a Triton kernel, run by its interpreter), one wait a step.
+- Passes of as many images as fit, from a bound before the first step or after the memory ran out
+  (a stand-in that runs out); blocks computed again (`--recompute`): the same gradients from less.
+- Float32 convolutions in float32: what parted SSF's merged model from its own, shown by rounding
+  a CPU's as cuDNN rounds.
+- `sh benchmarks/gpu.sh` checks all of this on a card, and measures it, in six minutes."""
 # Lines that differ in these are different figures.
 _APART = ("figure", "device", "model", "batch", "epochs", "threads", "precision")
 _SHOWN = ("lowest", "highest")
@@ -123,6 +139,7 @@ def page(found: dict[str, list[Line]]) -> str:
         _missed(found),
     ]
     parts += [_section(name, found[name]) for name in ABOUT if name in found]
+    parts.append(ON_A_GPU)
     absent = [f"`benchmarks/{name}.py`" for name in ABOUT if name not in found]
     if absent:
         parts.append(f"## Not measured yet\n\n{', '.join(absent)}.")

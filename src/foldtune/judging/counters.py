@@ -7,8 +7,6 @@ counted in seconds and without the memory of a training.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +19,7 @@ from torch.utils.flop_counter import (
     sdpa_flop_count,
 )
 
+from foldtune.core.compute.kept import kept_bytes
 from foldtune.errors import InputError
 from foldtune.training.host import host_logits
 
@@ -65,7 +64,7 @@ def _pass(model: nn.Module, images: Tensor) -> tuple[int, int, int]:
     was = [(m, m.training) for m in model.modules()]
     model.eval()
     try:
-        with _keeping(model) as kept, counting() as forward:
+        with kept_bytes(model) as kept, counting() as forward:
             loss = F.cross_entropy(
                 host_logits(model(images)),
                 torch.zeros(len(images), dtype=torch.long).to(images.device),
@@ -77,22 +76,6 @@ def _pass(model: nn.Module, images: Tensor) -> tuple[int, int, int]:
         for module, mode in was:
             module.training = mode
     return forward.get_total_flops(), backward.get_total_flops(), saved
-
-
-@contextmanager
-def _keeping(model: nn.Module) -> Iterator[dict[int, int]]:
-    """Bytes of each storage that autograd saves inside, by address; the model's own left out."""
-    own = {t.untyped_storage().data_ptr() for t in [*model.parameters(), *model.buffers()]}
-    sizes: dict[int, int] = {}
-
-    def pack(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            sizes[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        yield sizes
 
 
 def counting() -> FlopCounterMode:

@@ -81,7 +81,9 @@ class TrainOptions:
     """Against classes of unlike size: none, weighted, effective, sampler or adjusted; of several a
     search tries each."""
     compile: bool = False
-    """Through torch.compile: over a minute first; no faster on a CPU."""
+    """Through torch.compile: some seconds first; no faster on a CPU."""
+    recompute: bool = False
+    """Keep of each block its input alone: less memory, more time."""
     channels_last: bool | None = None
     """That memory format of images; by default where it is faster."""
 

@@ -12,6 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 from foldtune.errors import InputError
 from foldtune.training.recipe import Recipe
 from foldtune.training.regularise import drop_path
+from foldtune.training.speed.recompute import recomputed_blocks
 
 
 def train_mode(model: nn.Module) -> None:
@@ -70,7 +71,11 @@ def fast_attention(model: nn.Module, precision: str, device: torch.device) -> It
 @contextmanager
 def loaned(model: nn.Module, recipe: Recipe, device: torch.device) -> Iterator[None]:
     """The model for the time of a training: own drop path inside, eval and no gradients after."""
-    with drop_path(model, recipe.drop_path), fast_attention(model, recipe.precision, device):
+    with (
+        drop_path(model, recipe.drop_path),
+        fast_attention(model, recipe.precision, device),
+        recomputed_blocks(model, recipe.recompute),
+    ):
         try:
             yield
         finally:

@@ -27,7 +27,7 @@ from foldtune.training.checkpoint import (
 )
 from foldtune.training.curve import Entry, epochs_trained, joined_entry
 from foldtune.training.device import Prepared, prepared
-from foldtune.training.host import host_logits, least_images, loaned, train_mode
+from foldtune.training.host import least_images, loaned, train_mode
 from foldtune.training.optim.average import Average
 from foldtune.training.optim.losses import Diverged, Losses, check_finite
 from foldtune.training.optim.objective import evenly_drawn, objective
@@ -36,7 +36,7 @@ from foldtune.training.optim.schedule import learning_rate, warmup_steps
 from foldtune.training.progress import Advance, progress_line
 from foldtune.training.recipe import Recipe
 from foldtune.training.regularise import mixer
-from foldtune.training.speed.blocks import eager
+from foldtune.training.speed.passes import Passes
 
 Evaluate = Callable[[int], Mapping[str, Any]]
 Watch = Callable[[Entry], None]
@@ -136,14 +136,16 @@ class _Run:
     ) -> None:
         self.model, self.at, self.data, self.recipe = model, at, data, recipe
         self.prepare, self.seed, self.classes = prepare, seed, task.logits(data.classes)
-        self.loss = objective(task, recipe, data.labels[data.indices])
         self.mixer = mixer(recipe, self.classes)
         self.least = least_images(model)
+        loss = objective(task, recipe, data.labels[data.indices])
+        self.passes = Passes(
+            model, at, loss, self.classes, parted=self.least == 1, compiled=recipe.compile
+        )
         processes = at.accelerator.num_processes
         self.steps = steps_per_epoch(len(data.indices), recipe, processes, self.least)
         self.warmup = warmup_steps(recipe, self.steps)
         self.parameters = list(trainable(model).values())
-        self.size = 0  # images of a whole batch, once one was seen
         optimizer = build_optimizer(model, recipe, head)
         # Accelerate's wrapper serves the gradient scaler. Without one it only looks for an absent
         # package on the disk twice a step: 0.5 ms (1.15).
@@ -221,13 +223,8 @@ class _Run:
             mean = losses.mean()
             check_finite(self.model, self.steps)
         seconds = time.perf_counter() - started
-        return {
-            "epoch": epoch,
-            "loss": mean,
-            "lr": lr,
-            "seconds": seconds,
-            "images_per_second": images / seconds,
-        }
+        entry: Entry = {"epoch": epoch, "loss": mean, "lr": lr, "seconds": seconds}
+        return entry | {"images_per_second": images / seconds}
 
     def step(
         self, rows: np.ndarray, lr: float, ready: Callable[[Tensor], Tensor], losses: Losses
@@ -239,18 +236,8 @@ class _Run:
             images, targets = self.mixer(images, targets)
         if self.at.channels_last and images.ndim == 4:
             images = images.contiguous(memory_format=torch.channels_last)
-        self.size = self.size or len(rows)
-        odd = self.recipe.compile and len(rows) != self.size
-        with self.at.accelerator.autocast(), eager(odd):
-            logits = host_logits(self.at.forward(images))
-        if logits.shape[1] < self.classes:
-            raise InputError(
-                f"the labels count {self.classes} classes, the model's head {logits.shape[1]}"
-            )
-        loss = self.loss(logits, targets)
+        loss = self.passes.gradients(images, targets, self.optimizer.zero_grad)
         losses.add(loss, len(rows))
-        self.optimizer.zero_grad()
-        self.at.accelerator.backward(loss)
         if self.recipe.clip_norm is not None:
             self.at.accelerator.clip_grad_norm_(self.parameters, self.recipe.clip_norm)
         for group in self.optimizer.param_groups:
