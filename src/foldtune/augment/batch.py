@@ -7,6 +7,7 @@ image, so they commute with normalisation; colours and erasing do not: augment b
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from foldtune.augment.policy import LEVELS, erase, jitter, rand_augment
+from foldtune.core.tensors import sent
 from foldtune.errors import InputError, unknown
 
 AUGMENTATIONS = ("flip", "crop", "vflip", "jitter", "randaugment", "erase")
@@ -40,8 +42,16 @@ class Normalise:
 
     def __call__(self, images: Tensor) -> Tensor:
         """images: (batch, channels, height, width), float."""
-        mean, std = (images.new_tensor(v).view(-1, 1, 1) for v in (self.mean, self.std))
+        # Made anew on a GPU, they would be waited for at every batch.
+        made = _by_channel.__wrapped__ if images.device.type == "cpu" else _by_channel
+        mean, std = (made(v, images.dtype, images.device) for v in (self.mean, self.std))
         return (images - mean) / std
+
+
+@functools.lru_cache(maxsize=64)
+def _by_channel(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """The values as (channels, 1, 1), made once for each device."""
+    return torch.tensor(values, dtype=dtype, device=device).view(-1, 1, 1)
 
 
 def to_float(batch: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
@@ -108,7 +118,7 @@ def augment(
         images = _crop(images, draw_boxes(len(images), images.shape[2:], spread, ratio, generator))
     for kind, axis in (("flip", 3), ("vflip", 2)):
         if kind in wanted:
-            flipped = (torch.rand(len(images), generator=generator) < 0.5).to(images.device)
+            flipped = sent(torch.rand(len(images), generator=generator) < 0.5, images.device)
             images = torch.where(flipped.view(-1, 1, 1, 1), images.flip(axis), images)
     for kind, (change, usual) in _CHANGES.items():
         if kind in wanted:
@@ -193,7 +203,7 @@ def _crop(images: Tensor, boxes: Tensor) -> Tensor:
     affine = boxes.new_zeros(len(boxes), 2, 3)
     affine[:, 0, 0], affine[:, 1, 1] = width, height
     affine[:, 0, 2], affine[:, 1, 2] = 2 * left + width - 1, 2 * top + height - 1
-    affine = affine.to(images.device, torch.float32)
+    affine = sent(affine, images.device, torch.float32)
     grid = F.affine_grid(affine, list(images.shape), align_corners=False)
     # Half precision would misplace the samples by whole pixels, so the crop is float32 in any case.
     cropped = F.grid_sample(images.float(), grid, padding_mode="border", align_corners=False)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from foldtune.augment import operations as op
 from foldtune.augment.operations import Operation
+from foldtune.core.tensors import sent
 
 LEVELS = 30  # magnitudes run from 0 to this
 _LAYERS = 2  # operations an image gets
@@ -62,8 +63,8 @@ def rand_augment(images: Tensor, magnitude: float, generator: torch.Generator) -
             if operation is None or not len(rows):
                 continue
             value = strength * signs[rows] if signed else torch.full((len(rows),), strength)
-            value = (value + 1 if name in _FACTORS else value).to(images.device, images.dtype)
-            rows = rows.to(images.device)
+            value = value + 1 if name in _FACTORS else value
+            value, rows = sent(value, images.device, images.dtype), sent(rows, images.device)
             out[rows] = operation(images[rows], value)
         images = out
     return images
@@ -77,7 +78,7 @@ def jitter(images: Tensor, strength: float, generator: torch.Generator) -> Tenso
     """
     for operation in (op.brightness, op.contrast, op.saturation):
         factor = 1 + strength * (2 * torch.rand(len(images), generator=generator) - 1)
-        images = operation(images, factor.clamp(min=0).to(images.device, images.dtype))
+        images = operation(images, sent(factor.clamp(min=0), images.device, images.dtype))
     return images
 
 
@@ -107,6 +108,5 @@ def erase(images: Tensor, probability: float, generator: torch.Generator) -> Ten
     # One sheet of noise for the batch: boxes lie elsewhere, and drawing for each image takes as
     # long on the CPU as the rest together.
     noise = torch.randn(images.shape[1:], generator=generator) * 0.25 + 0.5
-    return torch.where(
-        box[:, None].to(images.device), noise.to(images.device, images.dtype), images
-    )
+    there = sent(box[:, None], images.device)
+    return torch.where(there, sent(noise, images.device, images.dtype), images)

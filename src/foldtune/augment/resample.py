@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from foldtune.augment.batch import Normalise, check_batch, draw_boxes
+from foldtune.core.tensors import sent
 
 _CUBIC = -0.5  # Keys's parameter, as Pillow and antialiasing torch use it
 
@@ -59,9 +60,10 @@ def resample(batch: Tensor, boxes: Tensor, side: int, mirrored: Tensor) -> Tenso
     check_batch(batch, batch.shape[-1] if batch.ndim == 4 else 3)
     count, height, width, colours = batch.shape
     top, left, tall, wide = boxes.double().cpu().unbind(1)
-    down = _weights(top, tall, height, side).to(batch.device)
+    down = _weights(top, tall, height, side)
     across = _weights(left, wide, width, side)
-    across = torch.where(mirrored[:, None, None], across.flip(1), across).to(batch.device)
+    across = torch.where(mirrored[:, None, None], across.flip(1), across)
+    down, across = sent(down, batch.device), sent(across, batch.device)
     rows = torch.bmm(down, batch.reshape(count, height, width * colours).float())
     planes = rows.view(count, side, width, colours).permute(0, 3, 1, 2)
     planes = planes.reshape(count, colours * side, width)

@@ -1,4 +1,4 @@
-"""Tensors that may be sharded over processes, and those that must be finite."""
+"""Tensors that may be sharded over processes, those that must be finite, those sent to a device."""
 
 from __future__ import annotations
 
@@ -10,6 +10,18 @@ import torch
 from torch import Tensor, nn
 
 from foldtune.errors import InputError
+
+
+def sent(tensor: Tensor, device: torch.device, dtype: torch.dtype | None = None) -> Tensor:
+    """A tensor of the CPU on a device, in `dtype` there where one is given.
+
+    A plain copy to a GPU waits until it has done all that it was asked before; a pinned one comes
+    after it, and nobody waits.
+    """
+    tensor = tensor if dtype is None else tensor.to(dtype)
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=device.type != "cpu")
 
 
 def check_finite(tensors: Mapping[str, Tensor], where: str, cure: str) -> None:

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from foldtune.core.tensors import sent
 from foldtune.errors import InputError
 from foldtune.tasks.kinds import MultiLabel, Ordinal, Regression, SingleLabel
 from foldtune.tasks.task import Task
@@ -63,18 +64,22 @@ def _of_classes(recipe: Recipe, labels: np.ndarray) -> Loss:
         def adjusted(logits: Tensor, wanted: Tensor) -> Tensor:
             # A class without a training image is none that could be answered.
             offset = F.pad(known, (0, logits.shape[1] - len(known)), value=float(known.min()))
-            return loss_of(logits + offset.to(logits), wanted, smoothing)
+            return loss_of(logits + sent(offset, logits.device, logits.dtype), wanted, smoothing)
 
         return adjusted
     weights = torch.from_numpy(class_weights(recipe.imbalance, labels)).float()
 
     def weighted(logits: Tensor, wanted: Tensor) -> Tensor:
-        each = F.pad(weights, (0, logits.shape[1] - len(weights))).to(logits.device)
         logits = _wide(logits)
+        each = F.pad(weights, (0, logits.shape[1] - len(weights)))
         if wanted.ndim == 2:  # mixed
             wanted = F.pad(wanted, (0, logits.shape[1] - wanted.shape[1]))
         found = F.cross_entropy(
-            logits, wanted, each.to(logits), label_smoothing=smoothing, reduction="none"
+            logits,
+            wanted,
+            sent(each, logits.device, logits.dtype),
+            label_smoothing=smoothing,
+            reduction="none",
         )
         return found.mean()
 
