@@ -37,6 +37,7 @@ from foldtune.training.progress import Advance, progress_line
 from foldtune.training.recipe import Recipe
 from foldtune.training.regularise import mixer
 from foldtune.training.speed.passes import Passes
+from foldtune.training.speed.resident import kept_on
 
 Evaluate = Callable[[int], Mapping[str, Any]]
 Watch = Callable[[Entry], None]
@@ -135,6 +136,7 @@ class _Run:
         task: Task,
     ) -> None:
         self.model, self.at, self.data, self.recipe = model, at, data, recipe
+        self.source = kept_on(data, at.device)
         self.prepare, self.seed, self.classes = prepare, seed, task.logits(data.classes)
         self.mixer = mixer(recipe, self.classes)
         self.least = least_images(model)
@@ -230,7 +232,7 @@ class _Run:
         self, rows: np.ndarray, lr: float, ready: Callable[[Tensor], Tensor], losses: Losses
     ) -> None:
         """One step of the optimizer on one batch; none where the loss is seen not to be finite."""
-        batch, targets = self.data.load(rows, self.at.device)
+        batch, targets = self.source.load(rows, self.at.device)
         images = ready(batch)
         if self.mixer is not None:
             images, targets = self.mixer(images, targets)

@@ -32,6 +32,7 @@ from foldtune.training.optim.optimizer import trainable
 from foldtune.training.optim.schedule import learning_rate, warmup_steps
 from foldtune.training.recipe import Recipe
 from foldtune.training.regularise import losses_of, mixer
+from foldtune.training.speed.resident import kept_on
 from foldtune.training.stack import RowOptimizer, Stack, common, joined
 
 # Given an epoch, the stack in eval mode and its trials' numbers; gives what joins each one's curve.
@@ -123,6 +124,7 @@ class _Run:
     ) -> None:
         self.stack, self.data, self.recipe = stack, data, recipes[0]
         self.prepare, self.seed, self.device = prepare, seed, device
+        self.source = kept_on(data, device)
         self.optimizer = RowOptimizer(stack, recipes, head)
         self.least = least_images(stack)
         self.steps = steps_per_epoch(len(data.indices), self.recipe, least=self.least)
@@ -179,7 +181,7 @@ class _Run:
                 self.data.indices, self.recipe, self.seed, epoch, least=self.least
             )
             for rows in self.data.ahead(batches):
-                batch, targets = self.data.load(rows, self.device)
+                batch, targets = self.source.load(rows, self.device)
                 images.append(len(rows))
                 self._step(prepare(batch, generator), targets, epoch)
                 if not self.alive:
