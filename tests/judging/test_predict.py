@@ -88,3 +88,22 @@ def test_what_cannot_be_predicted_is_refused(model, options, message):
     options = {"indices": ROWS, "prepare": prepare, **options}
     with pytest.raises(InputError, match=message):
         predict_logits(model, PIXELS, **options)
+
+
+def test_compiled_logits_are_the_plain_ones_and_an_odd_batch_runs_as_written(model, monkeypatch):
+    torch.compiler.reset()
+    made = []
+
+    def kept(graph, _inputs):
+        made.append(graph)
+        return graph
+
+    real = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda part, **o: real(part, backend=kept, **o))
+    plain = predict_logits(model, PIXELS, ROWS, prepare, 2)
+    assert made == []
+    compiled = predict_logits(model, PIXELS, ROWS, prepare, 2, compiled=True)  # 2, 2 and 1 images
+    assert torch.allclose(compiled, plain, atol=1e-6)
+    assert len(made) == 1  # for two blocks
+    assert all(m._compiled_call_impl is None for m in model.modules())
+    torch.compiler.reset()

@@ -41,10 +41,11 @@ def repeated_blocks(model: nn.Module) -> list[nn.Module]:
 @contextmanager
 def compiled_blocks(model: nn.Module) -> Iterator[bool]:
     """The model's blocks compiled in place, with static shapes, for the time of one training;
-    False, and nothing is done, where nothing repeats. The graphs outlive it."""
+    False, and nothing is done, where nothing repeats. The graphs outlive it. Inside another one
+    it does nothing."""
     blocks = repeated_blocks(model)
-    if not blocks:
-        yield False
+    if not blocks or are_compiled(model):
+        yield bool(blocks)
         return
     for block in blocks:
         block.compile(dynamic=False)
@@ -54,6 +55,11 @@ def compiled_blocks(model: nn.Module) -> Iterator[bool]:
     finally:
         for block in blocks:
             block._compiled_call_impl = None
+
+
+def are_compiled(model: nn.Module) -> bool:
+    """Whether a part of the model runs compiled in place."""
+    return any(getattr(m, "_compiled_call_impl", None) is not None for m in model.modules())
 
 
 @contextmanager
