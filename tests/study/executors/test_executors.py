@@ -18,7 +18,7 @@ from foldtune.study.compare import compare
 from foldtune.study.executors import chosen
 from foldtune.study.executors.dispatch import Lost, dispatch
 from foldtune.study.executors.place import Place
-from foldtune.study.executors.processes import Process, Processes
+from foldtune.study.executors.processes import Process, Processes, shared_out
 from foldtune.study.executors.work import Done, Task, Worker, keep, share
 from foldtune.study.results.artefacts import LOGITS, TUNING
 
@@ -295,3 +295,16 @@ def test_impossible_executors_are_refused(words, said):
 
 def test_several_workers_mean_processes():
     assert isinstance(chosen(workers=2), Processes)
+
+
+@pytest.mark.parametrize(
+    ("devices", "workers", "given"),
+    [
+        (["cuda:0"], 3, ["cuda:0"] * 3),
+        (["cuda:0", "cuda:1"], 5, ["cuda:0", "cuda:1", "cuda:0", "cuda:1", "cuda:0"]),
+        (["cuda:0", "cuda:1"], 1, ["cuda:0"]),
+        ([], 4, []),
+    ],
+)
+def test_workers_share_out_the_devices(devices, workers, given):
+    assert shared_out(devices, workers) == given

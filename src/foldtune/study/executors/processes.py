@@ -38,8 +38,9 @@ _PATIENCE = 10.0  # seconds that a worker has to end when it is told to
 class Processes:
     """Makes a pool of worker processes for a bench and a study; a context manager that ends them.
 
-    workers: by default one a GPU, or one a core, four at most. threads: of torch in each, by
-    default the cores shared out evenly. Processes are kept for the next study.
+    workers: by default one a GPU, or one a core, four at most; more than there are GPUs share them.
+    threads: of torch in each, by default the cores shared out evenly. Processes are kept for the
+    next study.
     """
 
     def __init__(self, workers: int | None = None, threads: int | None = None) -> None:
@@ -51,7 +52,7 @@ class Processes:
         workers = self.workers or len(devices) or min(cores(), 4)
         threads = self.threads or max(1, cores() // workers)
         task = Task(Place.of(bench), study.absolute(), share(study), threads)
-        return Pool(task, workers, devices, self.idle)
+        return Pool(task, workers, shared_out(devices, workers), self.idle)
 
     def __enter__(self) -> Processes:
         return self
@@ -130,6 +131,11 @@ def _devices(device: str | None) -> list[str]:
     if device not in (None, "cuda") or not torch.cuda.is_available():
         return []
     return [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+
+
+def shared_out(devices: Sequence[str], workers: int) -> list[str]:
+    """A device for each worker, in turn: several runs of a small host share a GPU."""
+    return [devices[number % len(devices)] for number in range(workers)] if devices else []
 
 
 class Process:
