@@ -28,6 +28,7 @@ from foldtune.training.device import tensor_float
 from foldtune.training.loop import train
 from foldtune.training.recipe import Recipe
 from foldtune.training.speed.blocks import repeated_blocks
+from foldtune.training.speed.narrow import KEPT, narrow
 
 CLASSES, SIDE = 10, 32
 Tensors = dict[str, Tensor]
@@ -66,6 +67,10 @@ def _of_method(text: str, asked: Any, device: torch.device) -> Iterator[tuple[st
             half, half_gradients = _pass(there, x_there)
         yield "logits in bf16 against fp32", _gap(half, logits), "<= 0.05"
         yield "gradients in bf16 against fp32", _worst(half_gradients, gradients), "<= 0.2"
+        with narrow(there, KEPT), torch.autocast(device.type, torch.bfloat16):
+            kept, kept_gradients = _pass(there, x_there)
+        yield "logits frozen in bf16 against fp32", _gap(kept, logits), "<= 0.05"
+        yield "gradients frozen in bf16 against fp32", _worst(kept_gradients, gradients), "<= 0.2"
     for block in repeated_blocks(there):
         block.compile(dynamic=False, backend=asked.backend)
     compiled, compiled_gradients = _pass(there, x_there)

@@ -28,10 +28,12 @@ from foldtune.training.optim.optimizer import build_optimizer
 from foldtune.training.recipe import Recipe
 from foldtune.training.regularise import set_drop_path
 from foldtune.training.speed.blocks import repeated_blocks
+from foldtune.training.speed.narrow import KEPT, narrow
 
 CLASSES, RANK = 100, 8
 FULL, PEFT = "full by hand", f"HF PEFT LoRA(rank={RANK})"
 PLAIN, COMPILED, CHANNELS_LAST = "", "compiled", "channels last"
+NARROW, NARROW_COMPILED = "frozen in bf16", "frozen in bf16, compiled"
 HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -41,6 +43,7 @@ class Way:
 
     step: Callable[[], object]
     flops: int
+    held: object = None  # what must live as long
     speeds: list[float] = field(default_factory=list)
     memory: int = 0
 
@@ -127,7 +130,9 @@ def _way(model: nn.Module, backbone: Backbone, asked: Any, device: torch.device,
     model.train()
     if how == CHANNELS_LAST:
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    if how == COMPILED:
+    narrowed = narrow(model, KEPT if how in (NARROW, NARROW_COMPILED) else "")
+    narrowed.__enter__()
+    if how in (COMPILED, NARROW_COMPILED):
         _compiled(model, asked)
     optimizer = build_optimizer(model, Recipe(lr=1e-5))
     prepare = prepare_for(backbone, ("crop:0.5", "flip"))
@@ -151,4 +156,4 @@ def _way(model: nn.Module, backbone: Backbone, asked: Any, device: torch.device,
         scaler.update()
         return loss
 
-    return Way(step, flops.forward_flops + flops.backward_flops)
+    return Way(step, flops.forward_flops + flops.backward_flops, narrowed)

@@ -4,11 +4,12 @@
 
 Checks, of `micro` at 32 pixels (_gpu_checks.py): float32 against the CPU, half precision against
 float32, merged against attached, resumed against undisturbed, compiled against plain, waits for the
-device in a step. Then a table: methods by (plain, compiled block by block), HF PEFT's LoRA and all
-of timm's model likewise, with images a second, their ratio to HF PEFT's, the share of the peak of a
-matrix product that is measured first, and the memory beyond what is held between steps. Then what a
-study is made of: trainings of `micro` a minute, one after the other and as one stack. What does not
-fit into --seconds is left out, and told. --toy: all of it at the smallest size, on a CPU too.
+device in a step. Then a table: methods by (plain, compiled block by block; the first two also with
+what is frozen in bfloat16), HF PEFT's LoRA and all of timm's model likewise, with images a second,
+their ratio to HF PEFT's, the share of the peak of a matrix product that is measured first, and the
+memory beyond what is held between steps. Then what a study is made of: trainings of `micro` a
+minute, one after the other and as one stack. What does not fit into --seconds is left out, and
+told. --toy: all of it at the smallest size, on a CPU too.
 """
 
 from __future__ import annotations
@@ -23,7 +24,19 @@ import torch
 from _gpu_checks import check_all
 from _gpu_studies import runs_a_minute
 from _lines import Lines, add_results
-from _ways import COMPILED, FULL, PEFT, PLAIN, RANK, Way, add_round, refuse_uncompiled, way_of
+from _ways import (
+    COMPILED,
+    FULL,
+    NARROW,
+    NARROW_COMPILED,
+    PEFT,
+    PLAIN,
+    RANK,
+    Way,
+    add_round,
+    refuse_uncompiled,
+    way_of,
+)
 
 from foldtune.errors import InputError
 from foldtune.judging.cost import wait
@@ -112,21 +125,27 @@ def _peak(lines: Lines, asked: Any, device: torch.device) -> float:
 
 def _ways(asked: Any, device: torch.device, until: float) -> dict[tuple[str, str], Way]:
     """Each made and warmed up, the most telling first; those left out for want of time are told."""
-    texts = (*asked.methods[:2], PEFT, FULL, *asked.methods[2:])
+    first, rest = asked.methods[:2], asked.methods[2:]
+    narrow = first if asked.precision == "bf16" else ()
+    asked_for = [
+        *((text, PLAIN) for text in (*first, PEFT, FULL, *rest)),
+        *((text, NARROW) for text in narrow),
+        *((text, COMPILED) for text in (*first, PEFT, FULL)),
+        *((text, NARROW_COMPILED) for text in narrow),
+        *((text, COMPILED) for text in rest),
+    ]
     ways: dict[tuple[str, str], Way] = {}
-    for how in (PLAIN, COMPILED):
-        for text in texts:
-            if time.monotonic() + _REST + _COMPILING * (how == COMPILED) > until and ways:
-                print(f"left out for want of time: {text}, {how or 'plain'}", file=sys.stderr)
-                continue
-            started = time.monotonic()
-            ways[text, how] = way = way_of(text, how, asked, device)
-            way.step()
-            way.step()
-            wait(device)
-            print(
-                f"# {text} {how}: {time.monotonic() - started:.1f} s", file=sys.stderr, flush=True
-            )
+    for text, how in asked_for:
+        longest = _COMPILING if how in (COMPILED, NARROW_COMPILED) else 0.0
+        if time.monotonic() + _REST + longest > until and ways:
+            print(f"left out for want of time: {text}, {how or 'plain'}", file=sys.stderr)
+            continue
+        started = time.monotonic()
+        ways[text, how] = way = way_of(text, how, asked, device)
+        way.step()
+        way.step()
+        wait(device)
+        print(f"# {text} {how}: {time.monotonic() - started:.1f} s", file=sys.stderr, flush=True)
     return ways
 
 
@@ -135,22 +154,24 @@ def _told(
 ) -> dict[str, str]:
     """One way's line, and its row of the table."""
     way, memory = ways[name, how], None
+    # Theirs and all of a model are not narrowed: the same without stands beside it.
+    like = {NARROW: PLAIN, NARROW_COMPILED: COMPILED}.get(how, how)
     facts: dict[str, Any] = {"share_of_peak": way.share(peak)}
-    for key, text in (("over_full", FULL), ("over_lora", LORA)):
-        if (text, how) in ways:
-            facts[key] = way.over(ways[text, how])
+    for key, text, of in (("over_full", FULL, like), ("over_lora", LORA, how)):
+        if (text, of) in ways:
+            facts[key] = way.over(ways[text, of])
     if (name, PLAIN) in ways and how:
         facts["over_plain"] = way.over(ways[name, PLAIN])
     if asked.device.startswith("cuda"):
         facts["memory_mib"] = memory = way.memory / 2**20
-    peer = way.over(ways[PEFT, how]) if (PEFT, how) in ways else None
+    peer = way.over(ways[PEFT, like]) if (PEFT, like) in ways else None
     lines.tell(
         f"{name}{how and f', {how}'}: images a second", way.speed, "1/s", **facts,
         over_peft=peer, model=asked.model, batch=asked.batch, precision=asked.precision,
     )  # fmt: skip
     if peer is not None and name == LORA and not asked.toy:
         lines.tell(
-            f"{name}{how and f', {how}'}: over HF PEFT's", peer, "ratio", AIMS[name, how],
+            f"{name}{how and f', {how}'}: over HF PEFT's", peer, "ratio", AIMS[name, like],
             model=asked.model, batch=asked.batch, precision=asked.precision,
         )  # fmt: skip
     return {
