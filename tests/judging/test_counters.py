@@ -5,11 +5,13 @@ import torch
 from torch import nn
 
 from foldtune import attach, load_backbone
+from foldtune.core.compute.kept import kept_bytes
 from foldtune.errors import InputError
 from foldtune.judging.counters import count
 from foldtune.judging.steptime import step_over_forward
 from foldtune.methods import parse
 from foldtune.methods.catalogue import catalogue
+from foldtune.training.speed.narrow import computed_in
 
 
 class _Two(nn.Module):
@@ -116,3 +118,28 @@ def test_step_time_is_that_of_the_recipe_whatever_drop_path_the_host_was_built_w
     step_over_forward(attachment, backbone.example(2), 1)
     assert set(seen) == {0.0}
     assert [m.drop_prob for m in backbone.model.modules() if isinstance(m, DropPath)] == own
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "bf16-kept"])
+def test_what_is_kept_at_a_precision_is_what_a_step_keeps(backbone, precision):
+    attachment = attach(backbone, parse("LoRA(rank=4)"), num_classes=4, seed=0)
+    counts = count(backbone.model, backbone.example(2), precision)
+    x = backbone.example(8)
+    with computed_in(backbone.model, precision, x.device), kept_bytes(backbone.model) as sizes:
+        torch.nn.functional.cross_entropy(backbone.model.eval()(x), torch.zeros(8).long())
+    attachment.detach()
+    # Storages of a few bytes, such as the loss's, do not grow with the batch.
+    assert 8 * counts.saved_bytes + counts.step_bytes == pytest.approx(
+        sum(sizes.values()), rel=0.01
+    )
+
+
+def test_half_precision_keeps_less_and_frozen_halves_least(backbone):
+    attachment = attach(backbone, parse("LoRA(rank=4)"), num_classes=4, seed=0)
+    kept = {p: count(backbone.model, backbone.example(2), p)
+            for p in ("fp32", "bf16", "bf16-kept")}  # fmt: skip
+    attachment.detach()
+    images = [counts.saved_bytes for counts in kept.values()]
+    assert images == sorted(images, reverse=True)
+    # Under autocast every frozen weight is kept a second time, for its gradient's way down.
+    assert kept["bf16-kept"].step_bytes < 0.1 * kept["bf16"].step_bytes

@@ -19,6 +19,9 @@ def cost(
     ] = (),
     classes: Annotated[int, words("Of the classifier.")] = 10,
     batch: Annotated[int, words("Images of a step that is timed.")] = 8,
+    precision: Annotated[
+        str, words("Of what is counted: fp32, tf32, bf16, bf16-kept, fp16.")
+    ] = "fp32",
     rounds: Annotated[int, words("Steps to time, each beside a forward pass; 0 counts only.")] = 0,
     options: ModelOptions = ModelOptions(),
     json: JSON = False,
@@ -28,8 +31,12 @@ def cost(
     With --rounds N also time N steps of --batch images beside as many forward passes of the
     untouched model, in turn.
     """
+    from foldtune.errors import unknown
     from foldtune.options.names import check_method
+    from foldtune.training.recipe import PRECISIONS
 
+    if precision not in PRECISIONS:
+        raise unknown("precision", precision, PRECISIONS)
     for text in methods:
         check_method(text)
     backbone = load(model, options)
@@ -42,7 +49,7 @@ def cost(
     rows = []
     for text in methods or METHODS:
         attachment = attach(backbone, parse(text), num_classes=classes, seed=0)
-        counts = count(backbone.model, backbone.example(2))
+        counts = count(backbone.model, backbone.example(2), precision)
         row = {
             "method": text,
             "trainable": attachment.trainable,

@@ -22,6 +22,7 @@ from torch.utils.flop_counter import (
 from foldtune.core.compute.kept import kept_bytes
 from foldtune.errors import InputError
 from foldtune.training.host import host_logits
+from foldtune.training.speed.narrow import computed_in
 
 
 @dataclass(frozen=True)
@@ -42,16 +43,17 @@ class Counts:
         return (self.forward_flops + self.backward_flops) / self.forward_flops
 
 
-def count(model: nn.Module, example: Tensor) -> Counts:
+def count(model: nn.Module, example: Tensor, precision: str = "fp32") -> Counts:
     """Count a training step of the model as it stands: what is trainable decides the backward.
 
     example: (2 or more, 3, height, width), on the model's device. The model's modes and gradients
-    are left alone; dropout and drop path are off, since they change no count. Raises InputError
-    where nothing is trainable.
+    are left alone; dropout and drop path are off, since they change no count. precision: the
+    recipe's, which decides what is kept. Raises InputError where nothing is trainable.
     """
     if example.shape[0] < 2:
         raise InputError(f"counting needs two images, not {example.shape[0]}")
-    one, two = _pass(model, example[:1]), _pass(model, example[:2])
+    with computed_in(model, precision, example.device):
+        one, two = _pass(model, example[:1]), _pass(model, example[:2])
     forward, backward, saved = (b - a for a, b in zip(one, two, strict=True))
     fixed = sum(one[:2]) - forward - backward
     return Counts(forward, backward, saved, fixed, one[2] - saved)

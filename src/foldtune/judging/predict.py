@@ -17,9 +17,7 @@ from foldtune.training.device import check_compiler, check_precision, parse_devi
 from foldtune.training.host import host_logits
 from foldtune.training.recipe import PRECISIONS
 from foldtune.training.speed.blocks import are_compiled, compiled_blocks, eager
-from foldtune.training.speed.narrow import KEPT, narrow
-
-_DTYPES = {"bf16": torch.bfloat16, KEPT: torch.bfloat16, "fp16": torch.float16}
+from foldtune.training.speed.narrow import computed_in
 
 
 def predict_logits(
@@ -48,7 +46,6 @@ def predict_logits(
     where = parse_device(device) or next(model.parameters()).device
     check_precision(precision, where)
     model.to(where)
-    dtype = _DTYPES.get(precision)
     if compiled:
         check_compiler(where)
     gathered, whole = [], min(batch_size, len(indices))
@@ -56,7 +53,7 @@ def predict_logits(
     # could not train any more with one made in inference mode.
     with (
         torch.no_grad(), eval_mode(model), tensor_float(precision == "tf32"),
-        torch.autocast(where.type, dtype, dtype is not None), narrow(model, precision),
+        computed_in(model, precision, where),
         compiled_blocks(model) if compiled else nullcontext(),
     ):  # fmt: skip
         parted = are_compiled(model)

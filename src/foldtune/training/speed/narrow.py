@@ -21,6 +21,16 @@ from torch.nn.modules.batchnorm import _NormBase
 from foldtune.core.compute.computed import is_computed
 
 KEPT = "bf16-kept"  # the precision that asks for it
+# What autocast computes in at a precision; at the others there is none.
+HALVES = {"bf16": torch.bfloat16, KEPT: torch.bfloat16, "fp16": torch.float16}
+
+
+@contextmanager
+def computed_in(model: nn.Module, precision: str, device: torch.device) -> Iterator[None]:
+    """Forward passes of the model at this precision inside, as a training's."""
+    half = HALVES.get(precision)
+    with torch.autocast(device.type, half, half is not None), narrow(model, precision):
+        yield
 
 
 @contextmanager
