@@ -26,7 +26,7 @@ def told(row):
 
 
 def test_the_key_of_a_run_is_that_of_before():
-    recipe = Recipe(epochs=2, warmup_epochs=0.2, batch_size=32, lr=3e-3)
+    recipe = Recipe(epochs=2, warmup_epochs=0.2, batch_size=32, lr=3e-3, head_lr=None)
     parts = ("backbone", "data", "splits", ("train",), "probe", 1)
     run = Run("trial", "SSF", SSF(), recipe, 3, *parts)
     assert run.key == "39f1fed891bd1cb3"  # as the commit before tasks gives it
