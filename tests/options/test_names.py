@@ -32,7 +32,9 @@ def test_the_packaged_models_are_those_of_the_backbones():
 
 def test_the_methods_are_those_of_the_catalogue():
     own = [name for name, cls in catalogue().items() if cls.__module__.startswith("foldtune.")]
-    assert list(methods()) == own
+    # `Peft("vera")` is read as a method's text, too, and is none of the catalogue.
+    assert [name for name in methods() if name != "Peft"] == own
+    assert "Peft" in methods()
 
 
 @pytest.mark.parametrize(

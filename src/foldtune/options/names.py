@@ -19,7 +19,7 @@ _ELSEWHERE = ("hf:", "open_clip:", "hf-hub:", "hf_hub:", "local-dir:")
 _REGISTERED = re.compile(r"^@register_model\b.*\n(?:@.*\n)*def (\w+)\(", re.M)
 _RENAMED = re.compile(r"^register_model_deprecations\(.*?^\}?\)", re.M | re.S)
 _KEY = re.compile(r"""['"](\w+)['"]\s*:""")
-_METHOD = re.compile(r"^from foldtune\.methods\.\w+ import ([A-Z]\w*) as", re.M)
+_METHOD = re.compile(r"^from foldtune\.methods\.[\w.]+ import ([A-Z]\w*) as", re.M)
 
 
 def check_model(name: str) -> None:
