@@ -48,7 +48,7 @@ def test_the_classifiers_rate_goes_by_its_inputs_whatever_that_of_the_rest(lr):
     groups = build_optimizer(vit(), Recipe(lr=lr, min_lr=0.0, head_lr=1.0), head).param_groups
     peaks = {group["rate"] * lr for group in groups}
     assert sorted(peaks) == pytest.approx(sorted({lr, 1 / 16}))
-    plain = build_optimizer(vit(), Recipe(lr=lr, min_lr=0.0), head).param_groups
+    plain = build_optimizer(vit(), Recipe(lr=lr, min_lr=0.0, head_lr=None), head).param_groups
     assert {group["rate"] for group in plain} == {1.0}
 
 
