@@ -37,7 +37,8 @@ def page(study: Path) -> str:
     lines = [
         "# What the demo finds",
         "",
-        f"`foldtune demo` compares seven methods on {asked['data']} ({images} images) with "
+        f"`foldtune demo` compares {len(found.board)} methods on {asked['data']} "
+        f"({images} images) with "
         f"{asked['backbone']}. {budget(found.rows, found.board)} Written by "
         "`python benchmarks/demo_page.py`; another processor, or another number of threads, rounds "
         "otherwise, and single figures move by an image or two.",

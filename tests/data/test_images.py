@@ -68,6 +68,16 @@ def test_few_shots_are_drawn_by_seed_from_train_and_val_and_leave_the_test_split
         data.few_shot(16)
 
 
+def test_every_image_that_neither_trains_nor_chooses_tests(make_folder, cache):
+    data = load_data(make_folder({"cat": 40, "dog": 25}), size=8, cache=cache).few_shot(3)
+    more = data.testing_the_rest()
+    for name in ("train", "val"):
+        assert more.splits[name] is data.splits[name]
+    assert sorted(np.concatenate(list(more.splits.values()))) == list(range(65))
+    assert more.facts["counts"] == {"train": 6, "val": 6, "test": 53}
+    assert more.facts["split_hash"] != data.facts["split_hash"]
+
+
 def test_a_folder_and_its_zip_are_the_same_data_and_splits(make_folder, make_zip, cache):
     folder = make_folder({"cat": 10, "dog": 5})
     first, second = (load_data(s, size=8, cache=cache) for s in (folder, make_zip(folder, "x/")))

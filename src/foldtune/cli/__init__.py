@@ -11,6 +11,7 @@ from foldtune.cli import (  # noqa: F401  (importing a verb declares it)
     checks,
     costs,
     data,
+    demo,
     lists,
     models,
     protocols,

@@ -1,4 +1,4 @@
-"""Verbs about a study of methods: compare, demo, report, status."""
+"""Verbs about a study of methods: compare, report, status."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from foldtune.cli.app import DATA, FULL, JSON, MAIN, MODEL_NAME, app, words
 from foldtune.cli.places import FOLDER_OUT, PAGE_OUT, STUDY_OUT
 from foldtune.cli.shown.boards import show_comparison
 from foldtune.cli.shown.tables import show_decision
-from foldtune.console import emit, percent, say, show, write
+from foldtune.console import emit, say, show, write
 from foldtune.errors import NotInstalled
 from foldtune.options.groups import (
     DataOptions,
@@ -26,6 +26,7 @@ from foldtune.options.taken import said
 from foldtune.startup import import_hosts
 
 if TYPE_CHECKING:
+    from foldtune.data import ImageData
     from foldtune.study.conclusion import Comparison
 
 _OF_METHODS = (
@@ -67,15 +68,15 @@ def compare(
     if folds is not None:
         _folded(data, model, methods, out, folds, asked, json)
         return
-    found = _compared(data, model, methods, out, asked)
-    _tell(found, full, json)
+    found = compared(data, model, methods, out, asked)
+    tell_comparison(found, full, json)
     if found.winner is None:
         say("no trial of any method finished; the report says why")
         raise SystemExit(1)
 
 
-def _compared(
-    data: str, model: str, methods: tuple[str, ...], out: Path, asked: dict[str, Any]
+def compared(
+    data: str | ImageData, model: str, methods: tuple[str, ...], out: Path, asked: dict[str, Any]
 ) -> Comparison:
     """Run the study, with its table on a terminal while it goes on."""
     import_hosts()
@@ -116,7 +117,7 @@ def _folded(
     emit(told) if json else show_decision(told, full=True)
 
 
-def _tell(found: Comparison, full: bool, json: bool) -> None:
+def tell_comparison(found: Comparison, full: bool, json: bool) -> None:
     from foldtune.report.verdict import verdict
     from foldtune.report.words import of_metric
 
@@ -150,38 +151,6 @@ def _report(study: Path) -> Path | None:
     except NotInstalled as error:
         say(f"{error}; then foldtune report {study}")
         return None
-
-
-_DEMO = {"size": 32, "shots": 24, "epochs": 4}
-_OF_DEMO = "A set in the package: digits, shapes/count, shapes/position, shapes/orientation."
-
-
-@app.command
-def demo(
-    *,
-    out: Annotated[STUDY_OUT, words("The study's folder.", group=MAIN)] = Path("foldtune-demo"),
-    data: Annotated[str, words(_OF_DEMO, group=MAIN)] = "digits",
-    json: JSON = False,
-) -> None:
-    """Compare seven methods on embedded images with the embedded backbone, fold the winner in, and
-    name a picture with it; needs no network.
-
-    Few images and epochs, but the whole budget of trials and seeds: less would tell nothing.
-    """
-    from foldtune.data.tools.card import write_picture
-
-    found = _compared(data, "micro", (), out, dict(_DEMO))
-    _tell(found, False, json)
-    if json or found.tuning is None:
-        return
-    images = found.data
-    row = int(images.splits["test"][0])
-    picture = write_picture(images, row, out / "example.png")
-    (said_of,) = found.predict([picture])
-    write(
-        f"\n{picture} is a test image of {images.classes[images.labels[row]]}; the winner says "
-        f"{said_of['class']} ({percent(said_of['probability'])} sure)."
-    )
 
 
 @app.command

@@ -80,3 +80,15 @@ class ImageData:
             "split_hash": split_hash(splits),
         }
         return replace(self, splits=splits, facts=facts)
+
+    def testing_the_rest(self) -> ImageData:
+        """The same data with every image in the test split that is in no other."""
+        used = np.concatenate([rows for name, rows in self.splits.items() if name != "test"])
+        splits = {**self.splits, "test": np.setdiff1d(np.arange(len(self.labels)), used)}
+        facts = {
+            **self.facts,
+            "counts": {name: len(rows) for name, rows in splits.items()},
+            "split_rule": f"{self.facts['split_rule']}; every other image tests",
+            "split_hash": split_hash(splits),
+        }
+        return replace(self, splits=splits, facts=facts)
