@@ -44,7 +44,7 @@ class AttentivePool(Adapter):
         last = y.movedim(1, -1) if self.maps else y
         h = F.layer_norm(last.flatten(1, -2), last.shape[-1:])
         found = self.gain * self._pooled(h)
-        found = found.view(len(y), *[1] * (last.ndim - 2), -1)
+        found = found[(slice(None), *[None] * (last.ndim - 2))]
         return y + (found.movedim(-1, 1) if self.maps else found)
 
     def _pooled(self, h: Tensor) -> Tensor:
