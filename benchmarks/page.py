@@ -16,7 +16,8 @@ import torch
 from _lines import Lines, add_results
 
 from foldtune.data.identity import data_identity, image_hash
-from foldtune.data.store.entries import FORMAT, write_json
+from foldtune.data.store.entries import FORMAT
+from foldtune.files import write_json
 from foldtune.report.page import write_report
 from foldtune.study.results.artefacts import LOGITS, VALIDATION
 from foldtune.study.results.logits import write_logits
