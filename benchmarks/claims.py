@@ -1,0 +1,223 @@
+"""The claims of the two papers, tried on real backbones: for, against or open, from stored rows.
+
+    python benchmarks/claims.py DATA [--out claims] [--models micro lite0] [--minutes M] [--quick]
+        [--only few curve robust] [--page FILE]
+
+DATA: the folder of flowers12-224.zip, pacs-128.zip and tiny-imagenet-64.zip. Three kinds of
+studies, each a folder of OUT that a later call goes on with, the cheapest first:
+- few: every default method with equal budgets, 8 and 16 images a class, seven sets in two groups;
+- curve: the probe, three small methods and Full with 8 to all images a class (Tiny-ImageNet, 20
+  classes, 500 each, and PACS photo);
+- robust: the same methods on PACS photo from two starts of the classifier, each with its frontier
+  between start and tuned over the three other domains and four corruptions.
+What is there is judged (_claims.py), printed, and written as Markdown where --page asks for it.
+--minutes: begin no study after so many. --quick: a toy of embedded sets in a minute, without DATA.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from _claims import page, verdicts
+from _plain import SIZES
+
+import foldtune
+from foldtune.backbones.prepare import prepare_for
+from foldtune.core.tuningfile import TUNING
+from foldtune.data import ImageData, load_data
+from foldtune.judging.shift import target_of
+from foldtune.study.results.store import Store
+from foldtune.tunings.judging import Known, choose, validation_rows
+from foldtune.tunings.shifts import shifted
+from foldtune.tunings.tuning import home_target, opened
+from foldtune.tunings.weightspace.wise import sweep
+
+# name: where it is below DATA (or embedded), and its group
+SETS = {
+    "flowers12": ("flowers12-224.zip", "natural"),
+    "photo": ("pacs-128.zip/photo", "natural"),
+    "art": ("pacs-128.zip/art_painting", "natural"),
+    "tiny20": ("tiny-imagenet-64.zip", "natural"),
+    "digits": ("digits", "structured"),
+    "shapes/count": ("shapes/count", "structured"),
+    "shapes/orientation": ("shapes/orientation", "structured"),
+}
+AWAY = {name: f"pacs-128.zip/{name}" for name in ("art_painting", "cartoon", "sketch")}
+CORRUPTIONS = ("gaussian_noise", "defocus_blur", "fog", "jpeg_compression")
+CHOSEN = ("LinearProbe", "BitFit", "SSF", "LoRA", "Full")
+STARTS = ("zero", "regularised")
+SHOTS, CURVE = (8, 16), (8, 30, 100, 0)  # 0: all
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How large everything is. trials, epochs: None are compare's own."""
+
+    sets: tuple[str, ...] = tuple(SETS)
+    shots: tuple[int, ...] = SHOTS
+    curve: tuple[int, ...] = CURVE
+    curve_sets: tuple[str, ...] = ("tiny20", "photo")
+    methods: tuple[str, ...] | None = None
+    chosen: tuple[str, ...] = CHOSEN
+    seeds: int = 3
+    trials: int | None = None
+    epochs: int | None = None
+    size: int | None = None
+    home: str = "photo"
+    home_shots: int = 0
+    away: tuple[str, ...] = tuple(AWAY)
+
+
+QUICK = Scale(
+    sets=("digits", "shapes/count"), shots=(4,), curve=(4, 8), curve_sets=("digits",),
+    methods=("LinearProbe", "BitFit", "SSF"), chosen=("LinearProbe", "BitFit", "Full"), seeds=2,
+    trials=1, epochs=1, size=16, home="digits", home_shots=8, away=(),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One study. shots: 0 is all; head: where classifiers start, None: each method's own."""
+
+    kind: str
+    model: str
+    data: str
+    shots: int
+    head: str | None = None
+
+    @property
+    def name(self) -> str:
+        parts = (self.model, self.data.replace("/", "-"), f"{self.shots or 'all'}", self.head)
+        return "-".join(part for part in parts if part)
+
+
+def main() -> None:
+    """Run what is missing, judge what is there."""
+    options = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    options.add_argument("data", type=Path, nargs="?")
+    options.add_argument("--out", type=Path, default=Path("claims"))
+    options.add_argument("--models", nargs="+", default=["micro", "lite0"], choices=list(SIZES))
+    options.add_argument("--only", nargs="+", default=["few", "curve", "robust"])
+    options.add_argument("--minutes", type=float, default=float("inf"))
+    options.add_argument("--quick", action="store_true")
+    options.add_argument("--page", type=Path, help="write what is found as Markdown")
+    asked = options.parse_args()
+    if asked.data is None and not asked.quick:
+        options.error("give DATA, the folder of the image sets, or --quick")
+    scale = QUICK if asked.quick else Scale()
+    models = ["micro"] if asked.quick else asked.models
+    end = time.monotonic() + 60 * asked.minutes
+    for cell in cells(scale, models):
+        if cell.kind not in asked.only or time.monotonic() > end:
+            continue
+        print(f"{cell.kind} {cell.name}", flush=True)
+        run(cell, scale, asked.data, asked.out)
+    found = verdicts(asked.out, SETS)
+    for one in found:
+        print(f"{one['claim']}: {one['verdict'].upper()}. {one['sentence']}", flush=True)
+    if asked.page is not None:
+        asked.page.write_text(page(found, asked.out))
+
+
+def cells(scale: Scale, models: list[str]) -> Iterator[Cell]:
+    """All studies, the small model first, few images before many."""
+    for model in models:
+        for shots in scale.shots:
+            yield from (Cell("few", model, name, shots) for name in scale.sets)
+        yield from (Cell("robust", model, scale.home, scale.home_shots, head) for head in STARTS)
+        for shots in scale.curve:
+            yield from (Cell("curve", model, name, shots) for name in scale.curve_sets)
+
+
+def run(cell: Cell, scale: Scale, data: Path | None, out: Path) -> None:
+    """The study of a cell, and of one that judges robustness its frontiers; finished runs stay."""
+    folder = out / cell.kind / cell.name
+    if (folder / "claims.done").exists():
+        return
+    backbone = foldtune.load_backbone(cell.model, size=scale.size or SIZES[cell.model])
+    images = images_of(cell.data, backbone.transform, data, out)
+    few = images if cell.shots == 0 else images.few_shot(cell.shots)
+    methods = scale.methods if cell.kind == "few" else scale.chosen
+    recipe = None if scale.epochs is None else foldtune.Recipe(epochs=scale.epochs)
+    foldtune.compare(
+        few, backbone, methods, out=folder, trials=scale.trials, seeds=scale.seeds, recipe=recipe,
+        head=cell.head,
+    )  # fmt: skip
+    if cell.kind == "robust":
+        load = loader(backbone.transform, data, out)
+        for row in Store(folder).rows():
+            if row["stage"] == "final" and row["verdict"] == "finished":
+                frontier(folder, row["run"], row["label"], few, scale, load)
+    (folder / "claims.done").touch()
+
+
+def frontier(
+    folder: Path, run_key: str, label: str, images: ImageData, scale: Scale,
+    load: Callable[[str], ImageData],
+) -> None:  # fmt: skip
+    """The accuracies between a tuning's start and itself, at home and away, kept as JSON."""
+    kept = folder / "wise" / f"{run_key}.json"
+    if kept.exists():
+        return
+    attachment, backbone, header = opened(folder / "runs" / run_key / TUNING)
+    classes = header["classes"]
+    known = Known.of([folder / "runs" / run_key / TUNING], [header])
+    home = home_target(images, classes, choose(known, images), {})
+    rows, _ = validation_rows(known, images)
+    watched = target_of("val", images, rows, classes, {}) if len(rows) else None
+    away = shifted([f"{n}={AWAY[n]}" for n in scale.away], load, classes, {}, known)
+    corrupted = [home.corrupted(name, 3) for name in CORRUPTIONS if scale.away]
+    told = sweep(attachment, home, [*away, *corrupted], prepare_for(backbone), validation=watched)
+    kept.parent.mkdir(exist_ok=True)
+    about: dict[str, Any] = {"label": label, "away": [t.name for t in away]}
+    about |= {"corrupted": [t.name for t in corrupted], "rows": list(told.rows)}
+    kept.write_text(json.dumps(about))
+
+
+def loader(transform: Any, data: Path | None, out: Path) -> Callable[[str], ImageData]:
+    """What reads a path below DATA as the backbone takes images."""
+    return lambda path: _load(str((data or Path()) / path), transform, out)
+
+
+def images_of(name: str, transform: Any, data: Path | None, out: Path) -> ImageData:
+    """A set by its name."""
+    where, _ = SETS[name]
+    if name == "tiny20":
+        where = str(write_tiny((data or Path()) / where, out / "tiny20"))
+    elif ".zip" in where:
+        where = str((data or Path()) / where)
+    return _load(where, transform, out)
+
+
+def _load(where: str, transform: Any, out: Path) -> ImageData:
+    return load_data(
+        where, size=transform.size, interpolation=transform.interpolation,
+        resize=transform.resize, cache=out / "cache",
+    )  # fmt: skip
+
+
+def write_tiny(archive: Path, folder: Path) -> Path:
+    """Every tenth class of Tiny-ImageNet, its training and its validation images as test."""
+    done = folder.with_name(f"{folder.name}.done")
+    if done.exists():
+        return folder
+    with zipfile.ZipFile(archive) as file:
+        members = [name.split("/") for name in file.namelist() if name.endswith(".webp")]
+        wanted = set(sorted({parts[1] for parts in members})[::10])
+        for top, label, image in (parts for parts in members if parts[1] in wanted):
+            place = folder / ("test" if top == "val" else top) / label / image
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(file.read(f"{top}/{label}/{image}"))
+    done.touch()
+    return folder
+
+
+if __name__ == "__main__":
+    main()
