@@ -57,7 +57,11 @@ def move(attachment):
             p.add_(noise * STEP * max(float(p.abs().mean()), 0.05))
 
 
-@pytest.mark.parametrize("name", list(catalogue()))
+# Of HF PEFT's layers, which fold as one, one that adds and one that turns.
+NAMES = [n for n, cls in catalogue().items() if not cls.library or n in ("VeRA", "OFT")]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_method_merges_and_leaves_the_predictions_as_they_were(name, host, photographs, plain):
     state = {n: t.clone() for n, t in host.state_dict().items()}
     try:

@@ -1,10 +1,11 @@
 """Pre-training, packaging and transfer at toy size: the same code, four classes, 8 to 16 pixels."""
 
 import json
-import multiprocessing
-import os
 import re
 import signal
+import subprocess
+import sys
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,6 +18,29 @@ from foldtune.backbones.weights import read_state
 from foldtune.errors import InputError
 
 REPOSITORY = Path(__file__).parents[2]
+RECIPES = REPOSITORY / "recipes"
+UNTIL_THE_THIRD_EPOCH = """
+import ast, os, signal, sys
+recipes, toy, out, cache, settings, threads = sys.argv[1:]
+sys.path.insert(0, recipes)
+import torch
+torch.set_num_threads(int(threads))
+from pathlib import Path
+from foldtune.augment.resample import Resample
+import pretrain_micro
+
+plain, seen = Resample.at, []
+
+def counted(self, side):
+    seen.append(side)
+    if len(seen) == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return plain(self, side)
+
+Resample.at = counted
+asked = pretrain_micro.Settings(**ast.literal_eval(settings))
+pretrain_micro.pretrain(Path(toy), out=Path(out), settings=asked, cache=Path(cache), device="cpu")
+"""
 
 
 @pytest.fixture(scope="session")
@@ -58,24 +82,11 @@ def test_the_result_says_what_was_done(finished):
 def test_killed_and_resumed_gives_the_same_file(
     pretraining, settings, toy, cache, finished, tmp_path
 ):
-    def until_the_third_epoch():
-        from foldtune.augment.resample import Resample
-
-        plain, seen = Resample.at, []
-
-        def counted(self, side):
-            seen.append(side)
-            if len(seen) == 3:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return plain(self, side)
-
-        Resample.at = counted
-        pretraining.pretrain(toy, out=tmp_path, settings=settings, cache=cache, device="cpu")
-
-    child = multiprocessing.get_context("fork").Process(target=until_the_third_epoch)
-    child.start()
-    child.join(60)
-    assert child.exitcode == -signal.SIGKILL
+    # A process of its own: a fork of one whose threads compute may wait for them for ever.
+    words = (RECIPES, toy, tmp_path, cache, repr(asdict(settings)), torch.get_num_threads())
+    command = [sys.executable, "-c", UNTIL_THE_THIRD_EPOCH, *map(str, words)]
+    child = subprocess.run(command, timeout=120)
+    assert child.returncode == -signal.SIGKILL
     assert not (tmp_path / "weights.safetensors").exists()
     pretraining.pretrain(toy, out=tmp_path, settings=settings, cache=cache, device="cpu")
     for name in ("weights.safetensors",):

@@ -8,7 +8,7 @@ import torch
 from peft import PEFT_TYPE_TO_CONFIG_MAPPING, PeftType, get_peft_model
 
 from foldtune.core.attach import attach
-from foldtune.core.structure.sites import find_sites
+from foldtune.core.structure.finding import find_sites
 from foldtune.errors import InputError
 from foldtune.methods import catalogue, parse
 from foldtune.methods.hf_peft.held import divisor

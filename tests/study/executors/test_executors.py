@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from foldtune.core.tuningfile import hash_tensors, read
 from foldtune.errors import InputError
@@ -47,6 +48,15 @@ def runs(bench, recipe):
 def wrong(runs, recipe):
     """A run that raises wherever it is executed on a CPU."""
     return replace(runs[0], recipe=replace(recipe, precision="fp16"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def as_many_threads_as_workers():
+    """Equal bits are of equal numbers of threads, and workers here have one."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
