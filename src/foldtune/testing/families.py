@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from foldtune.core.checks.coverage import coverage, shortfall, without_role
+from foldtune.core.method import Method
 from foldtune.core.structure.attention import attention_paths, pools
 from foldtune.core.structure.finding import find_sites
 from foldtune.core.structure.head import find_head
@@ -83,8 +84,8 @@ def examine(name: str, model: nn.Module, side: Sequence[int]) -> Family:
         ]
         stands: dict[str, str] = {}
         refused: dict[str, str] = {}
-        # Those with a library's layers stand where LoRA does; on meta it may build none.
-        for method, cls in ((n, c) for n, c in catalogue().items() if not c.library):
+
+        for method, cls in _own().items():
             try:
                 covered = coverage(sites, list(cls().edits(model, sites)))
             except InputError as refusal:
@@ -120,3 +121,13 @@ def _parameters(model: nn.Module) -> int:
 def _projected(sites: tuple[Site, ...], path: str) -> bool:
     into = (s.path for s in sites if s.role == "attn.in")
     return any(p == path or p.startswith(f"{path}.") for p in into)
+
+
+def _own() -> dict[str, type[Method]]:
+    """The methods of the package. Those with a library's layers stand where LoRA does, and on meta
+    it may build none; what else is known is a plug-in's, or was registered in this process."""
+    return {
+        name: cls
+        for name, cls in catalogue().items()
+        if not cls.library and cls.__module__.startswith("foldtune.")
+    }
