@@ -47,3 +47,22 @@ def test_importing_foldtune_first_is_enough_for_timm():
         "assert not any(type(f).__name__ == '_Ahead' for f in sys.meta_path)\n"
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_whoever_declared_them_first_or_declares_them_after_us_is_no_conflict():
+    # A script with a mend of its own died in ours: one namespace takes one definition.
+    theirs = (
+        "import torch\n"
+        "own = torch.library.Library('torchvision', 'DEF')\n"
+        "for op in ('nms', 'qnms'):\n"
+        "    try: own.define(op + '(Tensor dets, Tensor scores, float iou_threshold) -> Tensor')\n"
+        "    except RuntimeError: pass\n"
+    )
+    for code in (f"import foldtune\n{theirs}", f"{theirs}import foldtune\n"):
+        done = _run(f"{code}import timm, foldtune.backbones\n")
+        assert done.returncode == 0, done.stderr
+    done = _run(
+        "from foldtune.torchvision_ops import declare_missing_operators as declare\n"
+        f"declare()\n{theirs}import timm\n"
+    )
+    assert done.returncode == 0, done.stderr

@@ -8,6 +8,7 @@ Declaring the two schemas is enough: foldtune, timm and torchvision's transforms
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import sys
 from typing import TYPE_CHECKING
@@ -36,10 +37,13 @@ def declare_missing_operators() -> tuple[str, ...]:
     sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, _Ahead)]
     if "torchvision" in sys.modules or _library is not None or _own_operators_load():
         return ()
-    _library = torch.library.Library("torchvision", "DEF")
-    for schema in _SCHEMAS.values():
-        _library.define(schema)
-    return tuple(_SCHEMAS)
+    # A fragment: somebody else may have declared, or yet declare, the same.
+    _library, declared = torch.library.Library("torchvision", "FRAGMENT"), []
+    for name, schema in _SCHEMAS.items():
+        with contextlib.suppress(RuntimeError):  # it is there
+            _library.define(schema)
+            declared.append(name)
+    return tuple(declared)
 
 
 def declare_before_torchvision() -> None:
