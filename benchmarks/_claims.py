@@ -117,15 +117,14 @@ def _mistakes(told: Sequence[Found]) -> Found | None:
     mean, overlap = _over(beyond), _over(sure) if len(sure) > 1 else None
     verdict = "for" if mean[2] < 0 else "against" if mean[1] > -0.5 else "open"
     more = "" if overlap is None else (
-        f" The sets of their most confident right predictions overlap {_told(overlap)} points less "
-        "(Jaccard) than those of two seeds.".replace("-", "")
-        if overlap[0] < 0 else " Their most confident predictions overlap as those of seeds do."
+        f" The overlap (Jaccard) of their most confident right predictions is {_told(overlap)} "
+        "points from that of two seeds."
     )  # fmt: skip
     return {
         "claim": "Methods make different mistakes",
         "verdict": verdict,
-        "sentence": f"Two methods agree on {_told(mean)} points of the test images fewer or more "
-        f"(below zero: fewer) than two seeds of one method, over {len(beyond)} studies." + more,
+        "sentence": f"The agreement of two methods on test images is {_told(mean)} points from "
+        f"that of two seeds of one method (below 0: less), over {len(beyond)} studies." + more,
         "change": "seeds that differ more, as other training images would make them.",
     }
 
