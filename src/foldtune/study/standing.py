@@ -95,7 +95,9 @@ def _try_recipe(recipe: Recipe, bench: Bench) -> None:
     rows = bench.data.split("train")
     steps_per_epoch(len(rows), recipe)
     objective(bench.data.task, recipe, bench.data.targets[rows])
-    device = parse_device(bench.device) or torch.accelerator.current_accelerator()
+    device = parse_device(bench.device)
+    if device is None and torch.accelerator.is_available():  # torch 2.6 raises where there is none
+        device = torch.accelerator.current_accelerator()
     check_precision(recipe.precision, device or torch.device("cpu"))
 
 

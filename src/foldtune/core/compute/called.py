@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -29,9 +28,10 @@ def product(module: nn.Module, x: Tensor, w: Tensor, b: Tensor | None) -> Tensor
 def frozen_linear(layer: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor | None] | None:
     """The stored weight and bias where `layer` is a plain, frozen nn.Linear, else None: for a
     `call` that has a cheaper way through those than through its output."""
-    if not (isinstance(layer, functools.partial) and layer.func is plain):
+    # Asked by attributes: dynamo of torch 2.6 knows no type of a partial.
+    if getattr(layer, "func", None) is not plain:
         return None
-    module = layer.args[0]
+    module = layer.args[0]  # type: ignore[attr-defined]
     w, b = stored(module, "weight"), stored(module, "bias")
     assert w is not None
     if type(w) not in (Tensor, nn.Parameter):  # quantised: only its own product reads it
