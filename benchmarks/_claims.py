@@ -82,7 +82,11 @@ def _close(studies: Sequence[Path], groups: Sequence[str]) -> Found | None:
         (a, b) for i, a in enumerate(scores.methods) for b in scores.methods[i + 1 :]
         if {a, b}.isdisjoint(_APART) and critical and abs(places[a] - places[b]) > critical
     ]  # fmt: skip
-    verdict = "for" if between <= _CLOSE and not apart else "against" if apart else "open"
+    # That nothing was told apart is no evidence of closeness: every pair's interval must show it.
+    gap_of = {(i, j): _over(scores.values[i] - scores.values[j])
+              for n, i in enumerate(small) for j in small[n + 1 :]}  # fmt: skip
+    close = all(low > -_CLOSE and high < _CLOSE for _, low, high in gap_of.values())
+    verdict = "for" if close else "against" if apart else "open"
     of_group: Found = dict(told["groups"])
     table = [["method", "mean accuracy", "mean rank", *(f"{name} mean" for name in of_group)]]
     for row in told["overall"]:
@@ -95,7 +99,8 @@ def _close(studies: Sequence[Path], groups: Sequence[str]) -> Found | None:
         "sentence": f"Over {len(studies)} studies the means of {len(small)} small methods lie "
         f"within {between:.1f} points; on one study the best and the worst of them are "
         f"{_told(worst)} points apart; at a critical difference of {critical:.2f} mean ranks "
-        f"{len(apart)} of {len(small) * (len(small) - 1) // 2} pairs are told apart.",
+        f"{len(apart)} of {len(gap_of)} pairs are told apart, and "
+        f"{'all' if close else 'not all'} have an interval within {_CLOSE:.0f} points.",
         "change": "more sets: the critical difference shrinks with their number; larger backbones.",
     }  # fmt: skip
 
@@ -182,7 +187,8 @@ def _crossing(studies: Sequence[Path]) -> Found | None:
         "verdict": verdict, "table": table,
         "sentence": "With all images the best small method is "
         f"{', '.join(f'{x:+.1f}' for x in ahead)} points from Full and "
-        f"{', '.join(f'{x:+.1f}' for x in lost)} from the probe ({', '.join(sorted(curves))}).",
+        f"{', '.join(f'{x:+.1f}' for x in lost)} from the probe "
+        f"({', '.join(sorted(curves))}; no interval).",
         "change": "more images than these sets have, or a larger backbone.",
     }  # fmt: skip
 
@@ -210,7 +216,9 @@ def _robust(studies: Sequence[Path]) -> Found | None:
     if not gap:
         return None
     tuned, between = float(np.mean(gap["tuned"])), float(np.mean(gap["between"]))
-    verdict = "for" if tuned > 1 and between > 0 else "against" if tuned < -1 else "open"
+    # Without an interval: only what holds for every method and from every start is a verdict.
+    holds = min(gap["tuned"]) > 0 and min(gap["between"]) > 0
+    verdict = "for" if holds else "against" if max(gap["tuned"]) < 0 else "open"
     return {
         "claim": "Small methods keep robustness, and Full between start and tuned balances best",
         "verdict": verdict, "table": table,
