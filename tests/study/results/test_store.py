@@ -94,6 +94,31 @@ def test_a_run_is_stored_once(tmp_path):
     assert path.read_bytes() == before
 
 
+@pytest.mark.parametrize("written", [None, 10])
+def test_an_interrupt_at_the_disk_takes_back_no_row_that_a_reader_saw(
+    tmp_path, monkeypatch, written
+):
+    store = Store(tmp_path)
+    store.add({"run": "first"})
+    write = os.write
+
+    def interrupted(file, line):
+        if written is None:
+            write(file, line)
+        else:
+            write(file, line[:written])
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.write", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            store.add({"run": "second"})
+    seen = ["first", "second"] if written is None else ["first"]
+    assert Store(tmp_path).runs() == seen
+    store.add({"run": "third"})  # cuts what is torn, and finds what is whole
+    assert store.runs() == Store(tmp_path).runs() == [*seen, "third"]
+
+
 def test_a_kill_at_any_byte_of_the_last_row_leaves_whole_rows(tmp_path):
     path = _filled(tmp_path)
     data = path.read_bytes()

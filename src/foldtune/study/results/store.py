@@ -191,19 +191,22 @@ class Store:
             _warn_damaged(self._path, list(found.damaged))
 
     def _append(self, line: bytes) -> None:
-        """One write, one fsync; on failure the file is cut back to where it was."""
+        """One write, one fsync; where the disk refuses, the file is cut back to where it was."""
         end = os.fstat(self._file).st_size
         try:
             written = os.write(self._file, line)
             if written < len(line):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(self._file)
-        except BaseException as error:
+        except OSError as error:
             self._dirty = True
             os.ftruncate(self._file, end)
             self._dirty = False
-            if isinstance(error, OSError):
-                raise unwritable(self.folder, error) from None
+            raise unwritable(self.folder, error) from None
+        except BaseException:
+            # An interrupt while the disk was waited for: readers may have seen the row, whole. It
+            # is never taken back, and a torn one is cut before the next write.
+            self._dirty = True
             raise
 
     def _mend(self) -> None:
