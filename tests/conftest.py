@@ -6,6 +6,8 @@ from contextlib import nullcontext
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # NumPy's and SciPy's products: two workers with two threads each would wait for one another.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+# The same of torch, in the processes that tests start.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import torch

@@ -8,12 +8,8 @@ from foldtune.testing import (
     CHECKS,
     TINY_HOSTS,
     build_host,
-    check_call_equals_fold,
     check_compile,
-    check_detach,
-    check_every_tensor_is_reached,
     check_export,
-    check_merge,
     check_method,
 )
 
@@ -28,7 +24,8 @@ METHODS = (
     "AdaptFormer(rank=3)",
     "SSF() + LoRA(rank=2) + BitFit()",
 )
-# Methods on the same mechanisms: every check on the plain host, the telling ones on the others.
+# Methods on the same mechanisms: every check on the plain host. On the others the table of
+# capabilities is tried again (tests/testing/test_capabilities.py): gradients, merging, detaching.
 MORE_METHODS = (
     "LoRA(rank=2, separate='qv')",
     "Pfeiffer(rank=3)",
@@ -50,7 +47,6 @@ MORE_METHODS = (
     "ConvAdapter(reduction=2)",
     "Stem()",
 )
-TELLING = (check_every_tensor_is_reached, check_call_equals_fold, check_merge, check_detach)
 # What cannot be, with words of the refusal: convolutional nets have no attention, ResNet no MLP.
 REFUSED = {
     ("LoRA(rank=2, alpha=4.0, targets=('mlp.up', 'mlp.down'))", "resnet"): "finds none",
@@ -95,21 +91,30 @@ REFUSED = {
         for host in ("vit", "swin", "swinv2", "eva02", "beit", "mixer")
     },
 }
-# Tracing takes seconds: every method on the plain host, and on one that reads its weights itself
-# and one of feature maps a method that computes weights, one that does in a call, and an adapter;
+# Tracing takes seconds: every method is exported from the plain host, and compiled there but for
+# what another one's code is compiled for; then a host that reads its weights itself and one of
+# feature maps, each with a method that computes weights, one that does in a call, and an adapter.
 # benchmarks/capabilities.py traces them all.
-TRACED_HOSTS = {"vit": (*METHODS, *MORE_METHODS)} | dict.fromkeys(
+EXPORTED = {"vit": (*METHODS, *MORE_METHODS)} | dict.fromkeys(
     ("swinv2", "convnext"), (METHODS[4], METHODS[6], METHODS[7])
 )
+ALIKE = (
+    "LoRA(rank=2, separate='qv')", "Pfeiffer(rank=3)", "Houlsby(rank=3)", "DiffFit()",
+    "RepAdapter(rank=4)", "FacTTK(rank=3)", "Consolidator(groups=4, shuffle=True)",
+    "IA3(outputs=('attn.in', 'mlp.up'), inputs=('mlp.down',))", "LastBlocks(count=2)",
+    "ConvAdapter(reduction=2)", "Stem()",
+)  # fmt: skip
+COMPILED = {host: tuple(m for m in EXPORTED[host] if m not in ALIKE) for host in EXPORTED}
+TRACED = {check_export: EXPORTED, check_compile: COMPILED}
 PAIRS = [
     (check, method, host)
     for check in CHECKS
     for method in (*METHODS, *MORE_METHODS)
     for host in TINY_HOSTS
     if (
-        method in TRACED_HOSTS.get(host, ())
-        if check in (check_compile, check_export)
-        else method in METHODS or host == "vit" or check in TELLING
+        method in TRACED[check].get(host, ())
+        if check in TRACED
+        else method in METHODS or host == "vit"
     )
 ]
 PROMISES = [
