@@ -30,15 +30,20 @@ class StandIn:
         assert commit_message
         place = self.folder / repo_id / (revision or "main")
         place.mkdir(parents=True, exist_ok=True)
-        for file in Path(folder_path).iterdir():
-            if any(fnmatch.fnmatch(file.name, wanted) for wanted in allow_patterns):
-                shutil.copyfile(file, place / file.name)
+        for name in names(folder_path):
+            if any(fnmatch.fnmatch(name, wanted) for wanted in allow_patterns):
+                (place / name).parent.mkdir(exist_ok=True)
+                shutil.copyfile(Path(folder_path, name), place / name)
 
     def snapshot_download(self, repo_id, *, revision, allow_patterns):
         place = self.folder / repo_id / (revision or "main")
         if not place.is_dir():
             raise OSError(f"404 Client Error: {repo_id}")
         return str(place)
+
+
+def names(folder):
+    return {p.relative_to(folder).as_posix() for p in Path(folder).rglob("*") if p.is_file()}
 
 
 @pytest.fixture
@@ -59,7 +64,7 @@ def test_of_a_folder_only_what_was_exported_is_sent(tuning, hub, backbone, digit
     folder = export_tuning(tuning, tmp_path / "out", backbone, digits).folder
     (folder / "private.txt").write_text("mine")
     sent = push(folder, "me/folder", api=hub, revision="v2")
-    assert set(sent) == {p.name for p in folder.iterdir()} - {"private.txt"}
+    assert set(sent) == names(folder) - {"private.txt"}
     back = local(Path("hf-hub:me/folder@v2"), hub)
     assert not (back / "private.txt").exists()
     assert usable(back)[1].transform.size == 16

@@ -23,7 +23,9 @@ from foldtune.core.tensors import whole
 from foldtune.errors import InputError, Unwritable
 from foldtune.files import digest, once_a_file, replacing_on_disk
 
-TUNING = "tuning.safetensors"  # in the folder of a run, or an exported one
+TUNING = "tuning.safetensors"  # in the folder of a run
+# In an exported folder, where timm takes every .safetensors beside the configuration for weights.
+EXPORTED = f"foldtune/{TUNING}"
 _FIELD = "foldtune"
 # The end of a header: the hash of all before it and of the tensors. It is no field of its own in
 # the file, since safetensors writes several in another order each time (0.8).
@@ -91,6 +93,12 @@ def written(header: Mapping[str, Any]) -> str:
         raise InputError(f"a fact of the tuning cannot be written as JSON ({error})") from error
 
 
+def tuning_in(folder: Path) -> Path:
+    """The tuning's file in the folder of a run, or in an exported one."""
+    exported = folder / EXPORTED
+    return exported if exported.is_file() else folder / TUNING
+
+
 class TuningFile:
     """A tuning in its file, opened and checked once; what it holds is read as it is asked for.
 
@@ -100,7 +108,7 @@ class TuningFile:
 
     def __init__(self, path: str | Path) -> None:
         path = Path(path)
-        self.path = path = path / TUNING if path.is_dir() else path  # of `fit`, or of `export`
+        self.path = path = tuning_in(path) if path.is_dir() else path
         if not path.is_file():
             raise InputError(f"no tuning file at {path}; give the .safetensors that `fit` wrote")
         try:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from foldtune.backbones.weights import through_hub
-from foldtune.core.tuningfile import TUNING
+from foldtune.core.tuningfile import TUNING, tuning_in
 from foldtune.errors import InputError
 from foldtune.tunings.export.about import ABOUT, is_exported, read_about
 from foldtune.tunings.tuning import header_of
@@ -102,7 +102,7 @@ def local(source: Path, api: Api | None = None) -> Path:
     except Exception as error:  # as above
         raise InputError(f"{text} cannot be fetched ({_line(error)})") from error
     found = Path(folder)
-    if not (found / TUNING).is_file():
+    if not tuning_in(found).is_file():
         raise InputError(f"{text} holds no {TUNING}; foldtune push writes one")
     return found
 
@@ -116,7 +116,7 @@ def _as_folder(source: Path) -> Iterator[tuple[Path, tuple[str, ...]]]:
     header = header_of(source)
     with tempfile.TemporaryDirectory() as spare:
         folder = Path(spare)
-        shutil.copyfile(source / TUNING if source.is_dir() else source, folder / TUNING)
+        shutil.copyfile(tuning_in(source) if source.is_dir() else source, folder / TUNING)
         (folder / "README.md").write_text(_card_of_tuning(header))
         yield folder, (TUNING, "README.md")
 

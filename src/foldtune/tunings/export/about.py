@@ -10,6 +10,7 @@ from typing import Any
 from foldtune import gate
 from foldtune.backbones.loading import ABOUT as ABOUT
 from foldtune.core.header import CLASSES
+from foldtune.core.tuningfile import EXPORTED
 from foldtune.errors import InputError
 from foldtune.files import hash_of
 from foldtune.tunings.export.hosts import LIVE, TIMM, TRANSFORMERS
@@ -35,7 +36,11 @@ def is_exported(path: Path) -> bool:
 
 def write_about(folder: Path, told: Mapping[str, Any]) -> None:
     """Write it, with the hash of every file that is in the folder so far."""
-    files = {p.name: hash_of(p) for p in sorted(folder.iterdir()) if p.name != ABOUT}
+    files = {
+        p.relative_to(folder).as_posix(): hash_of(p)
+        for p in sorted(folder.rglob("*"))
+        if p.is_file() and p.name != ABOUT
+    }
     text = json.dumps({"format": FORMAT, **told, "files": files}, indent=2, allow_nan=False)
     (folder / ABOUT).write_text(text + "\n")
 
@@ -48,7 +53,7 @@ def read_about(folder: Path) -> dict[str, Any]:
     if told["format"] > FORMAT or told["kind"] not in (TIMM, TRANSFORMERS, LIVE):
         raise InputError(f"{place} is of a later foldtune ({told['kind']}); install that")
     for name, known in told["files"].items():
-        if not name.endswith(".safetensors") or Path(name).name != name:
+        if not name.endswith(".safetensors") or (Path(name).name != name and name != EXPORTED):
             continue
         if not (folder / name).is_file() or hash_of(folder / name) != known:
             raise InputError(

@@ -35,7 +35,7 @@ logits = model(**processor(Image.open("photo.jpg"), return_tensors="pt")).logits
 ANSWER
 ```""",
     LIVE: """The method cannot be folded into the backbone, so the trained tensors are beside it:
-`tuning.safetensors`, to be read with foldtune and the same backbone.
+`foldtune/tuning.safetensors`, to be read with foldtune and the same backbone.
 
 ```
 foldtune predict FOLDER photo.jpg

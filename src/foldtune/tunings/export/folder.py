@@ -16,7 +16,7 @@ from torch import nn
 from foldtune.backbones import Backbone
 from foldtune.backbones.tuning import load
 from foldtune.core.attachment import Attachment
-from foldtune.core.tuningfile import TUNING, TuningFile
+from foldtune.core.tuningfile import EXPORTED, TuningFile
 from foldtune.data import ImageData
 from foldtune.errors import InputError, unknown
 from foldtune.files import filling, refuse_full
@@ -96,7 +96,8 @@ def export_tuning(
     if asked.dtype != "fp32" and kind != hosts.LIVE:
         model.load_state_dict(hosts.rounded(model, asked.dtype))  # rounded, and computed as before
     with filling(out) as folder:
-        shutil.copyfile(tuning.path, folder / TUNING)
+        (folder / EXPORTED).parent.mkdir()
+        shutil.copyfile(tuning.path, folder / EXPORTED)
         made = []
         if kind != hosts.LIVE:
             made.append(_plain(kind, model, own, names, folder, asked, seen, before))
