@@ -7,6 +7,8 @@ import pytest
 import torch
 from accelerate.state import AcceleratorState
 
+from lacking import NEEDS_NEW_ACCELERATE, NEEDS_SHARDING
+
 PAGE = (Path(__file__).parents[1] / "docs/own-loop.md").read_text()
 BLOCKS = dict(re.findall(r"^## (.+?)\n.*?^```python\n(.*?)^```", PAGE, re.M | re.S))
 OUTSIDE = ("Lightning",)  # tests/outside runs it where that library is
@@ -18,7 +20,13 @@ def test_page_has_a_block_for_each_library():
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("title", [title for title in BLOCKS if title not in OUTSIDE])
+LACKING = {"FSDP2": [NEEDS_SHARDING], "Trainer of transformers": [NEEDS_NEW_ACCELERATE]}
+
+
+@pytest.mark.parametrize(
+    "title",
+    [pytest.param(t, marks=LACKING.get(t, [])) for t in BLOCKS if t not in OUTSIDE],
+)
 def test_block_runs(title, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     AcceleratorState._reset_state(reset_partial_state=True)

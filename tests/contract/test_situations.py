@@ -25,10 +25,15 @@ from foldtune.testing.wrappers import (
     sharded_after,
     traced,
 )
+from lacking import NEEDS_SHARDING
 
 TABLE = json.loads(files("foldtune").joinpath("methods/situations.json").read_text())
 SLOW = (compiled_after, compiled_then_detached, exported, traced)  # a second and more each
-QUICK = [s for s in SITUATIONS if s not in SLOW]
+QUICK = [
+    pytest.param(s, id=s.__name__, marks=[NEEDS_SHARDING] if s is sharded_after else [])
+    for s in SITUATIONS
+    if s not in SLOW
+]
 
 
 def test_table_has_every_method_in_every_situation():
@@ -42,13 +47,13 @@ def test_table_has_every_method_in_every_situation():
     assert all(len(w) > 40 and "\n" not in w for w in words)
 
 
-@pytest.mark.parametrize("situation", QUICK, ids=lambda s: s.__name__)
+@pytest.mark.parametrize("situation", QUICK)
 @pytest.mark.parametrize("method", ["LoRA()", "SSF()", "AdaptFormer()", "BitFit()"])
 def test_cell_is_what_the_table_says(method, situation):
     assert verdict(situation, parse(method), "vit") == TABLE[method][situation.__name__]
 
 
-@pytest.mark.parametrize("situation", QUICK, ids=lambda s: s.__name__)
+@pytest.mark.parametrize("situation", QUICK)
 def test_host_that_reads_its_weights_is_right_or_refused_too(situation):
     verdict(situation, parse("SSF()"), "eva02")
 
@@ -78,6 +83,7 @@ def sharded(rank, port, methods):
         dist.destroy_process_group()
 
 
+@NEEDS_SHARDING
 def test_two_sharded_processes_train_save_and_merge_as_one():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -10,6 +10,7 @@ from torch.func import functional_call
 
 from foldtune.core.structure.head import set_module
 from foldtune.core.structure.probe import eval_mode, first_tensor
+from foldtune.core.structure.roles import parent
 from foldtune.core.tensors import write
 from foldtune.errors import InputError
 
@@ -115,7 +116,9 @@ class Classifier:
             new = self.model.get_submodule(path)
             for p in new.parameters():  # `model.to()` could not reach the old one
                 module.to(p.device, p.dtype)
-            module.train(new.training)
+            # One that somebody put there may be in another mode than the model around it.
+            beside = new if new is self.own.get(path) else self.model.get_submodule(parent(path))
+            module.train(beside.training)
             set_module(self.model, path, module)
 
     def write_start(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -23,8 +23,6 @@ class ScaledBottleneck(Bottleneck):
     scale: (channels,), ones; down and up: normal, std 0.01, cut at two deviations.
     """
 
-    activation: ClassVar[Callable[..., Tensor]] = staticmethod(F.gelu)
-
     def __init__(self, channels: int, rank: int, drop_path: float, layout: str) -> None:
         super().__init__(channels, rank, 0.0)
         self.scale = nn.Parameter(torch.ones(channels))
@@ -32,6 +30,9 @@ class ScaledBottleneck(Bottleneck):
             nn.init.trunc_normal_(matrix, std=0.01, a=-0.02, b=0.02)
         self.drop_path = drop_path
         self.maps = layout == "maps"
+
+    def activation(self, low: Tensor) -> Tensor:
+        return F.gelu(low)
 
     def leave(self, x: Tensor, y: Tensor) -> Tensor:
         added = self.added(y, self.maps)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import ClassVar
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -20,8 +17,6 @@ class Bottleneck(Adapter):
     so A starts at zero.
     """
 
-    activation: ClassVar[Callable[..., Tensor]] = staticmethod(F.relu)
-
     def __init__(self, channels: int, rank: int, dropout: float) -> None:
         super().__init__()
         self.down = nn.Linear(channels, rank)
@@ -30,6 +25,10 @@ class Bottleneck(Adapter):
         for zero in (self.down.bias, self.up.weight, self.up.bias):
             nn.init.zeros_(zero)
         self.dropout = dropout
+
+    def activation(self, low: Tensor) -> Tensor:
+        """What is computed between down and up, (..., rank)."""
+        return F.relu(low)
 
     def added(self, h: Tensor, maps: bool) -> Tensor:
         """A(h) with the channels in the last axis; maps: h has them in axis 1."""
