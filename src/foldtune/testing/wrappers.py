@@ -55,7 +55,7 @@ def exported(method: Method, model: nn.Module, x: Tensor) -> None:
     """torch.export with a dynamic batch"""
     tuned(method, model, x)
     model.requires_grad_(False)
-    shapes = ({0: torch.export.Dim("batch", min=1)},)
+    shapes = ({0: torch.export.Dim("batch", min=1, max=1 << 20)},)
     given = torch.cat([x, x[:1]])
     made = torch.export.export(model, (given,), dynamic_shapes=shapes, strict=False).module()
     for images in (x, torch.cat([x, x, x])):

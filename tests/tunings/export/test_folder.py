@@ -33,12 +33,12 @@ class Blocked:
             raise ImportError("foldtune is not here")
 sys.meta_path.insert(0, Blocked())
 import torch
-library = torch.library.Library("torchvision", "DEF")
-for name in ("nms", "qnms"):
-    try:
+try:
+    import torchvision
+except RuntimeError:  # made for another torch than this one: it lacks its operators
+    library = torch.library.Library("torchvision", "DEF")
+    for name in ("nms", "qnms"):
         library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    except RuntimeError:
-        pass
 """
 BY_TIMM = """
 import timm, json

@@ -27,6 +27,7 @@ ONNX, INT8, PROGRAM = "onnx", "int8", "torch-export"
 FORMATS = (ONNX, INT8, PROGRAM)
 FILES = {ONNX: "model.onnx", INT8: "model.int8.onnx", PROGRAM: "model.pt2"}
 _LARGE = 3 << 29  # bytes of weights from which they lie beside the graph: it takes 2 GiB at most
+_BATCH = 1 << 20  # images at most; torch 2.6 exports no batch without an end
 _OF_WEIGHTS = ("Conv", "Gemm", "MatMul")
 
 Answer = Callable[[np.ndarray], Tensor]
@@ -95,7 +96,7 @@ def write_onnx(graph: nn.Module, example: Tensor, path: Path, whole: bool) -> No
         _need(package)
     weights = sum(p.numel() * p.element_size() for p in graph.parameters())
     names = (["pixels"], ["probabilities"]) if whole else (["images"], ["logits"])
-    batch = torch.export.Dim("batch", min=1)
+    batch = torch.export.Dim("batch", min=1, max=_BATCH)
     with _quiet(), _refused("ONNX"), torch.no_grad():
         torch.onnx.export(
             graph, (example,), str(path), dynamo=True, verbose=False,
@@ -136,7 +137,7 @@ def in_onnxruntime(path: Path, taken: Callable[[np.ndarray], Tensor]) -> tuple[A
 
 def write_program(graph: nn.Module, example: Tensor, path: Path) -> None:
     """A program that `torch.export.load` reads, for any number of images."""
-    batch = torch.export.Dim("batch", min=1)
+    batch = torch.export.Dim("batch", min=1, max=_BATCH)
     with _quiet(), _refused("an exported program"), torch.no_grad():
         torch.export.save(
             torch.export.export(graph, (example,), dynamic_shapes=({0: batch},)), path
