@@ -41,6 +41,9 @@ pixels = np.stack([np.asarray(Image.open(f).convert("RGB").resize((16, 16), 3)) 
 with torch.no_grad():
     print(json.dumps({"shares": program(torch.from_numpy(pixels)).tolist()}))
 """
+_BY_AOTI = _BY_TORCH.replace(
+    "torch.export.load(file).module()", "torch._inductor.aoti_load_package(file)"
+).replace("import json, torch,", "import json, torch, torch._inductor,")
 _BY_TRANSFORMERS = """
 import json
 from PIL import Image
@@ -77,13 +80,16 @@ def predicted(tuning, files):
 def test_graphs_answer_as_certified_without_foldtune(method, digits, tmp_path):
     path = fit(digits, load_backbone("micro", size=16), method, recipe=_RECIPE,
                out=tmp_path / "run").tuning  # fmt: skip
-    asked = Asked(("onnx", "int8", "torch-export"), whole=True)
+    forms = ("onnx", "int8", "torch-export", *(("aoti",) if method.startswith("LoRA") else ()))
+    asked = Asked(forms, whole=True)  # a compiler takes half a minute: of one method
     found = export_tuning(path, tmp_path / "out", load_backbone("micro", size=16), digits, asked)
     files = pictures(digits, tmp_path / "pictures")
     wanted = predicted(path, files)
     by_form = {one.form: one for one in found.certificates}
-    runs = {"onnx": _BY_ONNXRUNTIME, "int8": _BY_ONNXRUNTIME, "torch-export": _BY_TORCH}
-    for form, code in runs.items():
+    runs = {"onnx": _BY_ONNXRUNTIME, "int8": _BY_ONNXRUNTIME, "torch-export": _BY_TORCH,
+            "aoti": _BY_AOTI}  # fmt: skip
+    for form in forms:
+        code = runs[form]
         one = by_form[form]
         shares = np.array(alone(code, tmp_path / "out" / one.file, *files)["shares"])
         told = [str(label) for label in shares.argmax(1)]

@@ -30,6 +30,9 @@ def export(
         bool, words("Also an ONNX graph that computes in 8 bits, ranges by training images.")
     ] = False,
     torch_export: Annotated[bool, words("Also a program for torch.export.load.")] = False,
+    aoti: Annotated[
+        bool, words("Also a package of AOTInductor: compiled, where a C++ compiler is.")
+    ] = False,
     with_preprocessing: Annotated[bool, words(_WHOLE)] = False,
     dtype: Annotated[str, words("Of stored weights: fp32, fp16 or bf16.")] = "fp32",
     data: Annotated[str | None, words(_OF_DATA)] = None,
@@ -49,7 +52,7 @@ def export(
     import_hosts()
     from foldtune.study.tuned.export import export as run
 
-    asked = {"onnx": onnx, "int8": int8, "torch-export": torch_export}
+    asked = {"onnx": onnx, "int8": int8, "torch-export": torch_export, "aoti": aoti}
     found = run(
         source, out, data=data, formats=[name for name, wanted in asked.items() if wanted],
         dtype=dtype, whole=with_preprocessing, images=images, weights=file.weights, cache=cache,

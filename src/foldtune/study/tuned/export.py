@@ -37,10 +37,10 @@ def export(
     `hf-hub:`) or transformers loads as it is, with a model card and a certificate for every file.
 
     data: images for the certificates, by default those that the tuning was made with. formats: also
-    "onnx", "int8" (ONNX in 8 bits) and "torch-export". dtype: of the stored weights, fp32, fp16 or
-    bf16. whole: graphs take uint8 pixels and give probabilities. images: to certify on, at most.
-    weights: the backbone's file, where it is not a published one. Raises InputError where a file
-    cannot be written or read.
+    "onnx", "int8" (ONNX in 8 bits), "torch-export" and "aoti" (compiled by AOTInductor). dtype: of
+    the stored weights, fp32, fp16 or bf16. whole: graphs take uint8 pixels and give probabilities.
+    images: to certify on, at most. weights: the backbone's file, where it is not a published one.
+    Raises InputError where a file cannot be written or read.
     """
     asked = Asked(tuple(formats), dtype, whole, images)
     tuning, row = chosen_tuning(Path(source))

@@ -181,6 +181,9 @@ def _graphs(
             if form == formats.PROGRAM:
                 formats.write_program(graph, example, file)
                 answer, runtime = formats.in_program(file, taken)
+            elif form == formats.AOTI:
+                formats.write_compiled(graph, example, file)
+                answer, runtime = formats.in_compiled(file, taken)
             else:
                 source = folder / formats.FILES[formats.ONNX]
                 if form == formats.INT8 and not source.exists():

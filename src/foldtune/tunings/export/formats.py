@@ -23,9 +23,11 @@ from foldtune.tasks.task import Task
 from foldtune.training.host import host_logits
 from foldtune.tunings.outputs import Shares
 
-ONNX, INT8, PROGRAM = "onnx", "int8", "torch-export"
-FORMATS = (ONNX, INT8, PROGRAM)
-FILES = {ONNX: "model.onnx", INT8: "model.int8.onnx", PROGRAM: "model.pt2"}
+ONNX, INT8, PROGRAM, AOTI = "onnx", "int8", "torch-export", "aoti"
+FORMATS = (ONNX, INT8, PROGRAM, AOTI)
+FILES = {
+    ONNX: "model.onnx", INT8: "model.int8.onnx", PROGRAM: "model.pt2", AOTI: "model.aoti.pt2"
+}  # fmt: skip
 _LARGE = 3 << 29  # bytes of weights from which they lie beside the graph: it takes 2 GiB at most
 _BATCH = 1 << 20  # images at most; torch 2.6 exports no batch without an end
 _OF_WEIGHTS = ("Conv", "Gemm", "MatMul")
@@ -80,12 +82,12 @@ def inputs_of(backbone: Backbone, whole: bool) -> Callable[[np.ndarray], Tensor]
     return taken
 
 
-def in_torch(graph: nn.Module, taken: Callable[[np.ndarray], Tensor]) -> Answer:
+def in_torch(graph: Callable[[Tensor], Tensor], taken: Callable[[np.ndarray], Tensor]) -> Answer:
     """The graph in this process."""
 
     def answer(pixels: np.ndarray) -> Tensor:
         with torch.no_grad():
-            return graph(taken(pixels))  # type: ignore[no-any-return]
+            return graph(taken(pixels))
 
     return answer
 
@@ -137,16 +139,35 @@ def in_onnxruntime(path: Path, taken: Callable[[np.ndarray], Tensor]) -> tuple[A
 
 def write_program(graph: nn.Module, example: Tensor, path: Path) -> None:
     """A program that `torch.export.load` reads, for any number of images."""
-    batch = torch.export.Dim("batch", min=1, max=_BATCH)
     with _quiet(), _refused("an exported program"), torch.no_grad():
-        torch.export.save(
-            torch.export.export(graph, (example,), dynamic_shapes=({0: batch},)), path
-        )
+        torch.export.save(_program(graph, example), path)
 
 
 def in_program(path: Path, taken: Callable[[np.ndarray], Tensor]) -> tuple[Answer, str]:
     """The program as its file tells it; and torch's version."""
     return in_torch(torch.export.load(path).module(), taken), f"torch {torch.__version__}"
+
+
+def write_compiled(graph: nn.Module, example: Tensor, path: Path) -> None:
+    """A package of AOTInductor, for any number of images: machine code for processors such as
+    this one, which C++ loads without Python, too. Raises InputError where no compiler is."""
+    from torch._inductor import aoti_compile_and_package
+
+    with _quiet(), _refused("compiled code"), torch.no_grad():
+        aoti_compile_and_package(_program(graph, example), package_path=str(path))
+
+
+def in_compiled(path: Path, taken: Callable[[np.ndarray], Tensor]) -> tuple[Answer, str]:
+    """The package as it runs; and torch's version."""
+    from torch._inductor import aoti_load_package
+
+    run = aoti_load_package(str(path))
+    return in_torch(run, taken), f"torch {torch.__version__}, compiled"
+
+
+def _program(graph: nn.Module, example: Tensor) -> torch.export.ExportedProgram:
+    batch = torch.export.Dim("batch", min=1, max=_BATCH)
+    return torch.export.export(graph, (example,), dynamic_shapes=({0: batch},))
 
 
 class _Calibration:
