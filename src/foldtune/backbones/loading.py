@@ -9,6 +9,7 @@ from pathlib import Path
 from foldtune import gate
 from foldtune.backbones.backbone import Asked, Backbone, as_size
 from foldtune.backbones.fitting import check_channels
+from foldtune.backbones.weights import through_hub
 from foldtune.core.header import SIDE
 from foldtune.errors import InputError, unknown
 from foldtune.gate import check_seed
@@ -69,9 +70,9 @@ def load_backbone(
         raise unknown("model", name, [micro.NAME, *lite.NAMES])
     if Path(name).is_dir() and not timm_models.is_known(name):
         name = _by_its_library(Path(name))
-    if (place := Path(name.partition(":")[2])).is_dir() and (place / ABOUT).is_file():
-        return _brought_in_as_exported(_loaded(name, asked), place / ABOUT, asked)
-    return _loaded(name, asked)
+    found = _loaded(name, asked)
+    about = _about(name)
+    return found if about is None else _brought_in_as_exported(found, about, asked)
 
 
 def _loaded(name: str, asked: Asked) -> Backbone:
@@ -87,6 +88,25 @@ def _loaded(name: str, asked: Asked) -> Backbone:
     if timm_models.is_known(name):
         return timm_models.load(name, asked)
     raise unknown("model", name, [micro.NAME, *lite.NAMES, *timm_models.names()])
+
+
+def _about(name: str) -> Path | None:
+    """What an exported folder says of itself, here or on a hub."""
+    scheme, _, place = name.partition(":")
+    if Path(place).is_dir():
+        return Path(place, ABOUT) if Path(place, ABOUT).is_file() else None
+    if scheme not in ("hf-hub", "hf_hub"):
+        return None
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError
+
+    repo, _, revision = place.partition("@")
+    try:
+        return Path(
+            through_hub(name, lambda: hf_hub_download(repo, ABOUT, revision=revision or None))
+        )
+    except (EntryNotFoundError, InputError):  # somebody else's, or out of reach as no weights are
+        return None
 
 
 def _by_its_library(folder: Path) -> str:
