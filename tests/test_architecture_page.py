@@ -18,6 +18,20 @@ def test_every_file_that_it_names_is_there():
         assert outside or inside in files or any(f.endswith(f"/{inside}") for f in files), name
 
 
+def test_every_list_that_it_names_is_in_its_file():
+    """`NAME` ... in `file.py`: what a line has to be added to, or looked at."""
+    rows = [line.split("|")[2] for line in PAGE.splitlines() if line.startswith("| ")]
+    checked = 0
+    for cell in rows:
+        for names, file in re.findall(r"((?:`\w+`[^`]{0,30}?)+) in `([\w/]+\.py)`", cell):
+            place = ROOT / file.removeprefix("foldtune/")
+            source = place.read_text(encoding="utf-8")
+            for name in re.findall(r"`(\w+)`", names):
+                assert re.search(rf"\b{name}\b", source), (name, file)
+                checked += 1
+    assert checked > 20
+
+
 def test_every_room_that_it_names_is_there():
     rooms = {path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*") if path.is_dir()}
     for name in set(re.findall(r"`((?:\w+/)+)`", PAGE)):

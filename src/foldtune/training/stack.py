@@ -193,6 +193,8 @@ def common(recipe: Recipe) -> Recipe:
     ):
         if getattr(recipe, field_) > 0:
             raise InputError(f"recipe: {field_}={getattr(recipe, field_)} cannot be stacked: {why}")
+    if recipe.optimizer not in ("adamw", "sgd"):  # those of RowOptimizer
+        raise InputError(f"recipe: optimizer={recipe.optimizer!r} cannot be stacked")
     if recipe.imbalance != NO_REMEDY:
         raise InputError(f"recipe: imbalance={recipe.imbalance!r} cannot be stacked")
     if recipe.precision != "fp32":
