@@ -34,9 +34,9 @@ if TYPE_CHECKING:
     from foldtune.study.fit import fit as fit
     from foldtune.study.folds import compare_folds as compare_folds
     from foldtune.study.tuned.export import export as export
+    from foldtune.study.tuned.predict import predict as predict
     from foldtune.study.tuned.verbs import evaluate as evaluate
     from foldtune.study.tuned.verbs import merge as merge
-    from foldtune.study.tuned.verbs import predict as predict
     from foldtune.training.recipe import Recipe as Recipe
 
 _HOMES = {
@@ -57,7 +57,7 @@ _HOMES = {
     "load_backbone": "foldtune.backbones",
     "load_data": "foldtune.data",
     "merge": "foldtune.study.tuned.verbs",
-    "predict": "foldtune.study.tuned.verbs",
+    "predict": "foldtune.study.tuned.predict",
     "save": "foldtune.core.tuningfile",
     "show": "foldtune.report.notebook",
     "write_report": "foldtune.report.page",

@@ -23,7 +23,8 @@ from foldtune.study.results.artefacts import PAGE, TUNING, of_run
 from foldtune.study.results.predictions import judged_board
 from foldtune.study.results.store import Store
 from foldtune.study.terms import Terms
-from foldtune.study.tuned.verbs import Merged, merge, predict
+from foldtune.study.tuned.predict import predict
+from foldtune.study.tuned.verbs import Merged, merge
 from foldtune.tasks.metrics import DEFAULT
 from foldtune.tunings.export.folder import Exported
 from foldtune.tunings.tuning import Certificate, merge_tuning

@@ -42,7 +42,7 @@ def predict(
     from foldtune.errors import InputError
 
     import_hosts()
-    from foldtune.study.tuned.verbs import answers
+    from foldtune.study.tuned.predict import answers
     from foldtune.tunings.files import Sorted, expanded, listed
 
     if link and sort_into is None:

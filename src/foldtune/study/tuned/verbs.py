@@ -1,11 +1,11 @@
-"""The verbs on a tuning that was saved: evaluate, predict, merge; of an ensemble the first two.
+"""The verbs on a tuning that was saved: evaluate, also of an ensemble, and merge.
 
 A tuning is its file, a run's folder, an exported folder, a merged file, or `hf-hub:OWNER/NAME`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,39 +14,34 @@ from torch import nn
 
 from foldtune.augment.corruptions import parse_corruptions
 from foldtune.backbones import Backbone
-from foldtune.backbones.tuning import refused
 from foldtune.core.attachment import Attachment
 from foldtune.data import ImageData
 from foldtune.errors import InputError
 from foldtune.files import names_folder
-from foldtune.judging.mirror import viewed
 from foldtune.judging.shift import Target
 from foldtune.options.groups import (
     AnswerOptions,
     DataOptions,
     FileOptions,
     JudgeOptions,
-    LikelyOptions,
     PointOptions,
     ShiftOptions,
 )
 from foldtune.options.taken import of, takes
-from foldtune.shown import Facts, Table
+from foldtune.shown import Facts
 from foldtune.study.bench.execute import Say
 from foldtune.study.ensembles import (
     evaluate_ensemble,
     is_ensemble,
     known_of,
     open_ensemble,
-    predict_with_ensemble,
 )
 from foldtune.study.inputs import silent
+from foldtune.study.tuned.predict import Allow, permission
 from foldtune.tunings.answers import refuse_unless_classes, task_of
 from foldtune.tunings.export.folder import Exported, export_tuning
-from foldtune.tunings.files import expanded
 from foldtune.tunings.hub import local
 from foldtune.tunings.judging import Known, choose, honest_names, trained_line
-from foldtune.tunings.predict import answer_of, predict_images
 from foldtune.tunings.reading import as_described, mapping_of, read_images
 from foldtune.tunings.shifts import shifted
 from foldtune.tunings.tuning import (
@@ -58,11 +53,10 @@ from foldtune.tunings.tuning import (
     merge_tuning,
     opened,
 )
-from foldtune.tunings.usable import Plain, temperature_of, usable
+from foldtune.tunings.usable import usable
 from foldtune.tunings.weightspace.wise import point_of
 
 _OF_HOME = ("home", "drop", "predicted", "effective")
-Allow = Callable[[str], bool]
 
 
 @dataclass(frozen=True)
@@ -94,7 +88,11 @@ def evaluate(
     row, for effective robustness. say: is told what is wrong with the data. allow: whether the hub
     may be asked for a name, in place of `allow_hub`.
     """
-    path, say, hub = local(Path(tuning)), say or silent, allow or _hub(of(FileOptions, options))
+    path, say, hub = (
+        local(Path(tuning)),
+        say or silent,
+        allow or permission(of(FileOptions, options)),
+    )
     shifts, judging = of(ShiftOptions, options), of(JudgeOptions, options)
     weights, reading = of(FileOptions, options).weights, of(DataOptions, options)
     mapping, tta = mapping_of(shifts), of(AnswerOptions, options).tta
@@ -142,53 +140,6 @@ def targets(
     return others + [home.corrupted(*which) for which in parse_corruptions(shifts.corrupt)]
 
 
-@takes(LikelyOptions, AnswerOptions, FileOptions)
-def predict(
-    tuning: str | Path,
-    images: str | Path | Sequence[str | Path],
-    *,
-    allow: Allow | None = None,
-    **options: Any,
-) -> Table:
-    """Of each image file, or of each picture in a folder, its path as `image` and the answer of a
-    tuning or a saved ensemble: `class` and `probability`, or the labels or number of another task.
-    A file that is missing or no image has `error` in their place. Samples of more than 8 bits are
-    read by the range that the tuning was trained with.
-    """
-    given = [images] if isinstance(images, str | Path) else images
-    paths = expanded([Path(one) for one in given])
-    return Table(answers(tuning, paths, allow=allow, **options)[0])
-
-
-def answers(
-    tuning: str | Path, paths: Sequence[Path], *, allow: Allow | None = None,
-    into_classes: bool = False, **options: Any,
-) -> tuple[Iterator[dict[str, Any]], list[str]]:  # fmt: skip
-    """The rows of `predict`, as they are asked for, and the classes. into_classes: refuse, before
-    anything is predicted, a tuning that does not answer with one class an image."""
-    path, file, likely = local(Path(tuning)), of(FileOptions, options), of(LikelyOptions, options)
-    hub, tta = allow or _hub(file), of(AnswerOptions, options).tta
-    if is_ensemble(path):
-        if likely != LikelyOptions() or tta:
-            raise InputError(
-                f"{path} is an ensemble; --top, --calibrated and --tta are of one tuning"
-            )
-        classes = open_ensemble(path).header["classes"]
-        return predict_with_ensemble(path, paths, file.weights, hub), classes
-    temperature = temperature_of(path) if likely.calibrated else None
-    if likely.calibrated and temperature is None:
-        raise InputError(
-            f"{path} keeps no temperature from validation images; foldtune export writes a "
-            "folder that does, of a tuning that was not trained on all of them"
-        )
-    tuned, backbone, header = usable(path, file.weights, hub)
-    if into_classes:
-        refuse_unless_classes(header, "a folder for each class")
-    answer = answer_of(header, likely.top, temperature)
-    model = Plain(viewed(tuned.model, tta))
-    return predict_images(model, backbone, paths, answer, header.get("data")), header["classes"]
-
-
 @takes(PointOptions, FileOptions, DataOptions)
 def merge(
     tuning: str | Path | Attachment,
@@ -213,7 +164,7 @@ def merge(
     if out is None:
         raise InputError(f"merge({str(tuning)!r}) needs out=, the file to write")
     path, place, file = Path(tuning), Path(out), of(FileOptions, options)
-    point, hub = of(PointOptions, options), allow or _hub(file)
+    point, hub = of(PointOptions, options), allow or permission(file)
     attachment, backbone, header = opened(path, file.weights, hub)
     attachment.detach()
     trained_on = header.get("data", {})
@@ -232,10 +183,6 @@ def merge(
     at = point_of(point.part, point.alpha)
     certificate = merge_tuning(path, place, backbone, images, at)
     return Merged(place, certificate, images.name)
-
-
-def _hub(file: FileOptions) -> Allow:
-    return (lambda _name: True) if file.allow_hub else refused
 
 
 def _read(
