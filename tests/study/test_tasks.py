@@ -14,16 +14,19 @@ from foldtune.core.tuningfile import read
 from foldtune.data import load_data
 from foldtune.errors import InputError
 from foldtune.judging.predict import predict_logits
+from foldtune.options.groups import AnswerOptions
 from foldtune.report.material import Material
 from foldtune.report.page import write_report
 from foldtune.report.sections import sections
 from foldtune.study.compare import compare
+from foldtune.study.conclusion import BEST
 from foldtune.study.ensembles import save_ensemble
 from foldtune.study.fit import fit
 from foldtune.study.results.analyses import analyse
-from foldtune.study.results.artefacts import LOGITS, TUNING
+from foldtune.study.results.artefacts import LOGITS, TUNING, VALIDATION
 from foldtune.study.results.logits import read_logits
 from foldtune.study.results.predictions import read_predictions
+from foldtune.study.tuned.rules import ruled, validation_of
 from foldtune.tasks.kinds import MultiLabel, Ordinal, Regression
 from foldtune.tasks.metrics import METRICS
 from foldtune.training.recipe import Recipe
@@ -31,7 +34,7 @@ from foldtune.tunings.answers import task_of
 from foldtune.tunings.export.folder import Asked, export_tuning
 from foldtune.tunings.judging import Known, choose
 from foldtune.tunings.predict import answer_of, predict_images
-from foldtune.tunings.tuning import evaluate_tuning, merge_tuning, opened
+from foldtune.tunings.tuning import evaluate_tuning, header_of, merge_tuning, opened
 from foldtune.tunings.usable import usable
 from study.pictures import SIDE, write_set
 
@@ -164,6 +167,27 @@ def test_a_tuning_predicts_evaluates_and_merges(study, tmp_path):
             batch = torch.from_numpy(np.asarray(data.pixels[rows]))
             found = plain.model(prepare_for(backbone)(batch, None))[:, 0]
         assert found.tolist() == pytest.approx([a["value"] for a in answers], abs=1e-4)
+
+
+def test_thresholds_of_a_final_run_are_chosen_on_its_trials_validation(study):
+    kind, data, found = study
+    trial, final = (
+        next(r for r in found.rows if (r["stage"], r["label"]) == (stage, "BitFit"))
+        for stage in ("trial", "final")
+    )
+    path = found.folder / "runs" / final["run"]
+    kept = read_logits(found.folder / "runs" / trial["run"] / VALIDATION)
+    chosen_on = validation_of(path, header_of(path))
+    np.testing.assert_array_equal(chosen_on.logits, kept.logits)
+    best = found.folder / BEST
+    assert validation_of(best, header_of(best)).logits.shape == kept.logits.shape
+    np.testing.assert_array_equal(np.sort(chosen_on.rows), np.sort(data.split("val")))
+    asked = AnswerOptions(at_precision=0.8)
+    if kind == "several":
+        assert len(ruled(path, header_of(path), asked).thresholds) == len(data.outputs)
+    else:
+        with pytest.raises(InputError, match="--at-precision has a meaning for several labels"):
+            ruled(path, header_of(path), asked)
 
 
 def test_a_tuning_of_every_task_is_exported_with_its_shares_inside(study, tmp_path):

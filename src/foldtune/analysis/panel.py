@@ -10,7 +10,7 @@ import numpy as np
 
 from foldtune.errors import InputError
 from foldtune.tasks.influence import influence
-from foldtune.tasks.kinds import USUAL, SingleLabel
+from foldtune.tasks.kinds import USUAL
 from foldtune.tasks.metrics import METRICS, Judged
 from foldtune.tasks.task import Task
 
@@ -89,7 +89,7 @@ class Panel:
     @cached_property
     def predictions(self) -> dict[str, np.ndarray]:
         """For each method (seeds, images)."""
-        if isinstance(self.task, SingleLabel):
+        if self.task.usual:
             return {n: np.stack([m.predictions for m in group]) for n, group in self.runs.items()}
         return {
             name: np.stack([self.judged(member).answers for member in group])

@@ -216,6 +216,13 @@ class AnswerOptions:
 
     tta: str | None = None
     """flip answers by the mean over each image and its mirror image."""
+    threshold: float | None = None
+    """Of several labels: the probability from which on each is answered; by default 0.5."""
+    at_precision: float | None = None
+    """Of several labels: answer each from where validation reaches that precision, such as 0.9."""
+    cost: Path | None = None
+    """Of classes or grades: a CSV of what answers cost, rows true, columns predicted; the class of
+    the least expected cost is answered."""
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from foldtune.errors import InputError
 from foldtune.tasks.kinds import MultiLabel, Regression, SingleLabel
 from foldtune.tasks.metrics import Judged, values
 from foldtune.tasks.parsing import parse_task
+from foldtune.tasks.rules import Costed, Thresholded
 from foldtune.tasks.task import Task
 from foldtune.tunings.judging import Chosen, honest_names
 
@@ -66,8 +67,8 @@ def judgement(
     logits: Tensor, targets: np.ndarray, classes: Sequence[str], task: Task, chosen: Chosen
 ) -> dict[str, Any]:
     """What one figure hides, as the page has it: by class or label images, recall and precision
-    with intervals over images; the largest confusions; accuracy without the least sure. Of numbers
-    the interval of their mean error."""
+    with intervals over images; the largest confusions; accuracy without the least sure; of a rule
+    by costs what answers cost. Of numbers the interval of their mean error."""
     panel = Panel(targets, {"": [Member("", 0, logits.numpy())]}, task)
     if isinstance(task, Regression):
         off = np.abs(panel.judged(panel.members[0]).answers - targets)[None]
@@ -80,6 +81,15 @@ def judgement(
                                         "high": bounds[1]}}  # fmt: skip
         return honest_names({"judgement": told}, chosen)
     told = {"classes": per_class(panel, "", classes)}
+    if isinstance(task, Thresholded):
+        told["thresholds"] = task.rule(classes)
+    if isinstance(task, Costed):
+        answers, likeliest = task.answers(logits.numpy()), task.likeliest(logits.numpy())
+        told["cost"] = {
+            "mean": task.paid(answers, targets),
+            "mean_of_likeliest": task.paid(likeliest, targets),
+            "accuracy": float((answers == targets).mean()),
+        }
     if not isinstance(task, MultiLabel):
         told["confusions"] = largest(confusion(panel, ""), classes)
         told["left_out"] = left_out(panel, "")

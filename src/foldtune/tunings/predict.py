@@ -15,7 +15,7 @@ from foldtune.data.sources.readers import regular_bytes
 from foldtune.data.store.ahead import decoded_ahead
 from foldtune.errors import InputError
 from foldtune.judging.predict import finite, predict_logits
-from foldtune.tasks.kinds import SingleLabel
+from foldtune.tasks.task import Task
 from foldtune.tunings.answers import answered, refuse_unless_classes, task_of
 from foldtune.tunings.imagefiles import fit_of
 from foldtune.tunings.tuning import Modelled
@@ -55,16 +55,26 @@ def predict_images(
 
 
 def answer_of(
-    header: Mapping[str, Any], count: int = 1, temperature: float | None = None
+    header: Mapping[str, Any],
+    count: int = 1,
+    temperature: float | None = None,
+    task: Task | None = None,
 ) -> Answer:
     """What a tuning answers, by its task: one class, several labels, a number. count, temperature:
-    see `most_likely`; they have a meaning for one class an image alone."""
-    classes, task = header["classes"], task_of(header)
-    if isinstance(task, SingleLabel):
+    see `most_likely`; they have a meaning for one class an image alone. task: with another rule
+    than the usual (`tasks.rules`).
+
+    Raises InputError for several classes by a rule that gives one.
+    """
+    classes, task = header["classes"], task or task_of(header)
+    if task.usual:
         return most_likely(classes, count, temperature)
     if count > 1 or temperature is not None:
         refuse_unless_classes(header, "several likely classes, or a temperature,")
-    return lambda paths, logits: answered(paths, logits, classes, task)
+    if count > 1:
+        raise InputError("--top tells likely classes, --cost the one of least cost; give one")
+    heat = temperature or 1.0
+    return lambda paths, logits: answered(paths, logits / heat, classes, task)
 
 
 def most_likely(classes: Sequence[str], count: int = 1, temperature: float | None = None) -> Answer:

@@ -141,8 +141,8 @@ def evaluate_tuning(
 ) -> dict[str, Any]:
     """Accuracy and calibration on the chosen rows. Classes are found by name, those without an
     image counted; see `target_of` for the mapping and what is refused. Of another task its
-    metrics. `judgement` holds what is known by class. tta: "flip" for the mean over each image and
-    its mirror image."""
+    metrics. `judgement` holds what is known by class; answers follow the task's rule. tta: "flip"
+    for the mean over each image and its mirror image."""
     model = viewed(attachment.model, tta)
     if task is not None and not isinstance(task, SingleLabel):
         prepare = prepare_for(backbone)
@@ -151,7 +151,7 @@ def evaluate_tuning(
     target = home_target(data, classes, chosen, mapping)
     logits = predict_logits(model, data.pixels, target.rows, prepare_for(backbone))
     told = judged(finite(logits, "the tuning"), target, chosen, classes)
-    return told | judgement(logits, target.labels, classes, SingleLabel(), chosen)
+    return told | judgement(logits, target.labels, classes, task or SingleLabel(), chosen)
 
 
 def home_target(

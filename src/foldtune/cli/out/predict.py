@@ -50,7 +50,12 @@ def predict(
     paths = expanded(images or listed(sys.stdin))
     asked = said(likely, answering, file)
     rows, classes = answers(
-        tuning, paths, allow=hub(file.allow_hub), into_classes=sort_into is not None, **asked
+        tuning,
+        paths,
+        say=say,
+        allow=hub(file.allow_hub),
+        into_classes=sort_into is not None,
+        **asked,
     )
     if sort_into is not None:
         rows = _sorted(rows, Sorted(sort_into, classes, link))

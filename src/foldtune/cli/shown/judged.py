@@ -110,14 +110,24 @@ def _show_judgement(found: Mapping[str, Any]) -> None:
         {**row, **{name: _estimated(row[name]) for name in ("recall", "precision")}}
         for row in found.get("classes", ())
     ]
+    at = found.get("thresholds", {})
+    for row in rows if at else ():
+        row["threshold"] = "never" if at[row["class"]] is None else f"{at[row['class']]:.3f}"
     if rows:
-        table(rows[:_CLASSES], ("class", "images", "recall", "precision"))
+        columns = ("class", "images", "recall", "precision", *(("threshold",) if at else ()))
+        table(rows[:_CLASSES], columns)
     if len(rows) > _CLASSES:
         write(f"{len(rows) - _CLASSES} more classes; --json tells all")
     for one in found.get("confusions", ())[:_CONFUSIONS]:
         write(f"{one['images']:g} of {one['truth']} are called {one['said']} ({one['share']:.0%})")
     for one in found.get("left_out", ())[1:]:
         write(f"without the {one['left_out']:.0%} least sure: {one['accuracy']:.1%} are right")
+    if cost := found.get("cost"):
+        write(
+            f"Answers of least expected cost cost {cost['mean']:.4g} an image and are right about "
+            f"{cost['accuracy']:.1%}; those of the likeliest class cost "
+            f"{cost['mean_of_likeliest']:.4g}."
+        )
     if error := found.get("mae"):
         facts({"mean absolute error": _estimated(error)})
 

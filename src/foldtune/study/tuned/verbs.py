@@ -38,7 +38,8 @@ from foldtune.study.ensembles import (
 )
 from foldtune.study.inputs import silent
 from foldtune.study.tuned.predict import Allow, permission
-from foldtune.tunings.answers import refuse_unless_classes, task_of
+from foldtune.study.tuned.rules import asked_rule, never_answered, ruled
+from foldtune.tunings.answers import refuse_unless_classes
 from foldtune.tunings.export.folder import Exported, export_tuning
 from foldtune.tunings.hub import local
 from foldtune.tunings.judging import Known, choose, honest_names, trained_line
@@ -84,22 +85,22 @@ def evaluate(
 
     Of the data it was made with the test images are judged, of other data all; what it was trained
     on is left out, counted and told in `notes`. Classes are found by name, or by `map`; one without
-    an image is fine. baseline: a CSV with columns home and one a shift, a baseline model in each
-    row, for effective robustness. say: is told what is wrong with the data. allow: whether the hub
-    may be asked for a name, in place of `allow_hub`.
+    an image is fine. threshold, at_precision, cost: answers by that rule are judged. baseline: a
+    CSV with columns home and one a shift, a baseline model in each row, for effective robustness.
+    say: is told what is wrong with the data. allow: whether the hub may be asked for a name, in
+    place of `allow_hub`.
     """
-    path, say, hub = (
-        local(Path(tuning)),
-        say or silent,
-        allow or permission(of(FileOptions, options)),
-    )
+    path, say = local(Path(tuning)), say or silent
+    hub = allow or permission(of(FileOptions, options))
     shifts, judging = of(ShiftOptions, options), of(JudgeOptions, options)
     weights, reading = of(FileOptions, options).weights, of(DataOptions, options)
-    mapping, tta = mapping_of(shifts), of(AnswerOptions, options).tta
+    mapping, answering = mapping_of(shifts), of(AnswerOptions, options)
+    tta = answering.tta
     away = bool(shifts.shift or shifts.corrupt or baseline)
     if is_ensemble(path):
-        if away or tta:
-            raise InputError(f"{path} is an ensemble; shifts and tta are judged of one tuning")
+        if away or tta or asked_rule(answering):
+            more = ", ".join(("shifts", "tta", *asked_rule(answering)))
+            raise InputError(f"{path} is an ensemble; {more} are judged of one tuning")
         ensemble = open_ensemble(path)
         backbone, known = backbone_for(ensemble.header, weights, hub), known_of(ensemble)
         images = _read(data, backbone, known, reading, say)
@@ -107,13 +108,17 @@ def evaluate(
         told = evaluate_ensemble(ensemble, backbone, images, chosen, mapping)
         return Facts(told | {"notes": list(chosen.notes)})
     attachment, backbone, header = usable(path, weights, hub)
-    known, classes, task = Known.of([path], [header]), header["classes"], task_of(header)
+    known, classes = Known.of([path], [header]), header["classes"]
     if away:
         refuse_unless_classes(header, "a shift")
+        if asked_rule(answering):
+            raise InputError("shifts are judged by the likeliest class; leave --cost or them out")
+    task = ruled(path, header, answering)
     images = _read(data, backbone, known, reading, say)
     chosen = choose(known, images, judging.split, included=judging.include_trained)
     told = evaluate_tuning(attachment, backbone, images, classes, chosen, mapping, task, tta)
-    told["notes"] = list(chosen.notes)
+    lost = never_answered(task, classes, answering.at_precision)
+    told["notes"] = [*chosen.notes, *([lost] if lost else ())]
     if not task.usual:
         return Facts(told)
     found = evaluate_away(
