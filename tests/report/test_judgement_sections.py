@@ -7,7 +7,13 @@ import numpy as np
 import pytest
 
 from foldtune.report.material import Material
-from foldtune.report.sections.judgement import classes, confusion, numbers, thresholds
+from foldtune.report.sections.judgement import (
+    classes,
+    confusion,
+    numbers,
+    reliability,
+    thresholds,
+)
 from foldtune.report.words import judged_by, of_metric
 
 
@@ -57,3 +63,16 @@ def test_sentences_are_named_after_the_metric_that_chooses():
     assert judged_by("accuracy", "") == []
     assert "1 minus the mean absolute error" in judged_by("mae", "Regression()")[0]
     assert json.dumps(of_metric(lines, "unheard"))
+
+
+def test_reliability_of_each_class_is_drawn_and_told_beside_chance(study):
+    found = reliability.section(study)
+    (table,) = found.tables
+    assert len(table.rows) == judged.CLASSES
+    errors = [float(row[4]) for row in table.rows]
+    assert errors == sorted(errors, reverse=True)
+    values = found.figures[0].specification["data"]["values"]
+    assert {row["label"] for row in values} <= {row[0] for row in table.rows}
+    assert values
+    assert all(row["images"] >= 10 and 0 <= row["share"] <= 1 for row in values)
+    assert f"Furthest off is {table.rows[0][0]}: {table.rows[0][4]} points" in found.words[1]

@@ -239,6 +239,8 @@ def test_the_page_and_the_analysis_leave_out_what_has_no_meaning(study):
     told = analyse(found.folder)
     assert told["metric"] == data.task.metrics[0]
     assert "left out" in told["notes"][0]
+    assert ("class-reliability" in shown) == bool(told["reliability"])
+    assert bool(told["reliability"]) == (not isinstance(data.task, Regression))
     with pytest.raises(InputError, match="votes for one class an image"):
         save_ensemble(found.folder, found.folder / "ensemble")
 

@@ -82,6 +82,9 @@ def test_every_section_is_there_and_json(study):
     assert told["confident"]["right"]["venn"]["methods"] == told["order_on_validation"]
     kinds = {row["ensemble"] for row in told["ensembles"]}
     assert {"all methods", "greedy", "SSF, 2 seeds"} <= kinds
+    for rows in (told["reliability"][name] for name in METHODS):
+        assert sum(row["images"] for row in rows) == told["images"]
+        assert len(rows) == told["classes"]
     assert told["calibration"][0]["risk"][-1] == pytest.approx(1 - told["calibration"][0]["top1"])
 
 

@@ -19,6 +19,14 @@ _NORMAL = 1.959964  # the 97.5 % point
 _WIDE = 0.1  # between the mean over images and that over classes, from which on it is said
 
 
+def class_names(panel: Panel, told: object) -> list[str]:
+    """The names of what is predicted, as a study tells them; numbers where it does not."""
+    many = panel.task.probabilities(panel.members[0].logits[:1]).shape[1]
+    if isinstance(told, list) and len(told) == many:
+        return [str(name) for name in told]
+    return [f"class {k}" for k in range(many)]
+
+
 def per_class(
     panel: Panel, name: str, names: Sequence[str], groups: np.ndarray | None = None
 ) -> list[Row]:

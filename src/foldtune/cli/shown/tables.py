@@ -8,6 +8,7 @@ from typing import Any
 from foldtune.console import facts, percent, table, write
 
 Row = dict[str, Any]
+_WORST = 5  # classes of a table of reliability
 
 
 def show_decision(told: Row, full: bool) -> None:
@@ -45,6 +46,8 @@ def show_analysis(told: Row, full: bool) -> None:
     show_decision(told, full)
     if "figures" in told:  # of a task of which the rest has no meaning
         table(told["figures"], tuple(told["figures"][0]), f"Each metric of {told['task']}")
+        if full:
+            _show_reliability(told)
         for line in told["notes"]:
             write(line)
         return
@@ -63,8 +66,16 @@ def show_analysis(told: Row, full: bool) -> None:
     table(flat(told["ensembles"]), columns, "Ensembles (last: the control, other seeds)")
     columns = ("method", "top1", "nll", "brier", "ece", "aurc")
     table(told["calibration"], columns, "Calibration")
+    _show_reliability(told)
     for line in told["notes"]:
         write(line)
+
+
+def _show_reliability(told: Row) -> None:
+    """The classes or labels whose probabilities are furthest off, of each method."""
+    columns = ("class", "images", "share", "probability", "ece", "by_chance")
+    for name, rows in told.get("reliability", {}).items():
+        table(rows[:_WORST], columns, f"Probabilities of {name} that are furthest off")
 
 
 def _brief(told: Row) -> None:

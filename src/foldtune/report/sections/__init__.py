@@ -26,7 +26,7 @@ from foldtune.report.sections import (
     tuning,
     wise,
 )
-from foldtune.report.sections.judgement import classes, confusion, numbers, thresholds
+from foldtune.report.sections.judgement import classes, confusion, numbers, reliability, thresholds
 from foldtune.tasks.kinds import SingleLabel
 
 ORDER = (
@@ -36,6 +36,7 @@ ORDER = (
     confusion,
     classes,
     thresholds,
+    reliability,
     numbers,
     tuning,
     training,

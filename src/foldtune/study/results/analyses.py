@@ -11,11 +11,14 @@ from foldtune.analysis.agreement import agreement, oracle
 from foldtune.analysis.bootstrap import DRAWS, resamples
 from foldtune.analysis.confident import confident_sets, overlaps, venn
 from foldtune.analysis.ensemble import Choice, best_k, ensembles, greedy
+from foldtune.analysis.judgement.classes import class_names
+from foldtune.analysis.judgement.reliability import by_name
 from foldtune.analysis.panel import Panel
 from foldtune.errors import unknown
 from foldtune.study.results.artefacts import unbound
 from foldtune.study.results.predictions import Predictions, read_predictions
-from foldtune.tasks.kinds import SingleLabel
+from foldtune.study.results.store import Store
+from foldtune.tasks.kinds import Regression, SingleLabel
 from foldtune.tasks.metrics import values
 
 Row = dict[str, Any]
@@ -62,6 +65,7 @@ def analyse(
         },
         "ensembles": ensembles(panel, choices(found, k), found.winner, found.groups),
         "calibration": [_calibration(panel, name) for name in panel.names],
+        "reliability": _reliability(folder, panel),
     }
 
 
@@ -87,6 +91,17 @@ def _of_another_task(folder: str | Path, found: Predictions) -> Row:
         "notes": [said],
         "decision": found.decision and found.decision.told(),
         "figures": figures,
+        "reliability": {} if isinstance(panel.task, Regression) else _reliability(folder, panel),
+    }
+
+
+def _reliability(folder: str | Path, panel: Panel) -> Row:
+    """Of each method the calibration error of each class or label, one against the rest."""
+    classes = class_names(panel, Store(Path(folder)).description().get("classes"))
+    rows = {name: by_name(panel, name, classes) for name in panel.names}
+    return {
+        name: [{key: value for key, value in row.items() if key != "bins"} for row in each]
+        for name, each in rows.items()
     }
 
 

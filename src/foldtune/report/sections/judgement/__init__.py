@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from foldtune.analysis.judgement.classes import class_names
 from foldtune.report.material import Material
 from foldtune.tasks.kinds import MultiLabel, Regression
 
@@ -19,12 +20,7 @@ def shown(study: Material) -> str | None:
 def names_of(study: Material) -> Sequence[str]:
     """The names of what is predicted; numbers where they are not known."""
     assert study.panel is not None
-    member = study.panel.members[0]
-    many = study.panel.task.probabilities(member.logits[:1]).shape[1]
-    told = study.asked.get("classes")
-    if isinstance(told, list) and len(told) == many:
-        return [str(name) for name in told]
-    return [f"class {k}" for k in range(many)]
+    return class_names(study.panel, study.asked.get("classes"))
 
 
 def of_classes(study: Material) -> bool:
