@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from foldtune.report.material import Material
+from foldtune.report.page import write_report
+from foldtune.report.sections import judgement
 from foldtune.report.sections.judgement import (
     classes,
     confusion,
@@ -32,6 +34,29 @@ def test_every_cell_of_the_confusion_is_drawn_and_rows_are_shares(study):
     worst = max((row for row in values if row["truth"] != row["called"]), key=lambda r: r["images"])
     assert f"{worst['truth']} for {worst['called']}" in found.summary
     assert "% least sure" in found.words[2]
+
+
+def test_the_largest_confusions_show_images_that_suffer_them(study):
+    found = confusion.section(study)
+    shown = found.context["confusions"]
+    worst = [(row[0], row[1]) for row in found.tables[0].rows]
+    assert [(one["truth"], one["said"]) for one in shown] == worst
+    panel, name = study.panel, judgement.shown(study)
+    names = [f"species {k}" for k in range(judged.CLASSES)]
+    for one in shown:
+        assert 1 <= len(one["images"]) <= 4
+        for image in one["images"]:
+            row = int(image["n"].removeprefix("img ").removesuffix(".png"))
+            assert names[panel.labels[row]] == one["truth"]
+            assert names.index(one["said"]) in panel.predictions[name][:, row]
+            assert image["t"].startswith("data:image/jpeg")
+
+
+def test_without_the_studys_images_no_example_is_shown(tmp_path):
+    folder = judged.write_judged(tmp_path, judged.METHODS[:1], seeds=1, pictures=False)
+    study = Material.read(folder, cache=tmp_path / "nowhere")
+    assert confusion.section(study).context == {"confusions": []}
+    assert '<div class="confusions">' not in write_report(folder).read_text()
 
 
 def test_each_class_has_recall_and_precision_with_intervals(study):

@@ -25,6 +25,7 @@ from foldtune.errors import InputError
 from foldtune.report.charts import colours
 from foldtune.study.results import rowgate
 from foldtune.study.results.artefacts import Altered
+from foldtune.study.results.pictures import Pictures, find_pictures
 from foldtune.study.results.predictions import Predictions, read_predictions
 from foldtune.study.results.store import Store
 from foldtune.tasks.metrics import DEFAULT
@@ -119,6 +120,12 @@ class Material:
         """Of each test image its row in the data."""
         assert self.predictions is not None
         return self.predictions.images
+
+    @cached_property
+    def pictures(self) -> Pictures:
+        """The images of the study, as far as they are found."""
+        identity = self.rows[0].get("data_identity")
+        return find_pictures(self.folder, self.asked, identity, self.cache)
 
     def results(self, kind: str) -> list[tuple[str, dict[str, Any]]]:
         """The JSON results of a kind, "wise" or "shift", each with its file's name as label.

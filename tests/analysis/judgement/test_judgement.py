@@ -5,7 +5,7 @@ import pytest
 from sklearn import metrics as theirs
 
 from foldtune.analysis.judgement.classes import parts, per_class
-from foldtune.analysis.judgement.confusion import confusion, in_order, largest
+from foldtune.analysis.judgement.confusion import confusion, examples, in_order, largest
 from foldtune.analysis.judgement.thresholds import (
     at,
     best_f1,
@@ -29,6 +29,19 @@ def panel(images=200, seeds=2, seed=0, share=(0.4, 0.3, 0.2, 0.1), often=0.0):
     logits[:, labels == 3, 0] += 1.5  # dogs look like ants
     logits[:, :, 0] += often
     return Panel(labels, {"A": [Member("A", s, one) for s, one in enumerate(logits)]})
+
+
+def test_examples_of_a_confusion_are_those_that_most_seeds_suffer():
+    it = panel()
+    said = np.stack([member.predictions for member in it.runs["A"]]) == 0
+    every = examples(it, "A", 3, 0, most=1000)
+    assert sorted(every) == np.flatnonzero((it.labels == 3) & said.any(0)).tolist()
+    seeds = said.sum(0)[every].tolist()
+    assert seeds == sorted(seeds, reverse=True)
+    both = [k for k in every if said[:, k].all()]
+    sure = np.mean([it.judged(member).shares[:, 0] for member in it.runs["A"]], axis=0)
+    assert sure[both].tolist() == sorted(sure[both], reverse=True)
+    assert examples(it, "A", 3, 0) == every[:4]
 
 
 def test_confusion_is_scikit_learns_over_seeds():

@@ -46,15 +46,29 @@ def in_order(counts: np.ndarray, panel: Panel) -> list[int]:
 def largest(counts: np.ndarray, names: Sequence[str], most: int = 5) -> list[Row]:
     """The confusions that most images suffer, the largest first: truth, said, images and share of
     the true class."""
+    share = shares(counts)
+    return [
+        {"truth": names[row], "said": names[column], "images": float(counts[row, column]),
+         "share": float(share[row, column])}
+        for row, column in cells(counts, most)
+    ]  # fmt: skip
+
+
+def cells(counts: np.ndarray, most: int = 5) -> list[tuple[int, int]]:
+    """The places of the largest confusions, (true class, called class), the largest first."""
     off = counts.copy()
     np.fill_diagonal(off, 0.0)
-    share = shares(counts)
-    found = []
-    for place in np.argsort(-off, axis=None, kind="stable")[:most].tolist():
-        row, column = divmod(place, len(counts))
-        if off[row, column] > 0:
-            found.append(
-                {"truth": names[row], "said": names[column], "images": float(off[row, column]),
-                 "share": float(share[row, column])}
-            )  # fmt: skip
-    return found
+    order = np.argsort(-off, axis=None, kind="stable")[:most].tolist()
+    places = (divmod(place, len(counts)) for place in order)
+    return [(row, column) for row, column in places if off[row, column] > 0]
+
+
+def examples(panel: Panel, name: str, truth: int, said: int, most: int = 4) -> list[int]:
+    """Images of one class that are called another: those that most seeds call so first, of these
+    the one that is given the largest probability."""
+    it = [panel.judged(member) for member in panel.runs[name]]
+    seeds = np.sum([one.answers == said for one in it], axis=0)
+    sure = np.mean([one.shares[:, said] for one in it], axis=0)
+    found = np.flatnonzero((panel.labels == truth) & (seeds > 0))
+    order = np.lexsort((-sure[found], -seeds[found]))
+    return [int(place) for place in found[order][:most]]

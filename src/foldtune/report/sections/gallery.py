@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import base64
-import contextlib
-import io
 from collections.abc import Sequence
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 
-from foldtune.data.tools.card import shown_colours
-from foldtune.errors import InputError
 from foldtune.report.material import Material, readable
 from foldtune.report.section import Section
-from foldtune.study.results.pictures import Pictures, find_pictures
+from foldtune.report.thumbnails import thumbnail
+from foldtune.study.results.pictures import Pictures
 
 Row = dict[str, Any]
 MOST = 300  # images in the page
 SURE = 90  # percent from which on a wrong answer is a sure one
-_SIDE = 128  # pixels of a thumbnail, which is drawn at 72 and enlarged
 _BYTES = 4 << 20  # of all thumbnails together
 
 
@@ -34,8 +29,7 @@ def section(study: Material) -> Section | None:
     kept = _kept(predictions, panel.labels, chosen, _confidence(study, chosen))
     if not len(kept):
         return None
-    identity = study.rows[0].get("data_identity")
-    found = find_pictures(study.folder, study.asked, identity, study.cache)
+    found = study.pictures
     items = _items(study, predictions, kept, found, _confidence(study, chosen))
     classes = readable(list(found.classes)) if len(found.classes) >= panel.classes else []
     shown = {
@@ -130,17 +124,6 @@ def spread_out(predictions: np.ndarray, labels: np.ndarray, most: int) -> np.nda
     return order
 
 
-def thumbnail(pixels: np.ndarray) -> str:
-    """A small JPEG as a data address. pixels: (height, width, channels) uint8."""
-    from PIL import Image
-
-    image = Image.fromarray(np.ascontiguousarray(shown_colours(pixels)))
-    image.thumbnail((_SIDE, _SIDE))
-    file = io.BytesIO()
-    image.save(file, "JPEG", quality=80)
-    return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
-
-
 def _items(
     study: Material,
     predictions: np.ndarray,
@@ -160,10 +143,9 @@ def _items(
             "p": predictions[:, image].tolist(),
             "s": round(100 * float(confidence[image])),
         }
-        if found.pixels is not None and row < len(found.pixels) and spent < _BYTES:
-            with contextlib.suppress(InputError):  # a damaged picture is not shown
-                item["t"] = thumbnail(found.pixels[row])
-                spent += len(item["t"])
+        if spent < _BYTES and (drawn := thumbnail(found, row)) is not None:
+            item["t"] = drawn
+            spent += len(drawn)
         items.append(item)
     return items
 

@@ -8,13 +8,21 @@ from typing import Any
 import altair as alt
 import numpy as np
 
-from foldtune.analysis.judgement.confusion import confusion, in_order, largest, shares
+from foldtune.analysis.judgement.confusion import (
+    cells,
+    confusion,
+    examples,
+    in_order,
+    largest,
+    shares,
+)
 from foldtune.analysis.judgement.unsure import left_out
 from foldtune.report import charts
 from foldtune.report.charts import LITTLE_TO_MUCH, tip
-from foldtune.report.material import Material
+from foldtune.report.material import Material, readable
 from foldtune.report.section import Figure, Section, Table
 from foldtune.report.sections.judgement import names_of, of_classes, shown
+from foldtune.report.thumbnails import thumbnail
 from foldtune.report.words import listed
 
 Row = dict[str, Any]
@@ -46,8 +54,24 @@ def section(study: Material) -> Section | None:
             "of the row; seeds together. Classes that are taken for one another are neighbours.",
             said, _unsure(study, name),
         ),
-        figures, tables, said,
+        figures, tables, said, "confusions.html", {"confusions": _examples(study, name, counts)},
     )  # fmt: skip
+
+
+def _examples(study: Material, name: str, counts: np.ndarray) -> list[Row]:
+    """Of the largest confusions some pictures, where the study's images are found."""
+    assert study.panel is not None
+    found, names = study.pictures, names_of(study)
+    told: list[Row] = []
+    for truth, said in cells(counts):
+        images = []
+        for place in examples(study.panel, name, truth, said):
+            row = int(study.images[place])
+            if (drawn := thumbnail(found, row)) is not None:
+                images.append({"n": readable(found.names.get(row, f"image {row}")), "t": drawn})
+        if images:
+            told.append({"truth": names[truth], "said": names[said], "images": images})
+    return told
 
 
 def _said(name: str, worst: Sequence[Row]) -> str:
