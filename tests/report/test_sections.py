@@ -16,6 +16,7 @@ from PIL import Image
 
 from foldtune.analysis.agreement import agreement
 from foldtune.analysis.ensemble import RULES
+from foldtune.analysis.judgement.doubts import doubtful
 from foldtune.errors import InputError
 from foldtune.judging.calibration import calibration
 from foldtune.report.material import Material
@@ -190,6 +191,19 @@ def test_the_gallery_says_where_images_are_missing(tmp_path):
     assert told.context["shown"]["classes"][0] == "species 0"
     there = gallery.section(Material.read(folder, cache=folder / "cache"))
     assert all("t" in item for item in there.context["shown"]["items"])
+
+
+def test_doubtful_labels_are_marked_with_what_they_seem_to_be(study, found):
+    shown = found["wrong"].context["shown"]
+    group = study.panel.runs[study.best["label"]]
+    rows, seems = doubtful(np.mean([m.probabilities for m in group], axis=0), study.panel.labels)
+    wanted = dict(zip(rows.tolist(), seems.tolist(), strict=True))
+    marked = {int(item["n"][4:-4]): item["d"] for item in shown["items"] if "d" in item}
+    assert marked
+    assert shown["doubtful"]
+    held = {int(item["n"][4:-4]) for item in shown["items"]}
+    assert marked == {row: seem for row, seem in wanted.items() if row in held}
+    assert f"{len(marked)} of these labels are doubtful" in found["wrong"].words[0]
 
 
 def test_thumbnails_stop_at_their_bytes(study, monkeypatch):

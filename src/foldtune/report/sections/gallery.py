@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 
+from foldtune.analysis.judgement.doubts import doubtful
 from foldtune.report.material import Material, readable
 from foldtune.report.section import Section
 from foldtune.report.thumbnails import thumbnail
@@ -30,16 +31,22 @@ def section(study: Material) -> Section | None:
     if not len(kept):
         return None
     found = study.pictures
-    items = _items(study, predictions, kept, found, _confidence(study, chosen))
+    seems = _doubts(study, panel.names[chosen])
+    items = _items(study, predictions, kept, found, _confidence(study, chosen), seems)
     classes = readable(list(found.classes)) if len(found.classes) >= panel.classes else []
     shown = {
         "methods": list(panel.names),
         "classes": classes or [f"class {k}" for k in range(panel.classes)],
         "chosen": chosen,
         "sure": SURE,
+        "doubtful": any("d" in item for item in items),
         "items": items,
     }
     said = _sentences(wrong, predictions, chosen, panel.names[chosen])
+    doubts = sum("d" in item for item in items)
+    if doubts:
+        told = f"{doubts:,} of these labels are" if doubts > 1 else "One of these labels is"
+        said.append(f"{told} doubtful by its probabilities (confident learning).")
     all_of = int((wrong[chosen] | (predictions != predictions[0]).any(0)).sum())
     return Section(
         "wrong",
@@ -64,6 +71,15 @@ def _confidence(study: Material, chosen: int) -> np.ndarray:
     assert study.panel is not None
     found: np.ndarray = study.panel.runs[study.panel.names[chosen]][0].confidence
     return found
+
+
+def _doubts(study: Material, name: str) -> dict[int, int]:
+    """The test images whose label seems wrong to the chosen method, which trained on none of them,
+    and what each seems to be of: confident learning, see `analysis.judgement.doubts`."""
+    assert study.panel is not None
+    shares = np.mean([member.probabilities for member in study.panel.runs[name]], axis=0)
+    found, seems = doubtful(shares, study.panel.labels)
+    return dict(zip(found.tolist(), seems.tolist(), strict=True))
 
 
 def _sentences(wrong: np.ndarray, predictions: np.ndarray, chosen: int, name: str) -> list[str]:
@@ -130,9 +146,11 @@ def _items(
     kept: Sequence[int] | np.ndarray,
     found: Pictures,
     confidence: np.ndarray,
+    seems: Mapping[int, int],
 ) -> list[Row]:
-    """n: name; c: class; p: each method's prediction; s: how sure the chosen is, in percent; t:
-    thumbnail, until their bytes are spent."""
+    """n: name; c: class; p: each method's prediction; s: how sure the chosen is, in percent; d: the
+    class that it seems to be of, where its label is doubtful; t: thumbnail, until their bytes are
+    spent."""
     assert study.panel is not None
     rows, spent, items = study.images, 0, []
     for image in kept:
@@ -143,6 +161,8 @@ def _items(
             "p": predictions[:, image].tolist(),
             "s": round(100 * float(confidence[image])),
         }
+        if int(image) in seems:
+            item["d"] = seems[int(image)]
         if spent < _BYTES and (drawn := thumbnail(found, row)) is not None:
             item["t"] = drawn
             spent += len(drawn)

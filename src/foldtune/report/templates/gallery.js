@@ -16,6 +16,7 @@
     wrong,
     sure: (item) => wrong(item) && item.s >= sure,
     none: (item) => item.p.every((found) => found !== item.c),
+    doubtful: (item) => item.d !== undefined,
     unlike: (item) => item.p.some((found) => found !== item.p[0]),
   };
 
@@ -71,6 +72,7 @@
     const caption = make("figcaption");
     caption.append(make("b", "", classes[item.c]), make("small", "", item.n));
     if (wrong(item)) caption.append(make("small", "", methods[chosen] + ": " + classes[item.p[chosen]] + ", " + item.s + " % sure"));
+    if (item.d !== undefined) caption.append(make("small", "", "doubtful label: seems " + classes[item.d]));
     const said = new Map();
     item.p.forEach((found, index) => said.set(found, [...(said.get(found) || []), methods[index]]));
     const list = make("dl");
