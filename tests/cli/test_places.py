@@ -46,6 +46,15 @@ def test_a_place_that_cannot_take_results_is_refused_before_work(words, out, sai
     assert sorted(here.rglob("*")) == before
 
 
+@pytest.mark.parametrize("split", ["fold0", "repeat0", "repeat0-fold0"])
+def test_a_stopped_comparison_over_splits_is_gone_on_with(split, here):
+    # It was refused as a folder of other files until its last split was done.
+    (here / "splits" / split).mkdir(parents=True)
+    said = refused("compare", "nowhere", "--folds", "2", "--out", "splits")
+    assert "holds other files" not in said
+    assert "nowhere" in said
+
+
 @pytest.mark.skipif(os.name == "nt", reason="Windows has other devices")
 def test_a_device_is_not_replaced(here):
     os.mkfifo(here / "pipe")

@@ -42,7 +42,8 @@ def arguments(verb):
 def test_names_and_defaults_are_those_of_python(verb):
     terminal = {k: v for k, v in options(verb).items() if k not in ON_A_TERMINAL}
     if verb == "compare":
-        assert terminal.pop("folds") is None  # what it returns is another: compare_folds
+        for name in ("folds", "repeats"):  # what it returns is another: compare_folds
+            assert terminal.pop(name) is None
     if verb == "predict":
         terminal["images"] = inspect.Parameter.empty  # none is a list on standard input
     # What a terminal must be given, a notebook may go without.
@@ -59,7 +60,7 @@ def test_names_and_defaults_are_those_of_python(verb):
 def test_folds_are_compared_with_the_options_of_compare():
     plain = inspect.signature(foldtune.compare).parameters
     folded = dict(inspect.signature(foldtune.compare_folds).parameters)
-    assert folded.pop("folds").default is inspect.Parameter.empty
+    assert folded.pop("folds").default is folded.pop("repeats").default is None
     assert {n: p.default for n, p in folded.items()} == {n: p.default for n, p in plain.items()}
 
 

@@ -130,9 +130,10 @@ def _parameter(check: Callable[[Any, Path | None], None], text: str) -> Paramete
 
 
 _STUDY = ("study.json", "rows.jsonl", "lock", "runs", "names.json")
+_SPLITS = ("fold0", "repeat0", "repeat0-fold0", "folds.json")
 _RUN = ("tuning.safetensors", "checkpoint.safetensors", "logits.safetensors", "error.txt")
 _OF_STUDY = "The study's folder; one that is there is gone on with."
-STUDY_OUT = Annotated[Path, _parameter(_folder(*_STUDY), _OF_STUDY)]
+STUDY_OUT = Annotated[Path, _parameter(_folder(*_STUDY, *_SPLITS), _OF_STUDY)]
 _OF_FIT = "A folder for the tuning and its test logits."
 FIT_OUT = Annotated[Path, _parameter(_folder(*_RUN, "validation.safetensors"), _OF_FIT)]
 ENSEMBLE_OUT = Annotated[Path, _parameter(_folder("ensemble.json"), "The ensemble's folder.")]

@@ -34,6 +34,7 @@ _OF_METHODS = (
     "kept; by default LinearProbe BitFit LayerNorm SSF LoRA AdaptFormer Full."
 )
 _OF_FOLDS = "As many studies, each in a folder of OUT; every image is tested in one of them."
+_OF_REPEATS = "As many draws of the split, each a study in a folder of OUT; or of all --folds."
 STUDY = Annotated[Path, words("A study's folder, as compare writes it.", group=MAIN)]
 
 
@@ -45,6 +46,7 @@ def compare(
     model: MODEL_NAME = "micro",
     methods: Annotated[tuple[str, ...], words(_OF_METHODS, group=MAIN)] = (),
     folds: Annotated[int | None, words(_OF_FOLDS)] = None,
+    repeats: Annotated[int | None, words(_OF_REPEATS)] = None,
     full: FULL = False,
     searching: SearchOptions = SearchOptions(),
     study: StudyOptions = StudyOptions(),
@@ -65,8 +67,8 @@ def compare(
     for name in methods:
         check_method(name)
     asked = said(searching, study, training, starting, options, reading, running)
-    if folds is not None:
-        _folded(data, model, methods, out, folds, asked, json)
+    if folds is not None or repeats is not None:
+        _folded(data, model, methods, out, asked | {"folds": folds, "repeats": repeats}, json)
         return
     found = compared(data, model, methods, out, asked)
     tell_comparison(found, full, json)
@@ -93,26 +95,24 @@ def compared(
 
 
 def _folded(
-    data: str, model: str, methods: tuple[str, ...], out: Path, folds: int, asked: dict[str, Any],
-    json: bool,
+    data: str, model: str, methods: tuple[str, ...], out: Path, asked: dict[str, Any], json: bool
 ) -> None:  # fmt: skip
-    """A study a fold, each with its page, and what all test images together tell."""
+    """A study a split, each with its page, and what all test images together tell."""
     import_hosts()
     from foldtune.study.folds import compare_folds
     from foldtune.study.results.live import live
 
     command = shlex.join(["foldtune", *sys.argv[1:]])
     with live(out):
-        found = compare_folds(
-            data, model, methods, folds=folds, out=out, say=say, command=command, **asked
-        )
+        found = compare_folds(data, model, methods, out=out, say=say, command=command, **asked)
     for fold in found.folds:
         _report(fold.folder)
     chosen = ", ".join(name or "none" for name in found.winners)
     told = {
         "decision": found.decision.told(),
         "winners": list(found.winners),
-        "verdict": [f"Chosen in each fold: {chosen}.", found.said],
+        "scores": found.scores,
+        "verdict": [f"Chosen in each split: {chosen}.", found.said],
     }
     emit(told) if json else show_decision(told, full=True)
 
