@@ -1,12 +1,13 @@
 """Labels that were exchanged are found by probes that did not see the image."""
 
 import csv
+import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from foldtune.analysis.judgement.doubts import doubtful
+from foldtune.analysis.judgement.doubts import RULES, doubtful
 from foldtune.backbones import load_backbone
 from foldtune.errors import InputError
 from foldtune.study.doubts import doubts, write_doubts
@@ -19,6 +20,12 @@ def test_doubt_is_what_the_paper_counts():
     # Usual: class 0 (0.9 + 0.6 + 0.2) / 3 = 0.57, class 1 0.8: image 2 is at 0.8, no less.
     found, seems = doubtful(shares, labels)
     assert (found.tolist(), seems.tolist()) == ([2], [1])
+
+
+def test_without_cleanlab_it_is_said_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cleanlab.filter", None)
+    with pytest.raises(InputError, match=r"pip install 'foldtune\[cleanlab\]'"):
+        RULES["cleanlab"](np.eye(2), np.arange(2))
 
 
 def test_exchanged_labels_are_found(digits, tmp_path):
@@ -34,6 +41,11 @@ def test_exchanged_labels_are_found(digits, tmp_path):
     assert len(first & names) >= 10  # blindly drawn it is one
     assert len(rows) < 60
     assert all(row["label"] != row["seems"] and row["split"] == "train" for row in rows)
+    other = doubts(data, load_backbone("micro", size=16), by="cleanlab")
+    assert len({row["image"] for row in other[:15]} & names) >= 10
+    assert all(row["label"] != row["seems"] for row in other)
+    with pytest.raises(InputError, match="unknown rule of doubt 'cleanlap'; choose from: cleanlab"):
+        doubts(data, load_backbone("micro", size=16), by="cleanlap")
     with write_doubts(rows, tmp_path / "doubts.csv").open() as file:
         assert [row["image"] for row in csv.DictReader(file)] == [row["image"] for row in rows]
     with pytest.raises(InputError, match="one class an image"):

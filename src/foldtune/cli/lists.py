@@ -10,6 +10,8 @@ from foldtune.cli.places import LIST_OUT
 from foldtune.console import emit, facts, table
 from foldtune.options.taken import words as said_of
 
+_OF_RULE = "The rule of doubt: own (confident learning), or cleanlab, which an extra brings."
+
 
 @data.command
 def doubts(
@@ -18,6 +20,7 @@ def doubts(
     *,
     model: MODEL_NAME = "micro",
     size: Annotated[int | None, words(said_of()["ModelOptions"]["size"], group=MAIN)] = None,
+    by: Annotated[str, words(_OF_RULE)] = "own",
     seed: SEED = 0,
     cache: CACHE = None,
     json: JSON = False,
@@ -38,7 +41,7 @@ def doubts(
     import_hosts()
     backbone = load_backbone(model, size=size)
     images = load_data(source, size=backbone.transform.size, seed=seed, cache=cache)
-    rows = found(images, backbone, seed)
+    rows = found(images, backbone, seed, by)
     write_doubts(rows, out)
     if json:
         emit(rows)

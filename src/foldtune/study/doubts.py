@@ -8,24 +8,29 @@ from typing import Any
 
 import numpy as np
 
-from foldtune.analysis.judgement.doubts import doubtful
+from foldtune.analysis.judgement.doubts import RULES
 from foldtune.backbones import Backbone
 from foldtune.backbones.prepare import prepare_for
 from foldtune.core.structure.head import find_head
 from foldtune.data import ImageData
-from foldtune.errors import InputError
+from foldtune.errors import InputError, unknown
 from foldtune.tasks.kinds import SingleLabel
 from foldtune.training.probe import classifier_inputs, folds, solve_probe
 
 _COLUMNS = ("image", "split", "label", "seems", "label_probability", "seems_probability")
 
 
-def doubts(data: ImageData, backbone: Backbone, seed: int = 0) -> list[dict[str, Any]]:
+def doubts(
+    data: ImageData, backbone: Backbone, seed: int = 0, by: str = "own"
+) -> list[dict[str, Any]]:
     """Doubtful images, the most doubtful first, see `analysis.judgement.doubts`.
 
-    Each image is judged by a probe of the four other fifths of all images, groups whole. Raises
-    InputError for another task than one class an image, and where nothing can be held out.
+    Each image is judged by a probe of the four other fifths of all images, groups whole. by: the
+    rule, "own" or "cleanlab". Raises InputError for another task than one class an image, and where
+    nothing can be held out.
     """
+    if by not in RULES:
+        raise unknown("rule of doubt", by, RULES)
     if not isinstance(data.task, SingleLabel):
         raise InputError(f"doubtful labels are told of one class an image, not of {data.task!r}")
     rows = data.split(*data.splits)
@@ -44,7 +49,7 @@ def doubts(data: ImageData, backbone: Backbone, seed: int = 0) -> list[dict[str,
         logits = features[held] @ probe.weight.numpy().T + probe.bias.numpy()
         shares[held] = data.task.probabilities(logits)
     of = {row: name for name, part in data.splits.items() for row in part.tolist()}
-    found, seems = doubtful(shares, labels)
+    found, seems = RULES[by](shares, labels)
     return [
         {
             "image": data.names[rows[at]], "split": of[int(rows[at])],

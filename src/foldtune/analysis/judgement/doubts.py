@@ -8,7 +8,13 @@ and none is removed, and no noise model is fitted.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 import numpy as np
+
+from foldtune.errors import NotInstalled
+
+Doubt = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
 def doubtful(shares: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -27,3 +33,20 @@ def doubtful(shares: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.nda
     doubt = shares[found, seems[found]] - shares[found, labels[found]]
     order = np.argsort(-doubt, kind="stable")
     return found[order], seems[found[order]]
+
+
+def by_cleanlab(shares: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The same by cleanlab (extra `cleanlab`): it estimates how many images of each class bear each
+    other label and takes so many, those of the largest margin. Each seems of its likeliest class.
+    """
+    try:
+        from cleanlab.filter import find_label_issues
+    except ImportError:
+        raise NotInstalled("--by cleanlab", "cleanlab", "cleanlab") from None
+    found = find_label_issues(
+        labels, shares, return_indices_ranked_by="normalized_margin", n_jobs=1
+    )
+    return found, shares[found].argmax(1)
+
+
+RULES: Mapping[str, Doubt] = {"own": doubtful, "cleanlab": by_cleanlab}
