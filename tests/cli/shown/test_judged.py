@@ -37,3 +37,18 @@ def test_a_number_is_judged_by_its_error(capsys):
     said = capsys.readouterr().out
     assert "is right about" not in said
     assert "mean absolute error  0.500 [0.250, 0.750]" in said
+
+
+def test_a_rule_is_told_beside_the_usual_answers(capsys):
+    cost = {"mean": 0.25, "mean_of_likeliest": 0.5, "accuracy": 0.4}
+    about = {"images": 9, "split": "test"}
+    show_judged(about | {"map": 0.5, "judgement": BY_CLASS | {"cost": cost}})
+    said = capsys.readouterr().out
+    assert "cost 0.25 an image and are right about 40.0%; those of the likeliest class" in said
+    assert "--calibrated" not in said
+    show_judged(about | {"map": 0.5, "judgement": {"cost": cost | {"mean": 0.75}}})
+    assert "predict --calibrated" in capsys.readouterr().out
+    show_judged(about | {"map": 0.5, "judgement": BY_CLASS | {"thresholds": {"cat": None}}})
+    assert "never" in capsys.readouterr().out
+    show_judged(about | {"map": 0.5, "judgement": BY_CLASS | {"thresholds": {"cat": 0.25}}})
+    assert "0.250" in capsys.readouterr().out

@@ -128,6 +128,8 @@ def _show_judgement(found: Mapping[str, Any]) -> None:
             f"{cost['accuracy']:.1%}; those of the likeliest class cost "
             f"{cost['mean_of_likeliest']:.4g}."
         )
+        if cost["mean"] > cost["mean_of_likeliest"]:
+            write("Costs weigh probabilities, and these are off; export, and predict --calibrated.")
     if error := found.get("mae"):
         facts({"mean absolute error": _estimated(error)})
 

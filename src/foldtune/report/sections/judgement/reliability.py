@@ -33,11 +33,10 @@ def section(study: Material) -> Section | None:
         for row in rows[:_MOST] for one in row["bins"] if one["images"] >= _FEW
     ]  # fmt: skip
     worst, more = rows[0], f" The {_MOST} of largest error are drawn." if rows[_MOST:] else ""
-    way = "too high" if worst["probability"] > worst["share"] else "too low"
     said = (
         f"Furthest off is {worst['class']}: {percent(worst['ece'])} points, where chance alone "
-        f"gives {percent(worst['by_chance'])}; its mean probability of "
-        f"{percent(worst['probability'])} % is {way} for {percent(worst['share'])} % of images."
+        f"gives {percent(worst['by_chance'])}; its mean probability is "
+        f"{percent(worst['probability'])} %, its share of the images {percent(worst['share'])} %."
     )
     cells = tuple(
         (row["class"], f"{row['images']:,}", percent(row["share"]), percent(row["probability"]),
