@@ -14,6 +14,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +38,9 @@ from foldtune.study.results.artefacts import TUNING, of_run, warn_of_unbound
 from foldtune.study.results.predictions import Predictions, read_predictions
 from foldtune.study.results.rowfile import replace
 from foldtune.tasks.kinds import SingleLabel
-from foldtune.tunings.imagefiles import decoded, named
+from foldtune.tunings.imagefiles import fit_of, named
 from foldtune.tunings.judging import Chosen, Known
+from foldtune.tunings.predict import predict_files
 from foldtune.tunings.tuning import (
     backbone_for,
     header_of,
@@ -54,6 +56,7 @@ _MEMBER = gate.fields(
 _DESCRIBED = gate.fields(
     {"format": gate.integer(1, _FORMAT), "rule": gate.text(100), "members": gate.listed(_MEMBER)}
 )
+_TOGETHER = 512  # images; of so many each member is attached once
 SELECTIONS = ("all", "best", "greedy", "seeds")
 
 
@@ -188,9 +191,12 @@ def predict_with_ensemble(
     allowed: see `backbone_of`."""
     ensemble = open_ensemble(path)
     backbone = backbone_for(ensemble.header, weights, allowed)
-    pixels = decoded(images, backbone, ensemble.header.get("data"))
-    shares = ensemble_probabilities(ensemble, backbone, pixels, np.arange(len(pixels)))
-    yield from named(images, shares, ensemble.header["classes"])
+    yield from predict_files(
+        images, fit_of(backbone, ensemble.header.get("data")),
+        partial(ensemble_probabilities, ensemble, backbone),
+        lambda paths, shares: named(paths, shares, ensemble.header["classes"]),
+        together=_TOGETHER,
+    )  # fmt: skip
 
 
 def evaluate_ensemble(

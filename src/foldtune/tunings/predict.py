@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,8 @@ from torch import Tensor
 from foldtune.backbones import Backbone
 from foldtune.backbones.prepare import prepare_for
 from foldtune.data.sources.readers import regular_bytes
-from foldtune.data.store.ahead import decoded_ahead
+from foldtune.data.store.ahead import Pixels, decoded_ahead
+from foldtune.data.store.decode import Fit
 from foldtune.errors import InputError
 from foldtune.judging.predict import finite, predict_logits
 from foldtune.tasks.task import Task
@@ -38,20 +39,57 @@ def predict_images(
     read_as: what the tuning says of its data, by whose range more than 8 bits are read. Files are
     decoded ahead in `workers` processes, by default one a core; a few batches are in memory.
     """
-    fit, prepare = fit_of(backbone, read_as), prepare_for(backbone)
-    for found in decoded_ahead([str(path) for path in paths], read_path, fit, workers):
+    prepare = prepare_for(backbone)
+
+    def logits(pixels: np.ndarray, rows: np.ndarray) -> Tensor:
+        return finite(predict_logits(tuned.model, pixels, rows, prepare), "the tuning")
+
+    yield from predict_files(paths, fit_of(backbone, read_as), logits, answer, workers)
+
+
+def predict_files(
+    paths: Sequence[Path],
+    fit: Fit,
+    outputs: Callable[[np.ndarray, np.ndarray], Tensor],
+    answer: Answer,
+    workers: int | None = None,
+    together: int = 1,
+) -> Iterator[dict[str, Any]]:
+    """As `predict_images`, of anything that makes outputs (rows, classes) of pixels and rows of
+    them. together: images that `outputs` is given at least, for what takes long to begin."""
+    decoded = decoded_ahead([str(path) for path in paths], read_path, fit, workers)
+    for found in _gather(decoded, together):
         whole = np.array([i for i in range(len(found.pixels)) if i not in found.broken], np.int64)
         answers: Iterator[dict[str, Any]] = iter(())
         if len(whole):
-            logits = predict_logits(tuned.model, found.pixels, whole, prepare)
             named = [paths[found.first + int(place)] for place in whole]
-            answers = answer(named, finite(logits, "the tuning"))
+            answers = answer(named, outputs(found.pixels, whole))
         for place in range(len(found.pixels)):
             if place in found.broken:
                 path = paths[found.first + place]
                 yield {"image": str(path), "error": found.broken[place]}
             else:
                 yield next(answers)
+
+
+def _gather(chunks: Iterable[Pixels], count: int) -> Iterator[Pixels]:
+    """The same images, at least so many at a time but for the last."""
+    waiting: list[Pixels] = []
+    for chunk in chunks:
+        waiting.append(chunk)
+        if sum(len(one.pixels) for one in waiting) >= count:
+            yield _join(waiting)
+            waiting = []
+    if waiting:
+        yield _join(waiting)
+
+
+def _join(chunks: Sequence[Pixels]) -> Pixels:
+    if len(chunks) == 1:
+        return chunks[0]
+    first = chunks[0].first
+    broken = {c.first - first + place: why for c in chunks for place, why in c.broken.items()}
+    return Pixels(first, np.concatenate([c.pixels for c in chunks]), broken)
 
 
 def answer_of(

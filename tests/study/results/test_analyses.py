@@ -144,14 +144,20 @@ def test_a_saved_ensemble_gives_the_studys_accuracy_again(
 
 
 def test_a_saved_ensemble_predicts_files_and_leaves_the_backbone_plain(
-    study, digits, tmp_path, backbone
+    study, digits, tmp_path, backbone, monkeypatch
 ):
     save_ensemble(study, tmp_path / "e")
     paths = []
     for row in digits.split("test")[:3]:
         paths.append(tmp_path / f"{row}.png")
         Image.fromarray(digits.pixels[row]).save(paths[-1])
-    told = list(predict_with_ensemble(tmp_path / "e" / ENSEMBLE, paths))
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    monkeypatch.setattr("foldtune.study.ensembles._TOGETHER", 2)
+    monkeypatch.setattr("foldtune.data.store.ahead._CHUNK_BYTES", 1)
+    files = [paths[0], tmp_path / "broken.png", *paths[1:]]
+    told = list(predict_with_ensemble(tmp_path / "e" / ENSEMBLE, files))
+    assert [line["image"] for line in told] == list(map(str, files))
+    assert "error" in told.pop(1)
     before = set(backbone.model.state_dict())
     shares = ensemble_probabilities(
         open_ensemble(tmp_path / "e"), backbone, digits.pixels, digits.split("test")[:3]
