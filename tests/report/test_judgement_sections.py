@@ -97,7 +97,7 @@ def test_reliability_of_each_class_is_drawn_and_told_beside_chance(study):
     errors = [float(row[4]) for row in table.rows]
     assert errors == sorted(errors, reverse=True)
     values = found.figures[0].specification["data"]["values"]
-    assert {row["label"] for row in values} <= {row[0] for row in table.rows}
-    assert values
-    assert all(row["images"] >= 10 and 0 <= row["share"] <= 1 for row in values)
+    assert [row["class"] for row in values] == [row[0] for row in table.rows]
+    drawn = [(f"{100 * row['ece']:.1f}", f"{100 * row['by_chance']:.1f}") for row in values]
+    assert drawn == [row[4:6] for row in table.rows]
     assert f"Furthest off is {table.rows[0][0]}: {table.rows[0][4]} points" in found.words[1]

@@ -24,6 +24,7 @@ GREY = "#7d828b"
 # From little to much, and from below to above: blue and orange stay apart in every colour vision.
 LITTLE_TO_MUCH = ("#eaf0fb", "#1d4ea8")
 BELOW_TO_ABOVE = ("#b8430c", "#f3f2ef", "#2a5db8")
+_ROOM = 20  # numbers that an axis of a phone's width holds
 STEPS = alt.Scale(zero=False, nice=False, padding=12)
 ROW_HEIGHT = 20  # in pixels: a step would make Vega-Lite warn beside a width of "container"
 
@@ -64,6 +65,14 @@ def across(field: str, title: str, **more: Any) -> alt.X:
     more.setdefault("scale", alt.Scale(zero=False))
     axis = alt.Axis(format="%", tickCount=6, labelOverlap=True)
     return alt.X(f"{field}:Q", title=title, axis=axis, **more)
+
+
+def counted(last: int, first: int = 1) -> alt.Axis:
+    """The axis of a whole number: each once, where they have room; two ticks of a step below 1
+    would read "1, 2, 2"."""
+    values = list(range(first, last + 1))
+    few = {"values": values} if len(values) <= _ROOM else {"tickMinStep": 1}
+    return alt.Axis(format="d", grid=False, **few)
 
 
 def names_down(field: str, order: Sequence[str]) -> alt.Y:

@@ -130,10 +130,9 @@ def resolution(decision: Decision) -> str:
         runs = f"{seeds[0]:,} searches"
     images = f"{decision.images:,} test images"
     if decision.units < decision.images:
-        images += (
-            f" (of which {decision.images - decision.units:,} are near duplicates of others or of "
-            "one group, and count as one with them)"
-        )
+        alike = decision.images - decision.units
+        are = "is a near duplicate" if alike == 1 else "are near duplicates"
+        images += f" (of which {alike:,} {are} of others or of one group, and count as one)"
     return f"With {images} and {runs}, differences below about {100 * half:.1f} points cannot show."
 
 

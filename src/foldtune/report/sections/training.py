@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import altair as alt
 
@@ -35,7 +36,7 @@ def training_chart(
     rows: Sequence[Row], palette: dict[str, str], ties: str = "small"
 ) -> alt.LayerChart | None:
     """Validation accuracy by epoch of each method's chosen trial; dot: last epoch, ring: best."""
-    points = [
+    points: list[dict[str, Any]] = [
         {
             "label": label,
             "epoch": step["epoch"],
@@ -52,7 +53,9 @@ def training_chart(
     choice, faded = charts.picked()
     base = alt.Chart().encode(
         x=alt.X(
-            "epoch:Q", axis=alt.Axis(tickMinStep=1, format="d", grid=False), scale=charts.STEPS
+            "epoch:Q",
+            axis=charts.counted(max(point["epoch"] for point in points), first=0),
+            scale=charts.STEPS,
         ),
         y=charts.share("accuracy", "validation accuracy"),
         color=charts.line(palette),

@@ -14,8 +14,6 @@ from foldtune.report.charts import tip
 from foldtune.report.material import Material
 from foldtune.report.section import Figure, Section
 
-_ROOM = 20  # numbers that an axis of a phone's width holds
-
 
 def section(study: Material) -> Section | None:
     chart = tuning_chart(study.rows, study.palette)
@@ -47,13 +45,11 @@ def tuning_chart(rows: Sequence[Row], palette: dict[str, str]) -> alt.LayerChart
         return None
     choice, faded = charts.picked()
     most = max(point["trials"] for point in points)
-    # Every number once, where they have room: two ticks of a step below 1 would read "1, 2, 2".
-    ticks = {"values": list(range(1, most + 1))} if most <= _ROOM else {"tickMinStep": 1}
     base = alt.Chart().encode(
         x=alt.X(
             "trials:Q",
             title="trials spent",
-            axis=alt.Axis(format="d", grid=False, **ticks),
+            axis=charts.counted(most),
             scale=charts.STEPS,
         ),
         y=charts.share("accuracy", "best validation accuracy so far"),

@@ -15,9 +15,9 @@ from foldtune.report.sections.judgement import names_of, percent, shown
 from foldtune.tasks.kinds import Regression
 
 Row = dict[str, Any]
-_MOST = 8  # drawn classes
-_FEW = 10  # images; a bin with fewer is not drawn
+_MOST = 20  # drawn classes, those of the largest error
 _ROWS = 200
+_DRAWN = ("class", "ece", "by_chance", "images")
 
 
 def section(study: Material) -> Section | None:
@@ -27,11 +27,7 @@ def section(study: Material) -> Section | None:
     rows = [row for row in by_name(panel, name, names_of(study)) if row["images"]]
     if not rows:
         return None
-    drawn = [row["class"] for row in rows[:_MOST]]
-    points = [
-        {"label": row["class"], **one}
-        for row in rows[:_MOST] for one in row["bins"] if one["images"] >= _FEW
-    ]  # fmt: skip
+    drawn = [{key: row[key] for key in _DRAWN} for row in rows[:_MOST]]
     worst, more = rows[0], f" The {_MOST} of largest error are drawn." if rows[_MOST:] else ""
     said = (
         f"Furthest off is {worst['class']}: {percent(worst['ece'])} points, where chance alone "
@@ -47,41 +43,38 @@ def section(study: Material) -> Section | None:
     return Section(
         "class-reliability", "Reliability of each class",
         (
-            f"Of the probability that {name} gives each class or label, one against the rest: "
-            f"{BINS} bins of equal width, those of {_FEW} test images or more drawn, seeds "
-            f"together. On the diagonal the probability is the share.{more} Few images leave an "
-            "error even where all is right: that is what it is by chance.",
+            f"The error of the probability that {name} gives each class or label, one against the "
+            f"rest: how far it lies from the share of images, in {BINS} bins of equal width, seeds "
+            "together. The tick is what the error would be by chance were all probabilities right: "
+            f"few images leave some.{more}",
             said,
         ),
         (Figure(
             "class-reliability", "Reliability of each class",
-            _chart(points, dict(zip(sorted(drawn), charts.PALETTE * _MOST, strict=False))),
-            {key: key for key in ("label", "probability", "share", "images")}, wide=False,
+            _chart(drawn), {key: key for key in _DRAWN}, wide=False,
         ),),
         (Table("Reliability of each class", columns, cells, ("class",)),),
     )  # fmt: skip
 
 
-def _chart(points: list[Row], palette: dict[str, str]) -> alt.LayerChart:
-    choice, faded = charts.picked()
-    unit = alt.Scale(domain=[0, 1])
+def _chart(drawn: list[Row]) -> alt.LayerChart:
     base = alt.Chart().encode(
-        x=charts.across("probability", "probability", scale=unit),
-        y=alt.Y("share:Q", title="share of images", axis=alt.Axis(format="%"), scale=unit),
-        color=charts.line(palette), opacity=faded,
+        y=charts.names_down("class", [row["class"] for row in drawn]),
         tooltip=[
-            tip("label", "class"), tip("probability", "probability", ".1%"),
-            tip("share", "share", ".1%"), tip("images", "images", ","),
+            tip("class", "class"), tip("ece", "error", ".1%"),
+            tip("by_chance", "by chance", ".1%"), tip("images", "images", ","),
         ],
     )  # fmt: skip
-    truth = alt.Chart().mark_rule(color=charts.GREY, strokeDash=[3, 3]).encode(
-        x=alt.datum(0), y=alt.datum(0), x2=alt.datum(1), y2=alt.datum(1)
-    )  # fmt: skip
-    return charts.finish(
-        truth,
-        base.mark_line(strokeWidth=1.5).encode(strokeDash=charts.dash(palette)).add_params(choice),
-        base.mark_point(size=28, filled=True),
-        values=points,
-        description=f"Share of images that are of each class by its probability, in {BINS} bins, "
-        "beside the diagonal of right probabilities.",
+    zero = alt.Scale(zero=True)
+    bars = base.mark_rule(strokeWidth=2, color=charts.PALETTE[0]).encode(
+        x=charts.across("ece", "expected calibration error", scale=zero), x2=alt.datum(0)
     )
+    dots = base.mark_point(size=40, filled=True, opacity=1, color=charts.PALETTE[0]).encode(
+        x=alt.X("ece:Q")
+    )
+    ticks = base.mark_tick(color=charts.GREY, thickness=2, size=12).encode(x=alt.X("by_chance:Q"))
+    return charts.finish(
+        bars, ticks, dots,
+        values=drawn,
+        description="Expected calibration error of each class, beside what chance alone leaves.",
+    )  # fmt: skip
