@@ -6,6 +6,8 @@ import importlib.util
 import pytest
 import torch
 from peft import PEFT_TYPE_TO_CONFIG_MAPPING, PeftType, get_peft_model
+from peft.tuners.boft import layer as boft_layer
+from torch.utils import cpp_extension
 
 from foldtune.core.attach import attach
 from foldtune.core.structure.finding import find_sites
@@ -171,3 +173,12 @@ def test_impossible_sizes_are_told():
 @pytest.mark.parametrize(("limit", "sizes", "found"), [(8, (12, 18), 6), (5, (7, 14), 1)])
 def test_sizes_shrink_to_a_divisor(limit, sizes, found):
     assert divisor(limit, *sizes) == found
+
+
+def test_boft_calls_no_compiler_and_leaves_the_note_of_peft_alone(monkeypatch):
+    calls, known = [], boft_layer._FBD_CUDA
+    monkeypatch.setattr(cpp_extension, "load", lambda *a, **k: calls.append(a))
+    model, x = build_host("vit")
+    attach(model, parse("BOFT()"), example=x, seed=0)
+    assert calls == []
+    assert boft_layer._FBD_CUDA is known

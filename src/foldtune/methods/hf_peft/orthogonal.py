@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+import importlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -12,6 +14,7 @@ from torch import Tensor
 from foldtune.core.method import LogRange, Method
 from foldtune.errors import InputError
 from foldtune.methods.hf_peft.held import ADAPTER, Held, HeldMethod, Shape, divisor
+from foldtune.torchvision_ops import declare_missing_operators
 
 _TURNS: Mapping[str, LogRange | tuple[Any, ...]] = {**Method.space, "lr": LogRange(1e-4, 1e-2)}
 
@@ -60,6 +63,23 @@ class TurnedOutput(Held):
         cos, sin = alpha * theta.cos(), alpha * theta.sin()
         pairs = torch.stack((first * cos - second * sin, second * cos + first * sin), dim=1)
         return pairs.view_as(rows)
+
+
+@contextlib.contextmanager
+def _without_extension() -> Iterator[None]:
+    """Inside, PEFT builds layers as where its CUDA extension has failed, without another attempt.
+
+    PEFT keeps what loaded and not that nothing did, so it calls a compiler for every layer (0.21.2:
+    7 s for lite0's 19). Its own note of the extension is as it was after.
+    """
+    declare_missing_operators()
+    boft: Any = importlib.import_module("peft.tuners.boft.layer")
+    known = getattr(boft, "_FBD_CUDA", None)
+    boft._FBD_CUDA = False
+    try:
+        yield
+    finally:
+        boft._FBD_CUDA = known
 
 
 @dataclass(frozen=True, repr=False)
@@ -113,6 +133,10 @@ class BOFT(HeldMethod):
 
     def options(self, shapes: Sequence[Shape]) -> Mapping[str, Any]:
         return {"boft_block_size": divisor(self.size, shapes[0][1])}
+
+    def _layers(self, weights: Sequence[Tensor], bias: Sequence[bool]) -> list[Any]:
+        with _without_extension():
+            return super()._layers(weights, bias)
 
 
 @dataclass(frozen=True, repr=False)
