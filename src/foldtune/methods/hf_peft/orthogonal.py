@@ -27,15 +27,21 @@ class TurnedInput(Held):
 
 
 class TurnedAndScaled(Held):
-    """W' = s W R^T, s: (out, 1)."""
+    """W' = s W R^T, s: (out, 1), R: (in, in) of orthogonal blocks on the diagonal.
+
+    Block by block: PEFT makes R whole and multiplies it twice by a permutation, which with one
+    butterfly factor is the identity.
+    """
 
     def __init__(self, layer: Any, shape: Shape) -> None:
         super().__init__(layer, shape)
-        layer.fbd_cuda_available = False  # the same on every device
+        del layer.boft_P
 
     def changed(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        turn, scale = self.layer.get_delta_weight(ADAPTER)
-        return scale * (weight @ turn.T), bias
+        blocks = self.layer.cayley_batch(self.own("boft_R").flatten(0, 1))
+        parts = weight.unflatten(1, (len(blocks), -1))
+        turned = torch.einsum("obj,bij->obi", parts, blocks).flatten(1)
+        return self.own("boft_s") * turned, bias
 
 
 class Reflected(Held):
