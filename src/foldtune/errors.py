@@ -38,3 +38,16 @@ def unknown(kind: str, name: str, choices: Iterable[str]) -> InputError:
     listed = [*near, *rest][:12]
     more = f", ... ({len(known)} in all)" if len(known) > len(listed) else ""
     return InputError(f"unknown {kind} {name!r}; choose from: {', '.join(listed)}{more}")
+
+
+def some(names: Iterable[str], where: str = "", *, most: int = 6) -> str:
+    """The first of the names, how many more there are, and where all are.
+
+    >>> some(["a", "b", "c", "d"], "foldtune methods", most=2)
+    'a, b and 2 more (foldtune methods)'
+    """
+    known = list(names)
+    left = len(known) - most
+    if left <= 1:  # one more name is shorter than saying that there is one more
+        return ", ".join(known)
+    return f"{', '.join(known[:most])} and {left} more{f' ({where})' if where else ''}"

@@ -8,6 +8,7 @@ from torch import nn
 
 from foldtune.core.structure.blocks import in_gate
 from foldtune.core.structure.sites import Site, select
+from foldtune.errors import some
 from foldtune.methods.refusal import NoPlace
 
 # Where there is no attention: what a block of a convolutional network is made of.
@@ -29,7 +30,7 @@ def none_found(
     """The refusal of a method whose targets are not there."""
     roles = ", ".join(sorted({s.role for s in sites}))
     reason = (
-        f"{method} finds none of its targets {', '.join(targets) or 'attn.in'} in "
+        f"{method} finds none of its targets {some(targets) or 'attn.in'} in "
         f"{type(model).__name__}, which has the roles {roles}; name some of these "
         "as targets, or exact paths of `foldtune sites`"
     )

@@ -9,8 +9,12 @@ import torch
 from torch import nn
 
 from foldtune.core.structure.sites import Site
-from foldtune.errors import InputError
+from foldtune.errors import InputError, some
 from foldtune.methods.catalogue import catalogue
+
+# The names that most people look for stand first in a list that is cut.
+_KNOWN = ("LoRA", "SSF", "BitFit", "LayerNorm", "AdaptFormer", "Full")
+_ALL = "foldtune methods"
 
 
 class NoPlace(InputError):
@@ -25,7 +29,10 @@ class NoPlace(InputError):
         self._host = (model, sites)
 
     def __str__(self) -> str:
-        return f"{self.args[0]}. Methods that can: {', '.join(able(*self._host))}"
+        found = able(*self._host)
+        first = [name for name in _KNOWN if name in found]
+        names = [*first, *(name for name in found if name not in first)]
+        return f"{self.args[0]}. Methods that can: {some(names, _ALL)}"
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Across processes goes the text; the host may be large.

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from foldtune.analysis.tasks.reference import best_settings, probe_quality, vtab
-from foldtune.errors import InputError
+from foldtune.errors import InputError, some
 
 # Keeps a case of the very same number from taking all the weight.
 _FLOOR = 1e-6
@@ -115,7 +115,7 @@ def suggest(
     names = [name for name in known if methods is None or name in methods]
     if not names:
         raise InputError(
-            f"no evidence on {', '.join(methods or ())}; methods with evidence: {', '.join(known)}"
+            f"no evidence on {some(methods or ())}; methods with evidence: {some(known)}"
         )
     weights = weigh(np.array([case.quality for case in cases]), quality, variance)
     costs = _filled(cases, names, weights)

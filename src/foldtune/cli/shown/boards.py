@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from foldtune.console import facts, percent, table, write
+from foldtune.errors import some
 
 if TYPE_CHECKING:
     from foldtune.analysis.row import Standing
@@ -155,7 +156,7 @@ def show_advice(told: dict[str, Any], data: str, model: str) -> None:
           f"{len(told['evidence']['own_studies'])} own studies: {nearest}.")  # fmt: skip
     _show_record(told["record"])
     if told["evidence"]["unknown_methods"]:
-        write(f"Nothing is known of: {', '.join(told['evidence']['unknown_methods'])}.")
+        write(f"Nothing is known of: {some(told['evidence']['unknown_methods'], '--json')}.")
     for line in told["cautions"]:
         write(line)
     quoted = [shlex.quote(row["name"]) for row in told["suggestions"]]
