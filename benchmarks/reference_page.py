@@ -24,6 +24,11 @@ _CARDS = """# Methods
 The cards of all methods, as `foldtune methods --json` gives them; written by
 `python benchmarks/reference_page.py`. Which method stands on which family:
 [what stands where](capabilities.md).
+
+Trainable parameters at the defaults, without the classifier, and a step's operations and kept
+activations as multiples of LoRA's, are of ViT-B/16 at 224 pixels in batches of 32 (`python
+benchmarks/method_costs.py`); merges: on how many of the families on which a method stands. What a
+run caches, a probe's frozen features, is counted as if it were not.
 """
 _HEAD = """# Reference of the command line
 
@@ -105,12 +110,32 @@ def _plain(value: Any) -> str:
 def cards_page() -> str:
     """The card of each of our own methods."""
     own = [card for card in cards() if card["capabilities"] is not None]
-    parts = [_CARDS]
+    parts = [_CARDS, *_overview(own)]
     for card in own:
         settings = f"\n\nSettings: `{card['settings']}`." if card["settings"] else ""
         text = card["card"].replace("*", "\\*").replace("_", "\\_").replace("<", "&lt;")
         parts.append(f"\n## {card['method']}\n\n{text}{settings}\n")
     return "".join(parts)
+
+
+def _overview(cards: list[dict[str, Any]]) -> Iterator[str]:
+    """A table for each kind."""
+    columns = ("method", "year", "trainable", "merges", "operations", "activations")
+    kind = None
+    for card in cards:
+        if card["kind"] != kind:
+            kind = card["kind"]
+            yield f"\n**{kind}**\n\n| {' | '.join(columns)} |\n|---|---|---:|---:|---:|---:|\n"
+        link = f"[{card['method']}](#{card['method'].lower()})"
+        yield f"| {' | '.join([link, *(_figure(card[c]) for c in columns[1:])])} |\n"
+
+
+def _figure(value: Any) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:.2f}" if isinstance(value, float) else str(value)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from foldtune.cli.app import JSON, MAIN, app, words
+from foldtune.cli.app import FULL, JSON, MAIN, app, words
+from foldtune.cli.shown.catalogue import show_cards
 from foldtune.console import emit, facts, table, write
 from foldtune.options.groups import ModelOptions
 from foldtune.startup import brief, import_hosts
@@ -32,12 +33,21 @@ def sites(model: MODEL, *, options: ModelOptions = ModelOptions(), json: JSON = 
 
 @app.command
 @brief()
-def methods(*, json: JSON = False) -> None:
-    """Show the catalogue of methods with their settings."""
-    from foldtune.methods.cards import cards
+def methods(*, full: FULL = False, json: JSON = False) -> None:
+    """Show the catalogue of methods by kind: trainable parameters on ViT-B/16, on how many of the
+    families each merges, and what a step costs, LoRA's being 1.
+    """
+    from foldtune.options.cards import known_cards
 
-    rows = cards()
-    emit(rows) if json else table(rows, ("kind", "method", "year", "merges", "what", "settings"))
+    rows = known_cards()
+    if rows is None:
+        from foldtune.methods.cards import cards
+
+        rows = cards()
+    if json:
+        emit(rows)
+    else:
+        show_cards(rows, full=full)
 
 
 @app.command

@@ -42,6 +42,11 @@ class Counts:
         """(Forward + backward) / forward, in operations of one image."""
         return (self.forward_flops + self.backward_flops) / self.forward_flops
 
+    def of_step(self, batch: int) -> tuple[int, int]:
+        """Operations of a step of `batch` images, and the bytes that it keeps."""
+        each = self.forward_flops + self.backward_flops
+        return batch * each + self.step_flops, batch * self.saved_bytes + self.step_bytes
+
 
 def count(model: nn.Module, example: Tensor, precision: str = "fp32") -> Counts:
     """Count a training step of the model as it stands: what is trainable decides the backward.

@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import inspect
-import json
 import re
-from importlib.resources import files
 from typing import Any
 
 from foldtune.core.method import Method, settings
 from foldtune.methods.catalogue import catalogue
+from foldtune.options.cards import capabilities as capabilities
+from foldtune.options.cards import complete
 
 # In the order in which they are shown.
 KINDS = ("probes", "merge", "HF PEFT's layers", "stay beside", "not probed")
 
 
-def capabilities() -> dict[str, Any]:
-    """The packaged table of what each method can do on each family of backbones, as probed."""
-    text = (files("foldtune.methods") / "capabilities.json").read_text(encoding="utf-8")
-    return json.loads(text)
-
-
 def cards() -> list[dict[str, Any]]:
-    """For each method its name, what it is in one line, its settings, its full card, and what it
-    can do: by family of backbones whether it merges, stays beside the model, or is refused and
-    why; None for a plug-in, which nobody has probed. Grouped by kind."""
+    """For each method its name, what it is in one line, its settings, its full card, what it can
+    do and what it costs (see `complete`). Grouped by kind."""
+    return complete(written_cards())
+
+
+def written_cards() -> list[dict[str, Any]]:
+    """What the classes themselves say, grouped by kind."""
     probed = capabilities()["methods"]
     kinds = {name: _kind(name, cls, probed) for name, cls in catalogue().items()}
     known = sorted(catalogue().items(), key=lambda item: KINDS.index(kinds[item[0]]))
@@ -36,8 +34,8 @@ def cards() -> list[dict[str, Any]]:
             "merges": _merges(probed.get(f"{name}()")),
             "what": (cls.__doc__ or "").strip().partition("\n")[0],
             "settings": ", ".join(f"{k}={v!r}" for k, v in settings(cls()).items()),
+            "source": _source(cls),
             "starts_as_identity": cls().starts_as_identity,
-            "capabilities": probed.get(f"{name}()"),
             "card": inspect.cleandoc(cls.__doc__ or ""),
         }
         for name, cls in known
@@ -64,8 +62,13 @@ def _merges(facts: dict[str, Any] | None) -> str:
     return f"{sum(bool(cell.get('merges')) for cell in stands)}/{len(stands)}"
 
 
+def _source(cls: type[Method]) -> str:
+    """The papers that its card names; empty where it names none."""
+    text = " ".join((cls.__doc__ or "").partition("Source:")[2].split())
+    return re.split(r"\.(?= [A-Z`][a-z_]+|$)", text)[0]
+
+
 def _year(cls: type[Method]) -> str:
     """Of the first source that its card names; empty where it names none."""
-    _, found, source = (cls.__doc__ or "").partition("Source:")
-    year = re.search(r"\b20\d\d\b|(?<=arXiv )\d\d(?=\d\d\.)", source) if found else None
+    year = re.search(r"\b20\d\d\b|(?<=arXiv )\d\d(?=\d\d\.)", _source(cls))
     return "" if year is None else f"20{year[0][-2:]}"
