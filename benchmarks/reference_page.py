@@ -23,7 +23,8 @@ _CARDS = """# Methods
 
 The cards of all methods, as `foldtune methods --json` gives them; written by
 `python benchmarks/reference_page.py`. Which method stands on which family:
-[what stands where](capabilities.md).
+[what stands where](capabilities.md). What suits a model of yours, counted there:
+`foldtune methods --suggest --model MODEL --budget 0.5%`.
 
 Trainable parameters at the defaults, without the classifier, and a step's operations and kept
 activations as multiples of LoRA's, are of ViT-B/16 at 224 pixels in batches of 32 (`python

@@ -181,6 +181,14 @@ def test_methods_lists_the_catalogue_with_cards():
     assert "Lian et al." in cards["SSF"]["card"]
 
 
+def test_methods_are_suggested_for_a_model_alone():
+    assert "--suggest needs --model" in refused("methods", "--suggest")
+    assert "--model and --budget are of --suggest" in refused("methods", "--budget", "1%")
+    assert "unknown model 'micrp'" in refused("methods", "--suggest", "--model", "micrp")
+    words = ("methods", "--suggest", "--model", "micro", "--size", 16, "--budget", "many")
+    assert "'many' is no budget" in refused(*words)
+
+
 def test_fit_learns_two_colours_and_writes_a_tuning(tuned, photos, cache):
     found = told("eval", tuned, photos, "--split", "all", cache=cache)
     assert found["top1"] > 0.9

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from foldtune.cli.app import FULL, JSON, MAIN, app, words
-from foldtune.cli.shown.catalogue import show_cards
+from foldtune.cli.shown.catalogue import show_candidates, show_cards
 from foldtune.console import emit, facts, table, write
 from foldtune.options.groups import ModelOptions
 from foldtune.startup import brief, import_hosts
@@ -33,10 +33,38 @@ def sites(model: MODEL, *, options: ModelOptions = ModelOptions(), json: JSON = 
 
 @app.command
 @brief()
-def methods(*, full: FULL = False, json: JSON = False) -> None:
+def methods(
+    *,
+    suggest: Annotated[
+        bool, words("Only what stands on --model within --budget, in an order to try.", group=MAIN)
+    ] = False,
+    model: Annotated[str | None, words(f"With --suggest: {_NAMES}", group=MAIN)] = None,
+    budget: Annotated[
+        str | None,
+        words(
+            "With --suggest: the most parameters that may train, 100000, or 0.5% of the "
+            "backbone's; by default any number.",
+            group=MAIN,
+        ),
+    ] = None,
+    full: FULL = False,
+    options: ModelOptions = ModelOptions(),
+    json: JSON = False,
+) -> None:
     """Show the catalogue of methods by kind: trainable parameters on ViT-B/16, on how many of the
     families each merges, and what a step costs, LoRA's being 1.
+
+    With --suggest, each is attached dry to --model and counted there.
     """
+    from foldtune.errors import InputError
+
+    if not suggest and (model, budget) != (None, None):
+        raise InputError("--model and --budget are of --suggest; give that, too")
+    if suggest:
+        if model is None:
+            raise InputError("--suggest needs --model, on which methods are tried")
+        _suggest(model, budget, options, json)
+        return
     from foldtune.options.cards import known_cards
 
     rows = known_cards()
@@ -48,6 +76,22 @@ def methods(*, full: FULL = False, json: JSON = False) -> None:
         emit(rows)
     else:
         show_cards(rows, full=full)
+
+
+def _suggest(model: str, budget: str | None, options: ModelOptions, json: bool) -> None:
+    import gc
+
+    from foldtune.options.names import check_model
+
+    check_model(model)
+    from foldtune.study.search.candidates import candidates, read_budget
+
+    if budget is not None:
+        read_budget(budget)
+    backbone = load(model, options)
+    gc.enable()  # some forty attachments come and go
+    told = candidates(backbone, budget)
+    emit(told) if json else show_candidates(told)
 
 
 @app.command

@@ -14,7 +14,7 @@ from foldtune.methods.catalogue import catalogue
 
 # The names that most people look for stand first in a list that is cut.
 _KNOWN = ("LoRA", "SSF", "BitFit", "LayerNorm", "AdaptFormer", "Full")
-_ALL = "foldtune methods"
+_ALL = "foldtune methods --suggest --model MODEL"
 
 
 class NoPlace(InputError):

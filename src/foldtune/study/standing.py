@@ -8,15 +8,13 @@ import torch
 
 from foldtune.backbones.clip_text import ZERO_SHOT, Prompts, zero_shot_head
 from foldtune.backbones.prepare import prepare_for
-from foldtune.core.attach import attach
-from foldtune.core.checks.coverage import shortfall
 from foldtune.core.structure.head import find_head
-from foldtune.errors import InputError
+from foldtune.errors import InputError, some
 from foldtune.methods.catalogue import sources
 from foldtune.study.bench.bench import Bench
-from foldtune.study.bench.failure import reason_of
 from foldtune.study.bench.room import trained_bytes
 from foldtune.study.bench.starts import refuse_zero_shot
+from foldtune.study.search.candidates import dry, in_part
 from foldtune.study.search.spaces import Entrant
 from foldtune.study.terms import Terms
 from foldtune.training.batches import prepare_at, steps_per_epoch
@@ -48,7 +46,7 @@ def tried(terms: Terms, bench: Bench, *, named: bool) -> Terms:
         left_out[entrant.label] = str(reason.args[0])
     if len(left_out) == len(terms.entrants):
         raise InputError(
-            f"no method of {', '.join(left_out)} can stand on {bench.backbone.name}: "
+            f"no method of {some(left_out)} can stand on {bench.backbone.name}: "
             f"{next(iter(left_out.values()))}; name others with --methods"
         )
     standing = tuple(pair for pair in terms.entrants if pair[0].label not in left_out)
@@ -72,19 +70,13 @@ def _refusal(
     its places; None where it can: then `trained` gets the bytes of its tuning. The backbone is
     plain after."""
     classes = bench.data.task.logits(len(bench.data.outputs))
-    try:
-        attachment = attach(bench.backbone, entrant.method, num_classes=classes, seed=0)
-        size = trained_bytes(attachment)
-        short = shortfall(attachment.detach(), attachment.sites)
-        if short and not named and attachment.edits:
-            return InputError(f"it would stand on a part of its places: {short}")
-        trained[entrant.label] = size
-    except InputError as refusal:
-        return refusal
-    except Exception as error:  # a method of somebody else's, or a host that nobody has tried
-        told = InputError(f"{entrant.label} fails on {bench.backbone.name}: {reason_of(error)}")
-        told.__cause__ = error
+    told = dry(bench.backbone, entrant.method, entrant.label, classes, trained_bytes)
+    if isinstance(told, InputError):
         return told
+    size, short = told
+    if short and not named:
+        return in_part(short)
+    trained[entrant.label] = size
     return None
 
 
