@@ -192,7 +192,7 @@ def lora(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"peft_type": "LOHA"}, "of type LOHA are not read; those of type LORA"),
+        ({"peft_type": "ADALORA"}, "of type ADALORA are not read; those of type LORA"),
         ({"use_qalora": True}, "PEFT's use_qalora = True"),
         ({"lora_bias": True}, "PEFT's lora_bias = True"),
         ({"layer_replication": [[0, 2]]}, "PEFT's layer_replication"),

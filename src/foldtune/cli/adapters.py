@@ -24,6 +24,7 @@ def export_peft(
 
     The logits are equal and the classifier is in it.
     """
+    from foldtune.core.edits import Reweight
     from foldtune.interop import read_adapter, to_peft
     from foldtune.tunings.tuning import opened
 
@@ -36,7 +37,7 @@ def export_peft(
         "method": repr(attachment.method),
         "peft_type": adapter.config["peft_type"],
         "base": adapter.base,
-        "layers": len(adapter.parts),
+        "layers": sum(isinstance(edit, Reweight) for edit in attachment.edits),
         "classes": attachment.num_classes,
     }
     emit(told) if json else facts(told)

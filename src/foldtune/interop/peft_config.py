@@ -18,6 +18,7 @@ from foldtune.core.attachment import Attachment
 from foldtune.core.edits import Rewire, Train
 from foldtune.core.names import norm_names
 from foldtune.errors import InputError
+from foldtune.interop.peft_held import held_config, held_deltas
 from foldtune.interop.peft_tensors import (
     GAIN,
     HAVE_A_FORM,
@@ -37,10 +38,12 @@ from foldtune.interop.peft_tensors import (
 
 @dataclass
 class Adapter:
-    """What becomes the folder: PEFT's configuration, and its tensors without the prefix."""
+    """What becomes the folder: PEFT's configuration, its tensors without the prefix, and those
+    that it keeps beside the layers."""
 
     config: dict[str, Any]
     tensors: dict[str, Tensor] = field(default_factory=dict)
+    beside: dict[str, Tensor] = field(default_factory=dict)
 
 
 def adapter_of(attachment: Attachment) -> Adapter:
@@ -48,9 +51,12 @@ def adapter_of(attachment: Attachment) -> Adapter:
 
     Raises InputError where there is none.
     """
-    layers = _layers(attachment)
+    held = [path for path, _ in held_deltas(attachment)]
+    layers = {} if held else _layers(attachment)
     trained = attachment.base_names
-    if not layers:
+    if held:
+        adapter, targets = _held(attachment, held), held
+    elif not layers:
         norms = _norms_of(attachment, trained)
         if not norms or len(norms) < len({_owner(n) for n in trained}):
             raise _no_form(attachment)
@@ -62,11 +68,27 @@ def adapter_of(attachment: Attachment) -> Adapter:
         adapter = _gains(attachment, layers) if gains else _low_rank(attachment, layers)
         targets = list(layers)
     saved = list(attachment.head)
-    if layers and trained:
+    if (layers or held) and trained:
         saved += _add_trained(adapter, attachment, layers)
     _check_saved(attachment.model, saved, targets)
     adapter.config["modules_to_save"] = saved
     _add_modules(adapter, attachment.model, attachment.head)
+    return adapter
+
+
+def _held(attachment: Attachment, paths: Sequence[str]) -> Adapter:
+    """Of a method that holds PEFT's layers; norms that train come with it, nothing else."""
+    edits = [e for e in attachment.edits if not isinstance(e, Train)]
+    if len(edits) > len(paths) or len(set(paths)) < len(paths):
+        raise _no_form(attachment)
+    for edit in edits:
+        check_layer(attachment.model, edit.site)
+        if edit.site.path in paths and _axes(attachment.model, edit.site.path):
+            raise _no_form(attachment)
+    options, tensors = held_config(attachment)
+    adapter = Adapter({**options, "target_modules": _pattern(paths)})
+    for name, tensor in tensors.items():
+        (adapter.tensors if "." in name else adapter.beside)[name] = tensor
     return adapter
 
 

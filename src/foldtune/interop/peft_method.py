@@ -23,13 +23,15 @@ def method_for(
     layers: Mapping[str, Layer],
     trained: Sequence[str],
     sites: Sequence[Site],
+    held: Method | None = None,
 ) -> Method:
-    """The method that has these layers changed and these base tensors trained.
+    """The method that has these layers changed and these base tensors trained, beside `held`.
 
     One LoRA or DoRA for each rank and scale; layers are named by roles where they are all layers
     of a role. Raises InputError where no method trains such tensors.
     """
-    parts = [*_low_rank(layers, sites), *_gains(layers, sites), *_trained(model, trained)]
+    parts = [] if held is None else [held]
+    parts += [*_low_rank(layers, sites), *_gains(layers, sites), *_trained(model, trained)]
     if not parts:
         raise InputError("the adapter holds a classifier at most; train that with LinearProbe")
     return parts[0] if len(parts) == 1 else Stack(tuple(parts))
@@ -44,7 +46,7 @@ def _low_rank(layers: Mapping[str, Layer], sites: Sequence[Site]) -> list[Method
             groups.setdefault(key, []).append(path)
     parts: list[Method] = []
     for (dora, rank, scale, dropout), paths in groups.items():
-        alpha, targets = None if scale == 1.0 else scale * rank, _named(paths, sites)
+        alpha, targets = None if scale == 1.0 else scale * rank, named(paths, sites)
         parts.append(DoRA(rank, alpha, targets) if dora else LoRA(rank, alpha, targets, dropout))
     return parts
 
@@ -53,10 +55,10 @@ def _gains(layers: Mapping[str, Layer], sites: Sequence[Site]) -> list[Method]:
     sides = {side: [p for p, l in layers.items() if side in l.tensors] for side in (OUTPUT, INPUT)}
     if not any(sides.values()):
         return []
-    return [IA3(outputs=_named(sides[OUTPUT], sites), inputs=_named(sides[INPUT], sites))]
+    return [IA3(outputs=named(sides[OUTPUT], sites), inputs=named(sides[INPUT], sites))]
 
 
-def _named(paths: Iterable[str], sites: Sequence[Site]) -> tuple[str, ...]:
+def named(paths: Iterable[str], sites: Sequence[Site]) -> tuple[str, ...]:
     """`paths` as roles as far as whole roles are among them, the rest as they are."""
     left = dict.fromkeys(paths)
     named = []

@@ -11,6 +11,7 @@ from typing import Any
 
 from foldtune import gate
 from foldtune.errors import InputError
+from foldtune.interop.peft_held import held_type, refuse_options
 from foldtune.interop.peft_tensors import IA3, LORA, NORMS
 
 # Read here or in `peft_read`.
@@ -28,14 +29,14 @@ _SILENT = {
 }  # fmt: skip
 _LARGEST = 1 << 20  # bytes; rank_pattern of a large model takes some ten thousand
 _ALPHA = gate.number(-1e6, 1e6)
-_RANK = gate.nullable(gate.integer(1, 1 << 20))
+_RANK = gate.nullable(gate.integer(0, 1 << 20))  # of OFT 0: it is given by the size of blocks
 _NAMES = gate.nullable(gate.either(gate.listed(gate.text(), 1 << 16), gate.text(1 << 20)))
 _CONFIG = gate.fields(
     {"peft_type": gate.text(100)},
     {
         "base_model_name_or_path": gate.nullable(gate.text(1000)),
         "r": _RANK,
-        "lora_alpha": _ALPHA,
+        "lora_alpha": gate.nullable(_ALPHA),
         "lora_dropout": gate.nullable(gate.number(0, 0.999)),
         "use_dora": gate.nullable(gate.flag),
         "use_rslora": gate.nullable(gate.flag),
@@ -61,10 +62,15 @@ def checked_config(path: Path) -> dict[str, Any]:
 
 def check_options(kind: Any, config: Mapping[str, Any]) -> None:
     """Raise InputError for a type of PEFT, or an option, that is not read here."""
+    held = held_type(kind)
+    if held is not None:
+        refuse_options(held, config, _SILENT | {"peft_type", "base_model_name_or_path"})
+        return
     if kind not in (LORA, IA3, NORMS):
         raise InputError(
-            f"PEFT adapters of type {kind} are not read; those of type {LORA} (with DoRA), {IA3} "
-            f"and {NORMS} are. Merge it with PEFT (merge_and_unload) and give the weights instead"
+            f"PEFT adapters of type {kind} are not read; those of type {LORA} (with DoRA), {IA3}, "
+            f"{NORMS} and of the types of methods on PEFT's layers (docs/peft.md) are. Merge it "
+            "with PEFT (merge_and_unload) and give the weights instead"
         )
     for name, value in config.items():
         if name not in _READ | _SILENT and value not in (None, False, [], {}, ""):
@@ -72,6 +78,8 @@ def check_options(kind: Any, config: Mapping[str, Any]) -> None:
                 f"the adapter uses PEFT's {name} = {value!r}, which is not read: it may change "
                 "what is computed. Merge it with PEFT (merge_and_unload) instead"
             )
+    if config.get("lora_alpha", 8) is None:
+        raise InputError("the adapter is damaged: its lora_alpha is not set")
     start = config.get("init_lora_weights")
     if start not in _PLAIN_STARTS:
         raise InputError(

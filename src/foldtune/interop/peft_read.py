@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +25,18 @@ from foldtune.core.method import Method
 from foldtune.core.structure.head import find_head
 from foldtune.core.tuningfile import check_base
 from foldtune.errors import InputError
-from foldtune.interop.peft_method import method_for
+from foldtune.interop.peft_held import (
+    check_places,
+    fill_held,
+    held_type,
+    is_held,
+    method_of,
+    paths_of,
+)
+from foldtune.interop.peft_method import method_for, named
 from foldtune.interop.peft_options import check_options, checked_config, layer_settings
 from foldtune.interop.peft_tensors import (
+    BESIDE,
     CONFIG,
     GAIN,
     INPUT,
@@ -42,6 +51,7 @@ from foldtune.interop.peft_tensors import (
     fill,
 )
 from foldtune.methods.catalogue import parse
+from foldtune.methods.hf_peft.held import Held, shape_of
 from foldtune.methods.linear_probe import LinearProbe
 
 _PART = re.compile(
@@ -54,9 +64,10 @@ _PART = re.compile(
 class PeftAdapter:
     """What a folder holds.
 
-    config: PEFT's. parts: tensors of each wrapped layer, as stored, by path and PEFT's name.
-    plain: other tensors by their name in the base (classifier, norms, biases). header: of the
-    tuning, where foldtune wrote the folder; else empty.
+    config: PEFT's. parts: tensors of each wrapped layer, as stored, by path and PEFT's name. held:
+    those of types whose layers methods of ours hold, by PEFT's whole name. plain: other tensors by
+    their name in the base (classifier, norms, biases). header: of the tuning, where foldtune wrote
+    the folder; else empty.
     """
 
     folder: Path
@@ -64,6 +75,7 @@ class PeftAdapter:
     parts: dict[str, dict[str, Tensor]]
     plain: dict[str, Tensor]
     header: dict[str, Any]
+    held: dict[str, Tensor] = field(default_factory=dict)
 
     @property
     def base(self) -> str | None:
@@ -76,7 +88,8 @@ def read_adapter(folder: str | Path) -> PeftAdapter:
     """Read a folder that PEFT's `save_pretrained` or `to_peft` wrote.
 
     Raises InputError for a missing or damaged folder, for types of PEFT other than LoRA (DoRA),
-    IA3 and LN tuning, and for options that change what these compute.
+    IA3, LN tuning and those of `foldtune.methods.hf_peft`, and for options that change what these
+    compute.
     """
     folder = Path(folder)
     if not (folder / CONFIG).is_file():
@@ -86,9 +99,14 @@ def read_adapter(folder: str | Path) -> PeftAdapter:
     tensors, header = _tensors(folder)
     parts: dict[str, dict[str, Tensor]] = {}
     plain: dict[str, Tensor] = {}
+    held: dict[str, Tensor] = {}
+    kind = held_type(config["peft_type"])
     for name, tensor in tensors.items():
         name = name.removeprefix(PREFIX).replace(".modules_to_save.", ".")
         if ".original_module." in name:  # the classifier as it was before training
+            continue
+        if kind is not None and is_held(kind, name):
+            held[name.removeprefix(BESIDE)] = tensor
             continue
         found = _PART.fullmatch(name)
         if found is None:
@@ -101,7 +119,7 @@ def read_adapter(folder: str | Path) -> PeftAdapter:
             )
         else:
             parts.setdefault(found["path"], {})[found["name"]] = tensor
-    return PeftAdapter(folder, config, parts, plain, header)
+    return PeftAdapter(folder, config, parts, plain, header, held)
 
 
 def _tensors(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -225,11 +243,19 @@ def _method(
         if path not in by_path:
             raise InputError(f"the adapter changes {path}, which is no site of `foldtune sites`")
         check_layer(model, by_path[path])
+    kind = held_type(adapter.config["peft_type"])
+    paths = [] if kind is None else paths_of(kind, adapter.config, adapter.held, model)
+    check_places(model, by_path, paths)
     if adapter.header:
         return parse(adapter.header["method"])
+    held = None
+    if kind is not None:
+        state = model.state_dict()
+        shapes = [shape_of(state[f"{path}.weight"]) for path in paths]
+        held = method_of(kind, adapter.config, named(paths, sites), shapes, adapter.held)
     inside = tuple(f"{path}." for path in heads)
     trained = [name for name in adapter.plain if not name.startswith(inside)]
-    return method_for(model, layers, trained, sites)
+    return method_for(model, layers, trained, sites, held)
 
 
 def _load(
@@ -254,9 +280,10 @@ def _load(
         moved = layer.scale * layer.tensors[B] @ layer.tensors[A]
         tensors[f"{path}.weight"] = tensors[f"{path}.weight"] + moved.to(tensors[f"{path}.weight"])
     attachment.load_tensors(tensors)
+    fill_held(attachment, adapter.held, str(adapter.folder))
     left = dict(layers)
     for edit in attachment.edits:
-        if isinstance(edit, Reweight):
+        if isinstance(edit, Reweight) and not isinstance(edit.delta, Held):
             if edit.site.path not in left:
                 raise InputError(
                     f"the adapter in {adapter.folder} holds nothing for {edit.site.path}, which "

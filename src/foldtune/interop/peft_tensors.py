@@ -35,11 +35,13 @@ A, B, MAGNITUDE, GAIN = "lora_A", "lora_B", "lora_magnitude_vector", "ia3_l"
 OUTPUT, INPUT = "output gain", "input gain"
 HAVE_A_FORM = (
     "Methods that have one: LoRA and DoRA (alone, or with BitFit or LayerNorm), IA3 (alone, or "
-    "with LayerNorm), LayerNorm"
+    "with LayerNorm), LayerNorm, and those on PEFT's layers (VeRA, LoHa, OFT, ...), alone or with "
+    "LayerNorm"
 )
 # The files of an adapter's folder, the prefix of its tensors, and our note among its metadata.
 CONFIG, TENSORS, NOTE = "adapter_config.json", "adapter_model.safetensors", "foldtune_tuning"
 PREFIX = "base_model.model."
+BESIDE = "base_model."  # of what all layers share
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from foldtune.core.header import OWN_FIELDS
 from foldtune.core.tuningfile import TuningFile, header_of, write_tensors, written
 from foldtune.errors import InputError
 from foldtune.interop.peft_config import adapter_of
-from foldtune.interop.peft_tensors import CONFIG, NOTE, PREFIX, TENSORS
+from foldtune.interop.peft_tensors import BESIDE, CONFIG, NOTE, PREFIX, TENSORS
 
 
 def to_peft(
@@ -63,7 +63,9 @@ def _write(
         "inference_mode": True,
         "task_type": None,
     }
-    tensors = {f"{PREFIX}{n}": t.detach().cpu().contiguous() for n, t in adapter.tensors.items()}
+    named = {f"{PREFIX}{n}": t for n, t in adapter.tensors.items()}
+    named |= {f"{BESIDE}{n}": t for n, t in adapter.beside.items()}
+    tensors = {n: t.detach().cpu().contiguous() for n, t in named.items()}
     write_tensors(tensors, folder / TENSORS, {"format": "pt", NOTE: written(header)})
     (folder / CONFIG).write_text(json.dumps(adapter.config, indent=2, sort_keys=True) + "\n")
     (folder / "README.md").write_text(_card(attachment, base, facts))

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from foldtune.core.compute.delta import Delta
 from foldtune.core.edits import Edit, Reweight
-from foldtune.core.method import LogRange, Method
+from foldtune.core.method import LogRange, Method, settings
 from foldtune.core.structure.sites import Site
 from foldtune.core.tensors import is_plain
 from foldtune.errors import InputError, NotInstalled
@@ -53,6 +53,8 @@ class Held(Delta):
     """
 
     moves_bias = False
+    # What PEFT saves of a layer beside its parameters, by its name there.
+    saved: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, layer: Any, shape: Shape) -> None:
         super().__init__()
@@ -73,6 +75,14 @@ class Held(Delta):
         """What PEFT's layer keeps under `name` for the one adapter."""
         return getattr(self.layer, name)[ADAPTER]
 
+    def peft_tensors(self) -> dict[str, Tensor]:
+        """What trains, by its name in a folder that PEFT saved, the layer's path aside."""
+        return _as_saved(self.named_parameters())
+
+    def drawn(self) -> dict[str, Tensor]:
+        """What a seed or the stored weights give, by its name in such a folder."""
+        return _as_saved(self.named_buffers())
+
 
 class HeldMethod(Method):
     """Base of the methods whose layers are HF PEFT's.
@@ -89,6 +99,8 @@ class HeldMethod(Method):
     delta: ClassVar[type[Held]] = Held
     # Whether tensors are shared by all layers, which then are built together.
     shares: ClassVar[bool] = False
+    # Of what is shared, the names that PEFT saves beside the layers.
+    beside: ClassVar[tuple[str, ...]] = ()
     space: ClassVar[Mapping[str, LogRange | tuple[Any, ...]]] = Method.space
     targets: tuple[str, ...]
 
@@ -96,19 +108,28 @@ class HeldMethod(Method):
         """PEFT's options for layers of these shapes (out, in), sizes made to fit."""
         raise NotImplementedError(f"{type(self).__name__} defines no options(shapes)")
 
+    @classmethod
+    def settings_of(cls, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Our settings as PEFT's `options` spell them, `targets` aside."""
+        names = {n: cls.peft_options.get(n, n) for n in settings(cls()) if n != "targets"}
+        found = {ours: options[theirs] for ours, theirs in names.items() if theirs in options}
+        if "alpha" in found and settings(cls())["alpha"] is None:
+            found["alpha"] = None if found["alpha"] == found["rank"] else float(found["alpha"])
+        return found
+
     def edits(self, model: nn.Module, sites: Sequence[Site]) -> Iterable[Edit]:
         check_installed(type(self).__name__)
         places = self._places(model, sites)
         weights = list(places.values())
         layers = self._layers(weights, [site.bias is not None for site in places])
         return [
-            Reweight(site, self.delta(layer, _shape(weight)))
+            Reweight(site, self.delta(layer, shape_of(weight)))
             for site, layer, weight in zip(places, layers, weights, strict=True)
         ]
 
     def check_places(self, model: nn.Module, sites: Sequence[Site]) -> None:
         check_installed(type(self).__name__)
-        self._sized([_shape(w) for w in self._places(model, sites).values()])
+        self._sized([shape_of(w) for w in self._places(model, sites).values()])
 
     def _places(self, model: nn.Module, sites: Sequence[Site]) -> dict[Site, Tensor]:
         """The sites, each with its stored matrix (out, in)."""
@@ -136,7 +157,7 @@ class HeldMethod(Method):
 
     def _layers(self, weights: Sequence[Tensor], bias: Sequence[bool]) -> list[Any]:
         """PEFT's layers on Linears of these weights, in their order."""
-        options = self._sized([_shape(w) for w in weights])
+        options = self._sized([shape_of(w) for w in weights])
         if self.shares:
             return _tuned(self.peft_type, options[0], weights, bias)
         return [
@@ -148,6 +169,14 @@ class HeldMethod(Method):
         """PEFT's options for each layer; for all together where they share tensors."""
         groups = [shapes] if self.shares else [[shape] for shape in shapes]
         return [self.options(group) for group in groups]
+
+
+def _as_saved(tensors: Iterable[tuple[str, Tensor]]) -> dict[str, Tensor]:
+    """Of PEFT's layer, by its names without that of the adapter."""
+    inside = ((n.removeprefix("layer."), t) for n, t in tensors if n.startswith("layer."))
+    return {
+        n.replace(f".{ADAPTER}", "", 1): t for n, t in inside if not n.startswith("base_layer.")
+    }
 
 
 def divisor(limit: int, *sizes: int) -> int:
@@ -198,5 +227,5 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def _shape(weight: Tensor) -> Shape:
+def shape_of(weight: Tensor) -> Shape:
     return weight.shape[0], weight.shape[1]

@@ -117,6 +117,11 @@ class OFT(HeldMethod):
             series["num_cayley_neumann_terms"] = self.neumann
         return {"oft_block_size": divisor(self.size, shapes[0][1]), **series}
 
+    @classmethod
+    def settings_of(cls, options: Mapping[str, Any]) -> dict[str, Any]:
+        found = super().settings_of(options)
+        return found if options.get("use_cayley_neumann") else found | {"neumann": 0}
+
 
 @dataclass(frozen=True, repr=False)
 class BOFT(HeldMethod):

@@ -24,6 +24,7 @@ class VeRA(HeldMethod):
     peft_type: ClassVar[str] = "VERA"
     peft_options: ClassVar[Mapping[str, str]] = {"rank": "r", "seed": "projection_prng_key"}
     shares: ClassVar[bool] = True
+    beside: ClassVar[tuple[str, ...]] = ("vera_A", "vera_B")
     space: ClassVar[Mapping[str, LogRange | tuple[Any, ...]]] = {
         **Method.space,
         "lr": LogRange(1e-3, 1e-1),  # the paper takes ten times LoRA's
@@ -53,6 +54,7 @@ class RandLoRA(HeldMethod):
         "rank": "r", "alpha": "randlora_alpha", "seed": "projection_prng_key",
     }  # fmt: skip
     shares: ClassVar[bool] = True
+    beside: ClassVar[tuple[str, ...]] = ("randlora_A", "randlora_B")
     space: ClassVar[Mapping[str, LogRange | tuple[Any, ...]]] = {
         **Method.space,
         "rank": (16, 32),
@@ -87,6 +89,7 @@ class VBLoRA(HeldMethod):
         "rank": "r", "count": "num_vectors", "length": "vector_length",
     }  # fmt: skip
     shares: ClassVar[bool] = True
+    beside: ClassVar[tuple[str, ...]] = ("vblora_vector_bank",)
     space: ClassVar[Mapping[str, LogRange | tuple[Any, ...]]] = {
         **Method.space,
         "rank": (4, 8),
@@ -121,6 +124,7 @@ class UniLoRA(HeldMethod):
         "rank": "r", "count": "theta_d_length", "seed": "proj_seed",
     }  # fmt: skip
     shares: ClassVar[bool] = True
+    beside: ClassVar[tuple[str, ...]] = ("unilora_theta_d",)
     space: ClassVar[Mapping[str, LogRange | tuple[Any, ...]]] = {
         **Method.space,
         "count": (4096, 23040),

@@ -16,17 +16,26 @@ from foldtune.methods.hf_peft.held import ADAPTER, Held, HeldMethod, Shape
 class DrawnEntries(Held):
     """W' = W + values at the places that PEFT drew."""
 
+    saved = ("shira_indices",)
+
     def __init__(self, layer: Any, shape: Shape) -> None:
         super().__init__(layer, shape)
+        self.columns = shape[1]
         rows, columns = layer.shira_indices.pop(ADAPTER)
         self.register_buffer("at", rows.long() * shape[1] + columns.long(), persistent=False)
 
     def changed(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
         return _scattered(weight, self.get_buffer("at"), self.own("shira_weight")), bias
 
+    def drawn(self) -> dict[str, Tensor]:
+        at = self.get_buffer("at")
+        return {"shira_indices": torch.stack((at // self.columns, at % self.columns)).int()}
+
 
 class LargestEntries(Held):
     """W' = W + values at the largest entries of W."""
+
+    saved = ("supertuning_indices",)
 
     def changed(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
         at = self.own("supertuning_indices").long()
@@ -92,3 +101,7 @@ class SuperTuning(HeldMethod):
         rows, columns = shapes[0]
         least = 1.5 / (rows * columns)  # PEFT rounds down and refuses no entry at all
         return {"sparsity": 1.0 - max(self.share, least)}
+
+    @classmethod
+    def settings_of(cls, options: Mapping[str, Any]) -> dict[str, Any]:
+        return {"share": round(1.0 - options["sparsity"], 12)}
