@@ -79,12 +79,10 @@ def adapter_of(attachment: Attachment) -> Adapter:
 def _held(attachment: Attachment, paths: Sequence[str]) -> Adapter:
     """Of a method that holds PEFT's layers; norms that train come with it, nothing else."""
     edits = [e for e in attachment.edits if not isinstance(e, Train)]
-    if len(edits) > len(paths) or len(set(paths)) < len(paths):
-        raise _no_form(attachment)
     for edit in edits:
         check_layer(attachment.model, edit.site)
-        if edit.site.path in paths and _axes(attachment.model, edit.site.path):
-            raise _no_form(attachment)
+    if len(edits) > len(set(paths)) or any(_axes(attachment.model, path) for path in paths):
+        raise _no_form(attachment)
     options, tensors = held_config(attachment)
     adapter = Adapter({**options, "target_modules": _pattern(paths)})
     for name, tensor in tensors.items():
