@@ -1,5 +1,7 @@
 """The first words of a page: what to use, how sure, what it gains, what would settle it."""
 
+from dataclasses import replace
+
 import pytest
 
 from foldtune.analysis.decision import IMAGES, Decision, Pair
@@ -42,6 +44,14 @@ def test_a_settled_study_says_so_and_what_it_gains():
         "It gains 10.0 points (95 %, all pairs together: 6.0 to 14.0)."
     )
     assert told["What would settle it"].startswith("Nothing more is needed")
+
+
+def test_the_yardstick_is_the_attentive_probe_where_it_stands_for_the_linear_one():
+    found = decided(0.1, 0.04)
+    pair = replace(found.pairs[0], b="AttentiveProbe")
+    found = replace(found, names=("LoRA", "AttentiveProbe"), pairs=(pair,))
+    told = dict(lead([BOARD[0], standing("AttentiveProbe", 0.8)], found))
+    assert told["Gain over the probe"].startswith("It gains 10.0 points")
 
 
 def test_an_open_study_says_how_many_images_would_tell():

@@ -94,7 +94,8 @@ class HeadOptions:
 
     head: str | None = None
     """regularised (a probe that is kept weak; usual), probe (of chosen penalty), zero, default
-    (random) or zero-shot; by default each method's own."""
+    (random) or zero-shot; by default each method's own. Or attentive: AttentiveProbe stands on top
+    of every method, and in the place of LinearProbe."""
     templates: Path | None = None
     """Of zero-shot: a text file, a line with {} for the class each."""
     words: Path | None = None

@@ -13,7 +13,8 @@ from foldtune.analysis.row import Standing
 from foldtune.console import percent
 from foldtune.report.words import interval, listed
 
-PROBE = "LinearProbe"
+# What a study has as its yardstick: the first that is there.
+PROBES = ("LinearProbe", "AttentiveProbe")
 _TINY = 0.002  # a difference that no test of a sensible size shows
 _MANY = 20  # times the images or seeds that nobody gathers for such a difference
 
@@ -59,7 +60,8 @@ def _sure(label: str, decision: Decision) -> str:
 
 def _gain(board: Sequence[Standing], best: Standing, decision: Decision) -> list[tuple[str, str]]:
     """What the chosen gains over a plain classifier on frozen features."""
-    probe = next((e["label"] for e in board if e["method"].startswith(PROBE)), None)
+    probes = (e["label"] for name in PROBES for e in board if e["method"].startswith(name))
+    probe = next(probes, None)
     if probe is None or probe not in decision.names:
         return []
     if probe == best["label"]:

@@ -23,8 +23,10 @@ from foldtune.errors import InputError
 from foldtune.judging.predict import predict_logits
 from foldtune.methods.catalogue import parse
 from foldtune.study.bench.bench import Bench
+from foldtune.study.bench.run import ATTENTIVE
 from foldtune.study.compare import compare
 from foldtune.study.fit import recipe_for
+from foldtune.study.settings import attentive
 from foldtune.training.recipe import Recipe, stored
 from foldtune.tunings.imagefiles import decoded
 
@@ -132,9 +134,11 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sciki
 
         if self.method != AUTO:
             method = self.method if isinstance(self.method, Method) else parse(self.method)
+            pooled = self.head == ATTENTIVE
+            method = attentive(method) if pooled else method
             recipe = recipe_for(method, self.epochs)
             recipe = replace(recipe, lr=recipe.lr if self.lr is None else self.lr)
-            return method, recipe, self.head or method.head_start
+            return method, recipe, (None if pooled else self.head) or method.head_start
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "images.npz"
             np.savez(path, images=data.pixels, labels=data.labels)

@@ -31,11 +31,11 @@ from foldtune.shown import Table, frame, html_table
 from foldtune.study.bench.bench import CHECKPOINT, Bench
 from foldtune.study.bench.execute import Say
 from foldtune.study.bench.onward import Earlier, Onward, backbone_of
-from foldtune.study.bench.run import Run
+from foldtune.study.bench.run import ATTENTIVE, Run
 from foldtune.study.inputs import Data, Model, as_backbone, as_data, silent
 from foldtune.study.results.artefacts import OF_A_RUN, TUNING, discard
 from foldtune.study.search.spaces import Entrant, candidates
-from foldtune.study.settings import default_recipe, recipe_fields
+from foldtune.study.settings import attentive, default_recipe, recipe_fields
 from foldtune.study.tuned.verbs import Merged, merge
 from foldtune.training.curve import epoch_line
 from foldtune.training.recipe import Recipe
@@ -141,6 +141,8 @@ def fit(
     method = method or METHOD
     spelled(method)  # one of the caller's own is known from here on
     chosen = method if isinstance(method, Method) else Entrant.named(method).method
+    if head == ATTENTIVE:
+        chosen, head = attentive(chosen), None
     recipe = _recipe(chosen, recipe, options)
     backbone = as_backbone(model or MODEL, of(ModelOptions, options))
     images = as_data(data, backbone, asked.seed, of(DataOptions, options), say)

@@ -7,7 +7,10 @@ from typing import Any
 
 from foldtune.core.method import Method, settings
 from foldtune.errors import InputError
+from foldtune.methods.attentive import AttentiveProbe
+from foldtune.methods.catalogue import parse
 from foldtune.options.groups import TrainOptions
+from foldtune.study.bench.run import ATTENTIVE
 from foldtune.training.recipe import Recipe
 
 METHODS = ("LinearProbe", "BitFit", "LayerNorm", "SSF", "LoRA", "AdaptFormer", "Full")
@@ -49,3 +52,25 @@ def settled(method: Method, recipe: Recipe, head: str) -> Recipe:
 def penalty(method: Method) -> float | None:
     """The C that a method gives the classifier it solves; None where likelihood chooses it."""
     return settings(method).get("C") if method.only_classifier else None
+
+
+def attentive(method: Method) -> Method:
+    """The sum of the method and AttentiveProbe, as `--head attentive` has it; in the place of what
+    trains the classifier alone AttentiveProbe itself, and what has one already as it is.
+
+    Raises InputError for a penalty of a solved classifier, since this one is trained.
+    """
+    if any(isinstance(part, AttentiveProbe) for part in method.parts):
+        return method
+    if penalty(method) is not None:
+        raise InputError(f"{method!r} names a penalty, and --head {ATTENTIVE} solves no classifier")
+    return AttentiveProbe() if method.only_classifier else method + AttentiveProbe()
+
+
+def named_attentive(text: str) -> str:
+    """The same of a method's text; a bare name, whose settings are searched, may stay one."""
+    method = parse(text)
+    found = attentive(method)
+    if found == method:
+        return text
+    return type(found).__name__ if found == AttentiveProbe() else repr(found)

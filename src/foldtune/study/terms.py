@@ -14,12 +14,13 @@ from foldtune.core.method import Method
 from foldtune.errors import InputError, unknown
 from foldtune.options.groups import DataOptions, HeadOptions, SearchOptions, TrainOptions
 from foldtune.options.taken import of, said
+from foldtune.study.bench.run import ATTENTIVE
 from foldtune.study.protocols import Protocol, protocol, settled
 from foldtune.study.protocols.published import published_values
 from foldtune.study.search.halving import Halving
 from foldtune.study.search.plan import Plan
 from foldtune.study.search.spaces import TRIALS, Entrant
-from foldtune.study.settings import METHODS, recipe_fields
+from foldtune.study.settings import METHODS, named_attentive, recipe_fields
 from foldtune.tasks.parsing import is_task
 from foldtune.training.recipe import REMEDIES, Recipe
 from foldtune.tunings.reading import head_of
@@ -110,7 +111,8 @@ def small_budget(trials: int, seeds: int) -> list[str]:
 class Asked:
     """What the caller says of a comparison. recipe: all of how to train, in place of `training`;
     task: of the protocol, or of what published values are for; head: where classifiers start; None,
-    and the searching's None: the protocol decides, or our default."""
+    and the searching's None: the protocol decides, or our default. pooled: whether AttentiveProbe
+    stands on top of every method (`--head attentive`)."""
 
     methods: tuple[str, ...] = ()
     searching: SearchOptions = SearchOptions()
@@ -118,6 +120,7 @@ class Asked:
     training: TrainOptions = TrainOptions()
     recipe: Recipe | None = None
     task: str | None = None
+    pooled: bool = False
 
     @classmethod
     def of(cls, methods: Sequence[str], recipe: Recipe | None, options: Mapping[str, Any]) -> Asked:
@@ -132,7 +135,9 @@ class Asked:
         task = options.get("task")
         task = None if task is None or is_task(task) else task
         head = head_of(of(HeadOptions, options))
-        return cls(tuple(methods or ()), searching, head, training, recipe, task)
+        pooled = head == ATTENTIVE
+        head = None if pooled else head
+        return cls(tuple(methods or ()), searching, head, training, recipe, task, pooled)
 
     def reading(self, options: Mapping[str, Any]) -> DataOptions:
         """How images are read: a task that is the protocol's is not what labels say."""
@@ -158,6 +163,8 @@ def agreed(asked: Asked, source: str, backbone: Backbone, seed: int) -> Terms:
     names = asked.methods or (rules.entrants if rules else METHODS)
     if not names:
         raise InputError("no methods to compare; name some, e.g. --methods SSF LoRA")
+    if asked.pooled:
+        names = tuple(dict.fromkeys(map(named_attentive, names)))
     head = asked.head or (rules.facts["head"] if rules else OWN)
     head = None if head == OWN else head
     pairs = [rules.entrant(n) if rules else (Entrant.named(n), base) for n in names]
@@ -204,6 +211,8 @@ def _changed(rules: Protocol, asked: Asked, backbone: Backbone) -> dict[str, Any
         own = asked.head if name == "head" else getattr(asked.searching, name)
         if own is not None and own != value:
             told[name] = own
+    if asked.pooled:
+        told["head"] = ATTENTIVE
     if asked.methods and asked.methods != rules.entrants:
         told["methods"] = list(asked.methods)
     if rules.facts["backbone"] != "any" and backbone.name not in rules.facts["backbone"]:

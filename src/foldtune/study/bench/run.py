@@ -20,6 +20,7 @@ from foldtune.training.recipe import Recipe, stated
 REVISION = 4
 _OWN = ("label", "trial", "task", "metric")
 FROM = "from"  # before the mark of a tuning that is gone on from
+ATTENTIVE = "attentive"  # no start: a word for the sum with AttentiveProbe, see study/settings.py
 HEAD_STARTS = ("regularised", "probe", "zero", "default", ZERO_SHOT, FROM)
 
 
@@ -51,7 +52,7 @@ class Run:
 
     def __post_init__(self) -> None:
         if self.head.partition(" ")[0] not in HEAD_STARTS:
-            raise unknown("start of the head", self.head, HEAD_STARTS)
+            raise unknown("start of the head", self.head, (*HEAD_STARTS, ATTENTIVE))
 
     @property
     def tested(self) -> bool:
