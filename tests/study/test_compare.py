@@ -235,7 +235,10 @@ def test_a_search_that_was_stopped_goes_on_with_the_trials_it_would_have_asked(s
         study("LinearProbe", executor=Stops, **options)
     resumed, lines = study("LinearProbe", **options)
     whole, _ = study("LinearProbe", out=tmp_path / "whole", **options)
-    assert sum(line.endswith("(kept)") for line in lines) == 7
+    trials = [line for line in lines if "validation" in line]
+    # The eighth may be one of before: optuna 4.0 asks for the same settings again.
+    assert len(trials) == 8
+    assert all(line.endswith("(kept)") for line in trials[:7])
     assert [r["run"] for r in resumed.rows] == [r["run"] for r in whole.rows]
 
 
