@@ -71,7 +71,7 @@ def test_repeats_draw_the_split_anew_and_an_image_counts_as_one(digits, tmp_path
     assert found.scores["LinearProbe"] == tuple(
         part.panel.right["LinearProbe"].mean() for part in parts
     )
-    assert "count as one image" in found.said
+    assert "all answers to an image count as one" in found.said
 
 
 def test_repeated_folds_test_every_image_as_often(digits):

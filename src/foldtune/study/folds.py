@@ -121,8 +121,9 @@ def told_of(folds: int | None, repeats: int | None) -> str:
     overlap = _OVERLAP.format(parts="folds" if repeats is None else "splits")
     if repeats is None:
         return f"Every image is tested once. {overlap}"
-    often = f"{repeats} times" if folds else f"in {_HELD:.0%} of {repeats} splits on average"
-    return f"An image is tested {often}, and its answers count as one image. {overlap}"
+    often = "Every image is tested" if folds else f"{_HELD:.0%} of the images are tested"
+    how = f"{repeats} times" if folds else f"in each of {repeats} draws"
+    return f"{often} {how}; all answers to an image count as one image. {overlap}"
 
 
 def split_data(

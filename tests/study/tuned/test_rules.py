@@ -72,8 +72,11 @@ def test_thresholds_reach_the_wanted_precision_on_validation(several):
                 assert judged.marks[judged.shares[:, k] >= other, k].mean() < WANTED
             continue
         assert judged.marks[said, k].mean() >= WANTED
-        lower = [t for t in judged.shares[:, k] if t < at]
-        assert all(judged.marks[judged.shares[:, k] >= t, k].mean() < WANTED for t in lower)
+        for other in judged.shares[:, k]:  # none that does it finds more, or as many with fewer
+            also = judged.shares[:, k] >= other
+            if judged.marks[also, k].mean() >= WANTED:
+                held, others = (judged.marks[one, k].sum() for one in (said, also))
+                assert (held, -said.sum()) >= (others, -also.sum())
 
 
 def test_predict_and_eval_answer_by_the_thresholds(several):

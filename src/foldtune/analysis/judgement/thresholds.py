@@ -45,13 +45,14 @@ def best_f1(marks: np.ndarray, shares: np.ndarray) -> float | None:
 
 
 def for_precision(marks: np.ndarray, shares: np.ndarray, wanted: float) -> float | None:
-    """The threshold of the most recall among those of at least the wanted precision; None where
-    there is none."""
+    """The threshold of the most recall among those of at least the wanted precision, of equal ones
+    the highest, which answers the fewest others; None where there is none."""
     precision, recall, thresholds = _curve(marks, shares)
     if thresholds is None or not (precision >= wanted).any():
         return None
     able = np.flatnonzero(precision >= wanted)
-    return float(thresholds[able[int(recall[able].argmax())]])
+    most = able[recall[able] == recall[able].max()]
+    return float(thresholds[most[-1]])
 
 
 def for_cost(marks: np.ndarray, shares: np.ndarray, missed: float) -> float:
