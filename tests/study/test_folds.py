@@ -57,20 +57,18 @@ def test_repeats_draw_the_split_anew_and_an_image_counts_as_one(digits, tmp_path
     small = replace(digits, splits={"train": few, "val": few[:0], "test": few[:0]})
     recipe = Recipe(epochs=1, warmup_epochs=0.1, batch_size=32)
     found = compare_folds(
-        small, load_backbone("micro", size=16), ["LinearProbe"], repeats=2, out=tmp_path,
-        trials=1, seeds=1, recipe=recipe,
+        small, load_backbone("micro", size=16), ["BitFit"], repeats=2, out=tmp_path,
+        trials=1, seeds=1, recipe=recipe, head="zero",
     )  # fmt: skip
     assert [fold.folder.name for fold in found.folds] == ["repeat0", "repeat1"]
     parts = [read_predictions(fold.folder) for fold in found.folds]
     tested = np.concatenate([part.images for part in parts])
     assert len(np.unique(tested)) < len(tested)
-    right = np.concatenate([part.panel.right["LinearProbe"][0] for part in parts])
+    right = np.concatenate([part.panel.right["BitFit"][0] for part in parts])
     assert found.decision.accuracy[0] == pytest.approx(right.mean(), abs=1e-12)
     assert found.decision.images == len(tested)
     assert found.decision.units == len(np.unique(tested))
-    assert found.scores["LinearProbe"] == tuple(
-        part.panel.right["LinearProbe"].mean() for part in parts
-    )
+    assert found.scores["BitFit"] == tuple(part.panel.right["BitFit"].mean() for part in parts)
     assert "all answers to an image count as one" in found.said
 
 
