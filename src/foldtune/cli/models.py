@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from foldtune.cli.app import FULL, JSON, MAIN, app, words
 from foldtune.cli.shown.catalogue import show_candidates, show_cards
-from foldtune.console import emit, facts, table, write
+from foldtune.console import emit, facts, say, table, write
 from foldtune.options.groups import ModelOptions
 from foldtune.startup import brief, import_hosts
 
@@ -90,7 +90,7 @@ def _suggest(model: str, budget: str | None, options: ModelOptions, json: bool) 
         read_budget(budget)
     backbone = load(model, options)
     gc.enable()  # some forty attachments come and go
-    told = candidates(backbone, budget)
+    told = candidates(backbone, budget, say=say)
     emit(told) if json else show_candidates(told)
 
 

@@ -41,10 +41,12 @@ def complete(cards: Sequence[Row]) -> list[Row]:
     ]
 
 
-def relative(step: Row | None, yardstick: Row) -> Row:
-    """Trainable parameters, and operations and activations as multiples of the yardstick's."""
-    if step is None:
-        return dict.fromkeys(("trainable", "operations", "activations"))
+def relative(step: Row | None, yardstick: Row | None) -> Row:
+    """Trainable parameters, and operations and activations as multiples of the yardstick's; None
+    for what was not counted."""
+    if step is None or yardstick is None:
+        trainable = None if step is None else step["trainable"]
+        return {"trainable": trainable, "operations": None, "activations": None}
     return {
         "trainable": step["trainable"],
         "operations": round(step["gflop"] / yardstick["gflop"], 2),

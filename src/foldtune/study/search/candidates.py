@@ -19,13 +19,16 @@ from foldtune.errors import InputError
 from foldtune.judging.counters import count
 from foldtune.methods.catalogue import catalogue
 from foldtune.options.cards import YARDSTICK, packaged, relative
+from foldtune.study.bench.execute import Say
 from foldtune.study.bench.failure import reason_of
+from foldtune.study.inputs import silent
 
 RULE = (
     "the fewest points below the best first, as tuned on the 19 tasks of VTAB-1K (published, "
     "ViT-B/16; what has no figure there stands at their median), then what merges, then the fewest "
     "operations of a step"
 )
+_TOLD = 10  # methods a line
 _CLASSES = 10  # of the classifier; no parameter of it is counted
 
 T = TypeVar("T")
@@ -77,10 +80,12 @@ def candidates(
     backbone: Backbone,
     budget: str | None = None,
     methods: Mapping[str, type[Method]] | None = None,
+    say: Say = silent,
 ) -> Row:
     """Every method at its defaults, attached dry to the backbone: those that stand with at most
     `budget` trainable parameters (see `read_budget`; the classifier is not counted), by RULE; what
-    takes more parameters, and what cannot stand and why. methods: by default all that are known.
+    takes more parameters, and what cannot stand and why. methods: beside LoRA, by default all.
+    say: is told how many were tried, for on ViT-B each takes seconds.
 
     A suggestion has `trainable`, `merges`, and a step's `operations` and `activations` of the
     packaged table's batch, counted on this backbone, LoRA's being 1.
@@ -100,8 +105,11 @@ def candidates(
         operations, kept = count(backbone.model, backbone.example(2)).of_step(batch)
         return row | {"gflop": operations / 1e9, "mib": kept / 2**20}
 
-    for name, cls in (methods or catalogue()).items():
+    known = dict(methods or catalogue()) | {YARDSTICK: type(yardstick)}
+    for number, (name, cls) in enumerate(known.items(), 1):
         told = dry(backbone, cls(), name, _CLASSES, look)
+        if number % _TOLD == 0:
+            say(f"{number} of {len(known)} methods tried")
         if not isinstance(told, InputError) and told[1]:
             told = in_part(told[1])
         if isinstance(told, InputError):
@@ -112,7 +120,7 @@ def candidates(
     rows = [
         {"method": name, "merges": row["merges"], "share": row["trainable"] / whole}
         | {"points_below_best": below.get(name)}
-        | relative(row, found.get(YARDSTICK, row))
+        | relative(row, found.get(YARDSTICK))
         for name, row in found.items()
         if name not in over
     ]
@@ -126,7 +134,7 @@ def candidates(
 
 def _place(row: Row, middle: float) -> tuple[float, bool, float]:
     points = row["points_below_best"]
-    return middle if points is None else points, not row["merges"], row["operations"]
+    return middle if points is None else points, not row["merges"], row["operations"] or 0.0
 
 
 def _points_below() -> dict[str, float]:
