@@ -5,7 +5,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from foldtune.augment.batch import Normalise, augment, to_float
 from foldtune.augment.resample import Resample
-from foldtune.core.tensors import sent
+from foldtune.core.tensors import send
 
 META = torch.device("meta")  # stands for a device: it computes nothing, and is not the CPU
 
@@ -31,7 +31,7 @@ class Waits(TorchDispatchMode):
 def test_a_plain_copy_is_counted_and_a_sent_one_is_not():
     with Waits() as waits:
         torch.zeros(2).to(META)
-        sent(torch.zeros(2), META, torch.float64)
+        send(torch.zeros(2), META, torch.float64)
     assert len(waits.found) == 1
 
 

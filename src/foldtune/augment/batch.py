@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from foldtune.augment.policy import LEVELS, erase, jitter, rand_augment
-from foldtune.core.tensors import sent
+from foldtune.core.tensors import send
 from foldtune.errors import InputError, unknown
 
 AUGMENTATIONS = ("flip", "crop", "vflip", "jitter", "randaugment", "erase")
@@ -118,7 +118,7 @@ def augment(
         images = _crop(images, draw_boxes(len(images), images.shape[2:], spread, ratio, generator))
     for kind, axis in (("flip", 3), ("vflip", 2)):
         if kind in wanted:
-            flipped = sent(torch.rand(len(images), generator=generator) < 0.5, images.device)
+            flipped = send(torch.rand(len(images), generator=generator) < 0.5, images.device)
             images = torch.where(flipped.view(-1, 1, 1, 1), images.flip(axis), images)
     for kind, (change, usual) in _CHANGES.items():
         if kind in wanted:
@@ -203,7 +203,7 @@ def _crop(images: Tensor, boxes: Tensor) -> Tensor:
     affine = boxes.new_zeros(len(boxes), 2, 3)
     affine[:, 0, 0], affine[:, 1, 1] = width, height
     affine[:, 0, 2], affine[:, 1, 2] = 2 * left + width - 1, 2 * top + height - 1
-    affine = sent(affine, images.device, torch.float32)
+    affine = send(affine, images.device, torch.float32)
     grid = F.affine_grid(affine, list(images.shape), align_corners=False)
     # Half precision would misplace the samples by whole pixels, so the crop is float32 in any case.
     cropped = F.grid_sample(images.float(), grid, padding_mode="border", align_corners=False)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from foldtune.augment import operations as op
 from foldtune.augment.operations import Operation
-from foldtune.core.tensors import sent
+from foldtune.core.tensors import send
 
 LEVELS = 30  # magnitudes run from 0 to this
 _LAYERS = 2  # operations an image gets
@@ -64,7 +64,7 @@ def rand_augment(images: Tensor, magnitude: float, generator: torch.Generator) -
                 continue
             value = strength * signs[rows] if signed else torch.full((len(rows),), strength)
             value = value + 1 if name in _FACTORS else value
-            value, rows = sent(value, images.device, images.dtype), sent(rows, images.device)
+            value, rows = send(value, images.device, images.dtype), send(rows, images.device)
             out[rows] = operation(images[rows], value)
         images = out
     return images
@@ -78,7 +78,7 @@ def jitter(images: Tensor, strength: float, generator: torch.Generator) -> Tenso
     """
     for operation in (op.brightness, op.contrast, op.saturation):
         factor = 1 + strength * (2 * torch.rand(len(images), generator=generator) - 1)
-        images = operation(images, sent(factor.clamp(min=0), images.device, images.dtype))
+        images = operation(images, send(factor.clamp(min=0), images.device, images.dtype))
     return images
 
 
@@ -108,5 +108,5 @@ def erase(images: Tensor, probability: float, generator: torch.Generator) -> Ten
     # One sheet of noise for the batch: boxes lie elsewhere, and drawing for each image takes as
     # long on the CPU as the rest together.
     noise = torch.randn(images.shape[1:], generator=generator) * 0.25 + 0.5
-    there = sent(box[:, None], images.device)
-    return torch.where(there, sent(noise, images.device, images.dtype), images)
+    there = send(box[:, None], images.device)
+    return torch.where(there, send(noise, images.device, images.dtype), images)

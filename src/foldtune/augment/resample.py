@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from foldtune.augment.batch import Normalise, check_batch, draw_boxes
-from foldtune.core.tensors import sent
+from foldtune.core.tensors import send
 
 _CUBIC = -0.5  # Keys's parameter, as Pillow and antialiasing torch use it
 
@@ -63,7 +63,7 @@ def resample(batch: Tensor, boxes: Tensor, side: int, mirrored: Tensor) -> Tenso
     down = _weights(top, tall, height, side)
     across = _weights(left, wide, width, side)
     across = torch.where(mirrored[:, None, None], across.flip(1), across)
-    down, across = sent(down, batch.device), sent(across, batch.device)
+    down, across = send(down, batch.device), send(across, batch.device)
     rows = torch.bmm(down, batch.reshape(count, height, width * colours).float())
     planes = rows.view(count, side, width, colours).permute(0, 3, 1, 2)
     planes = planes.reshape(count, colours * side, width)

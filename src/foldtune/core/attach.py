@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from foldtune.core.attachment import Attachment, Named
-from foldtune.core.checks.carriers import check_classifiers, check_model, check_site, refused
+from foldtune.core.checks.carriers import check_classifiers, check_model, check_site, refusal_of
 from foldtune.core.checks.coverage import shortfall
 from foldtune.core.checks.dryrun import dry_run
 from foldtune.core.compute.computed import freeze_statistics, has_statistics, is_computed
@@ -64,7 +64,7 @@ def attach(
     if num_classes is None:
         check_classifiers(model, paths)
     grads = [(p, p.grad) for p in model.parameters()]
-    with _seeded(seed):
+    with _seeding(seed):
         attachment = Attachment(model, method, paths, named)
         try:
             if num_classes is not None:
@@ -82,7 +82,7 @@ def attach(
                 p.grad = grad
             # A tensor or device that lacks an operation, in its own words.
             if type(error) is NotImplementedError:
-                raise refused(method, model, error) from error
+                raise refusal_of(method, model, error) from error
             raise
     model.zero_grad()  # what was accumulated before is no gradient of the tuning
     return attachment
@@ -189,7 +189,7 @@ def _example(model: nn.Module, example: Tensor | None) -> Tensor:
 
 
 @contextlib.contextmanager
-def _seeded(seed: int | None) -> Iterator[None]:
+def _seeding(seed: int | None) -> Iterator[None]:
     if seed is None:
         yield
         return

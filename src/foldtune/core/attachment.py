@@ -24,7 +24,7 @@ from foldtune.core.holdings import Holdings, check_same
 from foldtune.core.interpolation import Interpolation
 from foldtune.core.merging import (
     check_mergeable,
-    folded,
+    fold_all,
     obstacle,
     retain,
     retained_names,
@@ -106,7 +106,7 @@ class Attachment:
         self._check_alive()
         self.classifier.check_own()
         state = named_state(self.model) | (self._interpolation.tuned or {})
-        return self.holdings.named(state) | {n: state[n] for n in self.head_names}
+        return self.holdings.tensors_of(state) | {n: state[n] for n in self.head_names}
 
     def parameters(self) -> list[nn.Parameter]:
         """The trainable parameters, for the optimiser."""
@@ -229,7 +229,7 @@ class Attachment:
         self._check_alive()
         check_mergeable(self.method, self.edits, self.quantised)
         self.classifier.check_own()
-        write_folded(folded(self._computed, self.method))
+        write_folded(fold_all(self._computed, self.method))
         staying = surviving(self.edits, self.holdings.container)
         retain(self.model, staying)
         for adapter in staying.values():
@@ -246,7 +246,7 @@ class Attachment:
 
     def paused(self) -> AbstractContextManager[nn.Module]:
         """Inside, the model computes exactly what it did before `attach`, old head included."""
-        return self._interpolation.paused()
+        return self._interpolation.pause()
 
     def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
         """Copy a tuning's tensors in, strictly. Raises InputError at the first difference."""

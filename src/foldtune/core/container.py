@@ -11,7 +11,7 @@ from torch.utils.hooks import RemovableHandle
 
 from foldtune.core.classifier import Classifier
 from foldtune.core.compute.delta import Delta
-from foldtune.core.compute.lean import ask_once, forget, traced
+from foldtune.core.compute.lean import ask_once, forget, is_traced
 from foldtune.core.tensors import whole, write
 from foldtune.errors import InputError
 
@@ -30,13 +30,13 @@ class Container(nn.Module):
     # Bound methods serve as hooks of the host: they survive deepcopy and pickle.
     def on_enter(self, _host: nn.Module, _args: Any) -> None:
         """Ask for all deltas at once what each would wait for the device to know."""
-        if torch.is_grad_enabled() and not traced():
+        if torch.is_grad_enabled() and not is_traced():
             deltas = (m for m in self.children() if isinstance(m, Delta) and m.lean)
             ask_once({id(delta): delta.divisors() for delta in deltas})
 
     def on_leave(self, _host: nn.Module, _args: Any, _output: Any) -> None:
         """What was asked holds for this pass alone."""
-        if not traced():
+        if not is_traced():
             forget()
 
 

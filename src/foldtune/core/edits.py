@@ -70,7 +70,7 @@ class Adapter(nn.Module):
     # deepcopy of the host binds them to the copied adapter.
     def on_source(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         others = tuple(pair for pair in _sources.given if pair[0] is not self)
-        _sources.given = (*others, (self, _given(args, kwargs), torch.is_grad_enabled()))
+        _sources.given = (*others, (self, _first_tensor(args, kwargs), torch.is_grad_enabled()))
 
     def on_source_output(self, _module: nn.Module, _args: Any, output: Any) -> None:
         """Called with what the source returned."""
@@ -80,7 +80,7 @@ class Adapter(nn.Module):
     ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
         if self._strength == 0.0:
             return None
-        x = _given(args, kwargs)
+        x = _first_tensor(args, kwargs)
         changed = self.enter(x)
         if changed is x:
             return None
@@ -92,7 +92,7 @@ class Adapter(nn.Module):
     def on_leave(
         self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
     ) -> Any:
-        x = _given(args, kwargs)
+        x = _first_tensor(args, kwargs)
         for adapter, seen, with_gradients in _sources.given:
             if adapter is self:
                 x = seen
@@ -123,7 +123,7 @@ def sources_kept() -> Iterator[None]:
         _sources.given = before
 
 
-def _given(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+def _first_tensor(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
     """The first tensor that a module is called with, by position or by name."""
     return next(a for a in (*args, *kwargs.values()) if isinstance(a, Tensor))
 

@@ -41,7 +41,7 @@ class Holdings:
         """Full names in the host of all that is held, without the classifier's."""
         return {*self.own.values(), *self.originals}
 
-    def named(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    def tensors_of(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """The tensors held, out of a state of the host, by their names in the tuning."""
         return {n: state[full] for n, full in self.own.items()} | {
             n: state[n] for n in self.originals

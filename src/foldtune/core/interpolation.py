@@ -107,7 +107,7 @@ class Interpolation:
                 self.tuned = outer_tuned
 
     @contextlib.contextmanager
-    def paused(self) -> Iterator[nn.Module]:
+    def pause(self) -> Iterator[nn.Module]:
         """Inside, the model computes exactly what it did before `attach`, old head included."""
         attachment = self.attachment
         new_head = {p: attachment.model.get_submodule(p) for p in attachment.classifier.old}

@@ -21,7 +21,7 @@ RETAINED = "foldtune_retained"
 
 def obstacle(edits: Iterable[Edit]) -> Rewire | None:
     """The first edit that no stored tensor can absorb, and that does not stay either."""
-    return next((e for e in _rewired(edits) if not e.adapter.survives_merge), None)
+    return next((e for e in _rewires(edits) if not e.adapter.survives_merge), None)
 
 
 def check_mergeable(method: Method, edits: Iterable[Edit], quantised: str | None) -> None:
@@ -42,7 +42,7 @@ def check_mergeable(method: Method, edits: Iterable[Edit], quantised: str | None
 def surviving(edits: Iterable[Edit], container: nn.Module) -> dict[str, Adapter]:
     """The adapters that stay in a merged model, by their names in the attachment's container."""
     names = {m: n for n, m in container.named_children()}
-    return {names[e.adapter]: e.adapter for e in _rewired(edits) if e.adapter.survives_merge}
+    return {names[e.adapter]: e.adapter for e in _rewires(edits) if e.adapter.survives_merge}
 
 
 def retained_names(adapters: Mapping[str, Adapter]) -> tuple[str, ...]:
@@ -65,7 +65,7 @@ def retain(model: nn.Module, adapters: Mapping[str, Adapter]) -> None:
 Folded = tuple[nn.Module, str, Tensor]
 
 
-def folded(computed: Iterable[tuple[nn.Module, Site]], method: Method) -> list[Folded]:
+def fold_all(computed: Iterable[tuple[nn.Module, Site]], method: Method) -> list[Folded]:
     """What merging writes: module, name and value of every computed tensor, in float64, rounded
     once. Raises InputError, with nothing written, where one is not finite in the stored dtype."""
     made: list[Folded] = []
@@ -111,5 +111,5 @@ def _write_back(before: Iterable[tuple[nn.Module, str, Tensor | None]]) -> None:
             stored.copy_(value)
 
 
-def _rewired(edits: Iterable[Edit]) -> Iterable[Rewire]:
+def _rewires(edits: Iterable[Edit]) -> Iterable[Rewire]:
     return (edit for edit in edits if isinstance(edit, Rewire))

@@ -136,12 +136,12 @@ def written_out(method: Method) -> str:
 
     Fields that came `later` are left out at theirs."""
     return " + ".join(
-        f"{type(part).__name__}({', '.join(f'{k}={v!r}' for k, v in _told(part))})"
+        f"{type(part).__name__}({', '.join(f'{k}={v!r}' for k, v in _settings_to_tell(part))})"
         for part in method.parts
     )
 
 
-def _told(part: Method) -> list[tuple[str, Any]]:
+def _settings_to_tell(part: Method) -> list[tuple[str, Any]]:
     return [
         (k, v) for k, v in settings(part).items() if k not in part.later or v != _default(part, k)
     ]

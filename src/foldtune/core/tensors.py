@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from foldtune.errors import InputError
 
 
-def sent(tensor: Tensor, device: torch.device, dtype: torch.dtype | None = None) -> Tensor:
+def send(tensor: Tensor, device: torch.device, dtype: torch.dtype | None = None) -> Tensor:
     """A tensor of the CPU on a device, in `dtype` there where one is given.
 
     A plain copy to a GPU waits until it has done all that it was asked before; a pinned one comes

@@ -51,7 +51,7 @@ def save(
     kept |= {_START + n: t for n, t in (attachment.head_start or {}).items()}
     kept |= {_PICTURES + n: t for n, t in (pictures or {}).items()}
     tensors = {n: whole(t.detach()).cpu().contiguous() for n, t in kept.items()}
-    text = written(header)
+    text = header_text(header)
     seal = f', "hash": "{_hash(text, tensors)}"}}'
     write_tensors(tensors, Path(path), {_FIELD: text[:-1] + seal})
     return Path(path)
@@ -85,7 +85,7 @@ def header_of(attachment: Attachment, facts: Mapping[str, Any] | None = None) ->
     return header
 
 
-def written(header: Mapping[str, Any]) -> str:
+def header_text(header: Mapping[str, Any]) -> str:
     """The header as text. Raises InputError for a fact that JSON has no word for."""
     try:
         return json.dumps(header, allow_nan=False)
@@ -117,11 +117,11 @@ class TuningFile:
             metadata = self._file.metadata() or {}
             self._names = tuple(self._file.keys())
         except (SafetensorError, OSError) as error:
-            raise self._damaged(error) from error
+            raise self._damage_error(error) from error
         if _FIELD not in metadata:
             raise InputError(f"{path} is a safetensors file, but no foldtune tuning")
         self.header: Mapping[str, Any] = checked_header(metadata[_FIELD], str(path))
-        known = sealed(path)
+        known = is_sealed(path)
         if known is False or (known is None and self.header["format"] >= SEALED):
             raise InputError(
                 f"{path} is not as it was written: it was altered or damaged; copy or train it "
@@ -161,9 +161,9 @@ class TuningFile:
         try:
             return {name: self._file.get_tensor(name) for name in self._names if wanted(name)}
         except (SafetensorError, OSError) as error:
-            raise self._damaged(error) from error
+            raise self._damage_error(error) from error
 
-    def _damaged(self, error: Exception) -> InputError:
+    def _damage_error(self, error: Exception) -> InputError:
         return InputError(
             f"{self.path} is truncated or no safetensors file ({error}); copy or train it again"
         )
@@ -179,7 +179,7 @@ def read(source: Source) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 
 @once_a_file
-def sealed(path: Path) -> bool | None:
+def is_sealed(path: Path) -> bool | None:
     """Whether a tuning file is as it was written; None where an earlier foldtune wrote it, which
     kept no hash."""
     try:

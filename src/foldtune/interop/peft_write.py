@@ -16,7 +16,7 @@ from foldtune.backbones.backbone import Backbone
 from foldtune.backbones.tuning import load
 from foldtune.core.attachment import Attachment
 from foldtune.core.header import OWN_FIELDS
-from foldtune.core.tuningfile import TuningFile, header_of, write_tensors, written
+from foldtune.core.tuningfile import TuningFile, header_of, header_text, write_tensors
 from foldtune.errors import InputError
 from foldtune.interop.peft_config import adapter_of
 from foldtune.interop.peft_tensors import BESIDE, CONFIG, NOTE, PREFIX, TENSORS
@@ -66,7 +66,7 @@ def _write(
     named = {f"{PREFIX}{n}": t for n, t in adapter.tensors.items()}
     named |= {f"{BESIDE}{n}": t for n, t in adapter.beside.items()}
     tensors = {n: t.detach().cpu().contiguous() for n, t in named.items()}
-    write_tensors(tensors, folder / TENSORS, {"format": "pt", NOTE: written(header)})
+    write_tensors(tensors, folder / TENSORS, {"format": "pt", NOTE: header_text(header)})
     (folder / CONFIG).write_text(json.dumps(adapter.config, indent=2, sort_keys=True) + "\n")
     (folder / "README.md").write_text(_card(attachment, base, facts))
     return folder

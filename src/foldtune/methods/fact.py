@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from foldtune.core.compute.delta import Delta
-from foldtune.core.compute.lean import recomputed
+from foldtune.core.compute.lean import recompute
 from foldtune.core.edits import Edit, Reweight
 from foldtune.core.method import Method
 from foldtune.core.structure.sites import Site, select, stored_matrix
@@ -46,7 +46,7 @@ class Factors(Delta):
 
     def call(self, x: Tensor, layer: Callable[[Tensor], Tensor]) -> Tensor:
         # Four small products whose results, kept, outweigh what full fine-tuning keeps.
-        return layer(x) + recomputed(self._added, x)
+        return layer(x) + recompute(self._added, x)
 
     def _added(self, x: Tensor) -> Tensor:
         rank, width = self.U.shape

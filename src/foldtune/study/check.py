@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from foldtune.core.tuningfile import TuningFile
-from foldtune.core.tuningfile import sealed as tuning_is_sealed
+from foldtune.core.tuningfile import is_sealed as tuning_is_sealed
 from foldtune.errors import InputError
 from foldtune.study.conclusion import MERGED
 from foldtune.study.ensembles import ENSEMBLE, is_ensemble, open_ensemble

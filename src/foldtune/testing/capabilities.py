@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from foldtune.core.attach import attach
 from foldtune.core.attachment import Attachment
-from foldtune.core.compute.folding import effective, stored
+from foldtune.core.compute.folding import effective, stored_tensor
 from foldtune.core.edits import Reweight, Train
 from foldtune.core.method import Method
 from foldtune.core.structure.sites import select
@@ -191,7 +191,7 @@ def _furthest(attachment: Attachment) -> float:
         if isinstance(edit, Reweight) and edit.site.weight is not None:
             module = attachment.model.get_submodule(edit.site.path)
             weight, _ = effective(module, edit.site.weight, edit.site.bias)
-            plain = stored(module, edit.site.weight)
+            plain = stored_tensor(module, edit.site.weight)
             assert plain is not None
             moved.append(relative_distance(weight, plain))
     return max(moved)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from foldtune.core.tensors import sent
+from foldtune.core.tensors import send
 from foldtune.errors import InputError
 from foldtune.training import seeds
 from foldtune.training.recipe import Recipe
@@ -82,7 +82,7 @@ class Data:
         """The rows' pixels (batch, height, width, channels) and labels (batch,), on the device."""
         kind = np.float32 if self.labels.dtype.kind == "f" else np.int64
         labels = torch.from_numpy(self.labels[rows].astype(kind))
-        return load_pixels(self.pixels, rows, device), sent(labels, device)
+        return load_pixels(self.pixels, rows, device), send(labels, device)
 
 
 def load_pixels(pixels: np.ndarray, rows: np.ndarray, device: torch.device) -> Tensor:
@@ -90,7 +90,7 @@ def load_pixels(pixels: np.ndarray, rows: np.ndarray, device: torch.device) -> T
     taken = np.asarray(pixels[rows])
     if taken.dtype == np.uint16:  # of which torch (2.13) knows few operations
         taken = taken.astype(np.float32) / _WHITE_OF_16
-    return sent(torch.from_numpy(taken), device)
+    return send(torch.from_numpy(taken), device)
 
 
 def steps_per_epoch(images: int, recipe: Recipe, processes: int = 1, least: int = 1) -> int:

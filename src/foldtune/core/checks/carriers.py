@@ -125,7 +125,7 @@ def _obstacle(module: nn.Module, site: Site, deltas: Sequence[Delta]) -> str | N
     return None
 
 
-def refused(method: object, model: nn.Module, error: BaseException) -> InputError:
+def refusal_of(method: object, model: nn.Module, error: BaseException) -> InputError:
     """What a host raised while a method was tried on it, as a refusal in one line."""
     reason = str(error).strip().partition("\n")[0] or type(error).__name__
     return InputError(f"{method!r} cannot be attached to {type(model).__name__}: {reason}")

@@ -33,7 +33,7 @@ def dry_run(attachment: Attachment, example: Tensor) -> None:
     tensors = {n: t for n, t in attachment.named_tensors().items() if t.requires_grad}
     with watching(model) as read:
         with eval_mode(model):
-            missed = _missed(attachment, example, tensors)
+            missed = _without_gradient(attachment, example, tensors)
             if attachment.computes:  # another path may run without gradients: torch's own encoder
                 with torch.no_grad():
                     model(example)
@@ -55,7 +55,7 @@ def _train_once(attachment: Attachment, example: Tensor, tensors: dict[str, Tens
     missed = list(tensors)
     with training(model), without_trace(model):
         for _ in range(3):  # a host may leave out blocks by chance
-            missed = _missed(attachment, example, {n: tensors[n] for n in missed})
+            missed = _without_gradient(attachment, example, {n: tensors[n] for n in missed})
             if not missed:
                 break
     _refuse_dead(attachment, missed, " in training mode")
@@ -72,7 +72,9 @@ def _refuse_dead(attachment: Attachment, missed: Sequence[str], when: str) -> No
         )
 
 
-def _missed(attachment: Attachment, example: Tensor, tensors: dict[str, Tensor]) -> list[str]:
+def _without_gradient(
+    attachment: Attachment, example: Tensor, tensors: dict[str, Tensor]
+) -> list[str]:
     """Names of the tensors that get no gradient."""
     try:
         grads = _gradients(attachment, example, list(tensors.values()))

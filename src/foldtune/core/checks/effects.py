@@ -108,7 +108,7 @@ def _check(trial: _Trial, claim: Claim, args: Any, kwargs: Any) -> None:
     attachment, site = trial.attachment, claim.edit.site
     layer = attachment.model.get_submodule(site.path)
     unmoved = {name: 0.0 for name, _ in claim.tensors.named_parameters()}
-    with _restored(claim.tensors) as starts:
+    with _restoring(claim.tensors) as starts:
         for attempt in range(1 if isinstance(claim.edit, Reweight) else _ATTEMPTS):
             for p, start in starts:
                 p.copy_(start + away(start, trial.generator, attempt))
@@ -151,7 +151,7 @@ def _check_call(attachment: Attachment, path: str, layer: nn.Module, x: Tensor) 
 
 
 @contextlib.contextmanager
-def _restored(tensors: nn.Module) -> Iterator[list[tuple[Tensor, Tensor]]]:
+def _restoring(tensors: nn.Module) -> Iterator[list[tuple[Tensor, Tensor]]]:
     """Every tensor with a copy of it, which is in its place again after."""
     kept: list[tuple[Tensor, Tensor]] = [(p, p.clone()) for p in tensors.parameters()]
     try:

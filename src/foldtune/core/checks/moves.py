@@ -49,9 +49,9 @@ def moved_too_little(
     plain = claim.edit.site.called and is_plain_class(host_class(layer))
     least = _SMALL
     if moved < _SMALL or not plain:
-        stands = _folded(claim, layer)
+        stands = _folded_pair(claim, layer)
         p.copy_(kept)
-        claimed, moved = _compared(claim, _folded(claim, layer), stands, before, after)
+        claimed, moved = _compare(claim, _folded_pair(claim, layer), stands, before, after)
         least = _least(claim, claimed, before.dtype)
         # A few large features may hide what moves in all others.
         if not claim.edit.site.called or claimed is None:
@@ -77,7 +77,7 @@ def _least(claim: Claim, claimed: float | None, dtype: torch.dtype) -> float:
     return 10 * torch.finfo(dtype).eps if dtype in AGREES else -1.0
 
 
-def _compared(
+def _compare(
     claim: Claim, stood: _Pair | None, stands: _Pair | None, before: Tensor, after: Tensor
 ) -> tuple[float | None, float]:
     """How far the folded weight moved over itself (the bias, where it moves alone, over the
@@ -116,7 +116,7 @@ def output_of(claim: Claim, args: Any, kwargs: Any) -> Tensor:
     return found
 
 
-def _folded(claim: Claim, layer: nn.Module) -> _Pair | None:
+def _folded_pair(claim: Claim, layer: nn.Module) -> _Pair | None:
     """The folded pair; None where there is none: of a side network, of a quantised layer."""
     site = claim.edit.site
     if isinstance(claim.edit, Rewire) or site.weight is None or is_quantised(layer, site.weight):

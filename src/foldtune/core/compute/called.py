@@ -8,14 +8,14 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from foldtune.core.compute.folding import stored
+from foldtune.core.compute.folding import stored_tensor
 
 
 def plain(module: nn.Module, x: Tensor) -> Tensor:
     """What the host computes from its stored tensors."""
-    w = stored(module, "weight")
+    w = stored_tensor(module, "weight")
     assert w is not None
-    return product(module, x, w, stored(module, "bias"))
+    return product(module, x, w, stored_tensor(module, "bias"))
 
 
 def product(module: nn.Module, x: Tensor, w: Tensor, b: Tensor | None) -> Tensor:
@@ -32,7 +32,7 @@ def frozen_linear(layer: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor | N
     if getattr(layer, "func", None) is not plain:
         return None
     module = layer.args[0]  # type: ignore[attr-defined]
-    w, b = stored(module, "weight"), stored(module, "bias")
+    w, b = stored_tensor(module, "weight"), stored_tensor(module, "bias")
     assert w is not None
     if type(w) not in (Tensor, nn.Parameter):  # quantised: only its own product reads it
         return None

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from foldtune.core.compute.called import is_plain_class, plain, product
 from foldtune.core.compute.delta import Delta
-from foldtune.core.compute.folding import DELTAS, HOST, START, STRENGTH, effective, stored
+from foldtune.core.compute.folding import DELTAS, HOST, START, STRENGTH, effective, stored_tensor
 from foldtune.core.compute.readers import OPENS, Window, opening, reads_folded
 from foldtune.errors import InputError
 
@@ -175,12 +175,16 @@ def _attributes(weight: str, bias: str | None) -> dict[str, property]:
         assert bias is not None
         moved = any(delta.moves_bias for delta in self.__dict__[DELTAS])
         if not moved and bias not in self.__dict__[START]:
-            return stored(self, bias)
+            return stored_tensor(self, bias)
         return effective(self, weight, bias)[1]
 
     def attribute(name: str, fold: Callable[[nn.Module], Tensor | None]) -> property:
         def read(self: nn.Module) -> Tensor | None:
-            return fold(self) if reads_folded(self, self.__dict__[_WINDOW]) else stored(self, name)
+            return (
+                fold(self)
+                if reads_folded(self, self.__dict__[_WINDOW])
+                else stored_tensor(self, name)
+            )
 
         # Where nn.Module comes here, it is past its parameters: pruning keeps a plain tensor.
         def write(self: nn.Module, value: Tensor) -> None:

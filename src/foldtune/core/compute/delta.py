@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from torch import Tensor, nn
 
-from foldtune.core.compute.lean import Pair, traced, was_found
+from foldtune.core.compute.lean import Pair, is_traced, was_found
 
 
 class Delta(nn.Module):
@@ -35,7 +35,7 @@ class Delta(nn.Module):
             return False
         # A compiler is asked first: the id that it saw would tie its graph to this one delta, and
         # every block, and every run, would be compiled anew.
-        return None if traced() else was_found(id(self))
+        return None if is_traced() else was_found(id(self))
 
     def fold(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """The changed weight and bias; shapes as stored, bias may be None."""

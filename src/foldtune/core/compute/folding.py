@@ -37,7 +37,7 @@ def folded_in_double(
     with torch.no_grad():
         deltas = [_in_double(delta) for delta in module.__dict__[DELTAS]]
         w, b = _blend(module, weight, bias, deltas, lambda t: whole(t).cpu().double())
-    kept = stored(module, weight)
+    kept = stored_tensor(module, weight)
     assert kept is not None
     return w.to(kept.device, kept.dtype), None if b is None else b.to(kept.device, kept.dtype)
 
@@ -59,29 +59,31 @@ def _blend(
     cast: Callable[[Tensor], Tensor],
 ) -> tuple[Tensor, Tensor | None]:
     alpha, start = module.__dict__[STRENGTH], module.__dict__[START]
-    at_end = {n: cast(t) for n in (weight, bias) if n and (t := stored(module, n)) is not None}
+    at_end = {
+        n: cast(t) for n in (weight, bias) if n and (t := stored_tensor(module, n)) is not None
+    }
     new_w, new_b = at_end[weight], at_end.get(bias or "")
     if alpha == 1.0:
-        return _folded(new_w, new_b, deltas)
+        return _fold(new_w, new_b, deltas)
     # Each factor moves by itself, as DiffFit's gains and biases do in the study: first the stored
     # tensor between its start and its trained value, then what the deltas make of it.
     at = at_end | {n: torch.lerp(cast(t), at_end[n], alpha) for n, t in start.items()}
     old_w, old_b = at[weight], at.get(bias or "")
     if alpha == 0.0:
         return old_w, old_b
-    new_w, new_b = _folded(old_w, old_b, deltas)
+    new_w, new_b = _fold(old_w, old_b, deltas)
     if new_b is not None:
         new_b = torch.lerp(torch.zeros_like(new_b) if old_b is None else old_b, new_b, alpha)
     return torch.lerp(old_w, new_w, alpha), new_b
 
 
-def _folded(w: Tensor, b: Tensor | None, deltas: Sequence[Delta]) -> tuple[Tensor, Tensor | None]:
+def _fold(w: Tensor, b: Tensor | None, deltas: Sequence[Delta]) -> tuple[Tensor, Tensor | None]:
     for delta in deltas:
         w, b = delta.fold(w, b)
     return w, b
 
 
-def stored(module: nn.Module, name: str) -> Tensor | None:
+def stored_tensor(module: nn.Module, name: str) -> Tensor | None:
     """A stored tensor, window or not; what pruning or a parametrization put in its place."""
     if name in module._parameters:
         return module._parameters[name]

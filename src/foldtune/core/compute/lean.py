@@ -104,17 +104,17 @@ def scale_shift_linear(
     return scale_shift(F.linear(x, weight, bias), scale, shift, -1, lean)
 
 
-def recomputed(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+def recompute(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """function(x), of which autograd keeps x alone and computes the rest again for the gradient.
 
     Random draws (dropout) repeat. For a function of a few products of low rank.
     """
-    if not torch.is_grad_enabled() or traced():
+    if not torch.is_grad_enabled() or is_traced():
         return function(x)
     return checkpoint(function, x, use_reentrant=False)
 
 
-def traced() -> bool:
+def is_traced() -> bool:
     """Whether a compiler, whose own partition of the graph keeps as little, or a transform such as
     vmap looks on: then the plain formula is due."""
     if torch.compiler.is_compiling() or torch.jit.is_tracing():
@@ -125,7 +125,7 @@ def traced() -> bool:
 
 def _keeps_result(scale: Tensor, shift: Tensor | None, lean: bool | None) -> bool:
     """Whether the lean gradient may be used: eager, and every channel can be divided by."""
-    if lean is False or traced() or scale.is_meta:
+    if lean is False or is_traced() or scale.is_meta:
         return False
     if not (torch.is_grad_enabled() and scale.requires_grad):
         return False

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from foldtune.core.compute.lean import traced
+from foldtune.core.compute.lean import is_traced
 
 # Features below which a gradient of our own, in Python, takes longer than it saves.
 _LARGE = 2**20
@@ -30,7 +30,7 @@ def add_product(
     """
     rows, low = y.reshape(-1, y.shape[-1]), low.reshape(-1, low.shape[-1])
     # A compiler is asked first: a size that is compared with a number is fixed in its graph.
-    if not traced() and rows.numel() >= _LARGE and _one_type(y, low, up):
+    if not is_traced() and rows.numel() >= _LARGE and _one_type(y, low, up):
         added = _AddProduct.apply(rows, low, up, bias, scale)
     elif bias is None:
         added = torch.addmm(rows, low, up.T, alpha=scale)
@@ -43,7 +43,7 @@ def worth_folding(x: Tensor, weight: Tensor, down: Tensor, up: Tensor) -> bool:
     """Whether `folded_linear` may and should be used: with gradients and on many rows, where the
     weight is small beside the features, but not in half precision or TF32, where a small update
     would be rounded away beside the weight. Shapes as there."""
-    if traced():  # asked first: a size that is compared with a number is fixed in the graph
+    if is_traced():  # asked first: a size that is compared with a number is fixed in the graph
         return False
     many = x.numel() >= 2 * x.shape[-1] ** 2  # from there on it was faster, at widths 128 to 768
     exact = x.dtype == torch.float64 or torch.get_float32_matmul_precision() == "highest"

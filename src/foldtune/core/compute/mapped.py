@@ -29,7 +29,7 @@ class _Attention:
     def plain(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         return F.scaled_dot_product_attention(q, k, v, **self.options)
 
-    def mapped(self, size: int, axes: Axes, *qkv: Tensor) -> Tensor:
+    def map(self, size: int, axes: Axes, *qkv: Tensor) -> Tensor:
         whole = [_leading(x, axis, size).flatten(0, 1) for x, axis in zip(qkv, axes, strict=True)]
         return self.plain(*whole).unflatten(0, (size, -1))
 
@@ -41,9 +41,7 @@ class _Linear:
     def plain(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         return F.linear(x, weight, bias)
 
-    def mapped(
-        self, size: int, axes: Axes, x: Tensor, weight: Tensor, bias: Tensor | None
-    ) -> Tensor:
+    def map(self, size: int, axes: Axes, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         at, at_weight, at_bias = axes
         if at is None and at_weight is not None:  # several layers on one input are one wide layer
             biases = None if bias is None else _leading(bias, at_bias, size).flatten()
@@ -66,7 +64,7 @@ class _AddedProduct:
     def plain(self, y: Tensor, a: Tensor, b: Tensor) -> Tensor:
         return torch.addmm(y, a, b, alpha=self.alpha)
 
-    def mapped(self, size: int, axes: Axes, *yab: Tensor) -> Tensor:
+    def map(self, size: int, axes: Axes, *yab: Tensor) -> Tensor:
         y, a, b = (_leading(x, axis, size) for x, axis in zip(yab, axes, strict=True))
         return torch.baddbmm(y, a, b, alpha=self.alpha)
 
@@ -81,7 +79,7 @@ class _LayerNorm:
     def plain(self, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
         return F.layer_norm(x, self.shape, weight, bias, self.eps)
 
-    def mapped(
+    def map(
         self, size: int, axes: Axes, x: Tensor, weight: Tensor | None, bias: Tensor | None
     ) -> Tensor:
         at, at_weight, at_bias = axes
@@ -116,7 +114,7 @@ class _Once(torch.autograd.Function):
 
     @staticmethod
     def vmap(info: Any, axes: Axes, call: Any, *tensors: Tensor | None) -> tuple[Tensor, int]:
-        return call.mapped(info.batch_size, axes[1:], *tensors), 0
+        return call.map(info.batch_size, axes[1:], *tensors), 0
 
 
 class Mapped(TorchFunctionMode):

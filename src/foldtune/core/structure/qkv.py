@@ -143,9 +143,9 @@ def _letters(source: _Source, events: Sequence[_Event]) -> str:
     for i, event in enumerate(events):
         rows = [_rows(tensor, source) for tensor in event.given]
         if event.kind == "attention" and any(map(bool, rows)):
-            return _spelled(source.rows, rows)
+            return _spell(source.rows, rows)
         if event.kind == "product" and all(rows):
-            return _spelled(source.rows, [*rows, _values(source, rows, events[i + 1 :])])
+            return _spell(source.rows, [*rows, _values(source, rows, events[i + 1 :])])
     return ""
 
 
@@ -158,7 +158,7 @@ def _values(source: _Source, rows: Sequence[set[int]], behind: Sequence[_Event])
     return next((f for f in found if not f & (rows[0] | rows[1])), set())
 
 
-def _spelled(count: int, rows: Sequence[set[int]]) -> str:
+def _spell(count: int, rows: Sequence[set[int]]) -> str:
     """The letters, where each row has one; empty where the three are not equal parts of it all."""
     letters = [""] * count
     for letter, own in zip("qkv", rows, strict=True):

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from foldtune.core.tensors import sent
+from foldtune.core.tensors import send
 from foldtune.errors import InputError
 from foldtune.tasks.kinds import MultiLabel, Ordinal, Regression, SingleLabel
 from foldtune.tasks.task import Task
@@ -64,7 +64,7 @@ def _of_classes(recipe: Recipe, labels: np.ndarray) -> Loss:
         def adjusted(logits: Tensor, wanted: Tensor) -> Tensor:
             # A class without a training image is none that could be answered.
             offset = F.pad(known, (0, logits.shape[1] - len(known)), value=float(known.min()))
-            return loss_of(logits + sent(offset, logits.device, logits.dtype), wanted, smoothing)
+            return loss_of(logits + send(offset, logits.device, logits.dtype), wanted, smoothing)
 
         return adjusted
     weights = torch.from_numpy(class_weights(recipe.imbalance, labels)).float()
@@ -77,7 +77,7 @@ def _of_classes(recipe: Recipe, labels: np.ndarray) -> Loss:
         found = F.cross_entropy(
             logits,
             wanted,
-            sent(each, logits.device, logits.dtype),
+            send(each, logits.device, logits.dtype),
             label_smoothing=smoothing,
             reduction="none",
         )

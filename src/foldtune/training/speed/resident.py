@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from foldtune.core.tensors import sent
+from foldtune.core.tensors import send
 from foldtune.training.batches import Data
 
 # Bytes of pixels up to which a set is kept: 7,000 images of 224 pixels, 300,000 of 32.
@@ -23,7 +23,7 @@ class Resident:
 
     def load(self, rows: np.ndarray, device: torch.device) -> tuple[Tensor, Tensor]:
         """The rows' pixels and labels; every row is one of the data's indices."""
-        at = sent(torch.from_numpy(np.searchsorted(self._rows, rows)), device)
+        at = send(torch.from_numpy(np.searchsorted(self._rows, rows)), device)
         return self._pixels.index_select(0, at), self._labels.index_select(0, at)
 
 
