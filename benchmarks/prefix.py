@@ -64,7 +64,7 @@ def tuned(asked: argparse.Namespace, cached: bool) -> tuple[Tensor, tuple[float,
         if prefix is None:
             raise SystemExit(f"{asked.model} cannot be cut")
         table = prefix.table(pixels, rows, plain)
-        with prefix.installed():
+        with prefix.install():
             train(model, table, labels, rows, recipe, prepare=prefix.prepare, seed=0)
     else:
         train(model, pixels, labels, rows, recipe, prepare=plain, seed=0)

@@ -35,7 +35,7 @@ from foldtune.methods import parse
 from foldtune.study.bench.bench import Bench
 from foldtune.study.bench.execute import InProcess
 from foldtune.study.executors.stacked import Stacked, gain, pays
-from foldtune.training.host import loaned, train_mode
+from foldtune.training.host import lend_model, train_mode
 from foldtune.training.optim.optimizer import build_optimizer
 from foldtune.training.recipe import Recipe
 from foldtune.training.regularise import losses_of
@@ -82,7 +82,10 @@ def _measured(
     plain = _attached(other, text)
     counted = gain(plain, other.example(2), trials)
     recipe = Recipe()
-    with loaned(lean.model, recipe, images.device), loaned(plain.model, recipe, images.device):
+    with (
+        lend_model(lean.model, recipe, images.device),
+        lend_model(plain.model, recipe, images.device),
+    ):
         train_mode(lean.model)
         train_mode(plain.model)
         alone = _steps_alone(lean, images, labels, trials)

@@ -7,7 +7,7 @@ import pytest
 import foldtune
 from foldtune.options.groups import TrainOptions
 from foldtune.study.settings import default_recipe, recipe_fields
-from foldtune.training.recipe import Recipe, stored
+from foldtune.training.recipe import Recipe, recipe_of
 
 HEAD_LR = Recipe().head_lr
 
@@ -19,8 +19,8 @@ def test_the_command_line_trains_as_python_does(epochs):
 
 
 def test_a_row_from_before_the_classifiers_rate_is_read_without_one():
-    assert stored({"epochs": 3}).head_lr is None
-    assert stored({"epochs": 3, "head_lr": 0.3}) == Recipe(epochs=3)
+    assert recipe_of({"epochs": 3}).head_lr is None
+    assert recipe_of({"epochs": 3, "head_lr": 0.3}) == Recipe(epochs=3)
 
 
 def test_a_run_by_default_moves_the_classifier_at_a_rate_of_its_own():

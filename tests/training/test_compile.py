@@ -11,7 +11,7 @@ from foldtune.core.attach import attach
 from foldtune.errors import InputError
 from foldtune.methods import SSF, AdaptFormer, LoRA
 from foldtune.study.bench.run import Run
-from foldtune.training.device import check_compiler, check_precision, prepared, tensor_float
+from foldtune.training.device import check_compiler, check_precision, prepare_model, tensor_float
 from foldtune.training.loop import train
 from foldtune.training.recipe import Recipe
 from foldtune.training.stack import common
@@ -195,7 +195,7 @@ def test_tf32_is_for_nvidia_and_only_inside():
     before = torch.get_float32_matmul_precision()
     with tensor_float(True):
         assert torch.get_float32_matmul_precision() == "high"
-    with tensor_float(False), prepared(vit(), "fp32", "cpu"):
+    with tensor_float(False), prepare_model(vit(), "fp32", "cpu"):
         assert torch.get_float32_matmul_precision() == before
     assert torch.get_float32_matmul_precision() == before
 

@@ -4,7 +4,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState, PartialState
 
 from foldtune.errors import InputError
-from foldtune.training.device import check_precision, parse_device, prepared
+from foldtune.training.device import check_precision, parse_device, prepare_model
 
 from .tiny import vit
 
@@ -16,7 +16,7 @@ def test_preparing_leaves_no_trace_on_the_model(precision, monkeypatch):
     monkeypatch.setattr("foldtune.training.device._abilities", lambda: {"avx512_bf16": True})
     model = vit()
     attributes, keys = set(vars(model)), list(model.state_dict())
-    with prepared(model, precision, "cpu") as at:
+    with prepare_model(model, precision, "cpu") as at:
         assert at.forward is model
         assert set(vars(model)) == attributes
         assert model.forward.__func__ is type(model).forward
@@ -30,7 +30,7 @@ def test_preparing_leaves_no_trace_on_the_model(precision, monkeypatch):
 def test_a_forward_of_the_models_own_is_kept():
     model = vit()
     model.forward = own = lambda x: x
-    with prepared(model, "fp32", "cpu"):
+    with prepare_model(model, "fp32", "cpu"):
         pass
     assert model.forward is own
 
@@ -40,12 +40,12 @@ def test_precisions_follow_each_other_and_the_callers_accelerator_lives_on(monke
     AcceleratorState._reset_state(reset_partial_state=True)
     callers = Accelerator(mixed_precision="no", cpu=True)
     for precision in ("bf16", "fp32", "bf16"):
-        with prepared(vit(), precision, "cpu") as at:
+        with prepare_model(vit(), precision, "cpu") as at:
             assert at.accelerator.mixed_precision == precision.replace("fp32", "no")
     assert callers.mixed_precision == "no"
     assert callers.device.type == "cpu"
     AcceleratorState._reset_state(reset_partial_state=True)
-    with prepared(vit(), "fp32", "cpu"):
+    with prepare_model(vit(), "fp32", "cpu"):
         pass
     assert PartialState._shared_state == AcceleratorState._shared_state == {}
 

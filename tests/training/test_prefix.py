@@ -47,7 +47,7 @@ def test_training_from_the_cut_equals_training_the_whole(method, cut):
     calls = []
     for number, block in enumerate(model.blocks):
         block.register_forward_hook(lambda *_, n=number: calls.append(n))
-    with found.installed():
+    with found.install():
         outcome = train(model, table, labels, rows, RECIPE, prepare=found.prepare, seed=0)
     assert set(calls) == set(range(cut, 4))
     # The same sums, over batches of another size.
@@ -64,7 +64,7 @@ def test_one_batch_from_the_cut_has_the_same_bits():
     found = prefix_of(model, blocks, RECIPE, EXAMPLE, len(pixels))
     features = found.features(batch)
     whole = model(batch)
-    with found.installed():
+    with found.install():
         assert torch.equal(model(found.prepare(features, None)), whole)
     assert torch.equal(model(batch), whole)
     assert "forward" not in vars(model.blocks)

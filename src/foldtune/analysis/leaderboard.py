@@ -22,7 +22,7 @@ from foldtune.analysis.selection import (
     spent_epochs,
 )
 from foldtune.tasks.metrics import DEFAULT
-from foldtune.training.recipe import stored
+from foldtune.training.recipe import recipe_of
 
 
 def leaderboard(
@@ -189,7 +189,7 @@ def configuration(row: Row | Standing) -> tuple[str, str]:
     return row["method"], json.dumps(_DEFAULTS | (row.get("recipe") or {}), sort_keys=True)
 
 
-_DEFAULTS = asdict(stored({}))
+_DEFAULTS = asdict(recipe_of({}))
 
 
 def _best(entries: list[Standing]) -> Standing | None:

@@ -15,7 +15,7 @@ from torch import Tensor
 from foldtune.core.attachment import Attachment
 from foldtune.errors import InputError
 from foldtune.judging.cost import wait
-from foldtune.training.host import host_logits, loaned
+from foldtune.training.host import host_logits, lend_model
 from foldtune.training.optim.optimizer import build_optimizer
 from foldtune.training.recipe import Recipe
 
@@ -62,7 +62,7 @@ def step_over_forward(attachment: Attachment, images: Tensor, rounds: int) -> St
         F.cross_entropy(host_logits(tuned(images)), labels).backward()
         optimizer.step()
 
-    with loaned(tuned, recipe, images.device):  # as in `train`
+    with lend_model(tuned, recipe, images.device):  # as in `train`
         for warm_up in (forward, step):
             warm_up()
         pairs = [(_timed(forward, images), _timed(step, images)) for _ in range(rounds)]

@@ -27,7 +27,7 @@ from foldtune.study.bench.run import ATTENTIVE
 from foldtune.study.compare import compare
 from foldtune.study.fit import recipe_for
 from foldtune.study.settings import attentive
-from foldtune.training.recipe import Recipe, stored
+from foldtune.training.recipe import Recipe, recipe_of
 from foldtune.tunings.imagefiles import decoded
 
 AUTO = "auto"
@@ -150,7 +150,7 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sciki
             method, won = parse(found.best), found.winner
             assert won is not None  # `best` refuses where nothing won
             start = next(r["head_start"] for r in found.rows if r["run"] == won["run"])
-            return method, stored(won["recipe"]), start
+            return method, recipe_of(won["recipe"]), start
 
     def _pixels(self, X: Images) -> np.ndarray:
         """The images as the backbone takes them, uint8."""

@@ -48,7 +48,7 @@ from foldtune.study.search.searches import search_for
 from foldtune.study.search.spaces import TRIALS, Entrant
 from foldtune.study.standing import refuse_elsewhere, tried
 from foldtune.study.terms import Asked, Terms, agreed
-from foldtune.training.recipe import Recipe, stored
+from foldtune.training.recipe import Recipe, recipe_of
 
 OPTIONS = (
     SearchOptions, StudyOptions, HeadOptions, TrainOptions, ModelOptions, DataOptions,
@@ -219,7 +219,7 @@ def _finals(
         if best is None:
             say(f"{label}: every trial diverged or failed, nothing to test")
             continue
-        method, settled = parse(best["method"]), stored(best["recipe"])
+        method, settled = parse(best["method"]), recipe_of(best["recipe"])
         finals += [
             bench.describe("final", method, settled, s, label=label, head=best["head_start"])
             for s in fresh

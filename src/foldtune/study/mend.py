@@ -14,7 +14,7 @@ from foldtune.study.bench.run import Run
 from foldtune.study.results.artefacts import Artefact, of_rows, set_aside, unbound
 from foldtune.study.results.rowgate import countable
 from foldtune.study.results.store import Store
-from foldtune.training.recipe import stored
+from foldtune.training.recipe import recipe_of
 
 Say = Callable[[str], None]
 
@@ -57,7 +57,7 @@ def _repeated(row: Row, bench: Bench) -> Run | None:
     for train_on in (("train",), ("train", "val")):
         try:
             run = bench.describe(
-                row["stage"], parse(row["method"]), stored(row["recipe"]), row["seed"],
+                row["stage"], parse(row["method"]), recipe_of(row["recipe"]), row["seed"],
                 label=row["label"], head=row["head_start"], trial=row.get("trial"),
                 train_on=train_on,
             )  # fmt: skip

@@ -22,7 +22,7 @@ from foldtune.errors import InputError
 from foldtune.training.batches import Data
 from foldtune.training.curve import Entry
 from foldtune.training.optim.average import Average, live_tensors
-from foldtune.training.recipe import Recipe, stated
+from foldtune.training.recipe import Recipe, recipe_values
 
 _KEY = "foldtune.checkpoint"  # the metadata entry that holds the header, a JSON object
 _CHECKSUM = "foldtune.checksum"
@@ -64,7 +64,7 @@ class Pace:
         if not seconds >= 0:
             raise InputError(f"checkpoint_seconds={seconds} is not allowed; 0 or more")
         self._epochs, self._every, self._seconds = epochs, every, seconds
-        self.written()
+        self.restart()
 
     def due(self, epoch: int) -> bool:
         """Whether one is due after this epoch, from 1."""
@@ -72,7 +72,7 @@ class Pace:
             return epoch < self._epochs and time.monotonic() - self._last >= self._seconds
         return epoch % self._every == 0 or epoch == self._epochs
 
-    def written(self) -> None:
+    def restart(self) -> None:
         """Count the seconds from now."""
         self._last = time.monotonic()
 
@@ -92,7 +92,7 @@ def identity_of(model: nn.Module, data: Data, recipe: Recipe, seed: int) -> dict
         digest.update(np.ascontiguousarray(array).tobytes())
     shapes = [(name, tuple(t.shape), str(t.dtype)) for name, t in live_tensors(model).items()]
     values = {
-        "recipe": stated(recipe),
+        "recipe": recipe_values(recipe),
         "seed": seed,
         "data": digest.hexdigest(),
         "tensors": hashlib.sha256(repr(sorted(shapes)).encode()).hexdigest(),

@@ -37,7 +37,7 @@ class Prepared:
 
 
 @contextmanager
-def prepared(
+def prepare_model(
     model: nn.Module,
     precision: str,
     device: str | None,
@@ -230,7 +230,7 @@ def _own_state(wanted: torch.device | None) -> Iterator[None]:
     PartialState, which is then kept.
     """
     fresh = [AcceleratorState._shared_state, GradientState._shared_state]
-    if not _distributed():
+    if not _is_distributed():
         fresh.append(PartialState._shared_state)
     before = [dict(state) for state in fresh]
     for state in fresh:
@@ -243,5 +243,5 @@ def _own_state(wanted: torch.device | None) -> Iterator[None]:
             state.update(own)
 
 
-def _distributed() -> bool:
+def _is_distributed() -> bool:
     return torch.distributed.is_available() and torch.distributed.is_initialized()

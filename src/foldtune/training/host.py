@@ -69,7 +69,7 @@ def fast_attention(model: nn.Module, precision: str, device: torch.device) -> It
 
 
 @contextmanager
-def loaned(model: nn.Module, recipe: Recipe, device: torch.device) -> Iterator[None]:
+def lend_model(model: nn.Module, recipe: Recipe, device: torch.device) -> Iterator[None]:
     """The model for the time of a training: own drop path inside, eval and no gradients after."""
     with (
         drop_path(model, recipe.drop_path),

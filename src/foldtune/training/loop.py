@@ -26,8 +26,8 @@ from foldtune.training.checkpoint import (
     write_checkpoint,
 )
 from foldtune.training.curve import Entry, epochs_trained, joined_entry
-from foldtune.training.device import Prepared, prepared
-from foldtune.training.host import least_images, loaned, train_mode
+from foldtune.training.device import Prepared, prepare_model
+from foldtune.training.host import least_images, lend_model, train_mode
 from foldtune.training.optim.average import Average
 from foldtune.training.optim.losses import Diverged, Losses, check_finite
 from foldtune.training.optim.objective import evenly_drawn, objective
@@ -112,8 +112,8 @@ def train(
     pace = Pace(recipe.epochs, checkpoint_every, checkpoint_seconds)
     trainable(model)
     with (
-        prepared(model, recipe.precision, device, recipe.compile, recipe.channels_last) as at,
-        loaned(model, recipe, at.device),
+        prepare_model(model, recipe.precision, device, recipe.compile, recipe.channels_last) as at,
+        lend_model(model, recipe, at.device),
     ):
         wanted = task or SingleLabel()
         run = _Run(model, at, data, recipe, prepare=prepare, seed=seed, head=head, task=wanted)
@@ -193,7 +193,7 @@ class _Run:
                     curve.append(joined_entry(entry, evaluate(epoch) if evaluate else {}))
                 if path is not None and self.at.accelerator.is_main_process and pace.due(epoch):
                     write_checkpoint(path, self.training, curve, time.perf_counter() - started)
-                    pace.written()
+                    pace.restart()
                 if watch is not None:
                     watch(curve[-1])
         if self.average:

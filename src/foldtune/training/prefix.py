@@ -23,7 +23,7 @@ class Prefix:
     """A model cut before the first of its blocks that training can change.
 
     The blocks are one nn.Sequential, each with one tensor (images, tokens, channels) in and out.
-    Inside `installed()` the model runs from the cut on, over the features that `prepare` was last
+    Inside `install()` the model runs from the cut on, over the features that `prepare` was last
     given; the stem still runs, on nothing, since the host's own forward calls it.
     """
 
@@ -34,7 +34,7 @@ class Prefix:
 
     def features(self, images: Tensor) -> Tensor:
         """What the first block above the cut is given for these images."""
-        return _given(self.model, self.blocks, images)[self.cut]
+        return _block_inputs(self.model, self.blocks, images)[self.cut]
 
     def table(
         self,
@@ -62,7 +62,7 @@ class Prefix:
         return self._nothing.expand(len(features), -1, -1, -1)
 
     @contextmanager
-    def installed(self) -> Iterator[None]:
+    def install(self) -> Iterator[None]:
         """Run the model from the cut on inside; as it was after."""
         self.blocks.forward = self._above  # type: ignore[method-assign]
         try:
@@ -98,7 +98,7 @@ def prefix_of(
     if sequence is None:
         return None
     with torch.random.fork_rng(), drop_path(model, 0.0), eval_mode(model):
-        given = _given(model, sequence, example, plainly=True)
+        given = _block_inputs(model, sequence, example, plainly=True)
         frozen = [x for x in given if not x.requires_grad]
         cut = len(frozen) - 1
         if len(given) != len(sequence) or cut < 1 or _size(given[cut], len(example)) is None:
@@ -107,7 +107,7 @@ def prefix_of(
             return None
         train_mode(model)
         with torch.no_grad():
-            moved = _given(model, sequence, example)[cut]
+            moved = _block_inputs(model, sequence, example)[cut]
         found = Prefix(model, sequence, cut, example)
         return found if torch.equal(moved, given[cut]) and _agrees(found, example) else None
 
@@ -123,7 +123,7 @@ def _sequence(model: nn.Module, blocks: Sequence[str]) -> nn.Sequential | None:
     return module if type(module) is nn.Sequential and own == list(blocks) else None
 
 
-def _given(
+def _block_inputs(
     model: nn.Module, blocks: nn.Sequential, images: Tensor, plainly: bool = False
 ) -> list[Tensor]:
     """The input of each block, in order, up to the last; fewer where one is given anything else.
@@ -158,5 +158,5 @@ def _agrees(prefix: Prefix, example: Tensor) -> bool:
     prefix.model.eval()
     whole = host_logits(prefix.model(example))
     features = prefix.features(example)
-    with prefix.installed():
+    with prefix.install():
         return torch.equal(whole, host_logits(prefix.model(prefix.prepare(features, None))))

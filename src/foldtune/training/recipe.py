@@ -84,13 +84,13 @@ class Recipe:
         for field, lowest in (("epochs", 0), ("batch_size", 1), ("parts", 1)):
             value = getattr(self, field)
             if type(value) is not int or value < lowest:
-                raise _refused(field, value, f"a whole number >= {lowest}")
+                raise _refusal(field, value, f"a whole number >= {lowest}")
         for field in _RANGES:
             value = getattr(self, field)
             if not (field in ("clip_norm", "head_lr") and value is None):
                 _check_range(field, value, *_RANGES[field])
         if len(self.betas) != 2:
-            raise _refused("betas", self.betas, "two numbers in [0, 1)")
+            raise _refusal("betas", self.betas, "two numbers in [0, 1)")
         for beta in self.betas:
             _check_range("betas", beta, 0, True, 1)
         for field, choices in (
@@ -104,9 +104,9 @@ class Recipe:
         for field in ("decay_1d", "drop_last", "compile", "recompute", "channels_last"):
             unsaid = field == "channels_last" and self.channels_last is None
             if not unsaid and type(getattr(self, field)) is not bool:
-                raise _refused(field, getattr(self, field), "True or False")
+                raise _refusal(field, getattr(self, field), "True or False")
         if not all(isinstance(name, str) for name in self.augment):
-            raise _refused("augment", self.augment, "names")
+            raise _refusal("augment", self.augment, "names")
         self._check_phases()
         self._check_schedule()
 
@@ -125,23 +125,23 @@ class Recipe:
         numbers = [n for phase in self.phases for n in phase]
         whole = all(type(n) is int and n >= 1 for n in numbers)
         if not whole or any(len(phase) != 2 for phase in self.phases):
-            raise _refused("phases", self.phases, "pairs of (first epoch, side in pixels)")
+            raise _refusal("phases", self.phases, "pairs of (first epoch, side in pixels)")
         firsts = [first for first, _ in self.phases]
         if firsts and (firsts[0] != 1 or firsts != sorted(set(firsts)) or firsts[-1] > self.epochs):
             allowed = f"first epochs that rise from 1 to at most epochs={self.epochs}"
-            raise _refused("phases", self.phases, allowed)
+            raise _refusal("phases", self.phases, allowed)
 
     def _check_schedule(self) -> None:
         if self.warmup_epochs >= self.epochs and (self.epochs or self.warmup_epochs):
             allowed = f"less than epochs={self.epochs}, so that the peak is reached"
-            raise _refused("warmup_epochs", self.warmup_epochs, allowed)
+            raise _refusal("warmup_epochs", self.warmup_epochs, allowed)
         if self.min_lr > self.lr:
-            raise _refused("min_lr", self.min_lr, f"at most lr={self.lr}")
+            raise _refusal("min_lr", self.min_lr, f"at most lr={self.lr}")
         if self.warmup_epochs > 0 and self.warmup_lr > self.lr:
-            raise _refused("warmup_lr", self.warmup_lr, f"at most lr={self.lr}")
+            raise _refusal("warmup_lr", self.warmup_lr, f"at most lr={self.lr}")
 
 
-def stated(recipe: Recipe) -> dict[str, Any]:
+def recipe_values(recipe: Recipe) -> dict[str, Any]:
     """The fields for files and hashes, JSON values: what came later is left out where it is not
     used, so that rows and identities of earlier runs stay as they are."""
     told = asdict(recipe)
@@ -151,7 +151,7 @@ def stated(recipe: Recipe) -> dict[str, Any]:
 _LATER, _NEVER = {"imbalance": NO_REMEDY, "recompute": False}, object()
 
 
-def stored(values: Mapping[str, Any]) -> Recipe:
+def recipe_of(values: Mapping[str, Any]) -> Recipe:
     """A recipe out of a row or file. A field that it does not hold is of before that field."""
     return Recipe(**{"head_lr": None, **values})
 
@@ -168,8 +168,8 @@ def _check_range(field: str, value: Any, lowest: float, closed: bool, above: flo
         return
     bounds = f"{'>=' if closed else '>'} {lowest}"
     allowed = f"a number {bounds}" + (", finite" if above == math.inf else f" and < {above}")
-    raise _refused(field, value, allowed)
+    raise _refusal(field, value, allowed)
 
 
-def _refused(field: str, value: Any, allowed: str) -> InputError:
+def _refusal(field: str, value: Any, allowed: str) -> InputError:
     return InputError(f"recipe: {field}={value!r} is out of range; allowed: {allowed}")

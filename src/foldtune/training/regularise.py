@@ -86,7 +86,7 @@ def loss_of(logits: Tensor, targets: Tensor, smoothing: float) -> Tensor:
 
     targets: labels (batch,), or shares (batch, classes or fewer): missing classes have share 0.
     """
-    targets = _widened(targets, logits.shape[1])
+    targets = _widen(targets, logits.shape[1])
     return F.cross_entropy(_wide(logits), targets, label_smoothing=smoothing)
 
 
@@ -97,7 +97,7 @@ def losses_of(logits: Tensor, targets: Tensor, smoothing: float) -> Tensor:
     classes it is seven times slower on a CPU (torch 2.13).
     """
     models, classes = logits.shape[1:]
-    targets = _widened(targets, classes)
+    targets = _widen(targets, classes)
     beside = targets[..., None].expand(*targets.shape, models)
     each = F.cross_entropy(
         _wide(logits).transpose(1, 2), beside, label_smoothing=smoothing, reduction="none"
@@ -105,7 +105,7 @@ def losses_of(logits: Tensor, targets: Tensor, smoothing: float) -> Tensor:
     return each.mean(0)
 
 
-def _widened(targets: Tensor, classes: int) -> Tensor:
+def _widen(targets: Tensor, classes: int) -> Tensor:
     """Shares with a column for each class; labels as they are."""
     return F.pad(targets, (0, classes - targets.shape[1])) if targets.ndim == 2 else targets
 

@@ -46,7 +46,7 @@ class Stack(nn.Module):
         if len({p.dtype for p in found.values()}) > 1:
             raise InputError(f"{type(model).__name__} trains tensors of several dtypes; none stack")
         self.shapes = {name: p.shape for name, p in found.items()}
-        row = joined([p.detach() for p in found.values()])
+        row = flatten_all([p.detach() for p in found.values()])
         self.values = row.repeat(trials, 1).requires_grad_()
 
     def __len__(self) -> int:
@@ -89,7 +89,7 @@ class Stack(nn.Module):
     @torch.no_grad()
     def take(self, row: int) -> None:
         """The reverse of `put`: the model's own tensors into a row."""
-        self.values[row] = joined(list(trainable(self.model).values()))
+        self.values[row] = flatten_all(list(trainable(self.model).values()))
 
     def keep(self, which: Sequence[int]) -> None:
         """Go on with these rows alone."""
@@ -112,8 +112,8 @@ class RowOptimizer:
         decays = {name for g in groups if g["weight_decay"] for name, _ in g["params"]}
         values = stack.values.detach()
         parts = [values.new_full(s, n in decays) for n, s in stack.shapes.items()]
-        self._decayed = joined(parts)
-        own = joined([values.new_full(s, n in head) for n, s in stack.shapes.items()])
+        self._decayed = flatten_all(parts)
+        own = flatten_all([values.new_full(s, n in head) for n, s in stack.shapes.items()])
         shapes = [shape for name, shape in stack.shapes.items() if name in head]
         times = values.new_tensor([[head_times(r, shapes)] for r in recipes])
         # Of one number a row where that is enough: a pass over all is as costly as the update.
@@ -123,7 +123,7 @@ class RowOptimizer:
         rates = own_rates(stack.model)
         if rates:
             parts = [values.new_full(s, rates.get(n, 1.0)) for n, s in stack.shapes.items()]
-            self._times = self._times * joined(parts)
+            self._times = self._times * flatten_all(parts)
         self._decay = values.new_tensor([[r.weight_decay] for r in recipes])
         self.names = ("exp_avg", "exp_avg_sq") if self._adam else ("momentum_buffer",)
         self.state = {name: torch.zeros_like(values) for name in self.names}
@@ -178,7 +178,7 @@ class RowOptimizer:
         states = [optimizer.state[p] for p in trainable(self.stack.model).values()]
         for name in self.names:
             if states[0].get(name) is not None:  # SGD without momentum keeps none
-                self.state[name][row] = joined([state[name] for state in states])
+                self.state[name][row] = flatten_all([state[name] for state in states])
         self.steps = steps
 
 
@@ -205,6 +205,6 @@ def common(recipe: Recipe) -> Recipe:
     return replace(recipe, lr=1.0, warmup_lr=0.0, min_lr=0.0, weight_decay=0.0)
 
 
-def joined(tensors: Sequence[Tensor]) -> Tensor:
+def flatten_all(tensors: Sequence[Tensor]) -> Tensor:
     """All numbers of the tensors, one tensor behind the other."""
     return torch.cat([tensor.flatten() for tensor in tensors])

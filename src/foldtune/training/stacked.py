@@ -24,8 +24,8 @@ from foldtune.training.checkpoint import (
     write_checkpoint,
 )
 from foldtune.training.curve import Entry, epochs_trained, joined_entry
-from foldtune.training.device import prepared
-from foldtune.training.host import least_images, loaned, train_mode
+from foldtune.training.device import prepare_model
+from foldtune.training.host import least_images, lend_model, train_mode
 from foldtune.training.loop import FINISHED, Outcome
 from foldtune.training.optim.losses import Diverged
 from foldtune.training.optim.optimizer import trainable
@@ -33,7 +33,7 @@ from foldtune.training.optim.schedule import learning_rate, warmup_steps
 from foldtune.training.recipe import Recipe
 from foldtune.training.regularise import losses_of, mixer
 from foldtune.training.speed.resident import kept_on
-from foldtune.training.stack import RowOptimizer, Stack, common, joined
+from foldtune.training.stack import RowOptimizer, Stack, common, flatten_all
 
 # Given an epoch, the stack in eval mode and its trials' numbers; gives what joins each one's curve.
 Judge = Callable[[int, Stack, Sequence[int]], Sequence[Mapping[str, Any]]]
@@ -82,10 +82,10 @@ def train_stacked(
         )
     if checkpoints and len(checkpoints) != len(recipes):
         raise InputError(f"{len(checkpoints)} checkpoints for {len(recipes)} recipes; one for each")
-    with prepared(model, "fp32", device) as at, loaned(model, recipes[0], at.device):
+    with prepare_model(model, "fp32", device) as at, lend_model(model, recipes[0], at.device):
         if at.accelerator.num_processes > 1:
             raise InputError("a stack trains in one process; start it without torchrun")
-        before = joined([p.detach() for p in trainable(model).values()])
+        before = flatten_all([p.detach() for p in trainable(model).values()])
         stack = Stack(model, len(recipes))
         try:
             run = _Run(stack, data, recipes, checkpoints, prepare, seed, at.device, head)
@@ -135,7 +135,7 @@ class _Run:
         self.alive = list(self.trials)
 
     def all_epochs(self, judge: Judge | None, pace: Pace) -> list[Trained]:
-        done = self._resumed()
+        done = self._resume()
         if judge is not None and done == 0:
             self._judge_start(judge)
         for epoch in range(done + 1, self.recipe.epochs + 1):
@@ -153,7 +153,7 @@ class _Run:
             if pace.due(epoch):
                 for row, trial in enumerate(self.alive):
                     self._write(row, trial)
-                pace.written()
+                pace.restart()
         for row, trial in enumerate(self.alive):
             self._leave(row, trial)
         return [
@@ -256,7 +256,7 @@ class _Run:
             training = self._training(row, trial)
             write_checkpoint(trial.checkpoint, training, trial.curve, trial.seconds)
 
-    def _resumed(self) -> int:
+    def _resume(self) -> int:
         """Take all checkpoints in; the epochs that they have, 0 where they differ in that."""
         start = self.stack.values.detach().clone()
         for row, trial in enumerate(self.trials):

@@ -22,7 +22,7 @@ from foldtune.study.bench.run import REVISION
 from foldtune.study.results.artefacts import LOGITS, TUNING, VALIDATION
 from foldtune.study.results.logits import read_logits
 from foldtune.training.loop import FINISHED, Outcome
-from foldtune.training.recipe import stated
+from foldtune.training.recipe import recipe_values
 
 
 def run_of(bench, method, recipe, stage="final", head="probe", seed=0):
@@ -247,7 +247,7 @@ def test_the_key_depends_on_what_decides_the_numbers_only(bench, recipe):
     assert len({run.key, *(r.key for r in changed)}) == len(changed) + 1
     # Written plainly: the method's settings in full, since a study made before is found by it.
     told = {
-        "stage": run.stage, "method": written_out(run.method), "recipe": stated(run.recipe),
+        "stage": run.stage, "method": written_out(run.method), "recipe": recipe_values(run.recipe),
         "seed": run.seed, "backbone": run.backbone, "data": run.data, "splits": run.splits,
         "train_on": run.train_on, "head": run.head, "revision": REVISION,
     }  # fmt: skip

@@ -9,7 +9,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from foldtune.errors import InputError
 from foldtune.tasks.kinds import MultiLabel, Ordinal, Regression, SingleLabel
 from foldtune.training.optim.objective import class_weights, evenly_drawn, objective
-from foldtune.training.recipe import Recipe, stated
+from foldtune.training.recipe import Recipe, recipe_values
 from foldtune.training.regularise import loss_of
 
 LABELS = np.array([0] * 60 + [1] * 30 + [2] * 6 + [3] * 4)
@@ -106,6 +106,6 @@ def test_options_of_classes_are_refused_for_other_tasks(task, option):
 
 
 def test_what_came_later_is_stated_only_where_it_is_used():
-    assert "imbalance" not in stated(Recipe())
-    assert stated(Recipe(imbalance="weighted"))["imbalance"] == "weighted"
-    assert Recipe(**stated(Recipe(imbalance="weighted"))).imbalance == "weighted"
+    assert "imbalance" not in recipe_values(Recipe())
+    assert recipe_values(Recipe(imbalance="weighted"))["imbalance"] == "weighted"
+    assert Recipe(**recipe_values(Recipe(imbalance="weighted"))).imbalance == "weighted"

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from foldtune.core.attach import attach
 from foldtune.errors import InputError
 from foldtune.methods import LoRA
-from foldtune.training.device import prepared
+from foldtune.training.device import prepare_model
 from foldtune.training.loop import train
 from foldtune.training.speed.memory import bound_of
 from foldtune.training.speed.passes import Passes
@@ -42,7 +42,7 @@ def small(model, largest):
 
 
 def gradients(model, largest=99, **options):
-    with prepared(model, "fp32", "cpu") as at, small(model, largest) as sizes:
+    with prepare_model(model, "fp32", "cpu") as at, small(model, largest) as sizes:
         passes = Passes(model, at, F.cross_entropy, 5, **options)
         loss = passes.gradients(X, Y, model.zero_grad)
         return loss, {n: p.grad for n, p in model.named_parameters() if p.requires_grad}, sizes
@@ -86,14 +86,14 @@ def test_what_cannot_be_parted_is_refused_with_what_to_do(largest, options, word
 def test_a_bound_before_the_first_step_chooses_the_passes(caplog):
     model = host()
     bound = bound_of(model, X, free=0)
-    room = bound.needed(4)
+    room = bound.need(4)
     with caplog.at_level(logging.WARNING):
         _, _, sizes = gradients(model, free=lambda device: room)
     assert sizes == [1, 2, 4, 4, 2]  # of one and of two images it is made
     (record,) = caplog.records
     assert "a step of 10 images needs" in record.message
     assert "4 fit" in record.message
-    _, _, sizes = gradients(model, free=lambda device: bound.needed(10))
+    _, _, sizes = gradients(model, free=lambda device: bound.need(10))
     assert sizes == [1, 2, 10]
 
 

@@ -10,7 +10,7 @@ from foldtune.core.compute.kept import kept_bytes
 from foldtune.errors import InputError
 from foldtune.methods import SSF, AdaptFormer, LoRA, VPTDeep
 from foldtune.training.loop import train
-from foldtune.training.recipe import Recipe, stated
+from foldtune.training.recipe import Recipe, recipe_values
 from foldtune.training.speed.recompute import recomputed_blocks
 
 from ..tiny import RANDOM, close, images, prepare, vit, weights
@@ -50,5 +50,5 @@ def test_a_host_that_repeats_nothing_is_refused():
 
 
 def test_it_is_stated_where_it_is_asked_alone():
-    assert "recompute" not in stated(Recipe())
-    assert stated(Recipe(recompute=True))["recompute"] is True
+    assert "recompute" not in recipe_values(Recipe())
+    assert recipe_values(Recipe(recompute=True))["recompute"] is True

@@ -202,7 +202,7 @@ class Bench:
 
         if folder is not None:
             swept(folder)
-        with prefix.installed() if prefix else nullcontext():
+        with prefix.install() if prefix else nullcontext():
             return train(
                 model, ground.inputs, labels, ground.indices, recipe, prepare=ground.prepare,
                 seed=run.seed, head=ground.head,

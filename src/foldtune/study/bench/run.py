@@ -14,7 +14,7 @@ from foldtune.backbones.clip_text import ZERO_SHOT
 from foldtune.core.method import Method, written_out
 from foldtune.errors import unknown
 from foldtune.methods.catalogue import sources
-from foldtune.training.recipe import Recipe, stated
+from foldtune.training.recipe import Recipe, recipe_values
 
 # Raised whenever the same description would give another row: finished runs are then run again.
 REVISION = 4
@@ -63,7 +63,7 @@ class Run:
         """What its row says of it, whatever came of it."""
         return {
             "run": self.key, "stage": self.stage, "label": self.label, "trial": self.trial,
-            "method": repr(self.method), "recipe": stated(self.recipe), "seed": self.seed,
+            "method": repr(self.method), "recipe": recipe_values(self.recipe), "seed": self.seed,
             "head_start": self.head, "data_identity": self.data,
             **self._later(),
         }  # fmt: skip
@@ -81,7 +81,7 @@ class Run:
     def key(self) -> str:
         """Content hash of the description; label and trial are names and do not count."""
         told = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _OWN}
-        told |= {"method": written_out(self.method), "recipe": stated(self.recipe)}
+        told |= {"method": written_out(self.method), "recipe": recipe_values(self.recipe)}
         told |= {"revision": REVISION, **self._later()}
         if own := sources(self.method):
             told["sources"] = own

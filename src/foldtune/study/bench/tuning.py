@@ -9,7 +9,7 @@ from foldtune.data import ImageData
 from foldtune.data.pictures.intensity import deeper
 from foldtune.study.bench.run import Run
 from foldtune.training.loop import Outcome
-from foldtune.training.recipe import stated
+from foldtune.training.recipe import recipe_values
 
 # What a tuning keeps of how its data was read.
 _READ = ("range", "wide", "skip_broken", "max_pixels")
@@ -28,7 +28,7 @@ def tuning_facts(
         | {k: data.facts.get(k) for k in _DESCRIBED}
         | deeper(data.facts),
         "training": {
-            "recipe": stated(run.recipe), "seed": run.seed, "train_on": list(run.train_on),
+            "recipe": recipe_values(run.recipe), "seed": run.seed, "train_on": list(run.train_on),
             "head_start": run.head, "verdict": outcome.verdict, "run": run.key,
         },
     }  # fmt: skip

@@ -24,7 +24,7 @@ from foldtune.study.results.artefacts import hashes
 from foldtune.study.results.logits import keep_validation
 from foldtune.study.results.status import checkpoint_header
 from foldtune.training.curve import epochs_trained
-from foldtune.training.host import host_logits, loaned, train_mode
+from foldtune.training.host import host_logits, lend_model, train_mode
 from foldtune.training.recipe import Recipe
 from foldtune.training.stack import Stack, common
 from foldtune.training.stacked import train_stacked
@@ -189,7 +189,7 @@ def gain(attachment: Attachment, example: Tensor, trials: int) -> float:
     model = attachment.model
     attachment.keep_plainly()
     images = example.to(next(model.parameters()).device)
-    with loaned(model, Recipe(), images.device):
+    with lend_model(model, Recipe(), images.device):
         train_mode(model)
         alone = _operations(model, images)
         return trials * alone / _operations(Stack(model, trials), images)

@@ -16,7 +16,7 @@ from foldtune.errors import InputError, unknown
 from foldtune.study.protocols.tasks import recognised, vtab_tasks
 from foldtune.study.search.halving import shortened
 from foldtune.study.search.spaces import Entrant, Space
-from foldtune.training.recipe import Recipe, stored
+from foldtune.training.recipe import Recipe, recipe_of
 
 _RECIPE = frozenset(f.name for f in fields(Recipe))
 _NOT_RECIPE = frozenset({"task", "family", "method", "space", "add", "data"})
@@ -89,7 +89,7 @@ class Protocol:
         wanted["augment"] = self._augmentation()[0]
         known = {k: v for k, v in wanted.items() if k in _RECIPE}
         changes = dict(self.changes)
-        made = stored(known | _capped(known))
+        made = recipe_of(known | _capped(known))
         epochs = changes.pop("epochs", made.epochs)
         return replace(shortened(made, epochs), **changes)
 

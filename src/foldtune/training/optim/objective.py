@@ -61,15 +61,15 @@ def _of_classes(recipe: Recipe, labels: np.ndarray) -> Loss:
         shares = np.bincount(labels) / len(labels)
         known = torch.from_numpy(np.log(np.maximum(shares, 1e-12))).float()
 
-        def adjusted(logits: Tensor, wanted: Tensor) -> Tensor:
+        def adjusted_loss(logits: Tensor, wanted: Tensor) -> Tensor:
             # A class without a training image is none that could be answered.
             offset = F.pad(known, (0, logits.shape[1] - len(known)), value=float(known.min()))
             return loss_of(logits + send(offset, logits.device, logits.dtype), wanted, smoothing)
 
-        return adjusted
+        return adjusted_loss
     weights = torch.from_numpy(class_weights(recipe.imbalance, labels)).float()
 
-    def weighted(logits: Tensor, wanted: Tensor) -> Tensor:
+    def weighted_loss(logits: Tensor, wanted: Tensor) -> Tensor:
         logits = _wide(logits)
         each = F.pad(weights, (0, logits.shape[1] - len(weights)))
         if wanted.ndim == 2:  # mixed
@@ -83,7 +83,7 @@ def _of_classes(recipe: Recipe, labels: np.ndarray) -> Loss:
         )
         return found.mean()
 
-    return weighted
+    return weighted_loss
 
 
 def class_weights(remedy: str, labels: np.ndarray) -> np.ndarray:

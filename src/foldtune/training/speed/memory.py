@@ -25,7 +25,7 @@ class Bound:
     each: int
     free: int
 
-    def needed(self, images: int) -> int:
+    def need(self, images: int) -> int:
         """Of a step of so many images at once."""
         return self.fixed + images * int(self.each * _BEYOND)
 
@@ -34,9 +34,9 @@ class Bound:
         """The most images at once that fit; 0 where not one does."""
         return max(0, self.free - self.fixed) // max(1, int(self.each * _BEYOND))
 
-    def told(self, images: int) -> str:
+    def describe(self, images: int) -> str:
         """As a sentence: what a batch needs, what is there, and what fits."""
-        need, free = self.needed(images) / _GIB, self.free / _GIB
+        need, free = self.need(images) / _GIB, self.free / _GIB
         return (
             f"a step of {images} images needs {need:.3g} of {free:.3g} GiB free; {self.images} fit"
         )
@@ -48,12 +48,12 @@ def bound_of(model: nn.Module, images: Tensor, free: int) -> Bound:
     images: (2 or more, ...), ready for the model and on its device, under the autocast that the
     steps will have. Adds two moments and a gradient of each number that trains.
     """
-    one, two = (_kept(model, images[:count]) for count in (1, 2))
+    one, two = (_kept_size(model, images[:count]) for count in (1, 2))
     trained = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
     return Bound(max(0, 2 * one - two) + 3 * trained, max(1, two - one), free)
 
 
-def _kept(model: nn.Module, images: Tensor) -> int:
+def _kept_size(model: nn.Module, images: Tensor) -> int:
     # In eval mode: no statistics may move, and what dropout keeps is little.
     with eval_mode(model), kept_bytes(model) as sizes:
         logits = host_logits(model(images))

@@ -40,7 +40,7 @@ def narrow(model: nn.Module, precision: str) -> Iterator[None]:
     if precision != KEPT:
         yield
         return
-    kept = _frozen(model)
+    kept = _frozen_parameters(model)
     before = [t.data for t in kept]
     norms = [m for m in model.modules() if _is_frozen_norm(m)]
     try:
@@ -57,7 +57,7 @@ def narrow(model: nn.Module, precision: str) -> Iterator[None]:
             tensor.data = own
 
 
-def _frozen(model: nn.Module) -> list[Tensor]:
+def _frozen_parameters(model: nn.Module) -> list[Tensor]:
     """The frozen float32 parameters, each once, but those of norms that are computed in float32."""
     found: dict[int, Tensor] = {}
     for module in model.modules():

@@ -54,7 +54,7 @@ class Passes:
         # Where one image stands for all, the batch lies elsewhere (prefix.py) and cannot be parted.
         self.parted = self.parted and (len(images) < 2 or images.stride(0) > 0)
         if not self._first and self.parted:
-            self._bound(images)
+            self._limit(images)
         while True:
             clear()
             try:
@@ -85,16 +85,16 @@ class Passes:
         self.at.accelerator.backward(loss)
         return loss.detach()
 
-    def _bound(self, images: Tensor) -> None:
+    def _limit(self, images: Tensor) -> None:
         """Before the first step: as many images at once as fit, told where that is not all."""
         free = self._free(self.at.device)
         if free is None or len(images) < 2:
             return
         with self.at.accelerator.autocast():
             bound = bound_of(self.model, images, free)
-        if bound.needed(len(images)) > free:
+        if bound.need(len(images)) > free:
             self.most = max(1, bound.images)
-            _log.warning("%s, whose gradients are summed", bound.told(len(images)))
+            _log.warning("%s, whose gradients are summed", bound.describe(len(images)))
 
     def _halve(self, images: int, error: torch.OutOfMemoryError) -> None:
         what = f"the device's memory does not hold a step of {images} images at once"
