@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import save_file
 
 from foldtune.backbones import load, load_backbone
-from foldtune.backbones.fitting import MOST, adapted, spread
+from foldtune.backbones.fitting import MOST, adapt_channels, spread
 from foldtune.core.attach import attach
 from foldtune.core.tuningfile import save
 from foldtune.errors import InputError
@@ -40,7 +40,7 @@ def test_mean_and_std_are_spread_in_turn_and_of_one_channel_are_the_mean():
 def test_only_kernels_that_read_rgb_are_adapted():
     state = {"stem": torch.rand(2, 3, 4, 4), "other": torch.rand(2, 3, 4, 4), "bias": torch.rand(2)}
     mine = {"stem": torch.rand(2, 6, 4, 4), "other": torch.rand(5, 6, 4, 4), "bias": torch.rand(2)}
-    made = adapted(state, mine)
+    made = adapt_channels(state, mine)
     assert made["stem"].shape == (2, 6, 4, 4)
     assert made["other"] is state["other"]
     assert made["bias"] is state["bias"]

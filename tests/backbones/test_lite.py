@@ -96,7 +96,7 @@ def test_a_merged_file_loads_under_the_same_name(tmp_path):
 def test_tensors_of_another_network_are_refused_with_the_first_difference(change):
     model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4))
     state = {f"_{name}": value.clone() for name, value in model.state_dict().items()}
-    assert list(lite.renamed(state, model, "w.pth")) == list(model.state_dict())
+    assert list(lite.rename_tensors(state, model, "w.pth")) == list(model.state_dict())
     wrong = {
         "shape": {**state, "_0.weight": torch.zeros(4, 4)},
         "kind": {**state, "_0.weight": torch.zeros(4, 3, dtype=torch.float64)},
@@ -105,7 +105,7 @@ def test_tensors_of_another_network_are_refused_with_the_first_difference(change
     }[change]
     told = "6 tensors, Sequential has 7" if change == "count" else "first difference is _0.weight"
     with pytest.raises(InputError, match=told):
-        lite.renamed(wrong, model, "w.pth")
+        lite.rename_tensors(wrong, model, "w.pth")
 
 
 def test_a_damaged_file_is_refused(tmp_path, monkeypatch):

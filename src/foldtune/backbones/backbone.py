@@ -23,7 +23,7 @@ def sides(size: Size) -> tuple[int, int]:
     return (size, size) if isinstance(size, int) else size
 
 
-def named(size: Size) -> str:
+def size_text(size: Size) -> str:
     """For people: "64", or "64 x 128"."""
     return str(size) if isinstance(size, int) else " x ".join(map(str, size))
 
@@ -99,7 +99,7 @@ class Backbone:
         count = sum(p.numel() for p in self.model.parameters())
         told = (
             f"{self.name} ({self.source}, weights: {self.weights}), {count:,} parameters, images "
-            f"of {named(self.transform.size)} pixels in {self.transform.channels} channels"
+            f"of {size_text(self.transform.size)} pixels in {self.transform.channels} channels"
         )
         return f"<p>{escape(told)}</p>"
 
@@ -113,7 +113,7 @@ class Backbone:
         draw = torch.Generator().manual_seed(0)
         return torch.rand(batch, *self.transform.shape, generator=draw).to(p.device, p.dtype)
 
-    def tried(self) -> Backbone:
+    def try_one_image(self) -> Backbone:
         """Itself, after one image went through. Raises InputError where the host takes no such."""
         try:
             with torch.no_grad():
@@ -122,7 +122,7 @@ class Backbone:
             size, channels = self.transform.size, self.transform.channels
             bands = "" if channels == 3 else f" in {channels} channels"
             raise InputError(
-                f"{self.name} does not take images of {named(size)} pixels{bands} "
+                f"{self.name} does not take images of {size_text(size)} pixels{bands} "
                 f"({first_line(error)})"
             ) from error
         return self

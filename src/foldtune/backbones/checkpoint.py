@@ -55,7 +55,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
 
     Raises InputError for a missing, truncated or foreign file, and for one that needs code.
     """
-    place = located(path)
+    place = locate_weights(path)
     if place.name.endswith(".index.json"):
         return _taken_out(_shards(place))
     kind = kind_of(place)
@@ -66,7 +66,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     return _taken_out(_torch(place))
 
 
-def located(path: str | Path) -> Path:
+def locate_weights(path: str | Path) -> Path:
     """The file that `path` names, or the one that holds the weights of the folder it names."""
     place = Path(path)
     if place.is_dir():

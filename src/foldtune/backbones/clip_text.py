@@ -96,7 +96,7 @@ def zero_shot_head(
         raise InputError(f"{backbone.name} has no zero-shot classifier: {_why(backbone)}")
     tokenize, clip = tokenizer_of(backbone.name), backbone.both_towers().eval()
     texts = [text for name in classes for text in prompts.of(name)]
-    embedded = _embedded(clip.encode_text, tokenize, texts)  # type: ignore[arg-type]
+    embedded = _embed(clip.encode_text, tokenize, texts)  # type: ignore[arg-type]
     means = embedded.view(len(classes), len(prompts.templates), -1).mean(1)
     scale = clip.get_parameter("logit_scale").detach().exp()
     bias = getattr(clip, "logit_bias", None)
@@ -105,7 +105,7 @@ def zero_shot_head(
 
 
 @torch.no_grad()
-def _embedded(
+def _embed(
     encode: Callable[..., Tensor], tokenize: Callable[[list[str]], Tensor], texts: list[str]
 ) -> Tensor:
     """Unit embeddings (texts, embed), float32."""

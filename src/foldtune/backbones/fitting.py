@@ -59,7 +59,7 @@ def fit_to(
     """
     mine = model.state_dict()
     state, prefix, filtered = _best(model, found.state, mine)
-    made = adapted(state, mine)
+    made = adapt_channels(state, mine)
     spread = [n for n in state if made[n] is not state[n]]
     state = made
     heads = tuple(f"{p}." for p in head)
@@ -178,7 +178,7 @@ def spread(rgb: tuple[float, ...], channels: int | None) -> tuple[float, ...]:
     return tuple(rgb[i % len(rgb)] for i in range(channels))
 
 
-def adapted(state: Mapping[str, Tensor], mine: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def adapt_channels(state: Mapping[str, Tensor], mine: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """`state` with kernels that read RGB made to read as many channels as those of `mine`.
 
     Adapted is what is a kernel (out, 3, height, width) in `state` and the same but for its second

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from foldtune.backbones.backbone import Asked, Backbone, Transform, first_line
-from foldtune.backbones.fitting import adapted, spread
+from foldtune.backbones.fitting import adapt_channels, spread
 from foldtune.backbones.weights import label, load_into, read_state, through_hub
 from foldtune.errors import InputError
 from foldtune.torchvision_ops import declare_missing_operators
@@ -34,7 +34,7 @@ def load(name: str, asked: Asked) -> Backbone:
     with torch.random.fork_rng():
         torch.manual_seed(asked.seed)
         try:
-            model, source = _built(library, place, asked)
+            model, source = _build(library, place, asked)
             processor = library.AutoImageProcessor.from_pretrained(place)
         except InputError:
             raise
@@ -48,31 +48,31 @@ def load(name: str, asked: Asked) -> Backbone:
     transform = _transform(name, processor, asked)
     backbone = Backbone(name, "transformers", model.eval(), transform, source)
     plain = asked.size is None and asked.channels is None
-    return backbone if plain else backbone.tried()
+    return backbone if plain else backbone.try_one_image()
 
 
-def _built(library: ModuleType, place: str, asked: Asked) -> tuple[nn.Module, str]:
+def _build(library: ModuleType, place: str, asked: Asked) -> tuple[nn.Module, str]:
     classifier = library.AutoModelForImageClassification
     if asked.weights is None and asked.pretrained:
         model = through_hub(PREFIX + place, lambda: classifier.from_pretrained(place))
-        return _widened(classifier, model, asked.channels), "hub"
+        return _widen(classifier, model, asked.channels), "hub"
     config = library.AutoConfig.from_pretrained(place)
     if asked.size is not None and hasattr(config, "image_size"):
         config.image_size = asked.size
     if asked.weights is None:
         model = classifier.from_config(config)
-        return _widened(classifier, model, asked.channels), f"random, seed {asked.seed}"
+        return _widen(classifier, model, asked.channels), f"random, seed {asked.seed}"
     return _from_file(classifier, config, asked.weights, asked.channels), label(asked.weights)
 
 
-def _widened(classifier: Any, model: Any, channels: int | None) -> nn.Module:
+def _widen(classifier: Any, model: Any, channels: int | None) -> nn.Module:
     """The model for images of `channels`, its first layer spread over them."""
     if channels is None or channels == model.config.num_channels:
         return model
     state = model.state_dict()
     model.config.num_channels = channels
     wide: nn.Module = classifier.from_config(model.config)
-    wide.load_state_dict(adapted(state, wide.state_dict()))
+    wide.load_state_dict(adapt_channels(state, wide.state_dict()))
     return wide
 
 
@@ -88,7 +88,7 @@ def _from_file(
     model = classifier.from_config(config)
     if set(state) == set(model.state_dict()):
         load_into(model, state, weights)
-        return _widened(classifier, model, channels)
+        return _widen(classifier, model, channels)
     # Published checkpoints have the names of older versions, which transformers (5) translates.
     model, report = type(model).from_pretrained(
         None, config=config, state_dict=state, output_loading_info=True
@@ -98,40 +98,40 @@ def _from_file(
         raise InputError(
             f"{weights} does not fit {type(model).__name__}; the first difference is {wrong[0]}"
         )
-    return _widened(classifier, model, channels)
+    return _widen(classifier, model, channels)
 
 
 def _transform(name: str, processor: Any, asked: Asked) -> Transform:
-    def told(key: str) -> Any:
+    def value_of(key: str) -> Any:
         return getattr(processor, key, None)
 
     if type(processor).__name__ == "TimmWrapperImageProcessor":
         where = name.removeprefix(PREFIX)
         scheme = "local-dir" if Path(where).is_dir() else "hf-hub"
         raise InputError(f"{name} is a model of timm; name it {scheme}:{where}")
-    scaled = told("do_rescale") is not False and not told("rescale_offset")
-    if not scaled or not math.isclose(told("rescale_factor") or 1 / 255, 1 / 255, rel_tol=1e-3):
+    scaled = value_of("do_rescale") is not False and not value_of("rescale_offset")
+    if not scaled or not math.isclose(value_of("rescale_factor") or 1 / 255, 1 / 255, rel_tol=1e-3):
         raise InputError(f"{name} wants pixels on another scale than 0 to 1, which foldtune gives")
-    if told("do_flip_channel_order"):
+    if value_of("do_flip_channel_order"):
         raise InputError(f"{name} wants channels as BGR; foldtune gives RGB")
-    resized, cropped = dict(told("size") or {}), dict(told("crop_size") or {})
-    wanted = cropped if told("do_center_crop") and cropped else resized
+    resized, cropped = dict(value_of("size") or {}), dict(value_of("crop_size") or {})
+    wanted = cropped if value_of("do_center_crop") and cropped else resized
     named = {wanted.get(k) for k in ("height", "width", "shortest_edge")} - {None}
     if asked.size is None and len(named) != 1:
         raise InputError(f"{name} says no square size of its images ({wanted}); give --size")
-    normalised = told("do_normalize") is not False
+    normalised = value_of("do_normalize") is not False
 
     def each(key: str, usual: float) -> tuple[float, ...]:
-        rgb = (normalised and told(key)) or (usual,) * 3
+        rgb = (normalised and value_of(key)) or (usual,) * 3
         return spread(tuple(map(float, rgb)), asked.channels)
 
     size = asked.size or int(next(iter(named)) or 0)
-    crop = bool(told("do_center_crop")) or "shortest_edge" in resized
+    crop = bool(value_of("do_center_crop")) or "shortest_edge" in resized
     return Transform(
         size,
         each("image_mean", 0.0),
         each("image_std", 1.0),
-        _interpolation(told("resample")),
+        _interpolation(value_of("resample")),
         "crop" if crop else "squash",
     )
 

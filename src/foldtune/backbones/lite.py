@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from foldtune.backbones import timm_models
 from foldtune.backbones.backbone import Asked, Backbone
-from foldtune.backbones.fitting import adapted
+from foldtune.backbones.fitting import adapt_channels
 from foldtune.backbones.weights import label, read_state
 from foldtune.errors import InputError
 
@@ -41,12 +41,14 @@ def load(name: str, asked: Asked) -> Backbone:
         plain = found.model
         if asked.channels is not None:
             plain = timm_models.load(network, replace(random, channels=None)).model
-        state = renamed(read_state(path), plain, path)
-        found.model.load_state_dict(adapted(state, found.model.state_dict()))
+        state = rename_tensors(read_state(path), plain, path)
+        found.model.load_state_dict(adapt_channels(state, found.model.state_dict()))
     return replace(found, name=name, source="package", weights=source)
 
 
-def renamed(state: Mapping[str, Tensor], model: nn.Module, path: str | Path) -> dict[str, Tensor]:
+def rename_tensors(
+    state: Mapping[str, Tensor], model: nn.Module, path: str | Path
+) -> dict[str, Tensor]:
     """The tensors in the file's order under the model's names.
 
     Raises InputError, naming the first difference, unless there are as many and each has the

@@ -70,12 +70,12 @@ def load_backbone(
         raise unknown("model", name, [micro.NAME, *lite.NAMES])
     if Path(name).is_dir() and not timm_models.is_known(name):
         name = _by_its_library(Path(name))
-    found = _loaded(name, asked)
+    found = _load_by_name(name, asked)
     about = _about(name)
     return found if about is None else _brought_in_as_exported(found, about, asked)
 
 
-def _loaded(name: str, asked: Asked) -> Backbone:
+def _load_by_name(name: str, asked: Asked) -> Backbone:
     from foldtune.backbones import hf_models, lite, micro, open_clip_models, timm_models
 
     for source in (hf_models, open_clip_models):

@@ -12,8 +12,8 @@ from importlib.resources import as_file, files
 
 import torch
 
-from foldtune.backbones.backbone import Asked, Backbone, Transform, named, sides
-from foldtune.backbones.weights import fitted, label, load_into, read_state
+from foldtune.backbones.backbone import Asked, Backbone, Transform, sides, size_text
+from foldtune.backbones.weights import fit_from_file, label, load_into, read_state
 from foldtune.errors import InputError
 from foldtune.torchvision_ops import declare_missing_operators
 
@@ -46,13 +46,15 @@ def load(asked: Asked) -> Backbone:
     """Build and fill it as `load_backbone` says."""
     size, channels = asked.size or SIZE, asked.channels or 3
     if any(side % _PATCH for side in sides(size)):
-        raise InputError(f"{NAME} takes sizes that are multiples of {_PATCH}, not {named(size)}")
+        raise InputError(
+            f"{NAME} takes sizes that are multiples of {_PATCH}, not {size_text(size)}"
+        )
     with torch.random.fork_rng():
         torch.manual_seed(asked.seed)
         model = build(channels=channels)
     source = f"random, seed {asked.seed}"
     if asked.weights is not None:
-        found = fitted(model, asked.weights, ("head",))
+        found = fit_from_file(model, asked.weights, ("head",))
         model = build(found.classes(("head",)), channels)
         model.load_state_dict(found.state)
         source = label(asked.weights)

@@ -55,7 +55,7 @@ class Mixed:
         self.tasks = {task: i for i, task in enumerate(values)}
         self.classes = {t: int(v[heads[-1]].shape[0]) for t, v in values.items()}
         names = next(iter(values.values()))
-        self._stacks = {n: _stacked([v[n] for v in values.values()]) for n in names}
+        self._stacks = {n: _stack([v[n] for v in values.values()]) for n in names}
 
     def __call__(self, images: Tensor, tasks: Sequence[str]) -> list[Tensor]:
         """The logits (classes of its task,) of each image.
@@ -111,7 +111,7 @@ def _check_alike(values: Mapping[str, Mapping[str, Tensor]], head: Sequence[str]
             )
 
 
-def _stacked(tensors: Sequence[Tensor]) -> Tensor:
+def _stack(tensors: Sequence[Tensor]) -> Tensor:
     """(tasks, ...), short ones filled up with zeros along the first axis (fewer classes)."""
     longest = max(t.shape[0] for t in tensors)
     return torch.stack(

@@ -71,7 +71,7 @@ def load(name: str, asked: Asked) -> Backbone:
         tower, both = _from_file(name, asked.weights, asked.size)
         source = label(asked.weights)
     found = Backbone(name, "open_clip", tower.eval(), transform_of(tower.visual), source, both)
-    return found.tried() if isinstance(asked.size, tuple) else found
+    return found.try_one_image() if isinstance(asked.size, tuple) else found
 
 
 def build_clip(
@@ -84,7 +84,7 @@ def build_clip(
     (nearest first), a model without tag whose weights are wanted, and a hub out of reach.
     """
     library = import_open_clip()
-    model, tag = _parted(name)
+    model, tag = _split_name(name)
     if not model.startswith(_SCHEMAS):
         _check(library, model, tag, pretrained)
     options: dict[str, Any] = {} if size is None else {"force_image_size": size}
@@ -104,7 +104,7 @@ def tokenizer_of(name: str) -> Callable[[list[str]], Tensor]:
     """
     library = import_open_clip()
     try:
-        return library.get_tokenizer(_parted(name)[0])
+        return library.get_tokenizer(_split_name(name)[0])
     except Exception as error:  # transformers and the hub's client raise many kinds
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
@@ -141,7 +141,7 @@ def import_open_clip() -> ModuleType:
     return open_clip
 
 
-def _parted(name: str) -> tuple[str, str | None]:
+def _split_name(name: str) -> tuple[str, str | None]:
     """Model and tag of `open_clip:MODEL[/TAG]`."""
     rest = name.removeprefix(PREFIX)
     if rest.startswith(_SCHEMAS):

@@ -17,10 +17,10 @@ def prepare_for(backbone: Backbone, kinds: tuple[str, ...] = ()) -> Prepare:
     for kind in kinds:  # so that a slip of the pen is told before the first step
         refuse_colours(parse_kind(kind)[0], len(mean))
 
-    def prepared(batch: Tensor, generator: torch.Generator | None) -> Tensor:
+    def prepare(batch: Tensor, generator: torch.Generator | None) -> Tensor:
         if generator is None or not kinds:
             return to_float(batch, mean, std).to(dtype)
         images = augment(to_float(batch, (0.0,) * len(mean), (1.0,) * len(mean)), kinds, generator)
         return Normalise(mean, std)(images).to(dtype)
 
-    return prepared
+    return prepare

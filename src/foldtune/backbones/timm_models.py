@@ -10,7 +10,14 @@ from torch import nn
 
 from foldtune.backbones.backbone import Asked, Backbone, Transform, first_line
 from foldtune.backbones.fitting import spread
-from foldtune.backbones.weights import fitted, is_npz, label, load_npz, npz_classes, through_hub
+from foldtune.backbones.weights import (
+    fit_from_file,
+    is_npz,
+    label,
+    load_npz,
+    npz_classes,
+    through_hub,
+)
 from foldtune.core.structure.head import find_head
 from foldtune.errors import InputError, unknown
 from foldtune.torchvision_ops import declare_missing_operators
@@ -55,7 +62,7 @@ def load(name: str, asked: Asked) -> Backbone:
     # What reads its own configuration, as `attach` does, must find what was asked for.
     config: Any = model.pretrained_cfg
     model.pretrained_cfg = {**config, "input_size": transform.shape}  # type: ignore[assignment]
-    return found.tried()
+    return found.try_one_image()
 
 
 def _from_hub(name: str, options: dict[str, Any]) -> nn.Module:
@@ -96,7 +103,7 @@ def _from_file(name: str, weights: str | Path, options: dict[str, Any]) -> nn.Mo
     with torch.device("meta"):
         plain = _create(name, options)
     head = find_head(plain)
-    found = fitted(plain, weights, head)
+    found = fit_from_file(plain, weights, head)
     model = _create(name, {**options, "num_classes": found.classes(head)})
     model.load_state_dict(found.state)
     return model

@@ -20,7 +20,7 @@ from foldtune.errors import InputError
 from foldtune.methods.catalogue import parse
 
 
-def refused(_name: str) -> bool:
+def refuse_hub(_name: str) -> bool:
     """Nobody was asked whether the hub may be contacted, so it may not."""
     return False
 
@@ -98,7 +98,7 @@ def _refuse_unfilled(
         )
 
 
-def backbone_of(header: Mapping[str, Any], allowed: Callable[[str], bool] = refused) -> Backbone:
+def backbone_of(header: Mapping[str, Any], allowed: Callable[[str], bool] = refuse_hub) -> Backbone:
     """The backbone that a tuning's header names, with its weights and input size. allowed: whether
     the hub may be asked for a name that is not in the cache.
 

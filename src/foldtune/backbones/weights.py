@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from torch import Tensor, nn
 
-from foldtune.backbones.checkpoint import Checkpoint, kind_of, located, read_checkpoint
+from foldtune.backbones.checkpoint import Checkpoint, kind_of, locate_weights, read_checkpoint
 from foldtune.backbones.fitting import Fitted, fit_to, tell
 from foldtune.errors import InputError
 
@@ -31,7 +31,7 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
     return read_checkpoint(path).state
 
 
-def fitted(model: nn.Module, path: str | Path, head: Sequence[str] = ()) -> Fitted:
+def fit_from_file(model: nn.Module, path: str | Path, head: Sequence[str] = ()) -> Fitted:
     """What the file holds for `model`, see `fit_to`; what was done to it is logged."""
     found = fit_to(model, read_checkpoint(path), path, head)
     tell(found, path)
@@ -47,7 +47,7 @@ def load_into(model: nn.Module, state: Mapping[str, Tensor], path: str | Path) -
 
 def is_npz(path: str | Path) -> bool:
     """Whether the file is an archive of NumPy arrays."""
-    return kind_of(located(path)) == "npz"
+    return kind_of(locate_weights(path)) == "npz"
 
 
 def npz_classes(path: str | Path) -> int:
@@ -59,7 +59,7 @@ def npz_classes(path: str | Path) -> int:
 
 def load_npz(model: nn.Module, path: str | Path) -> None:
     """Load the original (JAX) ViT, Mixer or ResNetV2 archives through the host's own reader."""
-    place = located(path)
+    place = locate_weights(path)
     if not hasattr(model, "load_pretrained"):
         raise InputError(f"{type(model).__name__} has no reader for .npz; convert {path} first")
     try:
@@ -73,7 +73,7 @@ def load_npz(model: nn.Module, path: str | Path) -> None:
 def label(path: str | Path) -> str:
     """Name and content hash of a weights file, for identities; of a folder or an index of shards
     that of all its weights."""
-    place = located(path)
+    place = locate_weights(path)
     shards = sorted(place.parent.glob("*.safetensors")) if place.name.endswith(".json") else []
     digest = hashlib.sha256()
     for file in [place, *shards]:

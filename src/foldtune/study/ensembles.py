@@ -28,7 +28,7 @@ from foldtune.analysis.panel import Member
 from foldtune.analysis.row import Row
 from foldtune.backbones import Backbone, load
 from foldtune.backbones.prepare import prepare_for
-from foldtune.backbones.tuning import refused
+from foldtune.backbones.tuning import refuse_hub
 from foldtune.data import ImageData
 from foldtune.errors import InputError, unknown
 from foldtune.files import digest, filling, hash_of, refuse_full
@@ -185,7 +185,7 @@ def predict_with_ensemble(
     path: Path,
     images: Sequence[Path],
     weights: Path | None = None,
-    allowed: Callable[[str], bool] = refused,
+    allowed: Callable[[str], bool] = refuse_hub,
 ) -> Iterator[dict[str, Any]]:
     """As `predict_images`, by an ensemble. weights: the backbone's file, where it needs one;
     allowed: see `backbone_of`."""

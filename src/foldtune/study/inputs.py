@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from foldtune.backbones import Backbone, load_backbone
-from foldtune.backbones.backbone import as_size, named
+from foldtune.backbones.backbone import as_size, size_text
 from foldtune.core.container import CONTAINER
 from foldtune.data import ImageData
 from foldtune.errors import InputError
@@ -93,8 +93,8 @@ def as_data(
     size = as_size(data.pixels.shape[1:3])
     if size != transform.size:
         raise InputError(
-            f"{data.name} is decoded at {named(size or 0)} pixels and {backbone.name} takes "
-            f"{named(transform.size)}; load_data(..., size={transform.size})"
+            f"{data.name} is decoded at {size_text(size or 0)} pixels and {backbone.name} takes "
+            f"{size_text(transform.size)}; load_data(..., size={transform.size})"
         )
     channels = data.pixels.shape[3]
     if channels != len(transform.mean):

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from foldtune.analysis.effective import read_baselines
 from foldtune.backbones import Backbone, load_backbone
 from foldtune.backbones.prepare import prepare_for
-from foldtune.backbones.tuning import backbone_of, images_of, load, refused
+from foldtune.backbones.tuning import backbone_of, images_of, load, refuse_hub
 from foldtune.backbones.weights import as_a_file_says
 from foldtune.core.attachment import Attachment
 from foldtune.core.tuningfile import Source, TuningFile, write_tensors
@@ -194,7 +194,7 @@ def evaluate_away(
 
 
 def opened(
-    path: Path, weights: Path | None = None, allowed: Callable[[str], bool] = refused
+    path: Path, weights: Path | None = None, allowed: Callable[[str], bool] = refuse_hub
 ) -> tuple[Attachment, Backbone, dict[str, Any]]:
     """A tuning on its backbone, the backbone, and the header. weights: the file that the backbone
     was loaded from, where it is not a published one; allowed: see `backbone_of`."""
@@ -221,7 +221,7 @@ def header_of(tuning: Source) -> dict[str, Any]:
 def backbone_for(
     header: Mapping[str, Any],
     weights: Path | None = None,
-    allowed: Callable[[str], bool] = refused,
+    allowed: Callable[[str], bool] = refuse_hub,
 ) -> Backbone:
     """The backbone that a header names, from the given weights file or as it says."""
     if weights is None:

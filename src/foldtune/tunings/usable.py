@@ -13,7 +13,7 @@ from torch import nn
 
 from foldtune import gate
 from foldtune.backbones import Backbone, load_backbone
-from foldtune.backbones.tuning import images_of, refused
+from foldtune.backbones.tuning import images_of, refuse_hub
 from foldtune.backbones.weights import as_a_file_says
 from foldtune.core.tuningfile import TuningFile
 from foldtune.errors import InputError
@@ -36,7 +36,7 @@ class Plain:
 
 
 def usable(
-    path: Path, weights: Path | None = None, allowed: Callable[[str], bool] = refused
+    path: Path, weights: Path | None = None, allowed: Callable[[str], bool] = refuse_hub
 ) -> tuple[Modelled, Backbone, dict[str, Any]]:
     """The tuned model, its backbone (of a folded one itself), and the header of the tuning.
 

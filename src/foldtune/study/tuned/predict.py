@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from foldtune.backbones.tuning import refused
+from foldtune.backbones.tuning import refuse_hub
 from foldtune.errors import InputError
 from foldtune.judging.mirror import viewed
 from foldtune.options.groups import AnswerOptions, FileOptions, LikelyOptions
@@ -78,4 +78,4 @@ def answers(
 
 def permission(file: FileOptions) -> Allow:
     """Whether the hub may be asked for a name, as the options say."""
-    return (lambda _name: True) if file.allow_hub else refused
+    return (lambda _name: True) if file.allow_hub else refuse_hub
