@@ -174,7 +174,7 @@ def frontier(
     rows, _ = validation_rows(known, images)
     watched = target_of("val", images, rows, classes, {}) if len(rows) else None
     away = shifted([f"{n}={AWAY[n]}" for n in scale.away], load, classes, {}, known)
-    corrupted = [home.corrupted(name, 3) for name in CORRUPTIONS if scale.away]
+    corrupted = [home.corrupt(name, 3) for name in CORRUPTIONS if scale.away]
     told = sweep(attachment, home, [*away, *corrupted], prepare_for(backbone), validation=watched)
     kept.parent.mkdir(exist_ok=True)
     about: dict[str, Any] = {"label": label, "away": [t.name for t in away]}

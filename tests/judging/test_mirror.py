@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from foldtune.errors import InputError
-from foldtune.judging.mirror import viewed
+from foldtune.judging.mirror import apply_tta
 
 
 def test_logits_are_the_mean_over_both_views():
@@ -13,8 +13,8 @@ def test_logits_are_the_mean_over_both_views():
     model = nn.Sequential(nn.Flatten(), nn.Linear(12, 3))
     images = torch.rand(4, 3, 2, 2)
     wanted = (model(images) + model(images.flip(3))) / 2
-    torch.testing.assert_close(viewed(model, "flip")(images), wanted)
-    torch.testing.assert_close(viewed(model, "flip")(images.flip(3)), wanted)
-    assert viewed(model, None) is model
+    torch.testing.assert_close(apply_tta(model, "flip")(images), wanted)
+    torch.testing.assert_close(apply_tta(model, "flip")(images.flip(3)), wanted)
+    assert apply_tta(model, None) is model
     with pytest.raises(InputError, match="flip"):
-        viewed(model, "crop")
+        apply_tta(model, "crop")

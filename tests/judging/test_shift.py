@@ -83,12 +83,12 @@ def test_home_among_the_same_classes_is_what_a_subset_is_compared_with(model):
 
 def test_corrupted_targets_are_judged_on_corrupted_pixels(model):
     home = target(OURS)
-    noisy = home.corrupted("gaussian_noise", 3, seed=4)
+    noisy = home.corrupt("gaussian_noise", 3, seed=4)
     batch = corrupt(torch.from_numpy(home.pixels), "gaussian_noise", 3, seed=4)
     by_hand = replace(home, pixels=batch.numpy())
     assert torch.equal(logits_on(model, noisy, prepare), logits_on(model, by_hand, prepare))
     assert noisy.name == "gaussian_noise:3"
-    assert home.corrupted("gaussian_noise", 3).seed == 0
+    assert home.corrupt("gaussian_noise", 3).seed == 0
 
 
 def test_top1_is_the_accuracy(model):

@@ -23,7 +23,7 @@ class Mirrored(nn.Module):
         return found / 2
 
 
-def viewed(model: nn.Module, tta: str | None) -> nn.Module:
+def apply_tta(model: nn.Module, tta: str | None) -> nn.Module:
     """The model as it answers with a test-time augmentation; itself without one."""
     if tta is None:
         return model

@@ -49,7 +49,7 @@ class Target:
             raise InputError(f"{self.name} has no image of the {len(present)} classes in question")
         return replace(self, rows=self.rows[kept], labels=self.labels[kept], present=present)
 
-    def corrupted(self, name: str, severity: int, seed: int = 0) -> Target:
+    def corrupt(self, name: str, severity: int, seed: int = 0) -> Target:
         """The same images, corrupted as they are read."""
         told = f"{name}:{severity}"
         return replace(self, name=told, corruption=(name, severity), seed=seed)
@@ -107,10 +107,10 @@ def ruled_out(logits: Tensor, present: Sequence[int]) -> Tensor:
 
 
 def _corrupting(prepare: Prepare, name: str, severity: int, seed: int) -> Prepare:
-    def prepared(batch: Tensor, generator: torch.Generator | None) -> Tensor:
+    def corrupt_and_prepare(batch: Tensor, generator: torch.Generator | None) -> Tensor:
         return prepare(corrupt(batch, name, severity, seed), generator)
 
-    return prepared
+    return corrupt_and_prepare
 
 
 def _places(

@@ -65,7 +65,7 @@ def step_over_forward(attachment: Attachment, images: Tensor, rounds: int) -> St
     with lend_model(tuned, recipe, images.device):  # as in `train`
         for warm_up in (forward, step):
             warm_up()
-        pairs = [(_timed(forward, images), _timed(step, images)) for _ in range(rounds)]
+        pairs = [(_time(forward, images), _time(step, images)) for _ in range(rounds)]
     clock, processor = ([(f[at], s[at]) for f, s in pairs] for at in (0, 1))
     return StepTime(
         tuple(s / f for f, s in clock),
@@ -75,7 +75,7 @@ def step_over_forward(attachment: Attachment, images: Tensor, rounds: int) -> St
     )
 
 
-def _timed(call: Callable[[], None], images: Tensor) -> tuple[float, float]:
+def _time(call: Callable[[], None], images: Tensor) -> tuple[float, float]:
     """Seconds on the clock and of the processors."""
     wait(images.device)
     clock, processor = time.perf_counter(), time.process_time()

@@ -20,7 +20,7 @@ from foldtune.core.tuningfile import Source, TuningFile, write_tensors
 from foldtune.data import ImageData
 from foldtune.errors import InputError
 from foldtune.files import refuse_full
-from foldtune.judging.mirror import viewed
+from foldtune.judging.mirror import apply_tta
 from foldtune.judging.predict import finite, predict_logits
 from foldtune.judging.shift import Target, target_of
 from foldtune.tasks.kinds import Regression, SingleLabel
@@ -143,7 +143,7 @@ def evaluate_tuning(
     image counted; see `target_of` for the mapping and what is refused. Of another task its
     metrics. `judgement` holds what is known by class; answers follow the task's rule. tta: "flip"
     for the mean over each image and its mirror image."""
-    model = viewed(attachment.model, tta)
+    model = apply_tta(attachment.model, tta)
     if task is not None and not isinstance(task, SingleLabel):
         prepare = prepare_for(backbone)
         logits = predict_logits(model, data.pixels, chosen.rows, prepare)

@@ -52,7 +52,7 @@ def home_of(data, split="test"):
 def swept(path, digits, **settings):
     backbone = load_backbone("micro", size=16)
     attachment, home = load(path, backbone), home_of(digits)
-    shifts = [home.corrupted("contrast", 3)]
+    shifts = [home.corrupt("contrast", 3)]
     return attachment, sweep(attachment, home, shifts, prepare_for(backbone), **settings)
 
 
@@ -178,7 +178,7 @@ def test_shifts_are_compared_with_home_over_the_same_classes(tunings, digits, ba
     attachment, home = load(tunings("SSF"), backbone), home_of(digits)
     part = home.among((2, 3))
     rows = judge_shifts(
-        attachment.model, home, [part, home.corrupted("jpeg", 5)], prepare_for(backbone),
+        attachment.model, home, [part, home.corrupt("jpeg", 5)], prepare_for(backbone),
         {"home": [Point(0.5, 0.4), Point(0.8, 0.6)]},
     )  # fmt: skip
     assert rows[0]["drop"] == 0

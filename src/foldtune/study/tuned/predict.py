@@ -8,7 +8,7 @@ from typing import Any
 
 from foldtune.backbones.tuning import refuse_hub
 from foldtune.errors import InputError
-from foldtune.judging.mirror import viewed
+from foldtune.judging.mirror import apply_tta
 from foldtune.options.groups import AnswerOptions, FileOptions, LikelyOptions
 from foldtune.options.taken import of, takes
 from foldtune.shown import Table
@@ -72,7 +72,7 @@ def answers(
     if lost := never_answered(task, header["classes"], answering.at_precision):
         (say or silent)(lost)
     answer = answer_of(header, likely.top, temperature, task)
-    model = Plain(viewed(tuned.model, answering.tta))
+    model = Plain(apply_tta(tuned.model, answering.tta))
     return predict_images(model, backbone, paths, answer, header.get("data")), header["classes"]
 
 

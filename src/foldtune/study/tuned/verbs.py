@@ -142,7 +142,7 @@ def targets(
         if one.trained_on:
             asked = one.trained_on + len(one.rows)
             say(f"{one.name}: {trained_line(one.trained_on, asked)}")
-    return others + [home.corrupted(*which) for which in parse_corruptions(shifts.corrupt)]
+    return others + [home.corrupt(*which) for which in parse_corruptions(shifts.corrupt)]
 
 
 @takes(PointOptions, FileOptions, DataOptions)
