@@ -53,16 +53,16 @@ class Cell:
 
 def own_methods() -> tuple[str, ...]:
     """Every method that is all here with its defaults, and the stacks."""
-    return (*_packaged(library=""), *STACKS)
+    return (*_packaged_methods(library=""), *STACKS)
 
 
 def probed_methods() -> tuple[str, ...]:
     """Every method of the package with its defaults: our own, the stacks, and those whose layers
     are HF PEFT's."""
-    return (*own_methods(), *_packaged(library="peft"))
+    return (*own_methods(), *_packaged_methods(library="peft"))
 
 
-def _packaged(library: str) -> tuple[str, ...]:
+def _packaged_methods(library: str) -> tuple[str, ...]:
     return tuple(
         f"{name}()"
         for name, cls in catalogue().items()

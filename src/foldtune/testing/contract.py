@@ -106,7 +106,7 @@ def check_only_the_tuning_moves(method: Method, model: nn.Module, x: Tensor) -> 
 
 def check_call_equals_fold(method: Method, model: nn.Module, x: Tensor) -> None:
     """A delta's cheaper `call` computes what its `fold` says."""
-    attachment = _tuned(method, model, x)
+    attachment = _attach_and_move(method, model, x)
     seen = probe(model, x)
     for edit in attachment.edits:
         if isinstance(edit, Reweight) and edit.delta.call is not None and edit.site.called:
@@ -124,7 +124,7 @@ def check_merge(method: Method, model: nn.Module, x: Tensor) -> None:
     refuses and names why."""
     keys = list(model.state_dict())
     classes = [type(m) for m in model.modules()]
-    attachment = _tuned(method, model, x)
+    attachment = _attach_and_move(method, model, x)
     before = model(x)
     if not attachment.mergeable:
         try:
@@ -161,7 +161,7 @@ def check_detach(method: Method, model: nn.Module, x: Tensor) -> None:
 
 def check_deepcopy_is_independent(method: Method, model: nn.Module, x: Tensor) -> None:
     """A deepcopy agrees, and neither training nor merging it touches the original."""
-    attachment = _tuned(method, model, x)
+    attachment = _attach_and_move(method, model, x)
     before = model(x)
     twin = copy.deepcopy(attachment)
     assert torch.equal(twin.model(x), before)
@@ -176,13 +176,13 @@ def check_deepcopy_is_independent(method: Method, model: nn.Module, x: Tensor) -
 
 def check_pickle(method: Method, model: nn.Module, x: Tensor) -> None:
     """A pickled and restored model agrees."""
-    _tuned(method, model, x)
+    _attach_and_move(method, model, x)
     assert torch.equal(pickle.loads(pickle.dumps(model))(x), model(x))
 
 
 def check_compile(method: Method, model: nn.Module, x: Tensor) -> None:
     """`torch.compile(fullgraph=True)` captures one graph that agrees, forward and backward."""
-    attachment = _tuned(method, model, x)
+    attachment = _attach_and_move(method, model, x)
     parameters = attachment.parameters()
     eager = model(x)
     eager_grads = torch.autograd.grad(eager.square().sum(), parameters)
@@ -196,7 +196,7 @@ def check_compile(method: Method, model: nn.Module, x: Tensor) -> None:
 
 def check_export(method: Method, model: nn.Module, x: Tensor) -> None:
     """`torch.export` agrees."""
-    _tuned(method, model, x)
+    _attach_and_move(method, model, x)
     model.requires_grad_(False)
     exported = torch.export.export(model, (x,), strict=False).module()
     assert _distance(exported(x), model(x)) < CLOSE
@@ -205,7 +205,7 @@ def check_export(method: Method, model: nn.Module, x: Tensor) -> None:
 def check_save_and_load(method: Method, model: nn.Module, x: Tensor) -> None:
     """A saved tuning, loaded onto a fresh copy of the base, gives the same output."""
     fresh = copy.deepcopy(model)
-    attachment = _tuned(method, model, x)
+    attachment = _attach_and_move(method, model, x)
     with tempfile.TemporaryDirectory() as folder:
         header, tensors = read(save(attachment, Path(folder) / "t.safetensors"))
     again = attach(fresh, parse(header["method"]), example=x, num_classes=header["num_classes"])
@@ -217,7 +217,7 @@ def check_save_and_load(method: Method, model: nn.Module, x: Tensor) -> None:
 def check_interpolation(method: Method, model: nn.Module, x: Tensor) -> None:
     """Alpha 0 is the start, 1 the tuned model, paused the base; and all of it is undone."""
     base = model(x)
-    attachment = _tuned(method, model, x, CLASSES + 1)
+    attachment = _attach_and_move(method, model, x, CLASSES + 1)
     tuned = model(x)
     with attachment.interpolated(1.0):
         assert torch.equal(model(x), tuned)
@@ -247,7 +247,7 @@ CHECKS: tuple[Check, ...] = (
 )
 
 
-def _tuned(
+def _attach_and_move(
     method: Method, model: nn.Module, x: Tensor, num_classes: int | None = None
 ) -> Attachment:
     """Attached, with every trainable tensor moved, in eval mode."""

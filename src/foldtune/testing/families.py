@@ -95,7 +95,7 @@ def examine(name: str, model: nn.Module, side: Sequence[int]) -> Family:
     counts = Counter(s.role for s in sites)
     return Family(
         name, type(model).__name__, counts["block"], len(attention),
-        sum(_projected(sites, a) for a in attention),
+        sum(_has_projection(sites, a) for a in attention),
         {role: counts[role] for role in _LAYERS if counts[role]}, len(without_role(sites)),
         shortfall(model, sites), stands, refused,
     )  # fmt: skip
@@ -118,7 +118,7 @@ def _parameters(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters())
 
 
-def _projected(sites: tuple[Site, ...], path: str) -> bool:
+def _has_projection(sites: tuple[Site, ...], path: str) -> bool:
     into = (s.path for s in sites if s.role == "attn.in")
     return any(p == path or p.startswith(f"{path}.") for p in into)
 

@@ -13,10 +13,10 @@ from foldtune.core.attachment import Attachment
 from foldtune.core.edits import Reweight
 from foldtune.core.method import Method
 from foldtune.core.structure.sites import select
-from foldtune.testing.tuned import Situation, gradients, near, output, tuned
+from foldtune.testing.tuned import Situation, attach_and_move, gradients, near, output
 
 
-def _stored(attachment: Attachment) -> list[tuple[nn.Module, str]]:
+def _stored_weights(attachment: Attachment) -> list[tuple[nn.Module, str]]:
     edits = [e for e in attachment.edits if isinstance(e, Reweight)]
     found = [(attachment.model.get_submodule(e.site.path), str(e.site.weight)) for e in edits]
     layers: list[tuple[nn.Module, str]] = [
@@ -27,10 +27,12 @@ def _stored(attachment: Attachment) -> list[tuple[nn.Module, str]]:
 
 def written_through_the_attribute(method: Method, model: nn.Module, x: Tensor) -> None:
     """module.weight written in place (copy_, mul_, an initialiser)"""
-    attachment = tuned(method, model, x)
+    attachment = attach_and_move(method, model, x)
     twin = copy.deepcopy(attachment)
     with torch.no_grad():
-        for (module, name), (same, _) in zip(_stored(attachment), _stored(twin), strict=True):
+        for (module, name), (same, _) in zip(
+            _stored_weights(attachment), _stored_weights(twin), strict=True
+        ):
             getattr(module, name).mul_(0.5)
             same._parameters[name].mul_(0.5)  # type: ignore[union-attr]
     near(output(model, x), output(twin.model, x))
@@ -38,9 +40,9 @@ def written_through_the_attribute(method: Method, model: nn.Module, x: Tensor) -
 
 def reassigned(method: Method, model: nn.Module, x: Tensor) -> None:
     """module.weight = nn.Parameter(module.weight.detach())"""
-    attachment = tuned(method, model, x)
+    attachment = attach_and_move(method, model, x)
     before = output(model, x)
-    for module, name in _stored(attachment):
+    for module, name in _stored_weights(attachment):
         p = getattr(module, name)
         setattr(module, name, nn.Parameter(p.detach().clone(), p.requires_grad))
     near(output(model, x), before)
@@ -48,9 +50,9 @@ def reassigned(method: Method, model: nn.Module, x: Tensor) -> None:
 
 def pruned_after(method: Method, model: nn.Module, x: Tensor) -> None:
     """Pruning of a layer after attach"""
-    attachment = tuned(method, model, x)
+    attachment = attach_and_move(method, model, x)
     twin = copy.deepcopy(attachment)
-    (module, name), (same, _) = _stored(attachment)[0], _stored(twin)[0]
+    (module, name), (same, _) = _stored_weights(attachment)[0], _stored_weights(twin)[0]
     prune.l1_unstructured(module, name, 0.5)
     with torch.no_grad():
         same._parameters[name].mul_(getattr(module, f"{name}_mask"))  # type: ignore[union-attr]
@@ -66,9 +68,9 @@ class Halved(nn.Module):
 
 def parametrized_after(method: Method, model: nn.Module, x: Tensor) -> None:
     """A parametrization of a layer after attach"""
-    attachment = tuned(method, model, x)
+    attachment = attach_and_move(method, model, x)
     twin = copy.deepcopy(attachment)
-    (module, name), (same, _) = _stored(attachment)[0], _stored(twin)[0]
+    (module, name), (same, _) = _stored_weights(attachment)[0], _stored_weights(twin)[0]
     parametrize.register_parametrization(module, name, Halved())
     with torch.no_grad():
         same._parameters[name].mul_(0.5)  # type: ignore[union-attr]
@@ -82,7 +84,7 @@ def weight_normed_before(method: Method, model: nn.Module, x: Tensor) -> None:
         if type(module) is nn.Linear:
             torch.nn.utils.parametrizations.weight_norm(module)
     before = output(model, x)
-    attachment = tuned(method, model, x)
+    attachment = attach_and_move(method, model, x)
     assert all(g is not None for g in gradients(attachment, x))
     near(output(attachment.detach(), x), before)
 

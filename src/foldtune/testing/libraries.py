@@ -34,7 +34,7 @@ class Source:
 
 def transformers_families() -> dict[str, list[str]]:
     """The model types that transformers maps to a class for image classification, each alone."""
-    return {kind: [kind] for kind in sorted(_mapped())}
+    return {kind: [kind] for kind in sorted(_class_names())}
 
 
 def transformers_host(kind: str) -> Host:
@@ -44,7 +44,7 @@ def transformers_host(kind: str) -> Host:
     """
     import transformers
 
-    names = _mapped()[kind]
+    names = _class_names()[kind]
     name = names if isinstance(names, str) else names[0]
     config = transformers.CONFIG_MAPPING[kind]()
     try:
@@ -85,7 +85,7 @@ SOURCES = {
 }
 
 
-def _mapped() -> dict[str, Any]:
+def _class_names() -> dict[str, Any]:
     from transformers.models.auto import modeling_auto
 
     return dict(modeling_auto.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES)

@@ -15,12 +15,12 @@ from torch.utils.checkpoint import checkpoint
 
 from foldtune.core.method import Method
 from foldtune.core.structure.sites import select
-from foldtune.testing.tuned import CLOSE, Situation, gradients, near, output, tuned
+from foldtune.testing.tuned import CLOSE, Situation, attach_and_move, gradients, near, output
 
 
 def two_threads(method: Method, model: nn.Module, x: Tensor) -> None:
     """Two threads serve one model"""
-    tuned(method, model, x)
+    attach_and_move(method, model, x)
     images = [x, x.flip(0) * 0.5]
     wrong: list[int] = []
     with torch.no_grad():
@@ -42,7 +42,7 @@ def two_threads(method: Method, model: nn.Module, x: Tensor) -> None:
 
 def called_functionally(method: Method, model: nn.Module, x: Tensor) -> None:
     """torch.func.functional_call"""
-    tuned(method, model, x)
+    attach_and_move(method, model, x)
     own = (*model.named_parameters(), *model.named_buffers())  # what is shared, once
     state = {k: v.detach().clone() for k, v in own}
     near(output(lambda i: functional_call(model, state, (i,)), x), output(model, x))
@@ -50,7 +50,7 @@ def called_functionally(method: Method, model: nn.Module, x: Tensor) -> None:
 
 def mapped_over_models(method: Method, model: nn.Module, x: Tensor) -> None:
     """torch.func.vmap over two attached models"""
-    twin = copy.deepcopy(tuned(method, model, x)).model
+    twin = copy.deepcopy(attach_and_move(method, model, x)).model
     with torch.no_grad():
         for p in twin.parameters():
             if p.requires_grad:
@@ -65,8 +65,8 @@ def mapped_over_models(method: Method, model: nn.Module, x: Tensor) -> None:
         near(together[1], output(twin, x))
 
 
-def _checkpointed(method: Method, model: nn.Module, x: Tensor, reentrant: bool) -> None:
-    attachment = tuned(method, model, x)
+def _checkpoint_blocks(method: Method, model: nn.Module, x: Tensor, reentrant: bool) -> None:
+    attachment = attach_and_move(method, model, x)
     x = x.clone().requires_grad_(reentrant)  # as the reentrant kind asks of every model
     plainly = gradients(attachment, x)
     for site in select(attachment.sites, "block"):
@@ -86,17 +86,17 @@ def _checkpointed(method: Method, model: nn.Module, x: Tensor, reentrant: bool) 
 
 def checkpointed(method: Method, model: nn.Module, x: Tensor) -> None:
     """Activation checkpointing of the blocks"""
-    _checkpointed(method, model, x, reentrant=False)
+    _checkpoint_blocks(method, model, x, reentrant=False)
 
 
 def checkpointed_reentrantly(method: Method, model: nn.Module, x: Tensor) -> None:
     """The same, reentrant (images that require a gradient)"""
-    _checkpointed(method, model, x, reentrant=True)
+    _checkpoint_blocks(method, model, x, reentrant=True)
 
 
 def hooks_read_what_is_stored(method: Method, model: nn.Module, x: Tensor) -> None:
     """Hooks that read weights, forward and backward"""
-    attachment = tuned(method, model, x)
+    attachment = attach_and_move(method, model, x)
 
     def look(module: nn.Module, *_: Any) -> None:
         for name, p in module._parameters.items():
@@ -111,7 +111,7 @@ def hooks_read_what_is_stored(method: Method, model: nn.Module, x: Tensor) -> No
 
 def raised_inside(method: Method, model: nn.Module, x: Tensor) -> None:
     """An error inside a forward pass"""
-    attachment = tuned(method, model, x)
+    attachment = attach_and_move(method, model, x)
     before = output(model, x)
     block = select(attachment.sites, "block")[-1]
 
@@ -128,7 +128,7 @@ def raised_inside(method: Method, model: nn.Module, x: Tensor) -> None:
 
 def in_inference_mode(method: Method, model: nn.Module, x: Tensor) -> None:
     """torch.inference_mode"""
-    tuned(method, model, x)
+    attach_and_move(method, model, x)
     before = output(model, x)
     with torch.inference_mode():
         near(output(model, x), before)
@@ -136,7 +136,7 @@ def in_inference_mode(method: Method, model: nn.Module, x: Tensor) -> None:
 
 def in_bfloat16(method: Method, model: nn.Module, x: Tensor) -> None:
     """model.bfloat16() after attach"""
-    tuned(method, model, x, by=0.01)
+    attach_and_move(method, model, x, by=0.01)
     before = output(model, x)
     half = output(model.bfloat16(), x.bfloat16()).double()
     near(half / before.abs().max(), before / before.abs().max(), 0.1)
@@ -144,7 +144,7 @@ def in_bfloat16(method: Method, model: nn.Module, x: Tensor) -> None:
 
 def under_autocast(method: Method, model: nn.Module, x: Tensor) -> None:
     """torch.autocast"""
-    attachment = tuned(method, model.float(), x.float(), by=0.01)
+    attachment = attach_and_move(method, model.float(), x.float(), by=0.01)
     before = output(model, x.float())
     with torch.autocast("cpu", torch.bfloat16):
         half = output(model, x.float())
@@ -154,7 +154,7 @@ def under_autocast(method: Method, model: nn.Module, x: Tensor) -> None:
 
 def accumulated(method: Method, model: nn.Module, x: Tensor) -> None:
     """Gradients accumulated over parts of a batch"""
-    attachment = tuned(method, model, x)
+    attachment = attach_and_move(method, model, x)
     whole = gradients(attachment, x)
     for part in x.split(1):
         output(model, part).square().sum().backward()

@@ -12,12 +12,12 @@ from torch.optim.swa_utils import AveragedModel
 from foldtune.core.attach import attach
 from foldtune.core.method import Method
 from foldtune.errors import InputError
-from foldtune.testing.tuned import Situation, near, output, tuned
+from foldtune.testing.tuned import Situation, attach_and_move, near, output
 
 
 def deepcopied(method: Method, model: nn.Module, x: Tensor) -> None:
     """copy.deepcopy"""
-    attachment = tuned(method, model, x)
+    attachment = attach_and_move(method, model, x)
     before = output(model, x)
     twin = copy.deepcopy(attachment)
     near(output(twin.model, x), before)
@@ -27,7 +27,7 @@ def deepcopied(method: Method, model: nn.Module, x: Tensor) -> None:
 
 def pickled_whole(method: Method, model: nn.Module, x: Tensor) -> None:
     """torch.save and torch.load of the model"""
-    tuned(method, model, x)
+    attach_and_move(method, model, x)
     file = io.BytesIO()
     torch.save(model, file)
     file.seek(0)
@@ -37,7 +37,7 @@ def pickled_whole(method: Method, model: nn.Module, x: Tensor) -> None:
 def own_state(method: Method, model: nn.Module, x: Tensor) -> None:
     """load_state_dict of an attached model's own state"""
     fresh = copy.deepcopy(model)
-    tuned(method, model, x)
+    attach_and_move(method, model, x)
     attach(fresh, method, example=x, seed=0)
     fresh.load_state_dict(model.state_dict())
     near(output(fresh, x), output(model, x))
@@ -46,7 +46,7 @@ def own_state(method: Method, model: nn.Module, x: Tensor) -> None:
 def assigned_state(method: Method, model: nn.Module, x: Tensor) -> None:
     """load_state_dict(assign=True)"""
     fresh = copy.deepcopy(model)
-    tuned(method, model, x)
+    attach_and_move(method, model, x)
     again = attach(fresh, method, example=x, seed=0)
     fresh.load_state_dict({k: v.clone() for k, v in model.state_dict().items()}, assign=True)
     near(output(fresh, x), output(model, x))
@@ -59,7 +59,7 @@ def plain_state(method: Method, model: nn.Module, x: Tensor) -> None:
     with torch.no_grad():
         for p in other.parameters():
             p.mul_(1.01)
-    attachment = tuned(method, model, x)
+    attachment = attach_and_move(method, model, x)
     model.load_state_dict(other.state_dict(), strict=False)
     if any(not p.requires_grad for p in model.parameters()):  # else nothing tells it from a tuning
         near(output(attachment.detach(), x), output(other, x))
@@ -67,7 +67,7 @@ def plain_state(method: Method, model: nn.Module, x: Tensor) -> None:
 
 def averaged(method: Method, model: nn.Module, x: Tensor) -> None:
     """An average of weights (EMA)"""
-    attachment = tuned(method, model, x)
+    attachment = attach_and_move(method, model, x)
     average = AveragedModel(model)
     average.update_parameters(model)
     near(output(average.module, x), output(model, x))
@@ -81,7 +81,7 @@ def averaged(method: Method, model: nn.Module, x: Tensor) -> None:
 
 def inside_a_larger_model(method: Method, model: nn.Module, x: Tensor) -> None:
     """A part of a larger module, saved and loaded with it"""
-    tuned(method, model, x)
+    attach_and_move(method, model, x)
     outer = nn.ModuleDict({"backbone": model, "neck": nn.Linear(2, 2)})
     before = output(model, x)
     state = {k: v.clone() for k, v in outer.state_dict().items()}
@@ -94,7 +94,7 @@ def inside_a_larger_model(method: Method, model: nn.Module, x: Tensor) -> None:
 
 def classifier_replaced(method: Method, model: nn.Module, x: Tensor) -> None:
     """reset_classifier after attach, then merge"""
-    attachment = tuned(method, model, x)
+    attachment = attach_and_move(method, model, x)
     model.reset_classifier(3)  # type: ignore[operator]
     try:
         attachment.named_tensors()
@@ -106,7 +106,7 @@ def classifier_replaced(method: Method, model: nn.Module, x: Tensor) -> None:
 
 def not_finite(method: Method, model: nn.Module, x: Tensor) -> None:
     """A tuning that diverged (NaN) is loaded"""
-    attachment = tuned(method, model, x)
+    attachment = attach_and_move(method, model, x)
     tensors = {n: t.detach().clone() for n, t in attachment.named_tensors().items()}
     next(iter(tensors.values())).fill_(float("nan"))
     attachment.load_tensors(tensors)
@@ -115,8 +115,8 @@ def not_finite(method: Method, model: nn.Module, x: Tensor) -> None:
 
 def attached_twice(method: Method, model: nn.Module, x: Tensor) -> None:
     """A second attach"""
-    tuned(method, model, x)
-    tuned(method, model, x)
+    attach_and_move(method, model, x)
+    attach_and_move(method, model, x)
     raise AssertionError("a second attachment was taken")
 
 

@@ -17,7 +17,7 @@ CLOSE = 1e-10  # in float64, as the contract has it
 Situation = Callable[[Method, nn.Module, Tensor], None]
 
 
-def tuned(method: Method, model: nn.Module, x: Tensor, by: float = 0.05) -> Attachment:
+def attach_and_move(method: Method, model: nn.Module, x: Tensor, by: float = 0.05) -> Attachment:
     """Attached, with every trainable tensor moved, in eval mode."""
     attachment = attach(model, method, example=x, seed=0)
     generator = torch.Generator().manual_seed(2)

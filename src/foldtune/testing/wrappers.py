@@ -15,12 +15,12 @@ from foldtune.core.attach import attach
 from foldtune.core.method import Method
 from foldtune.core.tensors import whole
 from foldtune.core.tuningfile import hash_tensors
-from foldtune.testing.tuned import Situation, gradients, near, output, tuned
+from foldtune.testing.tuned import Situation, attach_and_move, gradients, near, output
 
 
 def compiled_after(method: Method, model: nn.Module, x: Tensor) -> None:
     """torch.compile(fullgraph=True) after attach, at three batch sizes"""
-    tuned(method, model, x)
+    attach_and_move(method, model, x)
     torch.compiler.reset()
     compiled = torch.compile(model, fullgraph=True, backend="eager", dynamic=True)
     for images in (x, torch.cat([x, x[:1]]), torch.cat([x, x, x])):
@@ -29,21 +29,21 @@ def compiled_after(method: Method, model: nn.Module, x: Tensor) -> None:
 
 def compiled_before(method: Method, model: nn.Module, x: Tensor) -> None:
     """torch.compile before attach"""
-    tuned(method, torch.compile(model, backend="eager"), x)  # type: ignore[arg-type]
+    attach_and_move(method, torch.compile(model, backend="eager"), x)  # type: ignore[arg-type]
     raise AssertionError("a compiled model was taken")
 
 
 def compiled_in_place_before(method: Method, model: nn.Module, x: Tensor) -> None:
     """model.compile() before attach"""
     model.compile(backend="eager")
-    tuned(method, model, x)
+    attach_and_move(method, model, x)
     raise AssertionError("a compiled model was taken")
 
 
 def compiled_then_detached(method: Method, model: nn.Module, x: Tensor) -> None:
     """torch.compile after attach, then detach"""
     before = output(model, x)
-    attachment = tuned(method, model, x)
+    attachment = attach_and_move(method, model, x)
     torch.compiler.reset()
     compiled = torch.compile(model, backend="eager")
     near(output(compiled, x), output(model, x))
@@ -53,7 +53,7 @@ def compiled_then_detached(method: Method, model: nn.Module, x: Tensor) -> None:
 
 def exported(method: Method, model: nn.Module, x: Tensor) -> None:
     """torch.export with a dynamic batch"""
-    tuned(method, model, x)
+    attach_and_move(method, model, x)
     model.requires_grad_(False)
     shapes = ({0: torch.export.Dim("batch", min=1, max=1 << 20)},)
     given = torch.cat([x, x[:1]])
@@ -64,7 +64,7 @@ def exported(method: Method, model: nn.Module, x: Tensor) -> None:
 
 def traced(method: Method, model: nn.Module, x: Tensor) -> None:
     """torch.jit.trace"""
-    tuned(method, model, x)
+    attach_and_move(method, model, x)
     with torch.no_grad():
         made = torch.jit.trace(model, x)
         near(output(made, x.flip(0)), output(model, x.flip(0)))
@@ -85,7 +85,7 @@ def one_process() -> Iterator[None]:
 
 def in_ddp(method: Method, model: nn.Module, x: Tensor) -> None:
     """DistributedDataParallel"""
-    attachment = tuned(method, model, x)
+    attachment = attach_and_move(method, model, x)
     plainly = gradients(attachment, x)
     wrapped = nn.parallel.DistributedDataParallel(model)
     output(wrapped, x).square().sum().backward()
@@ -100,7 +100,7 @@ def sharded_after(method: Method, model: nn.Module, x: Tensor) -> None:
     from torch.distributed.tensor import DTensor
 
     plain = copy.deepcopy(model)
-    attachment, alone = tuned(method, model, x), tuned(method, plain, x)
+    attachment, alone = attach_and_move(method, model, x), attach_and_move(method, plain, x)
     trainable = [n for n, p in plain.named_parameters() if p.requires_grad]
     for site in attachment.sites:
         if site.role == "block":
@@ -131,7 +131,7 @@ def sharded_before(method: Method, model: nn.Module, x: Tensor) -> None:
     from torch.distributed.fsdp import fully_shard
 
     fully_shard(model)
-    tuned(method, model, x)
+    attach_and_move(method, model, x)
     raise AssertionError("a sharded model was taken")
 
 
@@ -140,7 +140,7 @@ def accelerated(method: Method, model: nn.Module, x: Tensor) -> None:
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
 
-    attachment = tuned(method, model, x)
+    attachment = attach_and_move(method, model, x)
     AcceleratorState._reset_state(reset_partial_state=True)
     accelerator = Accelerator(cpu=True)
     optimizer = torch.optim.SGD(attachment.parameters(), lr=0.01)
