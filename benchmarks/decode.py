@@ -102,7 +102,11 @@ def measure(source: Path, size: int, rounds: int, folder: Path) -> None:
     tell("store_again", len(order) / spent.wall, "images/s, each byte read once")
     streamed = stream_data(source, size=size, cache=folder / "stream")
     spent = timed(lambda: streamed.pixels[order[:BATCH]])
-    tell("stream_first_batch", spent.wall, f"s, {streamed.pixels.decoded()} images decoded then")
+    tell(
+        "stream_first_batch",
+        spent.wall,
+        f"s, {streamed.pixels.count_decoded()} images decoded then",
+    )
     streamed.pixels.close()
     tell("train_store_to_memory", training_ratio(data, rounds), f"median of {rounds} rounds")
 

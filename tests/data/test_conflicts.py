@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from foldtune.data import load_data, read_source
-from foldtune.data.conflicts import alike_names, repeated, to_drop
+from foldtune.data.conflicts import alike_names, find_repeats, to_drop
 from foldtune.data.streaming import stream_data
 from foldtune.data.tools.card import data_card
 from foldtune.data.tools.check import describe
@@ -131,7 +131,7 @@ def test_classes_that_differ_by_case_space_or_form_are_told(make_folder):
 
 
 def test_what_has_no_key_is_no_picture():
-    assert repeated(["", "", "x"], [0, 1, 0], [None] * 3).labels == ()
+    assert find_repeats(["", "", "x"], [0, 1, 0], [None] * 3).labels == ()
     assert to_drop(["k", "k", "k"], [0, 0, 0], [None, None, None]) == {}
 
 

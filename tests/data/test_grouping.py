@@ -5,7 +5,7 @@ import pytest
 
 from data.conftest import encoded
 from foldtune.data import load_data
-from foldtune.data.grouping import grouped
+from foldtune.data.grouping import draw_by_groups
 from foldtune.errors import InputError
 
 SHARES = {"train": 0.6, "val": 0.2, "test": 0.2}
@@ -22,7 +22,7 @@ def cohort(patients=40, images=5):
 def test_no_group_is_parted_and_classes_stay_in_proportion(seed):
     groups, labels, keys = cohort()
     classes = ["a", "b", "c", "d"]
-    drawn = grouped(np.arange(len(labels)), labels, keys, groups, classes, SHARES, seed)
+    drawn = draw_by_groups(np.arange(len(labels)), labels, keys, groups, classes, SHARES, seed)
     held = [{groups[row] for row in rows} for rows in drawn.values()]
     assert not held[0] & held[1] | held[0] & held[2] | held[1] & held[2]
     assert sum(map(len, drawn.values())) == len(labels)
@@ -33,7 +33,7 @@ def test_no_group_is_parted_and_classes_stay_in_proportion(seed):
 def test_too_few_groups_are_refused():
     groups, labels, keys = cohort(patients=4)
     with pytest.raises(InputError, match="4 groups are too few"):
-        grouped(np.arange(len(labels)), labels, keys, groups, list("abcd"), SHARES, 0)
+        draw_by_groups(np.arange(len(labels)), labels, keys, groups, list("abcd"), SHARES, 0)
 
 
 @pytest.fixture

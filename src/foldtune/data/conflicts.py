@@ -31,7 +31,9 @@ class Repeated:
     splits: tuple[Group, ...]
 
 
-def repeated(keys: Sequence[Key], labels: Sequence[int], splits: Sequence[str | None]) -> Repeated:
+def find_repeats(
+    keys: Sequence[Key], labels: Sequence[int], splits: Sequence[str | None]
+) -> Repeated:
     """Pictures with several labels, and others in several splits; in the order of the rows.
 
     keys, labels, splits: of each row; an empty key is no picture.
@@ -56,7 +58,7 @@ def to_drop(
     given splits those that are not in the last of train, val and test, so that what judges stays
     whole.
     """
-    found = repeated(keys, labels, splits)
+    found = find_repeats(keys, labels, splits)
     dropped = {row: _SEVERAL for group in found.labels for row in group}
     for group in found.splits:
         judge = max((splits[row] for row in group), key=lambda name: _JUDGES.get(name or "", 0))

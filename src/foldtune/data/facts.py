@@ -11,8 +11,8 @@ import numpy as np
 
 from foldtune.data.conflicts import (
     alike_names,
+    find_repeats,
     refuse_conflicts,
-    repeated,
     split_of_rows,
     told_labels,
     told_splits,
@@ -99,7 +99,7 @@ def tell_conflicts(data: ImageData, keys: Sequence[bytes], dropped: Mapping[str,
     keys: of each row; dropped: what was left out for this already.
     """
     labels, splits = data.labels.tolist(), split_of_rows(data.splits, len(data.labels))
-    found = repeated(keys, labels, splits)
+    found = find_repeats(keys, labels, splits)
     lines = [
         *told_labels(found, data.names, labels, data.classes),
         *told_splits(found, data.names, labels, data.classes, splits),
@@ -146,7 +146,7 @@ def _unlike(data: ImageData, pairs: Sequence[tuple[int, int]]) -> str:
     )
 
 
-def rekeyed(names: Sequence[str]) -> list[str]:
+def rekeyed_warnings(names: Sequence[str]) -> list[str]:
     """What is said of files that were known under another key."""
     if not names:
         return []

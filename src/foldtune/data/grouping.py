@@ -12,7 +12,7 @@ from foldtune.files import digest
 Key = str | bytes  # of a picture, `image_key`
 
 
-def grouped(
+def draw_by_groups(
     rows: np.ndarray,
     labels: np.ndarray,
     keys: Sequence[Key],

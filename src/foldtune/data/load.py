@@ -8,7 +8,7 @@ from pathlib import Path
 from foldtune.data.conflicts import check_mode
 from foldtune.data.facts import (
     data_facts,
-    rekeyed,
+    rekeyed_warnings,
     shared_with_train,
     skipped_by_kind,
     tell_conflicts,
@@ -115,11 +115,11 @@ def load_data(
         workers=workers,
         progress=progress,
     )
-    found = _labelled(spec, fit, listing, stored, seed, conflicts, skip_broken, task)
+    found = _assemble(spec, fit, listing, stored, seed, conflicts, skip_broken, task)
     return found if shots is None else found.few_shot(shots, seed or 0)
 
 
-def _labelled(
+def _assemble(
     spec: str | Path, fit: Fit, listing: Listing, stored: Stored, seed: int | None, conflicts: str,
     skip_broken: bool, task: Task,
 ) -> ImageData:  # fmt: skip
@@ -152,7 +152,7 @@ def _labelled(
     }
     facts["ledger"] |= skipped_by_kind(stored.skipped)
     tell_range(facts, stored.measured)
-    facts["warnings"] += rekeyed(stored.rekeyed)
+    facts["warnings"] += rekeyed_warnings(stored.rekeyed)
     names = tuple(item.name for item in items)
     again = DecodeAgain(spec, stored.fit, names)
     checked = CheckedPixels(stored.pixels, stored.hashes, names, again)

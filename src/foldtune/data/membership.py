@@ -50,7 +50,7 @@ class Membership:
         asked, part = short_keys(keys), self.parts[split]
         return np.isin(asked[:, 0], part[:, 0]) | np.isin(asked[:, 1], part[:, 1])
 
-    def seen(self, keys: np.ndarray) -> np.ndarray:
+    def is_seen(self, keys: np.ndarray) -> np.ndarray:
         """Which pictures training saw, (images,) bool. keys: as in `within`."""
         found = np.zeros(len(keys), bool)
         for split in self.trained:
@@ -62,7 +62,7 @@ class Membership:
         to other samples."""
         asked = short_keys(keys)
         same = [np.isin(asked[:, 0], self.parts[split][:, 0]) for split in self.trained]
-        alone: np.ndarray = self.seen(keys) & ~np.any([np.zeros(len(keys), bool), *same], axis=0)
+        alone: np.ndarray = self.is_seen(keys) & ~np.any([np.zeros(len(keys), bool), *same], axis=0)
         return alone
 
 

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
-from foldtune.data.grouping import Key, grouped, refuse_parted
+from foldtune.data.grouping import Key, draw_by_groups, refuse_parted
 from foldtune.data.strata import Strata
 from foldtune.errors import InputError
 from foldtune.files import digest
@@ -73,7 +73,7 @@ def complete_splits(
         return rows, "as published, for evaluation only"
     if named - {"train"} and "train" not in named:
         raise InputError(
-            f"the splits given are {_listed(sorted(named))}, without train; "
+            f"the splits given are {_join(sorted(named))}, without train; "
             "add a train split, or give none at all and have them drawn"
         )
     draw, how = _drawing(labels, keys, classes, seed, groups)
@@ -110,16 +110,16 @@ def _drawing(
     """What draws splits from rows by fractions, and its name."""
     if groups:
         return (
-            lambda rows, shares: grouped(rows, labels, keys, groups, classes, shares, seed),
+            lambda rows, shares: draw_by_groups(rows, labels, keys, groups, classes, shares, seed),
             "by groups, nearly stratified",
         )
     return (
-        lambda rows, shares: stratified(rows, labels, keys, classes, shares, seed),
+        lambda rows, shares: draw_by_classes(rows, labels, keys, classes, shares, seed),
         "stratified",
     )
 
 
-def stratified(
+def draw_by_classes(
     rows: np.ndarray,
     labels: np.ndarray,
     keys: Sequence[Key],
@@ -139,8 +139,8 @@ def stratified(
     single = [classes[c] for c, members in enumerate(by_class) if len(members) == 1]
     if single:
         raise InputError(
-            f"too few images to draw {_listed(list(fractions))}: one image only in class "
-            f"{_listed(single)}; every class needs 2 pictures, and 3 where a test split is drawn: "
+            f"too few images to draw {_join(list(fractions))}: one image only in class "
+            f"{_join(single)}; every class needs 2 pictures, and 3 where a test split is drawn: "
             "add images, remove the class, or give the splits as folders"
         )
     drawn: dict[str, list[int]] = {name: [] for name in fractions}
@@ -154,13 +154,13 @@ def stratified(
     lost = sorted(set(labels[rows].tolist()) - set(labels[drawn["train"]].tolist()))
     if lost:
         raise InputError(
-            f"every image of class {_listed([classes[label] for label in lost])} is, pixel for "
+            f"every image of class {_join([classes[label] for label in lost])} is, pixel for "
             "pixel, in another class too, so train would have none; correct the labels"
         )
     empty = [name for name, members in drawn.items() if not members]
     if empty:
         raise InputError(
-            f"too few images to draw {_listed(list(fractions))}: {_listed(empty)} would be empty, "
+            f"too few images to draw {_join(list(fractions))}: {_join(empty)} would be empty, "
             "since no class has 3 images; add images, or give the splits as folders"
         )
     return {name: np.sort(np.array(members, dtype=np.int64)) for name, members in drawn.items()}
@@ -209,11 +209,11 @@ def _refuse_untrained(
         missing = sorted(set(labels[rows[name]].tolist()) - trained)
         if missing:
             raise InputError(
-                f"no training image of class {_listed([classes[c] for c in missing])}, which "
+                f"no training image of class {_join([classes[c] for c in missing])}, which "
                 f"{name} holds; add images to train, or remove the class from {name}"
             )
 
 
-def _listed(names: Sequence[str]) -> str:
+def _join(names: Sequence[str]) -> str:
     more = f" and {len(names) - 5} more" if len(names) > 5 else ""
     return ", ".join(names[:5]) + more

@@ -44,7 +44,7 @@ class Strata:
         counts = np.stack([self.marks[unit].sum(0) for unit in units]).astype(np.float64)
         sizes = np.array([len(unit) for unit in units], np.float64)
         names, shares = list(fractions), np.array(list(fractions.values()))
-        places = _dealt(counts, sizes, shares)
+        places = _deal(counts, sizes, shares)
         drawn = {
             name: np.sort(np.array([r for u in np.flatnonzero(places == s) for r in units[u]], int))
             for s, name in enumerate(names)
@@ -85,7 +85,7 @@ class Strata:
         return [units[unit] for unit in sorted(units, key=lambda unit: turn[unit])]
 
 
-def _dealt(counts: np.ndarray, sizes: np.ndarray, shares: np.ndarray) -> np.ndarray:
+def _deal(counts: np.ndarray, sizes: np.ndarray, shares: np.ndarray) -> np.ndarray:
     """The split of each unit. counts: (units, kinds); shares: of the splits."""
     wanted, room = shares[:, None] * counts.sum(0), shares * sizes.sum()
     places = np.full(len(sizes), -1)

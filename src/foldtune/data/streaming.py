@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from foldtune.data.conflicts import check_mode, to_drop
-from foldtune.data.facts import data_facts, rekeyed, tell_conflicts
+from foldtune.data.facts import data_facts, rekeyed_warnings, tell_conflicts
 from foldtune.data.identity import as_bytes, content_of, data_identity
 from foldtune.data.images import ImageData
 from foldtune.data.pictures.intensity import OWN, Setting, check_setting
@@ -20,7 +20,7 @@ from foldtune.data.sources.listing import Listing
 from foldtune.data.splits import complete_splits
 from foldtune.data.store.build import default_cache
 from foldtune.data.store.decode import Fit
-from foldtune.data.store.keys import known_marks, remember, unknown
+from foldtune.data.store.keys import known_marks, remember, unknown_rows
 from foldtune.data.store.requests import DROPPED, request_key
 from foldtune.data.store.stream import StreamedKeys, StreamedPixels, stream_folder
 from foldtune.data.tasks import settled_for, strata_of, task_facts, task_of
@@ -70,7 +70,7 @@ def stream_data(
     drawn = seed is not None and any(item.split in (None, "train") for item in listing.items)
     drawn = drawn and {item.split for item in listing.items} != {"train", "val", "test"}
     if drawn or conflicts != "keep":
-        return _drawn(spec, fit, listing, seed, home, pixels, conflicts, task)
+        return _draw(spec, fit, listing, seed, home, pixels, conflicts, task)
     labels = np.array([item.label for item in listing.items], np.int64)
     names = tuple(item.name for item in listing.items)
     splits, rule = complete_splits(
@@ -80,7 +80,7 @@ def stream_data(
     )  # fmt: skip
     task = settled_for(task, listing.classes, labels, splits)
     facts = data_facts(spec, fit, listing, splits, rule, seed) | task_facts(task)
-    if seed is None and not len(unknown(marks := known_marks(listing, home))):
+    if seed is None and not len(unknown_rows(marks := known_marks(listing, home))):
         # To judge: whether these are the images that a tuning was made with.
         keys = [key.hex() for key in as_bytes(marks[:, :16])]
         facts["content"] = content_of(keys, labels.tolist(), listing.classes)
@@ -98,7 +98,7 @@ def stream_data(
     )
 
 
-def _drawn(
+def _draw(
     spec: str | Path, fit: Fit, listing: Listing, seed: int | None, cache: Path,
     pixels: StreamedPixels, conflicts: str, task: Task,
 ) -> ImageData:  # fmt: skip
@@ -121,11 +121,11 @@ def _drawn(
     task = settled_for(task, listing.classes, own, splits)
     facts = data_facts(spec, fit, listing, splits, rule, seed, conflicts) | task_facts(task)
     facts["content"] = content_of(keys, labels, listing.classes)
-    facts["warnings"] += rekeyed(changed)
-    stated = (*fit.geometry, *fit.stated, *(DROPPED if conflicts == "drop" else ()))
+    facts["warnings"] += rekeyed_warnings(changed)
+    stated = (*fit.geometry, *fit.other_settings, *(DROPPED if conflicts == "drop" else ()))
     data = ImageData(
         name=short_name(spec),
-        pixels=pixels.ordered(np.array(order)),  # type: ignore[arg-type]
+        pixels=pixels.reorder(np.array(order)),  # type: ignore[arg-type]
         labels=own,
         classes=listing.classes,
         names=tuple(names[row] for row in order),
@@ -145,7 +145,7 @@ def all_marks(
     """The mark of every item, and names of files that were known under another key. What is not
     known is decoded into the stream."""
     marks = known_marks(listing, cache)
-    rows = unknown(marks)
+    rows = unknown_rows(marks)
     if not len(rows):
         return marks, ()
     pixels.expect(rows)

@@ -21,9 +21,9 @@ import numpy as np
 from foldtune.analysis.decision import Decision, decide
 from foldtune.analysis.panel import Member, Panel
 from foldtune.data import ImageData
-from foldtune.data.grouping import grouped
+from foldtune.data.grouping import draw_by_groups
 from foldtune.data.identity import as_bytes, split_hash
-from foldtune.data.splits import stratified
+from foldtune.data.splits import draw_by_classes
 from foldtune.data.tasks import settled_for, strata_of
 from foldtune.errors import InputError
 from foldtune.options.groups import DataOptions, ModelOptions, StudyOptions
@@ -235,5 +235,5 @@ def _drawn(
     if strata is not None:
         return strata.draw(rows, shares)
     if groups:
-        return grouped(rows, data.labels, keys, groups, data.classes, shares, seed)
-    return stratified(rows, data.labels, keys, data.classes, shares, seed)
+        return draw_by_groups(rows, data.labels, keys, groups, data.classes, shares, seed)
+    return draw_by_classes(rows, data.labels, keys, data.classes, shares, seed)

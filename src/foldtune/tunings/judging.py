@@ -70,7 +70,7 @@ class Known:
         """Which of these rows training saw; none where that cannot be told."""
         if self.membership is None or not len(rows):
             return np.zeros(len(rows), bool)
-        return self.membership.seen(data.keys[rows])
+        return self.membership.is_seen(data.keys[rows])
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,7 +20,7 @@ from foldtune.data.pictures.intensity import (
     check_setting,
     measure,
     parse_setting,
-    scaled,
+    scale_samples,
 )
 from foldtune.data.streaming import stream_data
 from foldtune.errors import InputError
@@ -243,14 +243,14 @@ def test_colours_of_all_16_bits_have_the_keys_of_their_higher_eight(tmp_path):
 def test_a_flat_or_odd_picture_has_a_range_that_rises(array, taken):
     measured = measure([Span.of(array)], OWN)
     assert measured.taken == taken
-    assert scaled(array, measured.taken).dtype == np.uint8
+    assert scale_samples(array, measured.taken).dtype == np.uint8
 
 
 def test_bytes_are_those_of_a_plain_scaling():
     rng = np.random.default_rng(0)
     for array in (rng.integers(0, 5000, (9, 9), dtype=np.uint16), rng.normal(0, 9, (9, 9, 3))):
         plain = np.clip((array.astype(float) - 3) / 97, 0, 1) * 255
-        assert np.abs(scaled(array, (3, 100)) - plain).max() <= 0.5 + 1e-9
+        assert np.abs(scale_samples(array, (3, 100)) - plain).max() <= 0.5 + 1e-9
 
 
 @pytest.mark.parametrize(

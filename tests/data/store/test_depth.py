@@ -85,7 +85,7 @@ def test_a_set_is_stored_with_its_depth_and_learned_end_to_end(name, tmp_path):
 def test_8_bits_stay_8_bits_with_the_identity_of_before(make_folder):
     data = loaded(make_folder({"a": 6, "b": 6}))
     assert data.pixels.dtype == np.uint8
-    assert Fit(16).stated == ()
+    assert Fit(16).other_settings == ()
     assert data.facts["depth"] == "uint8"
 
 

@@ -43,7 +43,7 @@ def listing(folder, tmp_path):
 def test_streamed_pixels_are_the_decoded_ones_where_splits_are_given(make_folder, tmp_path):
     folder = make_folder({f"{split}/{c}": 4 for split in ("train", "val", "test") for c in "ab"})
     streamed = stream_data(folder, size=8, cache=tmp_path / "cache", workers=2)
-    assert streamed.pixels.decoded() < 24  # nothing was waited for
+    assert streamed.pixels.count_decoded() < 24  # nothing was waited for
     stored = load_data(folder, size=8, cache=tmp_path / "cache")
     place = {name: row for row, name in enumerate(stored.names)}
     rows = [place[name] for name in streamed.names]
@@ -71,7 +71,7 @@ def test_splits_of_files_that_were_decoded_before_at_another_size_are_drawn_at_o
     folder, tmp_path
 ):
     load_data(folder, size=16, cache=tmp_path / "cache")
-    assert stream_data(folder, size=8, cache=tmp_path / "cache").pixels.decoded() == 0
+    assert stream_data(folder, size=8, cache=tmp_path / "cache").pixels.count_decoded() == 0
 
 
 def test_an_index_gives_what_an_array_gives(listing, tmp_path):
@@ -86,7 +86,7 @@ def test_an_index_gives_what_an_array_gives(listing, tmp_path):
 def test_the_first_rows_come_before_the_others_are_decoded(listing, tmp_path):
     pixels = StreamedPixels(listing, FIT, tmp_path / "s", 1)
     assert pixels[[50, 7]].any()
-    assert pixels.decoded() < len(pixels)
+    assert pixels.count_decoded() < len(pixels)
     pixels.close()
 
 
@@ -115,9 +115,9 @@ def test_a_stopped_run_goes_on_where_it_was(listing, tmp_path):
     first = StreamedPixels(listing, FIT, tmp_path / "s", 1)
     first[[0, 1, 2]]
     first.close()
-    done = first.decoded()
+    done = first.count_decoded()
     again = StreamedPixels(listing, FIT, tmp_path / "s", 1)
-    assert again.decoded() == done >= 3
+    assert again.count_decoded() == done >= 3
     again[np.arange(len(again))]
     again.close()
     assert len((tmp_path / "log").read_text().split()) == len(listing.items)

@@ -33,26 +33,26 @@ def deep_samples(data: bytes, max_pixels: int) -> tuple[np.ndarray, np.ndarray |
     Returns (height, width) or (height, width, 3) uint16, and (height, width) uint8.
     """
     if data.startswith(_PNG) and data[25:26] == b"\4":
-        four = _unpacked(data, max_pixels, "RGBA")  # high, low, alpha's high, alpha's low
-        return _joined(four[..., 0], four[..., 1]), four[..., 2]
+        four = _unpack(data, max_pixels, "RGBA")  # high, low, alpha's high, alpha's low
+        return _join(four[..., 0], four[..., 1]), four[..., 2]
     with open_picture(data, max_pixels) as image:
         rawmode = _rawmode(image)
     mode, _, order = rawmode.partition(";")
     if mode not in ("RGB", "RGBA", "RGBX") or order not in _OTHER:
         return None
-    high = _unpacked(data, max_pixels, rawmode)
-    low = _unpacked(data, max_pixels, f"{mode};{_OTHER[order]}")
+    high = _unpack(data, max_pixels, rawmode)
+    low = _unpack(data, max_pixels, f"{mode};{_OTHER[order]}")
     alpha = high[..., 3] if mode == "RGBA" and high.shape[2] == 4 else None
-    return _joined(high[..., :3], low[..., :3]), alpha
+    return _join(high[..., :3], low[..., :3]), alpha
 
 
-def _joined(high: np.ndarray, low: np.ndarray) -> np.ndarray:
+def _join(high: np.ndarray, low: np.ndarray) -> np.ndarray:
     both: np.ndarray = high.astype(np.uint16) << 8
     both |= low
     return both
 
 
-def _unpacked(data: bytes, max_pixels: int, rawmode: str) -> np.ndarray:
+def _unpack(data: bytes, max_pixels: int, rawmode: str) -> np.ndarray:
     with open_picture(data, max_pixels) as image:
         assert isinstance(image, ImageFile.ImageFile)
         image.tile = [

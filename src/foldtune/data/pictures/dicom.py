@@ -105,12 +105,12 @@ def _grey(told: Any, values: np.ndarray, inverted: bool) -> np.ndarray:
         whole = np.array_equal(values, np.rint(values))
         found: np.ndarray = values.astype(np.int32 if whole else np.float32)
         return -found if inverted else found
-    share = windowed(values, *window)
+    share = apply_window(values, *window)
     taken: np.ndarray = ((1 - share if inverted else share) * FULL + 0.5).astype(np.uint16)
     return taken
 
 
-def windowed(values: np.ndarray, centre: float, width: float, function: str) -> np.ndarray:
+def apply_window(values: np.ndarray, centre: float, width: float, function: str) -> np.ndarray:
     """Values through a window, 0 to 1 (DICOM PS3.3, C.11.2.1.2.1 and C.11.2.1.3).
 
     function: LINEAR, whose ends are centre - 0.5 -+ (width - 1) / 2; LINEAR_EXACT, centre -+ width

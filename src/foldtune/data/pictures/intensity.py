@@ -90,7 +90,7 @@ class Measured:
         used = f"{_plain(self.low)}..{_plain(self.high)}"
         head = f"{self.images} images have more than 8 bits and use {used}"
         if self.taken is None:
-            if not _crushed((self,)):
+            if not _is_crushed((self,)):
                 return []
             full = f" of {FULL}" if self.whole else ""
             share = (self.high - self.low) / (FULL if self.whole else 1)
@@ -157,7 +157,7 @@ def measure(spans: Sequence[Span], setting: Setting) -> Measured | None:
     taken: Range | None = None
     if setting == PERCENTILE:
         taken = _rising(*middle, low, high)
-    elif setting == OWN and _crushed(spans):
+    elif setting == OWN and _is_crushed(spans):
         narrow = middle[1] - middle[0] < _USED * (high - low) and middle[1] > middle[0]
         taken = middle if narrow else _rising(low, high, low, high)
     return Measured(len(spans), low, high, middle, whole, taken)
@@ -169,7 +169,7 @@ def _rising(low: float, high: float, least: float, most: float) -> Range:
     return (least, most) if least < most else (least, least + 1)
 
 
-def _crushed(spans: Sequence[Span | Measured]) -> bool:
+def _is_crushed(spans: Sequence[Span | Measured]) -> bool:
     """Whether the file's full range is hardly used, or left."""
     low, high = min(s.low for s in spans), max(s.high for s in spans)
     if all(s.whole for s in spans):
@@ -183,18 +183,18 @@ def _crushed(spans: Sequence[Span | Measured]) -> bool:
     return bool(low < 0 or high > full or ends[1] - ends[0] < _USED * full)
 
 
-def scaled(samples: np.ndarray, taken: Range, depth: str = BYTES) -> np.ndarray:
+def scale_samples(samples: np.ndarray, taken: Range, depth: str = BYTES) -> np.ndarray:
     """Samples at a depth: the range's ends are its ends (0 and 255, 65,535 or 1.0), what lies
     beyond is clipped."""
     low, high = taken
     if samples.dtype == np.uint16:  # by a table: it holds what comes out, arithmetic eight bytes
-        table: np.ndarray = _scaled(np.arange(FULL + 1), low, high, depth)[samples]
+        table: np.ndarray = _scale_values(np.arange(FULL + 1), low, high, depth)[samples]
         return table
-    return np.concatenate([_scaled(rows, low, high, depth) for rows in np.array_split(
+    return np.concatenate([_scale_values(rows, low, high, depth) for rows in np.array_split(
         samples, max(1, samples.size >> 22))])  # fmt: skip
 
 
-def _scaled(values: np.ndarray, low: float, high: float, depth: str) -> np.ndarray:
+def _scale_values(values: np.ndarray, low: float, high: float, depth: str) -> np.ndarray:
     real = np.nan_to_num(values.astype(np.float64), nan=low, posinf=high, neginf=low)
     share = np.clip((real - low) / (high - low), 0, 1)
     if depth == FLOATS:

@@ -20,7 +20,7 @@ from foldtune.data.pictures.intensity import (
     Setting,
     Span,
     measure,
-    scaled,
+    scale_samples,
 )
 from foldtune.data.pictures.opening import MAX_PIXELS
 from foldtune.data.pictures.upright import space_of, to_rgb, upright
@@ -89,7 +89,7 @@ class Read:
         assert self.wide is not None
         if self.wide.dtype == np.uint8:
             return self.wide
-        return scaled(self.wide, self._range(setting))
+        return scale_samples(self.wide, self._range(setting))
 
     def _range(self, setting: Setting) -> Range:
         assert self.wide is not None
@@ -99,15 +99,15 @@ class Read:
         """So many channels at a depth of more than 8 bits, (height, width) each: as `rgb` gives
         three and `bands` another number, nothing of them rounded to 8 bits."""
         if self.wide is not None and self.wide.dtype != np.uint8:
-            own, alpha = scaled(self.wide, self._range(setting), depth), self.alpha
+            own, alpha = scale_samples(self.wide, self._range(setting), depth), self.alpha
         elif channels == RGB:
             return [
-                _widened(band, depth) for band in np.moveaxis(np.asarray(self.rgb(setting)), 2, 0)
+                _widen(band, depth) for band in np.moveaxis(np.asarray(self.rgb(setting)), 2, 0)
             ]
         else:
-            return [_widened(band, depth) for band in self.bands(setting, channels)]
+            return [_widen(band, depth) for band in self.bands(setting, channels)]
         bands = [own] if own.ndim == 2 else list(np.moveaxis(own, 2, 0))
-        shades = None if alpha is None else _widened(alpha, depth)
+        shades = None if alpha is None else _widen(alpha, depth)
         count = len(bands) + (shades is not None)
         if channels == RGB and len(bands) in (1, RGB):
             over = bands if shades is None else [_on_white(band, shades) for band in bands]
@@ -154,7 +154,7 @@ def _of_foreign(kind: Kind, data: bytes, max_pixels: int) -> Read:
     if samples.ndim == 2 or samples.shape[2] in (1, RGB):
         return _of_bands(_with_channels(samples))
     colours = samples[:, :, :-1] if samples.shape[2] == 4 else samples[:, :, 0]
-    alpha = scaled(samples[:, :, -1], full_range(samples))
+    alpha = scale_samples(samples[:, :, -1], full_range(samples))
     return Read(None, np.ascontiguousarray(colours), alpha, Span.of(colours))
 
 
@@ -170,7 +170,7 @@ def _of_bands(samples: np.ndarray) -> Read:
     return Read(None, samples, None, Span.of(samples))
 
 
-def _widened(eight: np.ndarray, depth: str) -> np.ndarray:
+def _widen(eight: np.ndarray, depth: str) -> np.ndarray:
     """8 bits at another depth."""
     if depth == BYTES:
         return eight

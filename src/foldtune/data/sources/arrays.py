@@ -81,19 +81,19 @@ def read_npz(path: Path, classes: int | None = None) -> Listing:
     """
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            return _listed(path, arrays, classes)
+            return _list_items(path, arrays, classes)
     except _DAMAGED as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{path} is not a whole .npz ({error}); fetch it again") from error
 
 
-def _listed(path: Path, arrays: Any, classes: int | None) -> Listing:
+def _list_items(path: Path, arrays: Any, classes: int | None) -> Listing:
     found = _parts(arrays.files)
     if not found:
         raise InputError(f"{path} holds {', '.join(arrays.files)}; expected {_KEYS}")
     checks = _checksums(path)
-    if (told := _told(path, arrays, found)) is not None:
+    if (told := _list_unclassed(path, arrays, found)) is not None:
         return told
     items: list[Item] = []
     stamps: list[str] = []
@@ -115,7 +115,7 @@ def _listed(path: Path, arrays: Any, classes: int | None) -> Listing:
     return Listing(tuple(items), names, NpzReader(str(path.resolve())), tuple(stamps))
 
 
-def _told(path: Path, arrays: Any, found: Sequence[Part]) -> Listing | None:
+def _list_unclassed(path: Path, arrays: Any, found: Sequence[Part]) -> Listing | None:
     """The listing where labels are columns of 0 and 1, or numbers with a fraction; None where they
     are classes."""
     for part in found:

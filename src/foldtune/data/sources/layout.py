@@ -23,7 +23,7 @@ SUFFIXES = frozenset(
 _WANTED = "<class>/image.jpg, or train|val|test/<class>/image.jpg"
 
 
-def hidden(name: str) -> bool:
+def is_hidden(name: str) -> bool:
     """Whether a path is an operating system's or an editor's own: `.DS_Store`, `__MACOSX/...`."""
     return name.startswith((".", "__MACOSX/")) or "/." in name or "/__MACOSX/" in name
 
@@ -33,7 +33,7 @@ def pictures(names: Iterable[str]) -> tuple[list[str], dict[str, int]]:
     kept: list[str] = []
     others: Counter[str] = Counter()
     for name in names:
-        if hidden(name):
+        if is_hidden(name):
             continue
         suffix = splitext(name)[1].lower()
         if suffix in SUFFIXES:
@@ -77,7 +77,7 @@ def not_taken(
     kinds: dict[tuple[str, ...], list[str]] = {}
     for name in others:
         path = name.split("/")
-        suffix = None if hidden(name) else unread(name)
+        suffix = None if is_hidden(name) else unread(name)
         if suffix is not None and path[:depth] == prefix and len(path) > depth + level:
             kinds.setdefault(tuple(path[depth : depth + level]), []).append(suffix)
     _refuse_lost(held, kinds, where, given)
@@ -86,7 +86,7 @@ def not_taken(
         for suffix in suffixes:
             counts.setdefault(suffix, Counter())[_class_of(folder)] += 1
     below = [tuple(folder.split("/")[depth:]) for folder in sorted(folders)
-             if not hidden(folder) and folder.split("/")[:depth] == prefix]  # fmt: skip
+             if not is_hidden(folder) and folder.split("/")[:depth] == prefix]  # fmt: skip
     bare = [one[0] for one in below if given and len(one) == 1 and split_name(one[0])]
     if bare:
         raise InputError(

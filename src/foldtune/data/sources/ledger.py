@@ -60,12 +60,12 @@ class Ledger:
                 f"{cure(suffix)}"
             )
         if self.empty:
-            found.append(f"{_named(self.empty)} is empty" if len(self.empty) == 1 else
-                         f"{_named(self.empty)} are empty")  # fmt: skip
+            found.append(f"{_join(self.empty)} is empty" if len(self.empty) == 1 else
+                         f"{_join(self.empty)} are empty")  # fmt: skip
         if self.metadata:
-            found.append(f"{_named(self.metadata)} beside the pictures is not read")
+            found.append(f"{_join(self.metadata)} beside the pictures is not read")
         if self.twice:
-            found.append(f"{_named(self.twice)}: several files of one name, the last is read")
+            found.append(f"{_join(self.twice)}: several files of one name, the last is read")
         return found
 
 
@@ -84,7 +84,7 @@ def refuse_empty(ledger: Ledger) -> None:
     """Refuse to train where class folders are empty; to judge they may be."""
     if ledger.empty:
         raise InputError(
-            f"class folder {_named(ledger.empty)} holds no picture, so the class would be lost; "
+            f"class folder {_join(ledger.empty)} holds no picture, so the class would be lost; "
             "add its images, or remove the folder"
         )
 
@@ -100,6 +100,6 @@ def refuse_lost(what: str, kinds: Iterable[str], where: str) -> None:
     )
 
 
-def _named(names: Sequence[str]) -> str:
+def _join(names: Sequence[str]) -> str:
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return ", ".join(names[:_SHOWN]) + more

@@ -41,7 +41,7 @@ class FileReader:
     root: str
 
     def __call__(self, name: str) -> bytes:
-        file, frame = framed(self.root, name)
+        file, frame = split_frame(self.root, name)
         data = regular_bytes(Path(self.root, file))
         return data if frame is None else frame_bytes(data, frame)
 
@@ -80,7 +80,7 @@ class TarReader:
             return file.read(size)
 
 
-def framed(root: str | Path, name: str) -> tuple[str, int | None]:
+def split_frame(root: str | Path, name: str) -> tuple[str, int | None]:
     """The file of a name below a root, and the frame that it names (`scan.dcm#12`), if any."""
     found = named_frame(name)
     return (name, None) if found is None or Path(root, name).exists() else found

@@ -188,7 +188,7 @@ def open_zip(path: Path) -> Tree:
         raise InputError(
             f"{path} is not a readable zip ({error}); zip the class folders again"
         ) from error
-    slashed = _slashed(listed)
+    slashed = _with_slashes(listed)
     members = {name: m for name, m in slashed if not name.endswith("/")}
     for name, member in members.items():
         _refuse_unsafe(path, name, member)
@@ -201,7 +201,7 @@ def open_zip(path: Path) -> Tree:
     return Tree(str(path), stamps, reader, empty=tuple(sorted(empty)), twice=tuple(twice))
 
 
-def _slashed(members: Sequence[zipfile.ZipInfo]) -> list[tuple[str, zipfile.ZipInfo]]:
+def _with_slashes(members: Sequence[zipfile.ZipInfo]) -> list[tuple[str, zipfile.ZipInfo]]:
     r"""Members by names with '/' between: where none has one, a program on Windows wrote '\'."""
     if any("/" in m.filename for m in members):
         return [(m.filename, m) for m in members]

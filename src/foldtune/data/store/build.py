@@ -205,7 +205,9 @@ def _decode(
     _refuse_full(cache, len(names) * fit.row_bytes)
     file = _empty(journal.folder / "pixels.raw", len(names) * fit.row_bytes)
     job = Job(listing.open, fit, file)
-    decoded = decode_all(job, names, workers, progress, done=journal.done(job), note=journal.add)
+    decoded = decode_all(
+        job, names, workers, progress, done=journal.read_done(job), note=journal.add
+    )
     measured = measure([decoded.spans[row] for row in sorted(decoded.spans)], fit.range)
     if measured is not None:
         # Only now range and depth are known, which no image tells alone.
@@ -231,7 +233,7 @@ def _empty(file: Path, length: int) -> Path:
 def _describe(
     keys: list[str], labels: list[int], listing: Listing, fit: Fit, drop: bool
 ) -> dict[str, Any]:
-    stated = (*fit.geometry, *fit.stated, *(DROPPED if drop else ()))
+    stated = (*fit.geometry, *fit.other_settings, *(DROPPED if drop else ()))
     return {
         "format": FORMAT,
         "identity": data_identity(keys, labels, listing.classes, stated),

@@ -75,7 +75,7 @@ def verify(cache: Path) -> list[dict[str, Any]]:
     when it is next used."""
     found = []
     for one in contents(cache):
-        damaged = _damaged(one)
+        damaged = _damaged_rows(one)
         found.append(
             {"kind": one.kind, "images": one.images, "damaged": len(damaged),
              "rows": damaged[:_NAMED], "folder": str(one.folder)}
@@ -83,7 +83,7 @@ def verify(cache: Path) -> list[dict[str, Any]]:
     return found
 
 
-def _damaged(one: Kept) -> list[int]:
+def _damaged_rows(one: Kept) -> list[int]:
     """The rows whose pixels have another hash than was kept."""
     if one.kind == "entry":
         opened = open_entry(one.folder)
@@ -92,7 +92,7 @@ def _damaged(one: Kept) -> list[int]:
         pixels, about = opened
         return [n for n, known in enumerate(about["hashes"]) if image_hash(pixels[n]) != known]
     try:
-        rows = Rows.found(one.folder)
+        rows = Rows.open(one.folder)
     except (OSError, ValueError):
         return [-1]
     decoded = np.flatnonzero(rows.state == DECODED)

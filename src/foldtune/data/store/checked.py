@@ -78,11 +78,11 @@ class CheckedPixels:
         try:
             pixels = None if self._again is None else self._again(row)
         except Exception as error:  # a source that is gone or damaged raises what it will
-            raise _lost(where, f"its source cannot be read ({error})") from error
+            raise _loss_error(where, f"its source cannot be read ({error})") from error
         if pixels is None:
-            raise _lost(where, "its source is not known here")
+            raise _loss_error(where, "its source is not known here")
         if image_hash(pixels) != self.hashes[row]:
-            raise _lost(where, "its source gives other pixels now")
+            raise _loss_error(where, "its source gives other pixels now")
         with contextlib.suppress(OSError):  # a store that others keep may be read-only
             self._write(row, pixels)
         if image_hash(self._pixels[row]) != self.hashes[row]:
@@ -117,7 +117,7 @@ class DecodeAgain:
         return decode(find_listing(self.spec).open(self.names[row]), self.fit)
 
 
-def _lost(where: str, why: str) -> InputError:
+def _loss_error(where: str, why: str) -> InputError:
     return InputError(
         f"{where}, and {why}; bring the source back, or remove that folder and decode the images "
         "anew (foldtune data cache --verify lists what is damaged)"

@@ -49,7 +49,7 @@ class Rows:
         self._lock = threading.Lock()
 
     @classmethod
-    def found(cls, folder: Path) -> Rows:
+    def open(cls, folder: Path) -> Rows:
         """The rows of a stream that is there. Raises ValueError where its files do not fit."""
         count = (folder / "state.raw").stat().st_size
         row, rest = divmod((folder / "pixels.raw").stat().st_size, max(count, 1))
@@ -165,7 +165,7 @@ class Crew:
         try:
             with Worker(self.job) as worker:
                 while rows := self._next():
-                    self._done(rows, worker.rows((rows, [self.names[row] for row in rows])))
+                    self._note_rows(rows, worker.rows((rows, [self.names[row] for row in rows])))
                     self.rows.sync()
             self.rows.sync(now=True)
         except Exception as error:
@@ -195,7 +195,7 @@ class Crew:
         self.rows.look(np.array([row]))
         return [] if self.rows.state[row] else [row]
 
-    def _done(self, rows: Sequence[int], told: Sequence[bytes | str]) -> None:
+    def _note_rows(self, rows: Sequence[int], told: Sequence[bytes | str]) -> None:
         with self._change:
             for row, line in zip(rows, told, strict=True):
                 self.rows.note(row, line)

@@ -84,7 +84,7 @@ class Fit:
         return size, self.resize, self.interpolation
 
     @property
-    def stated(self) -> tuple[str, ...]:
+    def other_settings(self) -> tuple[str, ...]:
         """And what else does, where it is not as usual."""
         bands: tuple[str, ...] = () if self.channels == RGB else ("channels", str(self.channels))
         bands += () if self.depth == BYTES else ("depth", self.depth)
@@ -96,23 +96,23 @@ class Fit:
         """A picture's channels, each fitted by itself, (size, size, channels) of the depth."""
         if self.depth == BYTES:
             bands = read.bands(self.range, self.channels)
-            return np.dstack([self._fitted(band) for band in bands])
+            return np.dstack([self._fit_band(band) for band in bands])
         found: dict[int, np.ndarray] = {}  # grey is one band three times
         deep = read.deep(self.range, self.channels, self.depth)
         for band in deep:
             if id(band) not in found:
-                found[id(band)] = self._fitted(band)
+                found[id(band)] = self._fit_band(band)
         whole = np.dstack([found[id(band)] for band in deep])
         # The cubic's negative lobes overshoot at edges; Pillow clips whole numbers alone.
         return whole if whole.dtype.kind != "f" else whole.clip(0, 1)
 
-    def _fitted(self, band: np.ndarray) -> np.ndarray:
+    def _fit_band(self, band: np.ndarray) -> np.ndarray:
         return np.asarray(self.apply(Image.fromarray(np.ascontiguousarray(band))))
 
     def apply(self, image: Image.Image) -> Image.Image:
         tall, wide = self.shape[:2]
         if self.resize == "squash":
-            return self._resized(image, (wide, tall))
+            return self._resize(image, (wide, tall))
         width, height = image.size
         short, low = round(wide * 256 / 224), round(tall * 256 / 224)
         if width * low <= height * short:
@@ -123,7 +123,7 @@ class Fit:
         box = (left, top, left + wide, top + tall)
         if width * height > _WHOLE:
             return self._part(image, (image.width / width, image.height / height), box)
-        return self._resized(image, (width, height)).crop(box)
+        return self._resize(image, (width, height)).crop(box)
 
     def _part(
         self, image: Image.Image, scale: tuple[float, float], box: tuple[int, int, int, int]
@@ -139,7 +139,7 @@ class Fit:
         bottom = min(box[3] * scale[1], image.height)
         return image.resize(size, method, box=(left, top, right, bottom))
 
-    def _resized(self, image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    def _resize(self, image: Image.Image, size: tuple[int, int]) -> Image.Image:
         method = INTERPOLATIONS[self.interpolation]
         if self.interpolation != _PLAIN:
             return image if image.size == size else image.resize(size, method)
@@ -208,15 +208,17 @@ def key_of(data: bytes) -> str:
 
 def read_image(read: Callable[[str], bytes], name: str, fit: Fit) -> Decoded | str:
     """The decoded image, or in a few words why there is none."""
-    return _tried(read, name, lambda data: decode_with_key(data, fit))
+    return _try_decoding(read, name, lambda data: decode_with_key(data, fit))
 
 
 def read_pixels(read: Callable[[str], bytes], name: str, fit: Fit) -> np.ndarray | str:
     """The same without its hashes, which cost a tenth of the decoding and identify nothing here."""
-    return _tried(read, name, lambda data: decode(data, fit))
+    return _try_decoding(read, name, lambda data: decode(data, fit))
 
 
-def _tried(read: Callable[[str], bytes], name: str, make: Callable[[bytes], Made]) -> Made | str:
+def _try_decoding(
+    read: Callable[[str], bytes], name: str, make: Callable[[bytes], Made]
+) -> Made | str:
     try:
         data = read(name)
         return make(data) if data else "empty file"

@@ -108,7 +108,7 @@ def temporary_folder(cache: Path, rescue: Callable[[Path, Path], None]) -> Itera
     try:
         for folder in cache.glob("tmp-*"):
             with contextlib.suppress(OSError):
-                if _abandoned(folder):
+                if _is_abandoned(folder):
                     rescue(ours, folder)
                     shutil.rmtree(folder, ignore_errors=True)
         yield ours
@@ -116,7 +116,7 @@ def temporary_folder(cache: Path, rescue: Callable[[Path, Path], None]) -> Itera
         shutil.rmtree(ours, ignore_errors=True)
 
 
-def _abandoned(folder: Path) -> bool:
+def _is_abandoned(folder: Path) -> bool:
     """Whether the process named in a temporary folder is dead; elsewhere, whether it is old."""
     host, process, _ = folder.name.removeprefix("tmp-").rsplit("-", 2)
     if time.time() - folder.stat().st_mtime > _STALE:

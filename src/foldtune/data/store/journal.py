@@ -41,7 +41,7 @@ class Journal:
         self.folder, self._sign, self._path = entry, entry / request, entry / _NAME
         self._sign.touch()
 
-    def done(self, job: Job) -> dict[int, Rows]:
+    def read_done(self, job: Job) -> dict[int, Rows]:
         """The chunks, by their first row, whose pixels are in the job's file."""
         found: dict[int, Rows] = {}
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):

@@ -41,7 +41,7 @@ def known_marks(listing: Listing, cache: Path) -> np.ndarray:
     return marks
 
 
-def unknown(marks: np.ndarray) -> np.ndarray:
+def unknown_rows(marks: np.ndarray) -> np.ndarray:
     """The rows of marks that are not known."""
     return np.flatnonzero(~marks.any(1))
 
@@ -76,7 +76,7 @@ def find_keys(listing: Listing, cache: Path, workers: int | None = None) -> list
     Raises InputError naming images that cannot be read.
     """
     marks = known_marks(listing, cache)
-    rows = unknown(marks)
+    rows = unknown_rows(marks)
     if len(rows):
         cache.mkdir(parents=True, exist_ok=True)
         names = [listing.items[row].name for row in rows]

@@ -15,7 +15,7 @@ def request_key(listing: Listing, fit: Fit, drop: bool = False) -> str:
     items = [part for item in listing.items for part in (item.name, item.label)]
     shape = [len(listing.classes), *listing.classes, len(listing.items), *items]
     return digest(["request", FORMAT, *fit.geometry, listing.origin, *shape, *listing.stamps,
-                   *fit.stated, *(DROPPED if drop else ())])  # fmt: skip
+                   *fit.other_settings, *(DROPPED if drop else ())])  # fmt: skip
 
 
 def stored_key(listing: Listing, fit: Fit, drop: bool) -> str:

@@ -54,7 +54,7 @@ class ScatterJob:
         with self.file.open("r+b") as file, strict(self.fit.max_pixels):
             for row, name in zip(rows, names, strict=True):
                 image = read_image(self.open, name, self.fit)
-                if isinstance(image, str) or _unranged(image.span, self.fit):
+                if isinstance(image, str) or _needs_range(image.span, self.fit):
                     told.append(image if isinstance(image, str) else _NO_RANGE)
                     continue
                 file.seek(row * self.fit.row_bytes)
@@ -63,7 +63,7 @@ class ScatterJob:
         return told
 
 
-def _unranged(span: Span | None, fit: Fit) -> bool:
+def _needs_range(span: Span | None, fit: Fit) -> bool:
     """Whether an image of more than 8 bits needs the set's range, which no stream knows."""
     if span is None or fit.range == HEADER:
         return False
@@ -107,7 +107,7 @@ class StreamedPixels:
     def nbytes(self) -> int:
         return int(np.prod(self.shape))
 
-    def decoded(self) -> int:
+    def count_decoded(self) -> int:
         """How many images of the listing are decoded, or known to be broken."""
         return int(np.count_nonzero(self._rows.state))
 
@@ -127,7 +127,7 @@ class StreamedPixels:
         self._ready(np.atleast_1d(wanted))
         return np.array(self._rows.marks[wanted][..., HASH:])
 
-    def ordered(self, order: np.ndarray) -> StreamedPixels:
+    def reorder(self, order: np.ndarray) -> StreamedPixels:
         """The same stream with other rows: order: of each row the listing's item."""
         self._order, self.shape = order, (len(order), *self.shape[1:])
         return self

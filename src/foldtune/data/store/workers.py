@@ -105,7 +105,7 @@ def decode_all(
     kept = [done[at] for at, some in chunks if done and at in done
             and len(done[at].hashes) == len(some)]  # fmt: skip
     known, spans = {rows.first for rows in kept}, dict[int, Span]()
-    results = _decoded(job, [chunk for chunk in chunks if chunk[0] not in known], workers)
+    results = _decode_chunks(job, [chunk for chunk in chunks if chunk[0] not in known], workers)
     hashes, prints = [""] * len(names), [0] * len(names)
     marks = bytearray(MARK * len(names))
     broken: dict[int, str] = {}
@@ -125,7 +125,7 @@ def decode_all(
     return Rows(0, hashes, marks.hex(), prints, dict(sorted(broken.items())), spans)
 
 
-def _decoded(job: Job, chunks: Sequence[Chunk], workers: int | None) -> Generator[Rows]:
+def _decode_chunks(job: Job, chunks: Sequence[Chunk], workers: int | None) -> Generator[Rows]:
     if workers == 1 or not chunks:
         return _in_process(job, chunks)
     return _as_it_pays(job, chunks) if workers is None else _in_processes(job, chunks, workers)

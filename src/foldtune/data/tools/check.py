@@ -15,7 +15,7 @@ import numpy as np
 from foldtune.data.conflicts import (
     alike_names,
     file_keys,
-    repeated,
+    find_repeats,
     told_labels,
     told_splits,
 )
@@ -78,7 +78,7 @@ def describe(listing: Listing) -> dict[str, Any]:
             *listing_warnings(listing),
             *_missing(listing),
             *_unreadable(broken, len(sample)),
-            *_repeated(listing),
+            *_describe_repeats(listing),
         ],
     }
 
@@ -132,11 +132,11 @@ def _by_stamp(listing: Listing) -> dict[str, list[str]]:
     return found
 
 
-def _repeated(listing: Listing) -> list[str]:
+def _describe_repeats(listing: Listing) -> list[str]:
     """What is said of class names that are alike, and of files that are there more than once."""
     names, labels = [i.name for i in listing.items], [i.label for i in listing.items]
     splits = [i.split for i in listing.items]
-    found = repeated(file_keys(listing), labels, splits)
+    found = find_repeats(file_keys(listing), labels, splits)
     return [
         *alike_names(listing.classes),
         *told_labels(found, names, labels, listing.classes),

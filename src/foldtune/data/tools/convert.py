@@ -52,7 +52,7 @@ def convert(source: str | Path, out: Path, *, workers: int | None = None) -> dic
     stems = [f"images/{row // 1000:04d}/{row:06d}" for row in range(len(listing.items))]
     for folder in {Path(stem).parent for stem in stems}:
         (out / folder).mkdir(parents=True, exist_ok=True)
-    todo = [row for row, stem in enumerate(stems) if _written(out, stem) is None]
+    todo = [row for row, stem in enumerate(stems) if _written_name(out, stem) is None]
     jobs = ((listing, listing.items[row].name, out / stems[row]) for row in todo)
     with strict():
         broken = [found for found in _in_threads(jobs, workers or cores()) if found]
@@ -62,7 +62,7 @@ def convert(source: str | Path, out: Path, *, workers: int | None = None) -> dic
             f"{len(broken)} of {len(stems)} images cannot be read: {', '.join(broken[:5])}{more}; "
             "repair or remove them, then convert again: finished images are kept"
         )
-    names = [name for stem in stems if (name := _written(out, stem)) is not None]
+    names = [name for stem in stems if (name := _written_name(out, stem)) is not None]
     _write_table(out, listing, names)
     return {
         "images": len(names), "written": len(todo), "kept": len(names) - len(todo),
@@ -102,7 +102,7 @@ def _in_threads(jobs: Iterable[tuple[Listing, str, Path]], workers: int) -> Iter
             yield waiting.popleft().result()
 
 
-def _written(out: Path, stem: str) -> str | None:
+def _written_name(out: Path, stem: str) -> str | None:
     """The name of the file that a picture was written to, or None."""
     names = (stem + suffix for suffix in (".png", ".tif"))
     return next((name for name in names if (out / name).exists()), None)

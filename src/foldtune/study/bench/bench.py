@@ -218,7 +218,7 @@ class Bench:
         """Read the test split, once; pictures of it that are in train, too, are left out."""
         rows = self.data.split("test")
         known = self.known(run)
-        seen = known.seen(self.data.keys[rows])
+        seen = known.is_seen(self.data.keys[rows])
         rows = rows[~seen]
         logits = predict_logits(
             attachment.model, self.data.pixels, rows, prepare_for(self.backbone),

@@ -23,7 +23,7 @@ def read(spec: Spec) -> Listing:
         return _domains(tree, spec)
     if spec.part:
         raise InputError(f"{spec.set} has no parts, so not {spec.part!r} ({spec.text!r})")
-    return _tiny_imagenet(tree) if spec.set == "tiny-imagenet" else _checked(tree, spec.set)
+    return _tiny_imagenet(tree) if spec.set == "tiny-imagenet" else _read_and_count(tree, spec.set)
 
 
 def parts(spec: Spec) -> tuple[str, ...]:
@@ -33,7 +33,7 @@ def parts(spec: Spec) -> tuple[str, ...]:
     return tuple(_domain_names(_unwrap(open_tree(spec.folder()))))
 
 
-def _checked(tree: Tree, name: str) -> Listing:
+def _read_and_count(tree: Tree, name: str) -> Listing:
     listing = read_folders(tree)
     classes, images = _CLASSES[name]
     said = []
@@ -69,10 +69,10 @@ def _domains(tree: Tree, spec: Spec) -> Listing:
         raise InputError(f"{spec.text!r} trains and tests on {twice[0]}; name it once")
     found = [(d, "test") for d in test]
     found = [*((d, "train" if test else None) for d in train), *found]  # type: ignore[list-item]
-    return _joined(tree, found)
+    return _join_domains(tree, found)
 
 
-def _joined(tree: Tree, domains: Sequence[tuple[str, str | None]]) -> Listing:
+def _join_domains(tree: Tree, domains: Sequence[tuple[str, str | None]]) -> Listing:
     names: list[tuple[str, str, str | None]] = []
     for domain, split in domains:
         inner = tree.below(domain)

@@ -27,7 +27,7 @@ class HfReader:
 
     def __call__(self, name: str) -> bytes:
         if self._open is None:
-            self._open = {s: _undecoded(d, self.column) for s, d in load(self.spec).items()}
+            self._open = {s: _without_decoding(d, self.column) for s, d in load(self.spec).items()}
         split, row = name.rsplit("/", 1)
         cell = self._open[split][int(row)][self.column]
         if cell.get("bytes") is not None:
@@ -46,7 +46,7 @@ def read(spec: Spec) -> Listing:
     image, label = _image_column(spec, first), _label_column(spec, first)
     feature = first.features[label]
     if (inner := _inner(feature)) is not None or str(getattr(feature, "dtype", "")) in _REAL:
-        return _told(spec, splits, image, label, inner)
+        return _list_unclassed(spec, splits, image, label, inner)
     names = getattr(feature, "names", None)
     cells = {split: data[label] for split, data in splits.items()}
     classes = tuple(names) if names else sorted_labels({str(c) for v in cells.values() for c in v})
@@ -77,7 +77,9 @@ def _inner(feature: Any) -> Any:
     return getattr(feature, "feature", None)
 
 
-def _told(spec: Spec, splits: Mapping[str, Any], image: str, label: str, inner: Any) -> Listing:
+def _list_unclassed(
+    spec: Spec, splits: Mapping[str, Any], image: str, label: str, inner: Any
+) -> Listing:
     """The listing of lists of labels, or of numbers to predict."""
     names, group = getattr(inner, "names", None), spec.options.get("group")
     rows: list[tuple[str, str, str | None]] = []
@@ -132,7 +134,7 @@ def load(spec: Spec) -> dict[str, Any]:
     return splits
 
 
-def _undecoded(data: Any, column: str) -> Any:
+def _without_decoding(data: Any, column: str) -> Any:
     from datasets import Image
 
     return data.cast_column(column, Image(decode=False))

@@ -16,7 +16,7 @@ from posixpath import basename
 
 from foldtune import gate
 from foldtune.data.sources.folders import read_folders
-from foldtune.data.sources.layout import SUFFIXES, hidden
+from foldtune.data.sources.layout import SUFFIXES, is_hidden
 from foldtune.data.sources.listing import Item, Listing
 from foldtune.data.sources.spec import Spec
 from foldtune.data.sources.tables.rows import sorted_labels
@@ -91,7 +91,7 @@ def _samples(tree: Tree, last: bool) -> dict[str, dict[str, str]]:
     its last."""
     samples: dict[str, dict[str, str]] = {}
     for name in tree.stamps:
-        if not hidden(name):
+        if not is_hidden(name):
             folder, file = name[: -len(basename(name))], basename(name)
             stem, _, extension = file.rpartition(".") if last else file.partition(".")
             samples.setdefault(folder + stem, {})[extension.lower()] = name

@@ -35,7 +35,7 @@ def parts(spec: Spec) -> tuple[str, ...]:
 def read(spec: Spec) -> Listing:
     """List a shifted set; of C, one corruption at one severity or at all."""
     if spec.set == "imagenet-c":
-        tree, times = _corrupted(spec.folder(), spec)
+        tree, times = _open_corruption(spec.folder(), spec)
     elif spec.part:
         raise InputError(f"{spec.set} has no parts, so not {spec.part!r} ({spec.text!r})")
     else:
@@ -80,7 +80,7 @@ def _severities(corruption: Path) -> list[str]:
     return [name for name in inside(corruption) if name in SEVERITIES]
 
 
-def _corrupted(root: Path, spec: Spec) -> tuple[Tree, int]:
+def _open_corruption(root: Path, spec: Spec) -> tuple[Tree, int]:
     """The folder of a corruption, or of one of its severities; and how many severities it holds."""
     known = _corruptions(root)
     if not known:

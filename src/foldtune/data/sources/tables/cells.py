@@ -106,7 +106,9 @@ def _parquet(path: Path, group: str | None) -> Cells:
         if found.hot:
             return found.cells(path, column, reader)
         classes = _class_label(schema.metadata, names[found.where["label"]])
-        return found.cells(path, column, reader, classes, lambda cell: _named(path, cell, classes))
+        return found.cells(
+            path, column, reader, classes, lambda cell: _class_name(path, cell, classes)
+        )
     except (OSError, pyarrow.ArrowException) as error:
         text = str(error).splitlines()[0]
         raise InputError(
@@ -127,7 +129,7 @@ def _class_label(metadata: Mapping[bytes, bytes] | None, column: str) -> tuple[s
         return ()
 
 
-def _named(path: Path, cell: Any, classes: Sequence[str]) -> Any:
+def _class_name(path: Path, cell: Any, classes: Sequence[str]) -> Any:
     if not classes or not isinstance(cell, int):
         return cell
     if not 0 <= cell < len(classes):

@@ -86,7 +86,7 @@ class Columns:
         several = any(isinstance(cell, list | tuple) and len(cell) != 1 for cell in labels)
         if several:
             cells = [_of_marks(cell) for cell in labels] if _are_marks(labels) else labels
-            found["label"] = [_joined(path, cell, named) for cell in cells]
+            found["label"] = [_join_labels(path, cell, named) for cell in cells]
             return Cells(found, reader, several=True)
         found["label"] = [_cell(path, "label", _one(cell, named)) for cell in labels]
         return Cells(found, reader, classes)
@@ -125,7 +125,7 @@ def _marks(cells: Sequence[Any]) -> set[str]:
     return {"" if isinstance(c, list | tuple | dict) else _text(c).lower() for c in cells}
 
 
-def _joined(path: Path, cell: Any, named: Callable[[Any], Any]) -> str:
+def _join_labels(path: Path, cell: Any, named: Callable[[Any], Any]) -> str:
     """A list of labels as one text."""
     each = list(cell) if isinstance(cell, list | tuple) else [] if cell is None else [cell]
     return joined_labels([_cell(path, "label", named(one)) for one in each])

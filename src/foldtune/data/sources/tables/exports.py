@@ -73,7 +73,7 @@ def _label_studio(tasks: Sequence[Mapping[str, Any]], path: Path) -> Cells:
             )
         addresses.append(address)
     names = [_local(path.parent, address) for address in addresses]
-    return _cells(path, names, addresses, [_chosen(task) for task in tasks])
+    return _cells(path, names, addresses, [_choices(task) for task in tasks])
 
 
 def _cells(
@@ -94,7 +94,7 @@ def _cells(
     )
 
 
-def _chosen(task: Mapping[str, Any]) -> set[str]:
+def _choices(task: Mapping[str, Any]) -> set[str]:
     """The choices of a task: of its first annotation that was not cancelled, or of its fields."""
     annotations = task.get("annotations", task.get("completions"))
     if isinstance(annotations, list):

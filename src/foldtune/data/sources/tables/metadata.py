@@ -46,7 +46,7 @@ def read_metadata(folder: Path, group: str | None = None) -> Listing | None:
             f"{tables[0]} tells the labels of its folder, and {folder / without[0]} has no such "
             "file; add it, or list all images in a CSV with columns path,label,split"
         )
-    return _joined(folder, {path.parent.name: read_table(path, group) for path in tables})
+    return _join_parts(folder, {path.parent.name: read_table(path, group) for path in tables})
 
 
 def _with_splits(listing: Listing) -> Listing:
@@ -58,7 +58,7 @@ def _with_splits(listing: Listing) -> Listing:
     return replace(listing, items=tuple(items))
 
 
-def _joined(folder: Path, parts: dict[str, Listing]) -> Listing:
+def _join_parts(folder: Path, parts: dict[str, Listing]) -> Listing:
     classes = sorted_labels({name for part in parts.values() for name in part.classes})
     index = {name: label for label, name in enumerate(classes)}
     items = [
