@@ -10,9 +10,9 @@ from foldtune.errors import InputError
 SHAPE = gate.fields(
     {"size": gate.integer(1, 100)},
     {
-        "names": gate.listed(gate.text(5), 3),
+        "names": gate.list_of(gate.text(5), 3),
         "rate": gate.number(0, 1),
-        "by": gate.mapped(gate.nullable(gate.flag), 2),
+        "by": gate.mapping_of(gate.nullable(gate.flag), 2),
         "any": gate.either(gate.flag, gate.text(3)),
     },
 )
@@ -41,7 +41,7 @@ SHAPE = gate.fields(
 )
 def test_what_does_not_fit_is_named_by_field(value, said):
     with pytest.raises(InputError, match=said) as refusal:
-        gate.checked(value, SHAPE, "here")
+        gate.check_value(value, SHAPE, "here")
     assert len(str(refusal.value)) < 300
 
 
@@ -53,7 +53,7 @@ def test_what_does_not_fit_is_named_by_field(value, said):
     ],
 )
 def test_what_fits_passes_and_unknown_fields_are_let_be(value):
-    assert gate.checked(value, SHAPE, "here") is value
+    assert gate.check_value(value, SHAPE, "here") is value
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_text_is_bounded_before_anything_is_made_of_it(text, said):
 
 def test_numbers_that_overflow_are_no_numbers():
     with pytest.raises(InputError, match="finite number"):
-        gate.checked(gate.parse("1e999", "here"), gate.number(), "here")
+        gate.check_value(gate.parse("1e999", "here"), gate.number(), "here")
 
 
 def test_a_large_file_is_not_read(tmp_path):

@@ -82,10 +82,10 @@ def plain(text: str, escape: str = r"\x{:02x}") -> str:
     >>> print(plain("a\x1b[2Jb"))
     a\x1b[2Jb
     """
-    return _OBEYED.sub(lambda found: _escaped(ord(found[0]), escape), text)
+    return _OBEYED.sub(lambda found: _escape(ord(found[0]), escape), text)
 
 
-def _escaped(code: int, escape: str) -> str:
+def _escape(code: int, escape: str) -> str:
     return escape.format(code) if code < 0x100 else f"\\u{code:04x}"
 
 

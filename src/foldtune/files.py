@@ -125,17 +125,17 @@ def once_a_file(look: Callable[[Path], Found]) -> Callable[[Path], Found]:
     process."""
 
     @functools.lru_cache(maxsize=1 << 14)
-    def kept(path: Path, *_state: int) -> Found:
+    def look_once(path: Path, *_state: int) -> Found:
         return look(path)
 
     @functools.wraps(look)
-    def looked(path: Path) -> Found:
+    def look_unless_known(path: Path) -> Found:
         about = path.stat()
         if time.time_ns() - about.st_mtime_ns < _SETTLED:  # another write may not show in its time
             return look(path)
-        return kept(path.absolute(), about.st_ino, about.st_size, about.st_mtime_ns)
+        return look_once(path.absolute(), about.st_ino, about.st_size, about.st_mtime_ns)
 
-    return looked
+    return look_unless_known
 
 
 @once_a_file

@@ -1,7 +1,7 @@
 """The one gate for JSON that somebody else may have written: bounded, typed, refused by field.
 
-`parse` bounds what is read before anything is made of it, `checked` says what it must be: a check
-is a function of a value that raises `Unfit`, built from those below.
+`parse` bounds what is read before anything is made of it, `check_value` says what it must be: a
+check is a function of a value that raises `Unfit`, built from those below.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def parse_file(path: Path, *, largest: int = LARGEST) -> Any:
     return parse(path.read_bytes(), path, largest=largest)
 
 
-def checked(value: Any, check: Check, place: object) -> Any:
+def check_value(value: Any, check: Check, place: object) -> Any:
     """The value. Raises InputError, naming place and field, where it is not what it must be."""
     try:
         check(value)
@@ -141,7 +141,7 @@ def either(*inner: Check) -> Check:
     return check
 
 
-def listed(inner: Check, most: int = 1 << 20) -> Check:
+def list_of(inner: Check, most: int = 1 << 20) -> Check:
     def check(value: Any) -> None:
         if not isinstance(value, list) or len(value) > most:
             raise Unfit(f"a list of at most {most:,} entries", value)
@@ -154,7 +154,7 @@ def listed(inner: Check, most: int = 1 << 20) -> Check:
     return check
 
 
-def mapped(inner: Check, most: int = 1 << 20) -> Check:
+def mapping_of(inner: Check, most: int = 1 << 20) -> Check:
     """An object whose values are all alike."""
 
     def check(value: Any) -> None:

@@ -34,7 +34,7 @@ _IN_FOLDERS = (
     "pytorch_model.bin.index.json", "open_clip_model.safetensors", "open_clip_pytorch_model.bin",
 )  # fmt: skip
 # Plain data beside the tensors of a training checkpoint: rebuilt, no code of the file runs.
-_INDEX = gate.fields({"weight_map": gate.mapped(gate.text(1000))})
+_INDEX = gate.fields({"weight_map": gate.mapping_of(gate.text(1000))})
 _PLAIN: list[Any] = [
     argparse.Namespace, np.dtype, np.ndarray, type(np.dtype("float64")), type(np.dtype("float32")),
     type(np.dtype("int64")), np.array(0.0)[()].__reduce__()[0],
@@ -144,7 +144,7 @@ def _torch(path: Path) -> Any:
 
 
 def _shards(index: Path) -> dict[str, Any]:
-    found = gate.checked(gate.parse_file(index), _INDEX, f"{index} is no index of shards")
+    found = gate.check_value(gate.parse_file(index), _INDEX, f"{index} is no index of shards")
     files = sorted(set(found["weight_map"].values()))
     state: dict[str, Any] = {}
     for name in files:

@@ -30,8 +30,8 @@ TEMPLATES = (
 )
 _BATCH = 256  # prompts at once
 _PROMPTS = gate.fields({
-    "templates": gate.listed(gate.text(), 10_000),
-    "words": gate.listed(gate.listed(gate.text(1000), 2), 100_000),
+    "templates": gate.list_of(gate.text(), 10_000),
+    "words": gate.list_of(gate.list_of(gate.text(1000), 2), 100_000),
 })  # fmt: skip
 
 
@@ -69,7 +69,7 @@ class Prompts:
         if not told:
             return cls()
         place = "the start of a classifier"
-        given: dict[str, Any] = gate.checked(gate.parse(told, place), _PROMPTS, place)
+        given: dict[str, Any] = gate.check_value(gate.parse(told, place), _PROMPTS, place)
         return cls(tuple(given["templates"]), tuple((a, b) for a, b in given["words"]))
 
 

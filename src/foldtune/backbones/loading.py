@@ -16,12 +16,12 @@ from foldtune.gate import check_seed
 
 ABOUT = "foldtune.json"  # in a folder that `foldtune export` wrote
 _SIDE = gate.integer(1, SIDE)
-_NUMBERS = gate.listed(gate.number(), 64)
+_NUMBERS = gate.list_of(gate.number(), 64)
 _WAY = gate.fields(
     {
         "transform": gate.fields(
             {
-                "size": gate.either(gate.listed(_SIDE, 2), _SIDE), "mean": _NUMBERS,
+                "size": gate.either(gate.list_of(_SIDE, 2), _SIDE), "mean": _NUMBERS,
                 "std": _NUMBERS, "interpolation": gate.text(20), "resize": gate.text(20),
             }
         )
@@ -125,7 +125,7 @@ def _by_its_library(folder: Path) -> str:
 def _brought_in_as_exported(found: Backbone, about: Path, asked: Asked) -> Backbone:
     """The backbone with its images brought in as the folder says, at the size that is asked for:
     the library's own words are read for squares that are squashed, as published models are."""
-    told = gate.checked(gate.parse_file(about), _WAY, about)["transform"]
+    told = gate.check_value(gate.parse_file(about), _WAY, about)["transform"]
     transform = replace(found.transform, interpolation=told["interpolation"], resize=told["resize"])
     if asked.size is None:
         transform = replace(transform, size=as_size(told["size"]) or transform.size)

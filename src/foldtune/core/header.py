@@ -17,10 +17,10 @@ SIDE = 4096  # pixels
 _NAME = gate.text(1000)
 
 _TRANSFORM = gate.fields(
-    {"size": gate.either(gate.listed(gate.integer(1, SIDE), 2), gate.integer(1, SIDE))},
+    {"size": gate.either(gate.list_of(gate.integer(1, SIDE), 2), gate.integer(1, SIDE))},
     {
-        "mean": gate.listed(gate.number(), 64),
-        "std": gate.listed(gate.number(), 64),
+        "mean": gate.list_of(gate.number(), 64),
+        "std": gate.list_of(gate.number(), 64),
         "interpolation": _NAME,
         "resize": _NAME,
     },
@@ -31,19 +31,19 @@ _OWN = {
     "format": gate.integer(1, FORMAT),
     "foldtune": _NAME,
     "method": gate.text(2000),
-    "head": gate.listed(_NAME, 64),
+    "head": gate.list_of(_NAME, 64),
     "num_classes": gate.integer(1, CLASSES),
-    "base_keys": gate.mapped(gate.listed(gate.integer(0, 1 << 40), 16), 1 << 17),
+    "base_keys": gate.mapping_of(gate.list_of(gate.integer(0, 1 << 40), 16), 1 << 17),
     "base_hash": _NAME,
 }
 _FACTS = {
     "backbone": gate.nullable(_BACKBONE),
-    "classes": gate.listed(gate.text(), CLASSES),
+    "classes": gate.list_of(gate.text(), CLASSES),
     "data": gate.fields(
         {}, {name: gate.nullable(gate.text()) for name in ("name", "identity", "source", "content")}
     ),
     "task": gate.text(20_000),
-    "training": gate.fields({}, {"train_on": gate.listed(_NAME, 16)}),
+    "training": gate.fields({}, {"train_on": gate.list_of(_NAME, 16)}),
 }
 OWN_FIELDS = tuple(_OWN)
 _HEADER = gate.fields(_OWN, _FACTS)
@@ -64,6 +64,6 @@ def checked_header(text: str, place: str) -> dict[str, Any]:
 
 def check_header(header: Any, place: str) -> dict[str, Any]:
     """The header as it is. Raises InputError as `checked_header` does."""
-    found: dict[str, Any] = gate.checked(header, _HEADER, f"{place} has a damaged header")
+    found: dict[str, Any] = gate.check_value(header, _HEADER, f"{place} has a damaged header")
     found.pop("hash", None)  # of the file, not of the tuning
     return found

@@ -30,7 +30,7 @@ _SILENT = {
 _LARGEST = 1 << 20  # bytes; rank_pattern of a large model takes some ten thousand
 _ALPHA = gate.number(-1e6, 1e6)
 _RANK = gate.nullable(gate.integer(0, 1 << 20))  # of OFT 0: it is given by the size of blocks
-_NAMES = gate.nullable(gate.either(gate.listed(gate.text(), 1 << 16), gate.text(1 << 20)))
+_NAMES = gate.nullable(gate.either(gate.list_of(gate.text(), 1 << 16), gate.text(1 << 20)))
 _CONFIG = gate.fields(
     {"peft_type": gate.text(100)},
     {
@@ -40,8 +40,8 @@ _CONFIG = gate.fields(
         "lora_dropout": gate.nullable(gate.number(0, 0.999)),
         "use_dora": gate.nullable(gate.flag),
         "use_rslora": gate.nullable(gate.flag),
-        "rank_pattern": gate.nullable(gate.mapped(_RANK, 1 << 16)),
-        "alpha_pattern": gate.nullable(gate.mapped(_ALPHA, 1 << 16)),
+        "rank_pattern": gate.nullable(gate.mapping_of(_RANK, 1 << 16)),
+        "alpha_pattern": gate.nullable(gate.mapping_of(_ALPHA, 1 << 16)),
         "feedforward_modules": _NAMES,
         "init_lora_weights": gate.nullable(gate.either(gate.flag, gate.text(100))),
     },
@@ -54,7 +54,7 @@ _PLAIN_STARTS = (True, False, None, "gaussian", "eva", "orthogonal")
 def checked_config(path: Path) -> dict[str, Any]:
     """PEFT's configuration in a file. Raises InputError, naming the field, for one that PEFT does
     not write."""
-    found: dict[str, Any] = gate.checked(
+    found: dict[str, Any] = gate.check_value(
         gate.parse_file(path, largest=_LARGEST), _CONFIG, f"{path} is damaged or no PEFT config"
     )
     return found

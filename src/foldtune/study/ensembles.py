@@ -54,7 +54,7 @@ _MEMBER = gate.fields(
     {"file": gate.text(1000), "sha256": gate.text(64), "weight": gate.integer(1, 10**6)}
 )
 _DESCRIBED = gate.fields(
-    {"format": gate.integer(1, _FORMAT), "rule": gate.text(100), "members": gate.listed(_MEMBER)}
+    {"format": gate.integer(1, _FORMAT), "rule": gate.text(100), "members": gate.list_of(_MEMBER)}
 )
 _TOGETHER = 512  # images; of so many each member is attached once
 SELECTIONS = ("all", "best", "greedy", "seeds")
@@ -140,7 +140,7 @@ def open_ensemble(path: Path) -> Ensemble:
     described = path / ENSEMBLE if path.is_dir() else path
     if not described.is_file():
         raise InputError(f"{described} is missing, so this is no ensemble; save it again")
-    told = gate.checked(gate.parse_file(described), _DESCRIBED, f"{described} is no ensemble")
+    told = gate.check_value(gate.parse_file(described), _DESCRIBED, f"{described} is no ensemble")
     checksum = told.pop("checksum", None)
     if told["format"] == _FORMAT and checksum != _checksum(told):
         raise InputError(f"{described} is not as it was written: it was altered or damaged")

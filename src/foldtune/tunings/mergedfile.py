@@ -18,7 +18,7 @@ from foldtune.tasks.task import Task
 _FIELD = "foldtune.merged"  # of the file's metadata
 _NAME = gate.text(1000)
 _MERGED = gate.fields(
-    {"name": _NAME, "classes": gate.listed(gate.text(), CLASSES), "transform": gate.anything},
+    {"name": _NAME, "classes": gate.list_of(gate.text(), CLASSES), "transform": gate.anything},
     {"data": gate.anything, "method": gate.text(2000), "task": gate.nullable(gate.text(2000))},
 )
 
@@ -42,7 +42,7 @@ def read_merged(path: Path) -> dict[str, Any] | None:
         return None
     if text is None:
         return None
-    found = gate.checked(gate.parse(text, path), _MERGED, path)
+    found = gate.check_value(gate.parse(text, path), _MERGED, path)
     return _checked(found, path)
 
 

@@ -111,8 +111,8 @@ def read_mapping(path: Path) -> dict[str, str]:
         raise InputError(f"no mapping of classes at {path}; a CSV with lines 'their class,ours'")
     text = path.read_text("utf-8-sig")
     if path.suffix == ".json":
-        names = gate.mapped(gate.nullable(gate.text()))
-        told = gate.checked(gate.parse(text, path), names, f"{path} is no JSON object of names")
+        names = gate.mapping_of(gate.nullable(gate.text()))
+        told = gate.check_value(gate.parse(text, path), names, f"{path} is no JSON object of names")
         return {k: v or "" for k, v in told.items()}
     found = {}
     for line, row in enumerate(csv.reader(text.splitlines()), 1):

@@ -23,7 +23,7 @@ from foldtune.tunings.mergedfile import read_merged
 from foldtune.tunings.tuning import Modelled, opened
 
 _NAME = gate.text(1000)
-_BUILD = gate.fields({"architecture": _NAME}, {"model_args": gate.mapped(gate.anything, 256)})
+_BUILD = gate.fields({"architecture": _NAME}, {"model_args": gate.mapping_of(gate.anything, 256)})
 _USUAL = 1024  # an argument up to here makes no model that is too large
 _SPARE = 1.5  # times the tensors of the file that a model may have: buffers are not all stored
 
@@ -90,7 +90,7 @@ def _refuse_larger_than_its_file(folder: Path) -> None:
     import timm
     import torch
 
-    told = gate.checked(gate.parse_file(folder / CONFIG), _BUILD, folder / CONFIG)
+    told = gate.check_value(gate.parse_file(folder / CONFIG), _BUILD, folder / CONFIG)
     if not timm.is_model(told["architecture"]):  # hf-hub:... would be asked for
         raise InputError(f"{folder / CONFIG} names no model of timm")
     with safe_open(folder / WEIGHTS, "pt") as file:

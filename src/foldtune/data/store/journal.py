@@ -21,9 +21,10 @@ from foldtune.data.store.workers import Job, Rows
 _NAME = "journal.jsonl"
 _FIELDS = ("first", "hashes", "marks", "prints", "broken", "spans")
 _LINE = gate.fields({
-    "first": gate.integer(0, 1 << 40), "hashes": gate.listed(gate.text(64)),
-    "marks": gate.text(gate.LARGEST), "prints": gate.listed(gate.integer(0, (1 << 64) - 1)),
-    "broken": gate.mapped(gate.text()), "spans": gate.mapped(gate.listed(gate.anything, 4)),
+    "first": gate.integer(0, 1 << 40), "hashes": gate.list_of(gate.text(64)),
+    "marks": gate.text(gate.LARGEST), "prints": gate.list_of(gate.integer(0, (1 << 64) - 1)),
+    "broken": gate.mapping_of(gate.text()),
+    "spans": gate.mapping_of(gate.list_of(gate.anything, 4)),
 })  # fmt: skip
 
 
@@ -67,7 +68,7 @@ class Journal:
 def _read(path: Path) -> Iterator[Rows]:
     with path.open() as file:
         for line in file:
-            told = gate.checked(gate.parse(line, path), _LINE, path)
+            told = gate.check_value(gate.parse(line, path), _LINE, path)
             told = {name: told[name] for name in _FIELDS}
             told["broken"] = {int(row): why for row, why in told["broken"].items()}
             told["spans"] = {int(row): Span.read(one) for row, one in told["spans"].items()}

@@ -27,19 +27,19 @@ _FORMAT = 2
 _OWN = ("format", "sealed", "checksum")
 
 
-_NAMES = gate.nullable(gate.listed(gate.text(), 1 << 20))
+_NAMES = gate.nullable(gate.list_of(gate.text(), 1 << 20))
 _COUNT = gate.nullable(gate.integer(0, 1 << 50))
 _ASKED = gate.fields(
     {},
     {
         **dict.fromkeys(("classes", "methods", "data_warnings"), _NAMES),
         **dict.fromkeys(("trials", "seeds", "workers"), _COUNT),
-        "images": gate.nullable(gate.mapped(gate.anything, 100)),
-        "ledger": gate.nullable(gate.mapped(gate.anything, 100)),
-        "alike": gate.nullable(gate.listed(gate.listed(gate.integer(0, 1 << 50)))),
+        "images": gate.nullable(gate.mapping_of(gate.anything, 100)),
+        "ledger": gate.nullable(gate.mapping_of(gate.anything, 100)),
+        "alike": gate.nullable(gate.list_of(gate.list_of(gate.integer(0, 1 << 50)))),
         "ties": gate.nullable(gate.text(100)),
-        "left_out": gate.nullable(gate.mapped(gate.text(), 1000)),
-        "protocol": gate.nullable(gate.mapped(gate.anything, 1000)),
+        "left_out": gate.nullable(gate.mapping_of(gate.text(), 1000)),
+        "protocol": gate.nullable(gate.mapping_of(gate.anything, 1000)),
         "command": gate.nullable(gate.text(1 << 20)),
         "task": gate.nullable(gate.text(1 << 20)),
         "metric": gate.nullable(gate.text(1000)),
@@ -68,9 +68,9 @@ def _both(*checks: gate.Check) -> gate.Check:
 
 _SEALED = gate.fields(
     {
-        "files": _both(gate.mapped(_HASH, 1000), _inside),
+        "files": _both(gate.mapping_of(_HASH, 1000), _inside),
         "rows": _COUNT,
-        "ends": _both(gate.mapped(_end, 100), _inside),
+        "ends": _both(gate.mapping_of(_end, 100), _inside),
     }
 )
 _SEALS = ("files", "rows", "ends")
@@ -140,7 +140,7 @@ def decode(data: bytes, path: Path) -> tuple[Description, Sealed | None]:
     if not isinstance(found, dict):
         raise Altered(f"{path} holds {type(found).__name__}, not an object; delete it")
     if not any(name in found for name in _OWN):
-        return gate.checked(found, _ASKED, path), None
+        return gate.check_value(found, _ASKED, path), None
     checksum = found.pop("checksum", None)
     if checksum != _checksum(found):
         raise Altered(
@@ -149,8 +149,8 @@ def decode(data: bytes, path: Path) -> tuple[Description, Sealed | None]:
         )
     if found.pop("format", None) != _FORMAT:
         raise InputError(f"{path} was written by a later foldtune; use that one")
-    sealed = gate.checked(found.pop("sealed", None), _SEALED, f"{path}: sealed")
-    return gate.checked(found, _ASKED, path), Sealed(**{name: sealed[name] for name in _SEALS})
+    sealed = gate.check_value(found.pop("sealed", None), _SEALED, f"{path}: sealed")
+    return gate.check_value(found, _ASKED, path), Sealed(**{name: sealed[name] for name in _SEALS})
 
 
 def _checksum(told: Mapping[str, Any]) -> str:

@@ -44,9 +44,9 @@ _COUNTED = {"run": _hash, "stage": _stage, "label": _NAME, "verdict": gate.text(
 _MORE = {
     "trial": _COUNT,
     "seconds": gate.nullable(gate.number(0)),
-    "files": gate.mapped(gate.text(64), 100),
+    "files": gate.mapping_of(gate.text(64), 100),
     "val_accuracy": _SHARE,
-    "curve": gate.nullable(gate.listed(_POINT, 10**6)),
+    "curve": gate.nullable(gate.list_of(_POINT, 10**6)),
 }
 _WHOLE = {"method": gate.text(2000), "trainable": _COUNT}
 _FINAL = gate.fields({"seed": gate.integer(0, 1 << 64)})
@@ -60,7 +60,7 @@ _FIGURES = {
     **dict.fromkeys(("val_best_epoch", "test_images", "test_trained_on", "classes"), _COUNT),
     "val_loss": gate.nullable(gate.number(-math.inf, math.inf)),
     "below_start": gate.nullable(gate.flag),
-    "test": gate.nullable(gate.mapped(gate.anything, 1000)),
+    "test": gate.nullable(gate.mapping_of(gate.anything, 1000)),
     "probe": gate.nullable(gate.fields({"C": gate.number(0)})),
     "data_identity": gate.nullable(_NAME),
     "head_start": gate.nullable(gate.text(1 << 20)),
@@ -91,5 +91,5 @@ def countable(row: Row, study: Path) -> Row:
 
 def _checked(row: Row, study: Path, check: gate.Check) -> Row:
     run = str(row.get("run"))[:40] if isinstance(row, dict) else "?"
-    checked: Row = gate.checked(row, check, f"{study / ROWS}, run {run}")
+    checked: Row = gate.check_value(row, check, f"{study / ROWS}, run {run}")
     return checked

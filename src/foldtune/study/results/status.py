@@ -19,7 +19,7 @@ from foldtune.training.curve import epochs_trained
 _CHECKPOINT = "checkpoint.safetensors"
 _HEADER = gate.fields(
     {
-        "curve": gate.listed(gate.fields({"epoch": gate.integer(0, 10**6)})),
+        "curve": gate.list_of(gate.fields({"epoch": gate.integer(0, 10**6)})),
         "identity": gate.fields({"recipe": gate.fields({"epochs": gate.integer(0, 10**6)})}),
         "seconds": gate.number(0),
     }
@@ -193,7 +193,7 @@ def checkpoint_header(path: Path) -> dict[str, Any] | None:
         with path.open("rb") as file:
             length = min(int.from_bytes(file.read(8), "little"), gate.LARGEST)
             metadata = gate.parse(file.read(length), path)["__metadata__"]
-        header: dict[str, Any] = gate.checked(
+        header: dict[str, Any] = gate.check_value(
             gate.parse(metadata["foldtune.checkpoint"], path), _HEADER, path
         )
         return header

@@ -22,8 +22,8 @@ _ABOUT = gate.fields(
         "format": gate.integer(1, 1 << 20),
         "kind": _NAME,
         "method": gate.text(2000),
-        "classes": gate.listed(gate.text(), CLASSES),
-        "files": gate.mapped(_NAME, 64),
+        "classes": gate.list_of(gate.text(), CLASSES),
+        "files": gate.mapping_of(_NAME, 64),
     },
     {"temperature": gate.nullable(gate.number(1e-3, 1e3)), "task": gate.nullable(gate.text(2000))},
 )
@@ -49,7 +49,7 @@ def read_about(folder: Path) -> dict[str, Any]:
     """What the folder says of itself. Raises InputError for a damaged or later one, and where its
     weights are not those that were written."""
     place = folder / ABOUT
-    told: dict[str, Any] = gate.checked(gate.parse_file(place), _ABOUT, place)
+    told: dict[str, Any] = gate.check_value(gate.parse_file(place), _ABOUT, place)
     if told["format"] > FORMAT or told["kind"] not in (TIMM, TRANSFORMERS, LIVE):
         raise InputError(f"{place} is of a later foldtune ({told['kind']}); install that")
     for name, known in told["files"].items():

@@ -19,9 +19,9 @@ _BOUNDS = (8.0, 8.5, 9.0, 9.5, 10.0)
 _FEWEST, _MOST = 3, 10  # objects in a scene
 _SIZES = {"train": 70_000, "test": 15_000}
 _LARGEST = 1 << 30  # bytes of the scenes; those of the training images have 280 million
-_OBJECT = gate.fields({"pixel_coords": gate.listed(gate.number(), 3)})
-_SCENES = gate.fields({"scenes": gate.listed(gate.fields(
-    {"image_filename": gate.text(200), "objects": gate.listed(_OBJECT, 1000)}))})  # fmt: skip
+_OBJECT = gate.fields({"pixel_coords": gate.list_of(gate.number(), 3)})
+_SCENES = gate.fields({"scenes": gate.list_of(gate.fields(
+    {"image_filename": gate.text(200), "objects": gate.list_of(_OBJECT, 1000)}))})  # fmt: skip
 
 
 def read(spec: Spec) -> Listing:
@@ -53,7 +53,7 @@ def read(spec: Spec) -> Listing:
 def _scenes(tree: Tree, file: str) -> list[dict[str, Any]]:
     where = f"{file} in {tree.where}"
     told = gate.parse(tree.text(file, "unpack CLEVR_v1.0.zip whole"), where, largest=_LARGEST)
-    scenes: list[dict[str, Any]] = gate.checked(told, _SCENES, where)["scenes"]
+    scenes: list[dict[str, Any]] = gate.check_value(told, _SCENES, where)["scenes"]
     return scenes
 
 

@@ -31,7 +31,7 @@ def _id(value: Any) -> None:
         raise gate.Unfit("a whole number", value)
 
 
-_LABELS = gate.mapped(_id, 1 << 24)
+_LABELS = gate.mapping_of(_id, 1 << 24)
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def _from_json(tree: Tree, spec: Spec) -> tuple[list[Row], Mapping[int, str]]:
         file = f"{split}.json"
         where = f"{file} in {tree.where}"
         text = tree.text(file, "all of train, val and test.json are needed")
-        found = gate.checked(
+        found = gate.check_value(
             gate.parse(text, where), _LABELS, f"{where} is no map of file names to class ids"
         )
         rows += [Row(_place(tree, path), int(label), split) for path, label in found.items()]

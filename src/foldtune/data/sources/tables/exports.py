@@ -24,12 +24,12 @@ from foldtune.tasks.recognition import joined_labels
 _ID = gate.either(gate.integer(-(1 << 53), 1 << 53), gate.text(200))
 _COCO = gate.fields(
     {
-        "images": gate.listed(gate.fields({"id": _ID, "file_name": gate.text(4000)})),
-        "annotations": gate.listed(gate.fields({"image_id": _ID, "category_id": _ID})),
-        "categories": gate.listed(gate.fields({"id": _ID, "name": gate.text(1000)}), 100_000),
+        "images": gate.list_of(gate.fields({"id": _ID, "file_name": gate.text(4000)})),
+        "annotations": gate.list_of(gate.fields({"image_id": _ID, "category_id": _ID})),
+        "categories": gate.list_of(gate.fields({"id": _ID, "name": gate.text(1000)}), 100_000),
     }
 )
-_TASKS = gate.listed(gate.mapped(gate.anything, 1000))
+_TASKS = gate.list_of(gate.mapping_of(gate.anything, 1000))
 _UPLOADED = re.compile(r"[0-9a-f]{8}-(.+)", re.DOTALL)
 _IMAGES, _CHOICES = ("image", "img", "photo", "picture"), ("choice", "choices", "label", "class")
 _FOLDERS = ("", "images", "upload", "data")
@@ -40,9 +40,9 @@ def read_export(path: Path) -> Cells:
     image without a label where none has several."""
     told = gate.parse_file(path, largest=1 << 30)
     if isinstance(told, dict) and {"images", "annotations", "categories"} <= told.keys():
-        return _coco(gate.checked(told, _COCO, path), path)
+        return _coco(gate.check_value(told, _COCO, path), path)
     if isinstance(told, list) and told:
-        return _label_studio(gate.checked(told, _TASKS, path), path)
+        return _label_studio(gate.check_value(told, _TASKS, path), path)
     raise InputError(
         f"{path} is no export that is known: COCO's (images, annotations, categories) or Label "
         "Studio's (a list of tasks); list its images in a CSV with columns path,label"
