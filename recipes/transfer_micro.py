@@ -25,7 +25,7 @@ from micro_files import run, write_text
 from foldtune.backbones import load_backbone
 from foldtune.console import say
 from foldtune.data import load_data
-from foldtune.errors import InputError, unknown
+from foldtune.errors import InputError, unknown_name
 from foldtune.study.compare import compare
 from foldtune.study.settings import default_recipe
 
@@ -89,7 +89,7 @@ def transfer(
     """
     for name in tasks:
         if name not in {task.name for task in TASKS}:
-            raise unknown("task", name, [task.name for task in TASKS])
+            raise unknown_name("task", name, [task.name for task in TASKS])
     rows: list[dict[str, Any]] = []
     for task in (task for task in TASKS if task.name in tasks):
         source = _source(task, data, out)

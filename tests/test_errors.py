@@ -2,17 +2,17 @@
 
 import pickle
 
-from foldtune.errors import InputError, NotInstalled, some, unknown
+from foldtune.errors import InputError, NotInstalled, some, unknown_name
 
 
 def test_the_nearest_choice_comes_first():
-    error = unknown("method", "LoRa", ["SSF", "BitFit", "LoRA"])
+    error = unknown_name("method", "LoRa", ["SSF", "BitFit", "LoRA"])
     assert isinstance(error, InputError)
     assert "LoRA, SSF, BitFit" in str(error)
 
 
 def test_a_long_list_is_cut_and_counted():
-    text = str(unknown("model", "vit", [f"model_{i}" for i in range(40)]))
+    text = str(unknown_name("model", "vit", [f"model_{i}" for i in range(40)]))
     assert text.endswith("... (40 in all)")
 
 

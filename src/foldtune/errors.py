@@ -25,10 +25,10 @@ class NotInstalled(InputError):
         return type(self), self._asked  # a worker process sends it back pickled
 
 
-def unknown(kind: str, name: str, choices: Iterable[str]) -> InputError:
+def unknown_name(kind: str, name: str, choices: Iterable[str]) -> InputError:
     """The error for a name that is not among the choices, nearest choices first.
 
-    >>> print(unknown("method", "LoRa", ["SSF", "LoRA"]))
+    >>> print(unknown_name("method", "LoRa", ["SSF", "LoRA"]))
     unknown method 'LoRa'; choose from: LoRA, SSF
     """
     known = list(choices)

@@ -17,7 +17,7 @@ import numpy as np
 from foldtune.analysis.decision import decide
 from foldtune.analysis.intervals import paired_gain
 from foldtune.analysis.panel import Member, Panel
-from foldtune.errors import unknown
+from foldtune.errors import unknown_name
 
 RULES = ("logits", "probabilities", "vote")
 Row = dict[str, Any]
@@ -39,7 +39,7 @@ def combine(members: Sequence[Member], rule: str, weights: Sequence[int] | None 
     the mean probability of a single vote's worth is added, which decides ties and nothing else.
     """
     if rule not in RULES:
-        raise unknown("rule of an ensemble", rule, RULES)
+        raise unknown_name("rule of an ensemble", rule, RULES)
     weights = [1] * len(members) if weights is None else list(weights)
     scores = np.zeros(members[0].logits.shape, np.float32)
     for member, weight in zip(members, weights, strict=True):

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from foldtune.analysis.row import Row
-from foldtune.errors import unknown
+from foldtune.errors import unknown_name
 from foldtune.training.curve import epochs_trained
 
 # Each rule orders the trials of equal accuracy; what comes first is chosen. `order`: the place of
@@ -28,7 +28,7 @@ TIES: dict[str, Callable[[Row, int], tuple[Any, ...]]] = {
 def ordered(trials: Sequence[Row], ties: str = "small") -> list[int]:
     """Places of the finished trials, best last-epoch validation accuracy first, ties by rule."""
     if ties not in TIES:
-        raise unknown("rule for ties", ties, TIES)
+        raise unknown_name("rule for ties", ties, TIES)
     able = [
         (-row["val_accuracy"], TIES[ties](row, place), place)
         for place, row in enumerate(trials)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from foldtune.augment.policy import LEVELS, erase, jitter, rand_augment
 from foldtune.core.tensors import send
-from foldtune.errors import InputError, unknown
+from foldtune.errors import InputError, unknown_name
 
 AUGMENTATIONS = ("flip", "crop", "vflip", "jitter", "randaugment", "erase")
 _BOUNDS = {"crop": (0, 1), "jitter": (0, 1), "randaugment": (0, LEVELS), "erase": (0, 1)}
@@ -135,7 +135,7 @@ def parse_kind(text: str) -> tuple[str, float | None]:
     """
     name, colon, number = text.partition(":")
     if name not in AUGMENTATIONS:
-        raise unknown("augmentation", name, AUGMENTATIONS)
+        raise unknown_name("augmentation", name, AUGMENTATIONS)
     if not colon:
         return name, None
     bounds = _BOUNDS.get(name)

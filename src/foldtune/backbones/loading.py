@@ -11,7 +11,7 @@ from foldtune.backbones.backbone import Asked, Backbone, as_size
 from foldtune.backbones.fitting import check_channels
 from foldtune.backbones.weights import through_hub
 from foldtune.core.header import SIDE
-from foldtune.errors import InputError, unknown
+from foldtune.errors import InputError, unknown_name
 from foldtune.gate import check_seed
 
 ABOUT = "foldtune.json"  # in a folder that `foldtune export` wrote
@@ -67,7 +67,7 @@ def load_backbone(
     check_channels(channels)
     asked = Asked(weights, pretrained, as_size(size), seed, channels)
     if not name.isprintable():
-        raise unknown("model", name, [micro.NAME, *lite.NAMES])
+        raise unknown_name("model", name, [micro.NAME, *lite.NAMES])
     if Path(name).is_dir() and not timm_models.is_known(name):
         name = _by_its_library(Path(name))
     found = _load_by_name(name, asked)
@@ -87,7 +87,7 @@ def _load_by_name(name: str, asked: Asked) -> Backbone:
         return lite.load(name, asked)
     if timm_models.is_known(name):
         return timm_models.load(name, asked)
-    raise unknown("model", name, [micro.NAME, *lite.NAMES, *timm_models.names()])
+    raise unknown_name("model", name, [micro.NAME, *lite.NAMES, *timm_models.names()])
 
 
 def _about(name: str) -> Path | None:

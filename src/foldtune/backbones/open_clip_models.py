@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from foldtune.backbones.backbone import Asked, Backbone, Size, Transform, as_size, sides
 from foldtune.backbones.weights import label, load_into, read_state, through_hub
-from foldtune.errors import InputError, unknown
+from foldtune.errors import InputError, unknown_name
 from foldtune.torchvision_ops import declare_missing_operators
 
 PREFIX = "open_clip:"
@@ -152,10 +152,10 @@ def _split_name(name: str) -> tuple[str, str | None]:
 
 def _check(library: ModuleType, model: str, tag: str | None, pretrained: bool) -> None:
     if model not in library.list_models():
-        raise unknown("open_clip model", model, library.list_models())
+        raise unknown_name("open_clip model", model, library.list_models())
     tags = library.list_pretrained_tags_by_model(model)
     if tag is not None and tag not in tags:
-        raise unknown(f"weights of {model}", tag, tags)
+        raise unknown_name(f"weights of {model}", tag, tags)
     if pretrained and tag is None:
         known = f"{PREFIX}{model}/{tags[0]}, or one of {len(tags) - 1} more" if tags else "none"
         raise InputError(

@@ -19,7 +19,7 @@ from foldtune.backbones.weights import (
     through_hub,
 )
 from foldtune.core.structure.head import find_head
-from foldtune.errors import InputError, unknown
+from foldtune.errors import InputError, unknown_name
 from foldtune.torchvision_ops import declare_missing_operators
 
 declare_missing_operators()
@@ -91,7 +91,7 @@ def _check_tag(name: str) -> None:
     model, _, tag = name.partition(".")
     tags = [t.partition(".")[2] for t in timm.list_pretrained(f"{model}.*")]
     if tag and tag not in tags:
-        raise unknown(f"weights of {model}", tag, tags)
+        raise unknown_name(f"weights of {model}", tag, tags)
 
 
 def _from_file(name: str, weights: str | Path, options: dict[str, Any]) -> nn.Module:

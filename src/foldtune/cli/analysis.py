@@ -120,10 +120,10 @@ def reference(
     from foldtune.analysis.tasks import reference as published
     from foldtune.analysis.tasks.advice_check import check_advice
     from foldtune.analysis.tasks.ranks import rank as run
-    from foldtune.errors import unknown
+    from foldtune.errors import unknown_name
 
     if name not in ("vtab", "many-shot", "robustness"):
-        raise unknown("reference", name, ("vtab", "many-shot", "robustness"))
+        raise unknown_name("reference", name, ("vtab", "many-shot", "robustness"))
     if name == "robustness":
         show_published(json)
         return

@@ -31,12 +31,12 @@ def cost(
     With --rounds N also time N steps of --batch images beside as many forward passes of the
     untouched model, in turn.
     """
-    from foldtune.errors import unknown
+    from foldtune.errors import unknown_name
     from foldtune.options.names import check_method
     from foldtune.training.recipe import PRECISIONS
 
     if precision not in PRECISIONS:
-        raise unknown("precision", precision, PRECISIONS)
+        raise unknown_name("precision", precision, PRECISIONS)
     for text in methods:
         check_method(text)
     backbone = load(model, options)

@@ -11,7 +11,7 @@ from foldtune.data.grouping import Key
 from foldtune.data.identity import image_hash
 from foldtune.data.sources.listing import Listing
 from foldtune.data.sources.trees import IRREGULAR, MISSING
-from foldtune.errors import InputError, unknown
+from foldtune.errors import InputError, unknown_name
 
 CONFLICTS = ("keep", "drop", "refuse")
 _NUMBER = re.compile(r"[+-]?\d{1,15}(\.\d{1,15})?")
@@ -76,7 +76,7 @@ def refuse_conflicts(lines: Sequence[str]) -> None:
 def check_mode(conflicts: str) -> None:
     """Refuse an unknown way to treat conflicts."""
     if conflicts not in CONFLICTS:
-        raise unknown("way to treat conflicts", conflicts, CONFLICTS)
+        raise unknown_name("way to treat conflicts", conflicts, CONFLICTS)
 
 
 def told_labels(

@@ -12,7 +12,7 @@ import numpy as np
 from foldtune.data.identity import as_bytes, split_hash
 from foldtune.data.shots import draw_shots, refuse_too_few
 from foldtune.data.tasks import refuse_shots
-from foldtune.errors import unknown
+from foldtune.errors import unknown_name
 from foldtune.tasks.kinds import USUAL
 from foldtune.tasks.task import Task
 
@@ -56,7 +56,7 @@ class ImageData:
         """The sorted rows of one split, or of several together."""
         for name in names:
             if name not in self.splits:
-                raise unknown("split", name, self.splits)
+                raise unknown_name("split", name, self.splits)
         return np.sort(np.concatenate([np.empty(0, np.int64), *(self.splits[n] for n in names)]))
 
     def few_shot(self, shots: int, seed: int = 0) -> ImageData:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from foldtune.errors import unknown
+from foldtune.errors import unknown_name
 from foldtune.training.host import host_logits
 
 VIEWS = ("flip",)
@@ -28,5 +28,5 @@ def apply_tta(model: nn.Module, tta: str | None) -> nn.Module:
     if tta is None:
         return model
     if tta not in VIEWS:
-        raise unknown("test-time augmentation", tta, VIEWS)
+        raise unknown_name("test-time augmentation", tta, VIEWS)
     return Mirrored(model)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from foldtune.core.structure.probe import eval_mode
 from foldtune.core.tensors import check_finite
-from foldtune.errors import InputError, unknown
+from foldtune.errors import InputError, unknown_name
 from foldtune.training.batches import load_pixels
 from foldtune.training.device import check_compiler, check_precision, parse_device, tensor_float
 from foldtune.training.host import host_logits
@@ -40,7 +40,7 @@ def predict_logits(
     for an unknown precision or device, a compiler that is missing, and for no rows.
     """
     if precision not in PRECISIONS:
-        raise unknown("precision", precision, PRECISIONS)
+        raise unknown_name("precision", precision, PRECISIONS)
     if len(indices) == 0:
         raise InputError("there are no images to predict: indices is empty")
     where = parse_device(device) or next(model.parameters()).device

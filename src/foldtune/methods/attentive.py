@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from foldtune.core.edits import Adapter, Edit, Rewire
 from foldtune.core.method import LogRange, Method
 from foldtune.core.structure.sites import Site, select
-from foldtune.errors import InputError, unknown
+from foldtune.errors import InputError, unknown_name
 from foldtune.methods.refusal import NoPlace
 
 FORMS = ("efficient", "plain")
@@ -87,7 +87,7 @@ class AttentiveProbe(Method):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.form not in FORMS:
-            raise unknown("form of AttentiveProbe", self.form, FORMS)
+            raise unknown_name("form of AttentiveProbe", self.form, FORMS)
         if self.queries < 1:
             raise InputError(f"AttentiveProbe: queries must be at least 1, not {self.queries}")
 

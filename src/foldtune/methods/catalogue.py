@@ -11,7 +11,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from foldtune.core.method import Method, Stack, check_settings
-from foldtune.errors import InputError, unknown
+from foldtune.errors import InputError, unknown_name
 from foldtune.methods.source import source_hash
 
 # A third party's package names its Method classes under this entry point group.
@@ -160,7 +160,7 @@ def _part(node: ast.expr, text: str) -> Method:
         return _by_peft_name(call, text)
     cls = catalogue().get(call.func.id)
     if cls is None:
-        raise unknown("method", call.func.id, catalogue())
+        raise unknown_name("method", call.func.id, catalogue())
     fields = [f.name for f in dataclasses.fields(cls)]  # type: ignore[arg-type]
     if not fields and (call.args or call.keywords):
         raise InputError(f"{cls.__name__} has no settings; write {cls.__name__}()")
@@ -171,7 +171,7 @@ def _part(node: ast.expr, text: str) -> Method:
     values = dict(zip(fields, (_literal(node, text) for node in call.args), strict=False))
     for keyword in call.keywords:
         if keyword.arg not in fields:
-            raise unknown(f"setting of {cls.__name__}", keyword.arg or "**", fields)
+            raise unknown_name(f"setting of {cls.__name__}", keyword.arg or "**", fields)
         if keyword.arg in values:
             raise InputError(f"{cls.__name__}: {keyword.arg} is given twice")
         values[keyword.arg] = _literal(keyword.value, text)

@@ -12,7 +12,7 @@ from foldtune.core.edits import Edit, Train
 from foldtune.core.method import LogRange, Method
 from foldtune.core.names import STATISTICS, running_statistics
 from foldtune.core.structure.sites import Site
-from foldtune.errors import unknown
+from foldtune.errors import unknown_name
 
 
 @dataclass(frozen=True, repr=False)
@@ -37,7 +37,7 @@ class Full(Method):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.statistics not in STATISTICS:
-            raise unknown("way with running statistics", self.statistics, STATISTICS)
+            raise unknown_name("way with running statistics", self.statistics, STATISTICS)
 
     def edits(self, model: nn.Module, sites: Sequence[Site]) -> Iterable[Edit]:
         added = "foldtune."

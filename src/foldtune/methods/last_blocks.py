@@ -12,7 +12,7 @@ from foldtune.core.edits import Edit, Train
 from foldtune.core.method import LogRange, Method
 from foldtune.core.names import STATISTICS, running_statistics
 from foldtune.core.structure.sites import Site, select
-from foldtune.errors import InputError, unknown
+from foldtune.errors import InputError, unknown_name
 
 _PARTS = ("block", "attn", "mlp", "stage")
 
@@ -41,9 +41,9 @@ class LastBlocks(Method):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.part not in _PARTS:
-            raise unknown("part of a block", self.part, _PARTS)
+            raise unknown_name("part of a block", self.part, _PARTS)
         if self.statistics not in STATISTICS:
-            raise unknown("way with running statistics", self.statistics, STATISTICS)
+            raise unknown_name("way with running statistics", self.statistics, STATISTICS)
 
     def edits(self, model: nn.Module, sites: Sequence[Site]) -> Iterable[Edit]:
         inside = tuple(f"{s.path}." for s in self._places(model, sites))

@@ -13,7 +13,7 @@ from foldtune.core.edits import Edit, Reweight
 from foldtune.core.method import LogRange, Method
 from foldtune.core.structure.qkv import untold
 from foldtune.core.structure.sites import Site, select, stored_matrix
-from foldtune.errors import InputError, unknown
+from foldtune.errors import InputError, unknown_name
 from foldtune.methods.low_rank import STARTS, LowRank, SplitLowRank, low_rank, started
 from foldtune.methods.places import none_found, sites_for
 
@@ -65,9 +65,9 @@ class LoRA(Method):
         if not set(self.separate) <= set("qkv"):
             raise InputError(f"LoRA: separate takes letters of 'qkv', not {self.separate!r}")
         if self.scaling not in ("rank", "root"):
-            raise unknown("scaling of LoRA", self.scaling, ("rank", "root"))
+            raise unknown_name("scaling of LoRA", self.scaling, ("rank", "root"))
         if self.start not in STARTS:
-            raise unknown("start of LoRA", self.start, STARTS)
+            raise unknown_name("start of LoRA", self.start, STARTS)
         if self.separate and self.start != "zero":
             raise InputError(
                 f"LoRA(separate={self.separate!r}) starts at zero; start={self.start!r} takes "

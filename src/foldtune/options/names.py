@@ -12,7 +12,7 @@ from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
 
-from foldtune.errors import unknown
+from foldtune.errors import unknown_name
 
 PACKAGED = ("micro", "lite0", "lite1", "lite2")
 _ELSEWHERE = ("hf:", "open_clip:", "hf-hub:", "hf_hub:", "local-dir:")
@@ -28,7 +28,7 @@ def check_model(name: str) -> None:
         return  # whoever builds it looks
     timm = timm_models()
     if timm and name not in PACKAGED and name.partition(".")[0] not in {*timm, *timm_renamed()}:
-        raise unknown("model", name, [*PACKAGED, *timm])
+        raise unknown_name("model", name, [*PACKAGED, *timm])
 
 
 def check_method(text: str) -> None:
@@ -37,7 +37,7 @@ def check_method(text: str) -> None:
         return  # a plug-in's names are known when it is loaded
     for name in re.findall(r"(?:^|\+)\s*([A-Za-z_]\w*)", text):
         if name not in methods():
-            raise unknown("method", name, methods())
+            raise unknown_name("method", name, methods())
 
 
 @cache

@@ -11,7 +11,7 @@ from functools import cache, wraps
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-from foldtune.errors import unknown
+from foldtune.errors import unknown_name
 from foldtune.options import groups
 
 P = ParamSpec("P")
@@ -41,7 +41,7 @@ def takes(*taken: type) -> Callable[[Callable[P, Found]], Callable[P, Found]]:
             names = [*(p.name for p in own), *(p.name for p in more)]
             for name in kwargs:
                 if name not in names:
-                    raise unknown(f"argument of {verb.__name__}", name, names)
+                    raise unknown_name(f"argument of {verb.__name__}", name, names)
             return verb(*args, **kwargs)
 
         called.__signature__ = plain.replace(parameters=[*own, *more])  # type: ignore[attr-defined]

@@ -13,7 +13,7 @@ from foldtune.backbones import Backbone
 from foldtune.backbones.prepare import prepare_for
 from foldtune.core.structure.head import find_head
 from foldtune.data import ImageData
-from foldtune.errors import InputError, unknown
+from foldtune.errors import InputError, unknown_name
 from foldtune.tasks.kinds import SingleLabel
 from foldtune.training.probe import classifier_inputs, folds, solve_probe
 
@@ -30,7 +30,7 @@ def doubts(
     nothing can be held out.
     """
     if by not in RULES:
-        raise unknown("rule of doubt", by, RULES)
+        raise unknown_name("rule of doubt", by, RULES)
     if not isinstance(data.task, SingleLabel):
         raise InputError(f"doubtful labels are told of one class an image, not of {data.task!r}")
     rows = data.split(*data.splits)

@@ -30,7 +30,7 @@ from foldtune.backbones import Backbone, load
 from foldtune.backbones.prepare import prepare_for
 from foldtune.backbones.tuning import refuse_hub
 from foldtune.data import ImageData
-from foldtune.errors import InputError, unknown
+from foldtune.errors import InputError, unknown_name
 from foldtune.files import digest, filling, hash_of, refuse_full
 from foldtune.judging.predict import finite, predict_logits
 from foldtune.study.results.analyses import choices
@@ -83,7 +83,7 @@ def save_ensemble(
     selection looks at the test split. Raises InputError where the study cannot give it.
     """
     if rule not in RULES:
-        raise unknown("rule of an ensemble", rule, RULES)
+        raise unknown_name("rule of an ensemble", rule, RULES)
     found = read_predictions(study)
     warn_of_unbound(found.rows)
     if not isinstance(found.panel.task, SingleLabel):
@@ -225,7 +225,7 @@ def _selected(
     found: Predictions, select: str, k: int, seed: int | None
 ) -> tuple[Choice, list[Member], list[int]]:
     if select not in SELECTIONS:
-        raise unknown("selection", select, SELECTIONS)
+        raise unknown_name("selection", select, SELECTIONS)
     runs = found.panel.runs
     if select == "seeds":
         label = found.order[0]

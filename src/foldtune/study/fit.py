@@ -16,7 +16,7 @@ from foldtune.core.attachment import Attachment
 from foldtune.core.method import Method
 from foldtune.core.tuningfile import TuningFile
 from foldtune.data import ImageData
-from foldtune.errors import InputError, unknown
+from foldtune.errors import InputError, unknown_name
 from foldtune.methods.catalogue import spelled
 from foldtune.options.groups import (
     DataOptions,
@@ -129,7 +129,7 @@ def fit(
     asked, say = of(FitOptions, options), say or silent
     if asked.train_on not in TRAIN_ON:
         known = [" ".join(t) for t in TRAIN_ON]
-        raise unknown("splits to train on", " ".join(asked.train_on), known)
+        raise unknown_name("splits to train on", " ".join(asked.train_on), known)
     head, earlier = head_of(of(HeadOptions, options)), None
     if start_from is not None:
         earlier = _earlier(Path(start_from), model, method, head)

@@ -11,7 +11,7 @@ import torch
 from foldtune.analysis.row import Description
 from foldtune.backbones import Backbone
 from foldtune.core.method import Method
-from foldtune.errors import InputError, unknown
+from foldtune.errors import InputError, unknown_name
 from foldtune.options.groups import DataOptions, HeadOptions, SearchOptions, TrainOptions
 from foldtune.options.taken import of, said
 from foldtune.study.bench.run import ATTENTIVE
@@ -250,7 +250,7 @@ def _protocol(asked: Asked, source: str, backbone: Backbone) -> Protocol | None:
 
 def _started(entrant: Entrant, asked: Asked, rules: Protocol | None, source: str) -> Entrant:
     if asked.searching.start_from not in STARTS:
-        raise unknown("start", str(asked.searching.start_from), STARTS)
+        raise unknown_name("start", str(asked.searching.start_from), STARTS)
     task = asked.task or (rules.task if rules else None) or source
     name = type(entrant.method.parts[0]).__name__
     return entrant.starting(published_values(name, task))

@@ -13,7 +13,7 @@ from functools import cached_property
 
 import numpy as np
 
-from foldtune.errors import InputError, unknown
+from foldtune.errors import InputError, unknown_name
 from foldtune.tasks.kinds import MultiLabel, Ordinal, Regression
 from foldtune.tasks.task import Task
 
@@ -85,7 +85,7 @@ class Metric:
 def metric_of(name: str, task: Task) -> Metric:
     """A metric by name. Raises InputError for one that has no meaning for the task."""
     if name not in task.metrics:
-        raise unknown(f"metric of {type(task).__name__}", name, task.metrics)
+        raise unknown_name(f"metric of {type(task).__name__}", name, task.metrics)
     return METRICS[name]
 
 

@@ -6,7 +6,7 @@ import ast
 from dataclasses import fields
 from typing import Any
 
-from foldtune.errors import InputError, unknown
+from foldtune.errors import InputError, unknown_name
 from foldtune.tasks.kinds import TASKS, MultiLabel, Ordinal
 from foldtune.tasks.task import SEPARATORS, Task
 
@@ -26,7 +26,7 @@ def parse_task(text: str) -> Task:
     name, bracket, _ = text.strip().partition("(")
     cls = _BY_NAME.get(name.strip().lower())
     if cls is None:
-        raise unknown("task", name[:80], TASKS)
+        raise unknown_name("task", name[:80], TASKS)
     return _checked(cls, _settings(cls, text.strip()) if bracket else {})
 
 
@@ -41,7 +41,7 @@ def _settings(cls: type[Task], text: str) -> dict[str, Any]:
         raise InputError(f"cannot read the task {text[:200]!r}; write e.g. MultiLabel()") from None
     for name in values:
         if name not in known:
-            raise unknown(f"setting of {cls.__name__}", name or "**", known)
+            raise unknown_name(f"setting of {cls.__name__}", name or "**", known)
     return {str(name): value for name, value in values.items()}
 
 
@@ -53,5 +53,5 @@ def _checked(cls: type[Task], values: dict[str, Any]) -> Task:
             raise InputError(f"Ordinal: levels={levels!r} are no two or more different grades")
         values["levels"] = tuple(map(str, levels))
     if cls is MultiLabel and values.get("separator", "|") not in SEPARATORS:
-        raise unknown("separator of MultiLabel", str(values["separator"]), SEPARATORS)
+        raise unknown_name("separator of MultiLabel", str(values["separator"]), SEPARATORS)
     return cls(**values)

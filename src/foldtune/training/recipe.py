@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from foldtune.errors import InputError, unknown
+from foldtune.errors import InputError, unknown_name
 
 OPTIMIZERS = ("adamw", "sgd")
 SCHEDULES = ("step", "study-epoch")
@@ -100,7 +100,7 @@ class Recipe:
             ("imbalance", REMEDIES),
         ):
             if getattr(self, field) not in choices:
-                raise unknown(f"recipe {field}", str(getattr(self, field)), choices)
+                raise unknown_name(f"recipe {field}", str(getattr(self, field)), choices)
         for field in ("decay_1d", "drop_last", "compile", "recompute", "channels_last"):
             unsaid = field == "channels_last" and self.channels_last is None
             if not unsaid and type(getattr(self, field)) is not bool:

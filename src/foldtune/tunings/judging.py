@@ -18,7 +18,7 @@ from foldtune.core.tuningfile import Source, TuningFile
 from foldtune.data import ImageData
 from foldtune.data.membership import Membership
 from foldtune.data.splits import SPLITS, WHOLE
-from foldtune.errors import InputError, unknown
+from foldtune.errors import InputError, unknown_name
 from foldtune.judging.accuracy import accuracy
 from foldtune.judging.calibration import calibration
 
@@ -113,7 +113,7 @@ def choose(
 def asked_rows(known: Known, data: ImageData, split: str) -> np.ndarray:
     """The rows of a split, those that were trained on among them."""
     if split not in (*SPLITS, "all"):
-        raise unknown("split", split, (*SPLITS, "all"))
+        raise unknown_name("split", split, (*SPLITS, "all"))
     everything = data.split(*data.splits)
     if split == "all":
         rows = everything

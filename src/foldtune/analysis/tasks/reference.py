@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from foldtune.analysis.tasks.ranks import Scores
-from foldtune.errors import unknown
+from foldtune.errors import unknown_name
 
 # Number of classes of each task, in VTAB's order and groups (Zhai et al., 2019).
 TASKS = {
@@ -53,7 +53,7 @@ _SETTINGS = {
 def vtab(epoch: str = "last") -> Scores:
     """The table of test accuracies (percent) at the last epoch, or at the best *test* epoch."""
     if epoch not in EPOCHS:
-        raise unknown("epoch of the published table", epoch, EPOCHS)
+        raise unknown_name("epoch of the published table", epoch, EPOCHS)
     rows = {row["method"]: row for row in _rows(f"vtab_{epoch}_epoch.csv")}
     values = np.array([[float(rows[m][task]) for task in CLASSES] for m in METHODS])
     groups = tuple(group for group, tasks in TASKS.items() for _ in tasks)

@@ -20,7 +20,7 @@ from torch import Tensor
 from foldtune.augment.batch import check_batch
 from foldtune.augment.corruptions import blur, digital, noise, weather
 from foldtune.augment.corruptions.fields import Corruption
-from foldtune.errors import InputError, unknown
+from foldtune.errors import InputError, unknown_name
 
 SEVERITIES = (1, 2, 3, 4, 5)
 
@@ -44,7 +44,7 @@ def corrupt(batch: Tensor, name: str, severity: int, seed: int = 0) -> Tensor:
     CPU. Raises InputError for an unknown corruption or severity.
     """
     if name not in CORRUPTIONS:
-        raise unknown("corruption", name, CORRUPTIONS)
+        raise unknown_name("corruption", name, CORRUPTIONS)
     if severity not in SEVERITIES:
         raise InputError(f"severity {severity} of {name} is none of 1 to 5")
     check_batch(batch, 3)
@@ -63,7 +63,7 @@ def parse_corruptions(asked: Sequence[str]) -> list[tuple[str, int]]:
     for text in asked:
         name, colon, level = text.partition(":")
         if name != "all" and name not in CORRUPTIONS:
-            raise unknown("corruption", name, ["all", *CORRUPTIONS])
+            raise unknown_name("corruption", name, ["all", *CORRUPTIONS])
         if colon and level not in map(str, SEVERITIES):
             raise InputError(f"severity {level!r} in {text!r} is none of 1 to 5")
         levels = (int(level),) if colon else SEVERITIES

@@ -7,7 +7,7 @@ import copy
 from torch import Tensor, nn
 
 from foldtune.core.structure.probe import probe
-from foldtune.errors import InputError, unknown
+from foldtune.errors import InputError, unknown_name
 
 # Where hosts without `get_classifier` (transformers, torchvision) keep their classifier.
 _USUAL_NAMES = ("classifier", "head", "fc", "heads.head")
@@ -88,7 +88,7 @@ def check_paths(model: nn.Module, head: tuple[str, ...]) -> None:
     known = [path for path, _ in model.named_modules()]
     for path in head:
         if not path or path not in known:
-            raise unknown("classifier", path, known[:0:-1])
+            raise unknown_name("classifier", path, known[:0:-1])
 
 
 def new_classifiers(

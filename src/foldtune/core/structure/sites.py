@@ -11,7 +11,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from foldtune.errors import InputError, unknown
+from foldtune.errors import InputError, unknown_name
 
 Role = Literal[
     "block", "attn", "mlp", "attn.in", "attn.out", "mlp.up", "mlp.down",
@@ -72,7 +72,7 @@ def select(sites: Iterable[Site], *wanted: str) -> tuple[Site, ...]:
     paths = {s.path for s in sites}
     for name in wanted:
         if name not in paths and name not in ROLES:
-            raise unknown("site", name, [*ROLES, *sorted(paths)])
+            raise unknown_name("site", name, [*ROLES, *sorted(paths)])
     return tuple(s for s in sites if s.path in wanted or s.role in wanted)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from foldtune.data.sources.arrays import as_file
 from foldtune.data.sources.listing import Item, Listing
-from foldtune.errors import unknown
+from foldtune.errors import unknown_name
 
 SIDE = 64
 _GRID = (10.5, 24.5, 38.5, 52.5)  # centres of the 4 x 4 cells, in pixels
@@ -34,7 +34,7 @@ def embedded_listing(name: str) -> Listing:
     """The listing of an embedded name, such as `digits` or `shapes/count`."""
     bare = name.removeprefix(_PREFIX)
     if bare not in embedded_names():
-        raise unknown("embedded data", bare, embedded_names())
+        raise unknown_name("embedded data", bare, embedded_names())
     return digits() if bare == "digits" else shapes(bare.removeprefix("shapes/"))
 
 
@@ -96,7 +96,7 @@ def shapes(task: str, *, seed: int = 0, count: int = _SHAPES) -> Listing:
     triangle, in a 4 x 4 grid; orientation: the eighth of a turn into which it points.
     """
     if task not in TASKS:
-        raise unknown("task of the shapes", task, TASKS)
+        raise unknown_name("task of the shapes", task, TASKS)
     labels = [getattr(scene(seed, i), task) for i in range(count)]
     items = tuple(Item(f"{i:05d}", label) for i, label in enumerate(labels))
     # The number rises with every change of what is drawn.

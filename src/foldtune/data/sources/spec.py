@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from foldtune.errors import InputError, unknown
+from foldtune.errors import InputError, unknown_name
 
 _SPEC = re.compile(r"(?P<set>[A-Za-z0-9][\w-]*)(?::(?P<part>[^@]*))?(?:@(?P<root>.+))?", re.DOTALL)
 
@@ -61,7 +61,7 @@ class Spec:
         known = [*options, *common]
         for key in self.options:
             if key not in known:
-                raise unknown(f"option of {self.set}", key, known)
+                raise unknown_name(f"option of {self.set}", key, known)
 
 
 def parse_spec(text: str) -> Spec | None:

@@ -17,7 +17,7 @@ from typing import Any
 from foldtune.data.pictures.dicom import named_frame
 from foldtune.data.sources.listing import Item, Listing, Reader
 from foldtune.data.sources.readers import Below, FileReader, TarReader, ZipReader, irregular
-from foldtune.errors import InputError, unknown
+from foldtune.errors import InputError, unknown_name
 
 # What damaged archives raise: of an odd version, name, method or number, too.
 DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, struct.error, OSError, EOFError,
@@ -47,7 +47,7 @@ class Tree:
             return self
         inner = {n.removeprefix(prefix): s for n, s in self.stamps.items() if n.startswith(prefix)}
         if not inner:
-            raise unknown(f"folder in {self.where}", folder, self.folders())
+            raise unknown_name(f"folder in {self.where}", folder, self.folders())
         origin = f"{self.origin}/{folder}" if self.origin else ""
         empty = tuple(n.removeprefix(prefix) for n in self.empty if n.startswith(prefix))
         return Tree(f"{self.where}/{folder}", inner, Below(self.open, prefix), origin, empty)

@@ -15,7 +15,7 @@ from foldtune.data.pictures.bands import MOST
 from foldtune.data.pictures.intensity import BYTES, OWN, WHITE, Setting, Span, check_setting
 from foldtune.data.pictures.opening import MAX_PIXELS
 from foldtune.data.pictures.read import RGB, Read, read_picture
-from foldtune.errors import InputError, unknown
+from foldtune.errors import InputError, unknown_name
 
 Made = TypeVar("Made")
 
@@ -58,14 +58,14 @@ class Fit:
         if not all(1 <= side <= _LARGEST for side in self.shape[:2]):
             raise InputError(f"image size {self.size} is not between 1 and {_LARGEST} pixels")
         if self.resize not in RESIZES:
-            raise unknown("resize", self.resize, RESIZES)
+            raise unknown_name("resize", self.resize, RESIZES)
         if self.interpolation not in INTERPOLATIONS:
-            raise unknown("interpolation", self.interpolation, INTERPOLATIONS)
+            raise unknown_name("interpolation", self.interpolation, INTERPOLATIONS)
         check_setting(self.range)
         if not 1 <= self.channels <= MOST:
             raise InputError(f"{self.channels} channels are none of 1 to {MOST}")
         if self.depth not in WHITE:
-            raise unknown("depth", self.depth, WHITE)
+            raise unknown_name("depth", self.depth, WHITE)
 
     @property
     def shape(self) -> tuple[int, int, int]:

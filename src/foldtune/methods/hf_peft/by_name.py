@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from foldtune.core.method import Method, check_settings, settings
-from foldtune.errors import InputError, unknown
+from foldtune.errors import InputError, unknown_name
 from foldtune.methods.catalogue import catalogue
 
 # Types of PEFT that are methods of our own.
@@ -47,13 +47,13 @@ def Peft(kind: str, **options: Any) -> Method:
         raise InputError(f"Peft({kind!r}) cannot tune a vision backbone here: {_NO_METHOD[wanted]}")
     known: dict[str, Any] = {c.peft_type: c for c in _held()}
     if wanted not in known:
-        raise unknown("type of PEFT", kind, sorted(n.lower() for n in known))
+        raise unknown_name("type of PEFT", kind, sorted(n.lower() for n in known))
     cls = known[wanted]
     names = {cls.peft_options.get(n, n): n for n in settings(cls())}
     values: dict[str, Any] = {}
     for option, value in options.items():
         if option not in names:
-            raise unknown(f"option of Peft({kind!r})", option, sorted(names))
+            raise unknown_name(f"option of Peft({kind!r})", option, sorted(names))
         values[names[option]] = value
     check_settings(cls, values)
     made: Method = cls(**values)

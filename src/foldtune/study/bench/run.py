@@ -12,7 +12,7 @@ from typing import Any
 from foldtune.analysis.row import Later, Stage, Told
 from foldtune.backbones.clip_text import ZERO_SHOT
 from foldtune.core.method import Method, written_out
-from foldtune.errors import unknown
+from foldtune.errors import unknown_name
 from foldtune.methods.catalogue import sources
 from foldtune.training.recipe import Recipe, recipe_values
 
@@ -52,7 +52,7 @@ class Run:
 
     def __post_init__(self) -> None:
         if self.head.partition(" ")[0] not in HEAD_STARTS:
-            raise unknown("start of the head", self.head, (*HEAD_STARTS, ATTENTIVE))
+            raise unknown_name("start of the head", self.head, (*HEAD_STARTS, ATTENTIVE))
 
     @property
     def tested(self) -> bool:

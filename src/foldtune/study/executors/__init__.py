@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 
-from foldtune.errors import InputError, unknown
+from foldtune.errors import InputError, unknown_name
 from foldtune.processes import processes as together
 from foldtune.study.bench.execute import InProcess, MakeExecutor
 
@@ -51,7 +51,7 @@ def chosen(
 
         return OnRay(address, workers, threads)
     if name not in EXECUTORS:
-        raise unknown("executor", name, EXECUTORS)
+        raise unknown_name("executor", name, EXECUTORS)
     if (workers or 1) > 1:
         raise InputError(f"{name} is one worker, not {workers}; give --executor processes")
     if name == "stacked":

@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import cache
 
 from foldtune.backbones import Backbone
-from foldtune.errors import InputError, unknown
+from foldtune.errors import InputError, unknown_name
 from foldtune.study.protocols.rules import NORMALISATIONS as NORMALISATIONS
 from foldtune.study.protocols.rules import Protocol as Protocol
 from foldtune.study.protocols.tasks import read, recognised, stems
@@ -30,7 +30,7 @@ def protocols() -> dict[str, Protocol]:
 def protocol(name: str) -> Protocol:
     """The protocol of that name."""
     if name not in protocols():
-        raise unknown("protocol", name, protocols())
+        raise unknown_name("protocol", name, protocols())
     return protocols()[name]
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from foldtune.analysis.selection import means
 from foldtune.analysis.tasks.reference import TASKS, best_settings, vtab
-from foldtune.errors import unknown
+from foldtune.errors import unknown_name
 from foldtune.study.protocols.tasks import recognised, vtab_tasks
 
 
@@ -19,7 +19,7 @@ def published_values(method: str, task: str) -> tuple[Mapping[str, Any], ...]:
     """
     named = recognised(task, vtab_tasks())
     if named is None:
-        raise unknown("task of the published values", task, vtab_tasks())
+        raise unknown_name("task of the published values", task, vtab_tasks())
     found = best_settings().get((named, method))
     if found is None:
         return ()

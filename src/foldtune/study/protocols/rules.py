@@ -12,7 +12,7 @@ import torch
 from foldtune.augment.batch import augment
 from foldtune.backbones import Backbone
 from foldtune.data import ImageData
-from foldtune.errors import InputError, unknown
+from foldtune.errors import InputError, unknown_name
 from foldtune.study.protocols.tasks import recognised, vtab_tasks
 from foldtune.study.search.halving import shortened
 from foldtune.study.search.spaces import Entrant, Space
@@ -132,7 +132,7 @@ class Protocol:
         """The same for one of its tasks, by any of its names."""
         named = recognised(task, self.tasks)
         if named is None:
-            raise unknown(f"task of {self.name}", task, self.tasks)
+            raise unknown_name(f"task of {self.name}", task, self.tasks)
         return self.for_task(named)
 
     def for_task(self, task: str | None, family: str | None = None) -> Protocol:

@@ -14,7 +14,7 @@ from foldtune.analysis.ensemble import Choice, best_k, ensembles, greedy
 from foldtune.analysis.judgement.classes import class_names
 from foldtune.analysis.judgement.reliability import by_name
 from foldtune.analysis.panel import Panel
-from foldtune.errors import unknown
+from foldtune.errors import unknown_name
 from foldtune.study.results.artefacts import unbound
 from foldtune.study.results.predictions import Predictions, read_predictions
 from foldtune.study.results.store import Store
@@ -47,7 +47,7 @@ def analyse(
     counts = resamples(len(panel.labels), draws, groups=found.groups)
     for name in three:
         if name not in panel.names:
-            raise unknown("method of this study", name, panel.names)
+            raise unknown_name("method of this study", name, panel.names)
     return {
         "study": str(folder),
         "images": len(panel.labels),

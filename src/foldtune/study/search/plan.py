@@ -9,7 +9,7 @@ from typing import Protocol
 from foldtune.analysis.row import Row, Stage
 from foldtune.analysis.selection import TIES
 from foldtune.core.method import Method
-from foldtune.errors import InputError, unknown
+from foldtune.errors import InputError, unknown_name
 from foldtune.study.search.halving import Halving
 from foldtune.study.search.spaces import SAMPLERS, Values
 from foldtune.training.recipe import Recipe
@@ -43,9 +43,9 @@ class Plan:
 
     def __post_init__(self) -> None:
         if self.sampler not in SAMPLERS:
-            raise unknown("search", self.sampler, SAMPLERS)
+            raise unknown_name("search", self.sampler, SAMPLERS)
         if self.ties not in TIES:
-            raise unknown("rule for ties", self.ties, TIES)
+            raise unknown_name("rule for ties", self.ties, TIES)
         if self.trials is not None and self.trials < 1:
             raise InputError(f"trials must be at least 1, not {self.trials}")
         if self.halving and self.sampler == "tpe":

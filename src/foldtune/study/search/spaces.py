@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from foldtune.core.method import LogRange, Method, settings
-from foldtune.errors import InputError, unknown
+from foldtune.errors import InputError, unknown_name
 from foldtune.methods.catalogue import catalogue, parse, sources
 from foldtune.training.recipe import Recipe
 
@@ -84,7 +84,7 @@ class Entrant:
         """The same, with these values of a field of the recipe searched too."""
         odd = next((value for value in values if value not in known), None)
         if odd is not None:
-            raise unknown(f"recipe {name}", odd, known)
+            raise unknown_name(f"recipe {name}", odd, known)
         return replace(self, space={**self.space, name: tuple(dict.fromkeys(values))})
 
     def configured(self, base: Recipe, values: Values) -> tuple[Method, Recipe]:
@@ -131,7 +131,7 @@ def planned(
         draw = _sobol if sampler == "sobol" else _random
         found = [_middle(entrant.space), *draw(entrant.space, count - 1, seed)] if count > 0 else []
     else:
-        raise unknown("search", sampler, SAMPLERS)
+        raise unknown_name("search", sampler, SAMPLERS)
     found = [*entrant.start, *(values for values in found if values not in entrant.start)]
     return found if trials is None else found[:trials]
 

@@ -18,7 +18,7 @@ from foldtune.backbones.tuning import load
 from foldtune.core.attachment import Attachment
 from foldtune.core.tuningfile import EXPORTED, TuningFile
 from foldtune.data import ImageData
-from foldtune.errors import InputError, unknown
+from foldtune.errors import InputError, unknown_name
 from foldtune.files import filling, refuse_full
 from foldtune.tunings.answers import task_of
 from foldtune.tunings.export import formats, hosts
@@ -53,9 +53,9 @@ class Asked:
     def __post_init__(self) -> None:
         for form in self.forms:
             if form not in formats.FORMATS:
-                raise unknown("format", form, formats.FORMATS)
+                raise unknown_name("format", form, formats.FORMATS)
         if self.dtype not in hosts.DTYPES:
-            raise unknown("dtype", self.dtype, hosts.DTYPES)
+            raise unknown_name("dtype", self.dtype, hosts.DTYPES)
         if self.images < 1:
             raise InputError(f"a certificate needs images, at least one, not {self.images}")
 

@@ -17,7 +17,7 @@ from foldtune.core.attachment import Attachment
 from foldtune.core.edits import Reweight
 from foldtune.core.tuningfile import TuningFile, save
 from foldtune.data import ImageData
-from foldtune.errors import InputError, unknown
+from foldtune.errors import InputError, unknown_name
 from foldtune.files import refuse_full
 from foldtune.judging.shift import target_of, top1
 from foldtune.methods.full import Full
@@ -61,7 +61,7 @@ def soup(
     classifier, and for a greedy soup of tunings that were trained on validation.
     """
     if kind not in KINDS:
-        raise unknown("soup", kind, KINDS)
+        raise unknown_name("soup", kind, KINDS)
     files = [TuningFile(path) for path in paths]
     headers = [file.header for file in files]
     refuse_full(out, max((p.stat().st_size for p in paths), default=0))

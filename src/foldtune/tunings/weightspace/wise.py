@@ -11,7 +11,7 @@ import numpy as np
 from foldtune.analysis.frontier import Point, frontier
 from foldtune.core.attachment import Attachment
 from foldtune.core.interpolation import ways
-from foldtune.errors import InputError, unknown
+from foldtune.errors import InputError, unknown_name
 from foldtune.judging.shift import Target, top1
 from foldtune.training.batches import Prepare
 
@@ -80,7 +80,7 @@ def sweep(
 def point_of(part: str, alpha: float) -> tuple[float, float]:
     """The alphas of the body and of the classifier. Raises InputError for an unknown part."""
     if part not in PARTS:
-        raise unknown("part", part, PARTS)
+        raise unknown_name("part", part, PARTS)
     return {"all": (alpha, alpha), "body": (alpha, 1.0), "head": (1.0, alpha)}[part]
 
 

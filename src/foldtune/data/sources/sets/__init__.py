@@ -13,7 +13,7 @@ from importlib import import_module
 from foldtune.data.sources.listing import Listing
 from foldtune.data.sources.options import COMMON, apply_options
 from foldtune.data.sources.spec import Spec
-from foldtune.errors import unknown
+from foldtune.errors import unknown_name
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ SETS: dict[str, Set] = {
 def find_set(name: str) -> Set:
     """A set by name; refused, with the nearest first, where there is none."""
     if name not in SETS:
-        raise unknown("data set", name, SETS)
+        raise unknown_name("data set", name, SETS)
     return SETS[name]
 
 

@@ -11,7 +11,7 @@ from foldtune.data.sources.layout import arrange, pictures
 from foldtune.data.sources.listing import Item, Listing
 from foldtune.data.sources.spec import Spec
 from foldtune.data.sources.trees import Tree, open_tree
-from foldtune.errors import InputError, unknown
+from foldtune.errors import InputError, unknown_name
 
 _CLASSES = {"resisc45": (45, 31_500), "eurosat": (10, 27_000)}
 
@@ -63,7 +63,7 @@ def _domains(tree: Tree, spec: Spec) -> Listing:
         )
     for domain in (*train, *test):
         if domain not in known:
-            raise unknown(f"domain of {tree.where}", domain, known)
+            raise unknown_name(f"domain of {tree.where}", domain, known)
     twice = sorted(set(train) & set(test))
     if twice:
         raise InputError(f"{spec.text!r} trains and tests on {twice[0]}; name it once")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from foldtune.data.sources.arrays import read_npz
 from foldtune.data.sources.listing import Listing
 from foldtune.data.sources.spec import Spec
-from foldtune.errors import InputError, unknown
+from foldtune.errors import InputError, unknown_name
 
 _CLASSES = {
     "pathmnist": 9, "dermamnist": 7, "octmnist": 4, "pneumoniamnist": 2, "retinamnist": 5,
@@ -29,7 +29,7 @@ def read(spec: Spec) -> Listing:
     if name == "chestmnist":
         raise InputError("chestmnist has 14 labels an image, which is no choice of one class")
     if name not in _CLASSES:
-        raise unknown("set of MedMNIST", part, _CLASSES)
+        raise unknown_name("set of MedMNIST", part, _CLASSES)
     path = root if root.suffix == ".npz" else root / f"{part}.npz"
     if not path.is_file():
         raise InputError(f"no {path}; get {part}.npz from MedMNIST, or give its folder")

@@ -15,7 +15,7 @@ from foldtune.data.sources.listing import Item, Listing
 from foldtune.data.sources.sets.synsets import known_synsets, synsets
 from foldtune.data.sources.spec import Spec
 from foldtune.data.sources.trees import Tree, inside, open_tree
-from foldtune.errors import InputError, unknown
+from foldtune.errors import InputError, unknown_name
 
 _SIZES = {  # classes, images; of C: each corruption at each severity
     "imagenet-v2": (1000, 10_000),
@@ -86,10 +86,10 @@ def _open_corruption(root: Path, spec: Spec) -> tuple[Tree, int]:
     if not known:
         raise InputError(f"{root} has no <corruption>/<severity>/<class>/image.JPEG")
     if spec.part not in known:
-        raise unknown(f"corruption in {root}", spec.part, known)
+        raise unknown_name(f"corruption in {root}", spec.part, known)
     severity = spec.options.get("severity")
     if severity is None:
         return open_tree(root / spec.part), len(_severities(root / spec.part))
     if severity not in SEVERITIES:
-        raise unknown("severity", severity, SEVERITIES)
+        raise unknown_name("severity", severity, SEVERITIES)
     return open_tree(root / spec.part / severity), 1

@@ -16,7 +16,7 @@ from foldtune.data.sources.listing import Item, Listing
 from foldtune.data.sources.lists import as_items, in_range, read_list
 from foldtune.data.sources.spec import Spec
 from foldtune.data.sources.trees import Tree, inside, open_tree
-from foldtune.errors import InputError, unknown
+from foldtune.errors import InputError, unknown_name
 
 GROUPS = ("natural", "specialised", "structured")
 _FILES = {"train": "train800.txt", "val": "val200.txt", "test": "test.txt"}
@@ -63,7 +63,7 @@ def task_name(name: str) -> str:
     for task, about in TASKS.items():
         if plain in (task, *about.aliases):
             return task
-    raise unknown("task of VTAB-1K", name, TASKS)
+    raise unknown_name("task of VTAB-1K", name, TASKS)
 
 
 def parts(spec: Spec) -> tuple[str, ...]:
