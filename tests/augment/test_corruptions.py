@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from foldtune.augment.corruptions import CORRUPTIONS, corrupt, parse_corruptions
-from foldtune.augment.corruptions.fields import plasma, sampled, smooth
+from foldtune.augment.corruptions.fields import plasma, sample_images, smooth
 from foldtune.errors import InputError
 
 NOISES = ("gaussian_noise", "shot_noise", "impulse_noise", "speckle_noise")
@@ -168,8 +168,8 @@ def test_reading_an_image_where_it_lies_gives_it_back_and_a_pixel_on_moves_it():
     images = torch.rand(2, 3, 9, 12, generator=torch.Generator().manual_seed(0))
     still, step = torch.zeros(2, 2), torch.tensor([[2 / 12, 0.0]] * 2)
     # The grid of samples is float32.
-    assert torch.allclose(sampled(images, torch.ones(2), still), images, atol=1e-5)
-    moved = sampled(images, torch.ones(2), step)
+    assert torch.allclose(sample_images(images, torch.ones(2), still), images, atol=1e-5)
+    moved = sample_images(images, torch.ones(2), step)
     assert torch.allclose(moved[..., :-1], images[..., 1:], atol=1e-5)
 
 

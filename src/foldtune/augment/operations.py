@@ -84,26 +84,26 @@ def equalize(images: Tensor, _strength: Tensor) -> Tensor:
 
 
 def shear_x(images: Tensor, strength: Tensor) -> Tensor:
-    return _moved(images, _matrix(images, strength, xy=strength, corner=True))
+    return _move(images, _matrix(images, strength, xy=strength, corner=True))
 
 
 def shear_y(images: Tensor, strength: Tensor) -> Tensor:
-    return _moved(images, _matrix(images, strength, yx=strength, corner=True))
+    return _move(images, _matrix(images, strength, yx=strength, corner=True))
 
 
 def translate_x(images: Tensor, pixels: Tensor) -> Tensor:
-    return _moved(images, _matrix(images, pixels, x=-pixels.trunc()))
+    return _move(images, _matrix(images, pixels, x=-pixels.trunc()))
 
 
 def translate_y(images: Tensor, pixels: Tensor) -> Tensor:
-    return _moved(images, _matrix(images, pixels, y=-pixels.trunc()))
+    return _move(images, _matrix(images, pixels, y=-pixels.trunc()))
 
 
 def rotate(images: Tensor, degrees: Tensor) -> Tensor:
     """Turn counter-clockwise about the centre."""
     turn = degrees * (math.pi / 180)
     cos, sin = torch.cos(turn), torch.sin(turn)
-    return _moved(images, _matrix(images, degrees, xx=cos, xy=-sin, yx=sin, yy=cos))
+    return _move(images, _matrix(images, degrees, xx=cos, xy=-sin, yx=sin, yy=cos))
 
 
 def _matrix(
@@ -131,7 +131,7 @@ def _matrix(
     return torch.stack(rows, 1).to(images.device, torch.float32)
 
 
-def _moved(images: Tensor, matrix: Tensor) -> Tensor:
+def _move(images: Tensor, matrix: Tensor) -> Tensor:
     """Sample the nearest pixel by a matrix (batch, 2, 3) in pixels; black outside."""
     height, width = images.shape[2:]
     x = torch.arange(width, device=images.device, dtype=torch.float32) + 0.5 - width / 2

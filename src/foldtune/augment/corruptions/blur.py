@@ -13,9 +13,9 @@ from foldtune.augment.corruptions.fields import (
     Draws,
     convolve,
     gaussian,
-    sampled,
+    sample_images,
     scale,
-    smeared,
+    smear,
     uniform,
 )
 
@@ -35,7 +35,7 @@ def motion_blur(images: Tensor, level: int, draws: Draws) -> Tensor:
     """A one-sided Gaussian along a line at an angle within 45 degrees of the horizontal."""
     radius, sigma = ((10, 3), (15, 5), (15, 8), (15, 12), (20, 15))[level]
     angle = uniform(draws, 1)[:, 0] * math.pi / 4
-    return smeared(images, angle, radius, sigma, scale(images))
+    return smear(images, angle, radius, sigma, scale(images))
 
 
 def zoom_blur(images: Tensor, level: int, _draws: Draws) -> Tensor:
@@ -44,7 +44,7 @@ def zoom_blur(images: Tensor, level: int, _draws: Draws) -> Tensor:
     factors = np.arange(1, most, step).tolist()
     total, still = images.clone(), torch.zeros(len(images), 2)
     for factor in factors:
-        total += sampled(images, torch.full((len(images),), 1 / factor), still)
+        total += sample_images(images, torch.full((len(images),), 1 / factor), still)
     return total / (len(factors) + 1)
 
 
@@ -59,12 +59,12 @@ def glass_blur(images: Tensor, level: int, draws: Draws) -> Tensor:
     size, (height, width) = scale(images), images.shape[2:]
     blurred = gaussian(images, sigma * size)
     flat = blurred.flatten(2)
-    moved = [_shuffled(height, width, reach * size, rounds, g) for g in draws]
+    moved = [_shuffle_pixels(height, width, reach * size, rounds, g) for g in draws]
     taken = torch.stack([flat[n][:, index] for n, index in enumerate(moved)])
     return gaussian(taken.reshape(images.shape), sigma * size)
 
 
-def _shuffled(
+def _shuffle_pixels(
     height: int, width: int, reach: float, rounds: int, generator: torch.Generator
 ) -> Tensor:
     """For every pixel, counted by rows, the one whose value it takes."""

@@ -46,7 +46,7 @@ def reference(images: Tensor) -> tuple[int, int]:
     return max(SIDE, round(height / scale(images))), max(SIDE, round(width / scale(images)))
 
 
-def fitted(field: Tensor, images: Tensor) -> Tensor:
+def resize_field(field: Tensor, images: Tensor) -> Tensor:
     """A field (batch, channels, height, width) resized to the images; shrinking averages."""
     size = images.shape[2:]
     if field.shape[2:] == size:
@@ -104,7 +104,7 @@ def convolve(images: Tensor, kernel: Tensor) -> Tensor:
     return F.conv2d(padded, kernel.expand(channels, 1, *kernel.shape), groups=channels)
 
 
-def sampled(images: Tensor, zoom: Tensor, shifts: Tensor) -> Tensor:
+def sample_images(images: Tensor, zoom: Tensor, shifts: Tensor) -> Tensor:
     """Each image read bilinearly at `zoom` times its coordinates plus its shift (x, y), where the
     image spans -1 to 1; edges repeated."""
     affine = torch.zeros(len(images), 2, 3)
@@ -114,7 +114,7 @@ def sampled(images: Tensor, zoom: Tensor, shifts: Tensor) -> Tensor:
     return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
 
 
-def smeared(images: Tensor, angle: Tensor, radius: float, sigma: float, size: float) -> Tensor:
+def smear(images: Tensor, angle: Tensor, radius: float, sigma: float, size: float) -> Tensor:
     """A one-sided Gaussian along a line at each image's angle; lengths are times `size`.
 
     Differs: ImageMagick steps from pixel to pixel; here points on the line are read bilinearly.
@@ -125,5 +125,5 @@ def smeared(images: Tensor, angle: Tensor, radius: float, sigma: float, size: fl
     total = torch.zeros_like(images)
     for step, share in zip(steps.tolist(), (shares / shares.sum()).tolist(), strict=True):
         shifts = torch.stack([torch.cos(angle) * 2 / width, torch.sin(angle) * 2 / height], 1)
-        total += share * sampled(images, torch.ones(len(images)), shifts * step)
+        total += share * sample_images(images, torch.ones(len(images)), shifts * step)
     return total

@@ -12,10 +12,10 @@ from torch import Tensor
 from foldtune.augment.corruptions.fields import (
     Draws,
     convolve,
-    fitted,
     plasma,
     reference,
-    smeared,
+    resize_field,
+    smear,
     smooth,
     uniform,
 )
@@ -44,7 +44,7 @@ def snow(images: Tensor, level: int, draws: Draws) -> Tensor:
         mean + deviation * dots, size=(height, width), mode="bilinear", align_corners=True
     )
     flakes = torch.where(flakes < least, 0.0, flakes).clamp(0, 1)
-    layer = fitted(smeared(flakes, angle, radius, sigma, 1.0), images)
+    layer = resize_field(smear(flakes, angle, radius, sigma, 1.0), images)
     grey = (images * torch.tensor(_GREY).view(3, 1, 1)).sum(1, keepdim=True)
     paler = kept * images + (1 - kept) * torch.maximum(images, 1.5 * grey + 0.5)
     return paler + layer + layer.flip(2, 3)
@@ -60,7 +60,7 @@ def frost(images: Tensor, level: int, draws: Draws) -> Tensor:
     kept, share = ((1, 0.4), (0.8, 0.6), (0.7, 0.7), (0.65, 0.7), (0.6, 0.75))[level]
     height, width = reference(images)
     ice = torch.stack([_ice(height, width, g) for g in draws])
-    return kept * images + share * fitted(ice, images)
+    return kept * images + share * resize_field(ice, images)
 
 
 def fog(images: Tensor, level: int, draws: Draws) -> Tensor:
@@ -69,7 +69,7 @@ def fog(images: Tensor, level: int, draws: Draws) -> Tensor:
     height, width = reference(images)
     clouds = torch.stack([plasma(height, width, decay, g)[None] for g in draws])
     brightest = images.amax((1, 2, 3), keepdim=True)
-    return (images + thick * fitted(clouds, images)) * brightest / (brightest + thick)
+    return (images + thick * resize_field(clouds, images)) * brightest / (brightest + thick)
 
 
 def spatter(images: Tensor, level: int, draws: Draws) -> Tensor:
@@ -90,13 +90,13 @@ def spatter(images: Tensor, level: int, draws: Draws) -> Tensor:
     liquid = smooth(mean + deviation * noise, sigma)
     if muddy:
         mask = smooth((liquid > least).float(), strength)
-        mask = fitted(torch.where(mask < 0.8, 0.0, mask).clamp(max=1), images)
+        mask = resize_field(torch.where(mask < 0.8, 0.0, mask).clamp(max=1), images)
         return images * (1 - mask) + mask * torch.tensor(_MUD).view(3, 1, 1)
     drops = torch.where(liquid < least, 0.0, liquid)
     relief = torch.stack([_relief(one[0])[None] for one in drops])
     drops = drops * relief
     drops = strength * drops / drops.amax((1, 2, 3), keepdim=True).clamp(min=1e-6)
-    return images + fitted(drops, images) * torch.tensor(_WATER).view(3, 1, 1)
+    return images + resize_field(drops, images) * torch.tensor(_WATER).view(3, 1, 1)
 
 
 def _relief(drops: Tensor) -> Tensor:
