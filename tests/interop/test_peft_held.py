@@ -45,21 +45,39 @@ def made(kind, folder, **options):
     return logits(theirs, x.float()), x.float()
 
 
-@pytest.mark.parametrize("kind", HELD)
-def test_what_peft_made_is_our_method_and_goes_back(kind, tmp_path):
-    expected, x = made(kind, tmp_path / "theirs")
+def check_read(kind, folder):
+    """An adapter that PEFT made is our method; returns it, its logits by PEFT, and its images."""
+    expected, x = made(kind, folder)
     fresh = host("vit")[0].float()
     assert distance(logits(fresh, x), expected) > 1e-3
-    attachment = from_peft(tmp_path / "theirs", fresh, example=x)
+    attachment = from_peft(folder, fresh, example=x)
     assert isinstance(attachment.method, HELD[kind])
     assert attachment.method.targets == ("attn.in", "mlp.up")
     assert distance(logits(attachment.model, x), expected) < CLOSE
-    to_peft(attachment, tmp_path / "ours", base="tiny")
-    theirs = PeftModel.from_pretrained(host("vit")[0].float(), tmp_path / "ours").eval()
+    return attachment, expected, x
+
+
+def check_goes_back(kind, folder):
+    """What PEFT made is ours, and PEFT and we read what we write of it."""
+    attachment, expected, x = check_read(kind, folder / "theirs")
+    to_peft(attachment, folder / "ours", base="tiny")
+    theirs = PeftModel.from_pretrained(host("vit")[0].float(), folder / "ours").eval()
     assert distance(logits(theirs, x), expected) < CLOSE
-    again = from_peft(tmp_path / "ours", host("vit")[0].float(), example=x)
+    again = from_peft(folder / "ours", host("vit")[0].float(), example=x)
     assert again.method == attachment.method
     assert distance(logits(again.model, x), expected) < CLOSE
+
+
+# A type for each way of spelling sizes and strengths; tests/outside/test_peft_held_back.py has all.
+@pytest.mark.parametrize("kind", ["LOHA", "LOKR", "OFT", "RANDLORA", "SUPERTUNING", "C3A"])
+def test_what_peft_made_is_our_method(kind, tmp_path):
+    check_read(kind, tmp_path)
+
+
+# Shared and drawn tensors, shared ones alone, places that are kept, modules inside.
+@pytest.mark.parametrize("kind", ["VERA", "UNILORA", "SHIRA", "GLORA"])
+def test_it_goes_back(kind, tmp_path):
+    check_goes_back(kind, tmp_path)
 
 
 @pytest.mark.parametrize(
