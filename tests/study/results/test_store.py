@@ -222,7 +222,7 @@ def test_an_orphaned_worker_does_not_hold_the_study(tmp_path):
         "told, tell = os.pipe()\n"
         "if os.fork() == 0:\n"
         # The kill must not come before the worker has run at all: it was seen to, under load.
-        "    os.write(tell, b'.'); os.close(1); time.sleep(20)\n"
+        "    os.write(tell, b'.'); os.close(1); time.sleep(20); os._exit(0)\n"
         "os.read(told, 1); print('ready', flush=True); time.sleep(20)\n"
     )
     process = _driver(tmp_path, code)
