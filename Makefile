@@ -41,11 +41,13 @@ fuzz: $(VENV)/.installed
 	$(BIN)/python benchmarks/fuzz/pictures.py
 	$(BIN)/python benchmarks/fuzz/borders.py
 
-# Every architecture of timm, transformers and open_clip, half an hour of one core and more; a later
-# call goes on where one was stopped. For the scheduler: it fails where an attention is missed or
-# something other than a refusal is raised. `rm sweep.jsonl` begins anew.
+# Every method on every kind of host, and every architecture of timm, transformers and open_clip, half
+# an hour of one core and more; a later call goes on where one was stopped. For the scheduler: it fails
+# where an attention is missed, something other than a refusal is raised, or the table of capabilities
+# is not what is found. `rm sweep.jsonl` begins anew.
 sweep: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/families.py --all --out sweep.jsonl
+	FOLDTUNE_ALL_FAMILIES=1 $(BIN)/pytest -n 2 tests/testing/test_capabilities.py
 
 # The site of docs/, in site/; a link that leads nowhere fails.
 docs: $(VENV)/.installed
