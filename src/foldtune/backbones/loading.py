@@ -70,9 +70,8 @@ def load_backbone(
         raise unknown_name("model", name, [micro.NAME, *lite.NAMES])
     if Path(name).is_dir() and not timm_models.is_known(name):
         name = _by_its_library(Path(name))
-    found = _load_by_name(name, asked)
     about = _about(name)
-    return found if about is None else _brought_in_as_exported(found, about, asked)
+    return _load_by_name(name, asked) if about is None else _as_exported(name, about, asked)
 
 
 def _load_by_name(name: str, asked: Asked) -> Backbone:
@@ -122,11 +121,11 @@ def _by_its_library(folder: Path) -> str:
     return f"{library}:{folder}"
 
 
-def _brought_in_as_exported(found: Backbone, about: Path, asked: Asked) -> Backbone:
-    """The backbone with its images brought in as the folder says, at the size that is asked for:
-    the library's own words are read for squares that are squashed, as published models are."""
+def _as_exported(name: str, about: Path, asked: Asked) -> Backbone:
+    """The backbone with its images brought in as the folder says, built for the size that is asked
+    for or told: the library's own words are read for squares that are squashed, as published
+    models are."""
     told = gate.check_value(gate.parse_file(about), _WAY, about)["transform"]
-    transform = replace(found.transform, interpolation=told["interpolation"], resize=told["resize"])
-    if asked.size is None:
-        transform = replace(transform, size=as_size(told["size"]) or transform.size)
-    return replace(found, transform=transform)
+    found = _load_by_name(name, replace(asked, size=asked.size or as_size(told["size"])))
+    way = {"interpolation": told["interpolation"], "resize": told["resize"]}
+    return replace(found, transform=replace(found.transform, **way))
