@@ -13,7 +13,8 @@ from foldtune.errors import InputError
 from foldtune.study.bench.onward import Earlier, Onward
 from foldtune.study.fit import fit
 from foldtune.training.recipe import Recipe
-from foldtune.tunings.judging import Known
+from foldtune.tunings.export.folder import export_tuning
+from foldtune.tunings.judging import Known, validation_rows
 
 RECIPE = Recipe(epochs=1, warmup_epochs=0.1, batch_size=32, lr=3e-3)
 STILL = dataclasses.replace(
@@ -90,3 +91,28 @@ def test_another_backbone_is_refused(earlier, few):
     other = load_backbone("micro", size=16, pretrained=False)
     with pytest.raises(InputError, match="made for other weights of micro"):
         fit(few, other, recipe=RECIPE, start_from=earlier)
+
+
+def test_validation_that_it_was_trained_on_is_watched_no_more(few, tmp_path):
+    backbone = load_backbone("micro", size=16)
+    before = fit(few, backbone, "BitFit", recipe=RECIPE, out=tmp_path / "before",
+                 train_on=("train", "val")).tuning  # fmt: skip
+    said = []
+    after = fit(few, backbone, recipe=RECIPE, start_from=before, out=tmp_path / "after",
+                say=said.append)  # fmt: skip
+    total = len(few.splits["val"])
+    assert f"was trained on {total} of {total} validation images: they are left out" in said[0]
+    assert after.row.get("val_accuracy") is None
+    # Nor does anything afterwards choose by them, such as an alpha of wise.
+    known = Known.of([after.tuning], [read(after.tuning)[0]])
+    assert known.seen(few, few.split("val")).all()
+    assert len(validation_rows(known, few)[0]) == 0
+
+
+def test_an_exported_folder_is_gone_on_from(earlier, few, tmp_path):
+    backbone = load_backbone("micro", size=16)
+    folder = export_tuning(earlier, tmp_path / "out", backbone, few).folder
+    found = fit(few, backbone, recipe=STILL, start_from=folder)
+    before = read(earlier)[1]
+    now = found.attachment.named_tensors()
+    assert all(torch.allclose(now[name], tensor, atol=1e-6) for name, tensor in before.items())

@@ -206,7 +206,7 @@ class Bench:
             return train(
                 model, ground.inputs, labels, ground.indices, recipe, prepare=ground.prepare,
                 seed=run.seed, head=ground.head,
-                evaluate=None if "val" in run.train_on else validate,
+                evaluate=validate if len(watched) and "val" not in run.train_on else None,
                 checkpoint=None if folder is None else folder / CHECKPOINT,
                 checkpoint_seconds=self.checkpoint_seconds, device=self.device, progress=progress,
                 task=self.data.task, watch=watch,

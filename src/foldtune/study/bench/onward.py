@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from foldtune.backbones import Backbone
 from foldtune.core.attachment import Attachment
 from foldtune.core.method import Method
-from foldtune.core.tuningfile import TUNING, TuningFile, check_base
+from foldtune.core.tuningfile import TuningFile, check_base, tuning_in
 from foldtune.data import ImageData
 from foldtune.data.membership import Membership
 from foldtune.errors import InputError
@@ -20,6 +21,7 @@ from foldtune.files import hash_of
 from foldtune.methods.catalogue import parse
 from foldtune.options.groups import ModelOptions
 from foldtune.study.bench.bench import Bench
+from foldtune.study.bench.ground import Ground
 from foldtune.study.bench.run import FROM, Run
 from foldtune.tunings.judging import Known
 from foldtune.tunings.tuning import backbone_for, header_of
@@ -38,7 +40,7 @@ class Earlier:
     @classmethod
     def read(cls, path: Path) -> Earlier:
         """Of a tuning, the folder of a run or an exported folder. Raises InputError for others."""
-        file = path / TUNING if path.is_dir() else path
+        file = tuning_in(path) if path.is_dir() else path
         tuning = TuningFile(file)
         header = header_of(tuning)
         known = Known.of([tuning], [header])
@@ -99,14 +101,40 @@ class Onward(Bench):
         return attachment
 
     def known(self, run: Run) -> Membership:
-        """What this run is trained on, and what the tuning was."""
-        own, before = super().known(run), self.earlier.known.membership
-        if before is None:
+        """What this run is trained on, and what the tuning was, validation included where it was
+        trained on that."""
+        own, before = super().known(run), self._before()
+        trained = np.concatenate([own.parts["train"], *(before.parts[s] for s in before.trained)])
+        union = Membership.union([own, before])
+        parts = {**union.parts, "train": np.unique(trained, axis=0)}
+        return Membership(parts, own.trained)
+
+    def ground(self, attachment: Attachment, run: Run) -> Ground:
+        """Validation watches no image that the tuning was trained on."""
+        found = super().ground(attachment, run)
+        return replace(found, watched=found.watched[~self._seen(found.watched)])
+
+    def left_out(self) -> str | None:
+        """What to know of validation images that the tuning was trained on."""
+        seen = self._seen(self.data.split("val"))
+        if not seen.any():
+            return None
+        left = "no other is there to watch" if seen.all() else "the others are watched"
+        return (
+            f"{self.earlier.path} was trained on {seen.sum():,} of {len(seen):,} validation "
+            f"images: they are left out, and {left}"
+        )
+
+    def _before(self) -> Membership:
+        if (before := self.earlier.known.membership) is None:
             raise InputError(
                 f"{self.earlier.path} keeps no membership, so what it was trained on cannot be "
                 "carried along; train it again"
             )
-        return Membership.union([own, before])
+        return before
+
+    def _seen(self, rows: np.ndarray) -> np.ndarray:
+        return self._before().is_seen(self.data.keys[rows])
 
     def _put_back(self, attachment: Attachment) -> None:
         header, kept = self.earlier.header, dict(self.earlier.tensors)
