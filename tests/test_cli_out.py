@@ -130,13 +130,17 @@ def test_push_refuses_what_is_no_name_before_it_reads(tuning):
     assert "write OWNER/NAME" in refused("push", tuning, "model")
 
 
-def test_a_study_is_exported_by_its_winner(photos, cache, tmp_path):
+def test_a_study_is_exported_by_its_winner(photos, new, cache, tmp_path):
     study = tmp_path / "study"
     foldtune(
         "compare", photos, "--size", 16, "--epochs", 1, "--trials", 1, "--seeds", 1,
         "--methods", "BitFit", "--out", study, cache=cache,
     )  # fmt: skip
     assert told("export", study, "--out", tmp_path / "model", cache=cache)["loaded_by"] == "timm"
+    # The winner was trained on validation, too: by the logits of the trial that chose it.
+    (honest,) = told("predict", tmp_path / "model", new / "red.png", "--calibrated")
+    (sure,) = told("predict", tmp_path / "model", new / "red.png")
+    assert honest["probability"] != sure["probability"]
     card = (tmp_path / "model/README.md").read_text()
     assert "test accuracy" in card
     assert "95 % interval" in card

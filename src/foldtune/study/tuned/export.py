@@ -15,6 +15,7 @@ from foldtune.errors import InputError
 from foldtune.study.results.artefacts import TUNING, of_run
 from foldtune.study.results.predictions import judged_board
 from foldtune.study.results.store import Store
+from foldtune.study.tuned.rules import temperature_from
 from foldtune.tunings.export.folder import Asked, Exported, export_tuning
 from foldtune.tunings.tuning import backbone_for, header_of
 
@@ -48,7 +49,8 @@ def export(
     header = header_of(tuning)
     backbone = backbone_for(header, None if weights is None else Path(weights), may)
     found = images_for(tuning, header, backbone, data, cache, may)
-    return export_tuning(tuning, Path(out), backbone, found, asked, row)
+    at = temperature_from(tuning, header)
+    return export_tuning(tuning, Path(out), backbone, found, asked, row, at)
 
 
 def chosen_tuning(source: Path) -> tuple[Path, Mapping[str, Any] | None]:

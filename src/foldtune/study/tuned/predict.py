@@ -63,7 +63,7 @@ def answers(
     if likely.calibrated and temperature is None:
         raise InputError(
             f"{path} keeps no temperature from validation images; foldtune export writes a "
-            "folder that does, of a tuning that was not trained on all of them"
+            "folder that does, of a study, or of a tuning that was not trained on all of them"
         )
     tuned, backbone, header = usable(path, file.weights, hub)
     if into_classes:

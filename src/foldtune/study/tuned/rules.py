@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from foldtune.analysis.judgement.thresholds import for_precision
 from foldtune.analysis.leaderboard import chosen_runs
@@ -29,6 +30,7 @@ from foldtune.tasks.metrics import Judged
 from foldtune.tasks.rules import CostedClass, CostedGrade, Thresholded
 from foldtune.tasks.task import Task
 from foldtune.tunings.answers import task_of
+from foldtune.tunings.temperature import best_temperature
 
 _LARGEST = 64 << 20  # bytes of a table of costs: some thousand classes
 
@@ -113,6 +115,19 @@ def validation_of(path: Path, header: Mapping[str, Any]) -> Logits:
     if found.logits.shape[1:] != (header["num_classes"],):
         raise InputError(f"{folder / VALIDATION} is of another tuning than the one beside it")
     return found
+
+
+def temperature_from(path: Path, header: Mapping[str, Any]) -> float | None:
+    """By which logits are divided so that confidences are right, by the validation logits that
+    belong to a tuning: of a study's final run, which trained on validation, too, the chosen
+    trial's. None where none are kept, and of other tasks than one class an image."""
+    if not isinstance(task_of(header), SingleLabel):
+        return None
+    try:
+        kept = validation_of(path, header)
+    except InputError:
+        return None
+    return best_temperature(torch.from_numpy(kept.logits), torch.from_numpy(kept.labels))
 
 
 def _of_trial(study: Path, run: str) -> Logits | None:

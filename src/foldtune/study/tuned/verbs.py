@@ -38,7 +38,7 @@ from foldtune.study.ensembles import (
 )
 from foldtune.study.inputs import silent
 from foldtune.study.tuned.predict import Allow, permission
-from foldtune.study.tuned.rules import asked_rule, never_answered, ruled
+from foldtune.study.tuned.rules import asked_rule, never_answered, ruled, temperature_from
 from foldtune.tunings.answers import refuse_unless_classes
 from foldtune.tunings.export.folder import Exported, export_tuning
 from foldtune.tunings.hub import local
@@ -184,7 +184,8 @@ def merge(
     if names_folder(place) and attachment.mergeable:
         if point.alpha != 1.0:
             raise InputError("a folder holds the tuned model; --alpha is of a .safetensors file")
-        return export_tuning(path, place, backbone, images)
+        temperature = temperature_from(path, header)
+        return export_tuning(path, place, backbone, images, temperature=temperature)
     at = point_of(point.part, point.alpha)
     certificate = merge_tuning(path, place, backbone, images, at)
     return Merged(place, certificate, images.name)

@@ -67,13 +67,16 @@ def export_tuning(
     data: ImageData,
     asked: Asked | None = None,
     row: Mapping[str, Any] | None = None,
+    temperature: float | None = None,
 ) -> Exported:
     """Write the tuning, folded in where it can be, as a folder; the caller's model stays as it is.
 
     data: images for the certificates, as `merge_tuning` takes them; 8-bit graphs are calibrated on
-    its training images. row: of the run, whose figures the card tells. A method that does not fold
-    in leaves a folder that foldtune alone reads, with the graphs that were asked for, in which its
-    side networks are. Raises InputError, with nothing written, where a format cannot be written.
+    its training images. row: of the run, whose figures the card tells. temperature: for calibrated
+    confidences, where `data` has no validation image that was not trained on. A method that does
+    not fold in leaves a folder that foldtune alone reads, with the graphs that were asked for, in
+    which its side networks are. Raises InputError, with nothing written, where a format cannot be
+    written.
     """
     asked = asked or Asked()
     if asked.whole and data.pixels.dtype != np.uint8:
@@ -89,7 +92,7 @@ def export_tuning(
     counts = {"trainable": attachment.trainable, "head": attachment.head_size}
     licence = hosts.licence_of(own.model)
     seen = witnesses_of(tuning, attachment, own, data, header["classes"], asked.images, task)
-    temperature = temperature_of(tuning, header, attachment.model, own, data)
+    temperature = temperature_of(tuning, header, attachment.model, own, data) or temperature
     graph = formats.graph_of(copy.deepcopy(own.model), own, whole=False)  # stays as it is
     before = formats.in_torch(graph, formats.inputs_of(own, whole=False))
     kind, model = _folded(attachment, own)
