@@ -64,10 +64,10 @@ def test_whoever_declared_them_first_or_declares_them_after_us_is_no_conflict():
         "    except RuntimeError: pass\n"
     )
     for code in (f"import foldtune\n{theirs}", f"{theirs}import foldtune\n"):
-        done = _run(f"{code}import timm, foldtune.backbones\n")
+        done = _run(f"{code}import torchvision\n")
         assert done.returncode == 0, done.stderr
     done = _run(
         "from foldtune.torchvision_ops import declare_missing_operators as declare\n"
-        f"declare()\n{theirs}import timm\n"
+        f"declare()\n{theirs}import torchvision\n"
     )
     assert done.returncode == 0, done.stderr
