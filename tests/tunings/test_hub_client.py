@@ -33,7 +33,12 @@ model = timm.create_model("hf-hub:me/tuned", pretrained=True)
 try:
     foldtune.predict("hf-hub:me/absent", [picture])
 except InputError as error:
-    refused = str(error)
+    refused = [str(error)]
+for name in ("me/absent", "absent"):
+    try:
+        foldtune.load_backbone(f"hf-hub:{name}")
+    except InputError as error:
+        refused.append(str(error))
 print(json.dumps({"sent": sent, "class": row["class"], "resize": backbone.transform.resize,
                   "outputs": model.num_classes, "refused": refused}))
 """
@@ -77,7 +82,10 @@ def test_a_folder_is_sent_found_by_name_and_loaded_by_timm(exported, tmp_path):
     assert (tmp_path / "hub/me/tuned/private").read_text() == "True"
     assert (told["outputs"], told["resize"]) == (10, "crop")
     assert told["class"] in {str(n) for n in range(10)}
-    assert told["refused"].startswith("hf-hub:me/absent cannot be fetched")
+    absent, model, misspelt = told["refused"]
+    assert absent.startswith("hf-hub:me/absent cannot be fetched")
+    assert "hf-hub:me/absent" in model
+    assert "is no name on the hub" in misspelt
     assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
     assert "log in (hf auth login)" in refused.stderr
     assert any(line.startswith("HEAD /me/tuned/resolve/") for line in asked)

@@ -151,7 +151,8 @@ def fit(
         if earlier is None
         else Onward(earlier, backbone, images, asked.device, asked.select)
     )
-    if isinstance(bench, Onward) and (line := bench.left_out()):
+    watches = "val" not in asked.train_on
+    if watches and isinstance(bench, Onward) and (line := bench.left_out()):
         say(line)
     head = head or chosen.head_start
     run = bench.describe("fit", chosen, recipe, asked.seed, head=head, train_on=asked.train_on)

@@ -103,6 +103,9 @@ def test_validation_that_it_was_trained_on_is_watched_no_more(few, tmp_path):
     total = len(few.splits["val"])
     assert f"was trained on {total} of {total} validation images: they are left out" in said[0]
     assert after.row.get("val_accuracy") is None
+    said.clear()
+    fit(few, backbone, recipe=RECIPE, start_from=before, say=said.append, train_on=("train", "val"))
+    assert not any("left out" in line for line in said)
     # Nor does anything afterwards choose by them, such as an alpha of wise.
     known = Known.of([after.tuning], [read(after.tuning)[0]])
     assert known.seen(few, few.split("val")).all()

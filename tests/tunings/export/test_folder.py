@@ -76,7 +76,7 @@ def test_plain_timm_reads_classes_transform_and_weights(exported, tuning, pictur
     from foldtune.tunings.predict import most_likely, predict_images
 
     assert exported.kind == "timm"
-    # timm 1.0.26 to 1.0.30 end in a NameError of their own where there are two.
+    # timm 1.0.26 ends in a NameError of its own where there are two.
     assert [p.name for p in exported.folder.glob("*.safetensors")] == ["model.safetensors"]
     found = alone(BY_TIMM, exported.folder, *pictures)
     attachment, backbone, header = opened(tuning)
