@@ -28,9 +28,12 @@ _NAMES = """
     _transformer_encoder_layer_fwd"""
 _ROUNDS = frozenset(_NAMES.split())
 # They ask which operations run, or hand them to a compiler: the mode would be seen, or traced.
-_WATCHES = ("trace", "compile", "export", "product", "profile", "check_method")
+_WATCHES = (
+    "trace", "compile", "export", "product", "profile", "check_method", "graph", "odd_batch",
+    "contract_is_one_line", "your-own-method",
+)  # fmt: skip
 # They ask for the bits of another process, which this mode does not reach.
-_ELSEWHERE = ("of_one_process", "one_in_process", "killed_worker")
+_ELSEWHERE = ("of_one_process", "one_in_process", "killed_worker", "killed_and_resumed")
 
 
 @contextmanager

@@ -92,12 +92,10 @@ REFUSED = {
     },
 }
 # Tracing takes seconds: every method is exported from the plain host, and compiled there but for
-# what another one's code is compiled for; then a host that reads its weights itself and one of
-# feature maps, each with a method that computes weights, one that does in a call, and an adapter.
+# what another one's code is compiled for; then SSF, which computes weights and works in calls, on a
+# host that reads its weights itself and on one of feature maps.
 # benchmarks/capabilities.py traces them all.
-EXPORTED = {"vit": (*METHODS, *MORE_METHODS)} | dict.fromkeys(
-    ("swinv2", "convnext"), (METHODS[4], METHODS[6], METHODS[7])
-)
+EXPORTED = {"vit": (*METHODS, *MORE_METHODS)} | dict.fromkeys(("swinv2", "convnext"), ("SSF()",))
 ALIKE = (
     "LoRA(rank=2, separate='qv')", "Pfeiffer(rank=3)", "Houlsby(rank=3)", "DiffFit()",
     "RepAdapter(rank=4)", "FacTTK(rank=3)", "Consolidator(groups=4, shuffle=True)",

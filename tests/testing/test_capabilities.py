@@ -39,8 +39,8 @@ TRACED = (
 HELD_ON = ("vit",)
 # One of each kind of network and of each library's layers; all of them: make sweep.
 SAMPLE = (
-    "vit", "deit distilled", "eva02", "beit", "open_clip vit", "open_clip resnet", "hf swin",
-    "swinv2", "convnext", "mixer", "as-mlp", "resnet", "efficientnet", "nfnet",
+    "vit", "eva02", "beit", "open_clip resnet", "hf swin", "convnext", "mixer", "resnet",
+    "efficientnet", "nfnet",
 )  # fmt: skip
 CONVOLUTIONAL = ("resnet", "convnext", "efficientnet", "regnet", "mobilenetv4", "nfnet")
 # What stands on each of these; on NFNet, whose kernels are normalised, DoRA's and SSF's factors
