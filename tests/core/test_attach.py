@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from foldtune.core import edits
-from foldtune.core.attach import attach
+from foldtune.core.attach import attach, attach_and_show
 from foldtune.core.attachment import CONTAINER
 from foldtune.core.compute.delta import Delta
 from foldtune.core.edits import Adapter, Reweight, Rewire, Train
@@ -627,3 +627,38 @@ def test_attention_whose_query_key_and_value_are_bare_tensors_is_refused():
         attach(model, SSF(), example=x, seed=0)
     assert_untouched(model, before)
     attach(model, BitFit(), example=x, seed=0)
+
+
+# -- what an attachment showed ---------------------------------------------------------------------
+
+
+def computed_in_training(attachment, x):
+    logits = attachment.model.train()(x)
+    return [logits, *torch.autograd.grad(logits.square().sum(), attachment.parameters())]
+
+
+@pytest.mark.parametrize(
+    ("host", "method", "what"),
+    [
+        ("efficientnet", SSF(), "plainly"),  # its activations write over what layers return
+        ("swinv2", SSF(), "readings"),  # its attention reads its weights itself
+        ("vit with a spare layer", Full(), "unused"),
+    ],
+    ids=repr,
+)
+def test_the_next_attachment_takes_over_what_one_showed(host, method, what, monkeypatch):
+    model, x = vit() if host == "vit with a spare layer" else build_host(host)
+    if what == "unused":
+        model.blocks[0].spare = nn.Linear(2, 2)
+    first, shown = attach_and_show(model, method, example=x, num_classes=3, seed=0)
+    assert getattr(shown, what)
+    torch.manual_seed(0)
+    expected = computed_in_training(first, x)
+    model.eval()
+    first.detach()
+    monkeypatch.setattr("foldtune.core.attach.dry_run", None)  # a call of it would raise
+    again, _ = attach_and_show(model, method, example=x, num_classes=3, seed=0, shown=shown)
+    assert again.sites == first.sites
+    torch.manual_seed(0)
+    for one, other in zip(expected, computed_in_training(again, x), strict=True):
+        assert torch.equal(one, other)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from foldtune.core.attachment import Attachment, Named
 from foldtune.core.checks.carriers import check_classifiers, check_model, check_site, refusal_of
 from foldtune.core.checks.coverage import shortfall
-from foldtune.core.checks.dryrun import dry_run
+from foldtune.core.checks.dryrun import Shown, dry_run, take_as_shown
 from foldtune.core.compute.computed import freeze_statistics, has_statistics, is_computed
 from foldtune.core.container import CONTAINER
 from foldtune.core.edits import Edit, Reweight, Rewire, Train
@@ -52,6 +52,26 @@ def attach(
     Raises InputError, with the model as it was, where the method has no place in the model or a
     trainable tensor would get no gradient.
     """
+    return attach_and_show(
+        model, method, example=example, num_classes=num_classes, head=head, seed=seed
+    )[0]
+
+
+def attach_and_show(
+    model: nn.Module | Named,
+    method: Method,
+    *,
+    example: Tensor | None = None,
+    num_classes: int | None = None,
+    head: str | Sequence[str] | None = None,
+    seed: int | None = None,
+    shown: Shown | None = None,
+) -> tuple[Attachment, Shown]:
+    """As `attach`, and what the attachment showed.
+
+    shown: what an earlier one of an equal method, example, number of classes and head on this very
+    model showed; then it is not shown again, which spares some ten passes of the example.
+    """
     named: Named | None = None
     if not isinstance(model, nn.Module):
         named = model
@@ -70,12 +90,13 @@ def attach(
             if num_classes is not None:
                 attachment.classifier.replace(new_classifiers(model, paths, num_classes, example))
                 attachment.classifier.measure_share(example)
-            attachment.sites = find_sites(model, example, paths)
-            if any(part.tells_qkv_apart for part in method.parts):
-                attachment.sites = with_letters(model, example, attachment.sites)
+            attachment.sites = _sites(attachment, example) if shown is None else shown.sites
             _warn_of_shortfall(attachment)
             _install(attachment)
-            dry_run(attachment, example)
+            if shown is None:
+                shown = dry_run(attachment, example)
+            else:
+                take_as_shown(attachment, shown)
         except BaseException as error:
             attachment.detach()
             for p, grad in grads:
@@ -85,7 +106,14 @@ def attach(
                 raise refusal_of(method, model, error) from error
             raise
     model.zero_grad()  # what was accumulated before is no gradient of the tuning
-    return attachment
+    return attachment, shown
+
+
+def _sites(attachment: Attachment, example: Tensor) -> tuple[Site, ...]:
+    sites = find_sites(attachment.model, example, attachment.head)
+    if any(part.tells_qkv_apart for part in attachment.method.parts):
+        sites = with_letters(attachment.model, example, sites)
+    return sites
 
 
 def _refuse(model: nn.Module, method: Method) -> None:

@@ -200,12 +200,18 @@ class Attachment:
         """Ask at the start of a pass what several deltas would each wait for the device to know."""
         self.guards += ask_once_a_pass(self.model, self.holdings.container)
 
+    @property
+    def lean(self) -> bool:
+        """Whether the gradient of some delta rests on what its layer returned."""
+        return any(isinstance(e, Reweight) and e.delta.lean for e in self.edits)
+
     def keep_plainly(self) -> bool:
         """Let no delta's gradient rest on what its layer returned; whether that changes any."""
-        deltas = [e.delta for e in self.edits if isinstance(e, Reweight) and e.delta.lean]
-        for delta in deltas:
-            delta.lean = False
-        return bool(deltas)
+        changes = self.lean
+        for edit in self.edits:
+            if isinstance(edit, Reweight):
+                edit.delta.lean = False
+        return changes
 
     # -- verbs ---------------------------------------------------------------------------------
 

@@ -277,3 +277,12 @@ def test_a_tuning_that_cannot_be_written_leaves_no_logits_behind(bench, recipe, 
     with pytest.raises(Unwritable):
         bench.execute(run, tmp_path)
     assert not (tmp_path / LOGITS).exists()
+
+
+def test_what_a_method_showed_is_not_shown_again(bench, recipe, monkeypatch):
+    run = run_of(bench, SSF(), recipe)
+    bench.attach(run.method, run).detach()
+    monkeypatch.setattr("foldtune.core.attach.dry_run", None)  # a call of it would raise
+    again = bench.attach(run.method, run)
+    assert again.trainable > 0
+    again.detach()
