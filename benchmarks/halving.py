@@ -24,7 +24,7 @@ from _lines import Lines, add_results
 
 import foldtune  # noqa: F401  (declares torchvision's operators)
 from foldtune.analysis.leaderboard import chosen_trial
-from foldtune.analysis.selection import configurations, ordered, spent_epochs
+from foldtune.analysis.selection import configurations, rank_trials, spent_epochs
 from foldtune.backbones import load_backbone
 from foldtune.data import ImageData, load_data
 from foldtune.data.identity import split_hash
@@ -100,7 +100,7 @@ def _judged(full: list[Any], rung: list[Any], kept: Sequence[int]) -> dict[str, 
     mean = sum(
         math.comb(len(best) - i - 1, last - 1) * value for i, value in enumerate(best)
     ) / total  # fmt: skip
-    rules = {"spread": promoted(rung, True), "accuracy": ordered(rung, "loss")}
+    rules = {"spread": promoted(rung, True), "accuracy": rank_trials(rung, "loss")}
     rules["loss"] = sorted(rules["accuracy"], key=lambda i: rung[i]["val_loss"])
     loses = {
         name: best[0] - max(values[i] for i in order[: kept[1]]) for name, order in rules.items()

@@ -7,7 +7,7 @@ from foldtune.analysis.frontier import (
     Point,
     crossings,
     frontier,
-    published,
+    read_published,
     reference,
     shift_at,
 )
@@ -60,8 +60,8 @@ def test_the_published_claim_holds_only_at_high_accuracy_at_home():
 
 
 def test_published_curves_agree_with_the_published_table():
-    table = {row["method"]: row for row in published("robustness")}
-    for row in published("wise_curves"):
+    table = {row["method"]: row for row in read_published("robustness")}
+    for row in read_published("wise_curves"):
         best = table[row["method"]]
         if float(row["alpha"]) == float(best["wise_best_alpha_by_ID+OODmean"]):
             assert (row["home"], row["shift"]) == (
@@ -78,7 +78,7 @@ def test_a_model_on_the_baseline_has_no_effective_robustness():
     line = fit_baseline(points)
     assert (line.slope, line.intercept) == pytest.approx((0.8, -1))
     assert line.effective(points[1].home, points[1].shift) == pytest.approx(0)
-    assert line.effective(0.6, line.predicted(0.6) + 0.05) == pytest.approx(0.05)
+    assert line.effective(0.6, line.predict(0.6) + 0.05) == pytest.approx(0.05)
 
 
 def test_one_point_or_an_infinite_logit_is_no_baseline():

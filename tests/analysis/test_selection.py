@@ -3,7 +3,7 @@
 import pytest
 
 from foldtune.analysis.leaderboard import chosen_trial, leaderboard
-from foldtune.analysis.selection import TIES, best_after, configurations, means, ordered
+from foldtune.analysis.selection import TIES, best_after, configurations, means, rank_trials
 from foldtune.errors import InputError
 
 
@@ -18,26 +18,26 @@ def trial(val, lr=1e-3, *, number=0, trainable=10, stage="trial", verdict="finis
 
 def test_ties_go_to_fewer_parameters_then_the_smaller_rate_then_the_earlier():
     rows = [trial(0.8, 1e-2), trial(0.8, 1e-3), trial(0.8, 1e-3), trial(0.8, 1.0, trainable=5)]
-    assert ordered(rows) == [3, 1, 2, 0]
+    assert rank_trials(rows) == [3, 1, 2, 0]
 
 
 def test_equal_rates_are_parted_by_the_smaller_decay():
     rows = [trial(0.8, number=n) for n in range(3)]
     for row, decay in zip(rows, (1e-2, 0.0, 1e-4), strict=True):
         row["recipe"]["weight_decay"] = decay
-    assert ordered(rows) == [1, 2, 0]
-    assert ordered(rows, "lr") == [0, 1, 2]  # which knows the rate alone
+    assert rank_trials(rows) == [1, 2, 0]
+    assert rank_trials(rows, "lr") == [0, 1, 2]  # which knows the rate alone
     del rows[0]["recipe"]["weight_decay"]  # of a method without one: none
-    assert ordered(rows) == [0, 1, 2]
+    assert rank_trials(rows) == [0, 1, 2]
 
 
 def test_the_rules_of_the_papers_choose_otherwise():
     rows = [trial(0.8, 1e-3, trainable=9), trial(0.8, 1e-4), trial(0.8, 1e-2)]
-    assert ordered(rows, "lr")[0] == 1
-    assert ordered(rows, "last")[0] == 2
+    assert rank_trials(rows, "lr")[0] == 1
+    assert rank_trials(rows, "last")[0] == 2
     losses = [{**row, "val_loss": loss} for row, loss in zip(rows, [0.5, 0.4, 0.6], strict=True)]
-    assert ordered(losses, "loss") == [1, 0, 2]
-    assert ordered(rows)[0] == 0
+    assert rank_trials(losses, "loss") == [1, 0, 2]
+    assert rank_trials(rows)[0] == 0
 
 
 @pytest.mark.parametrize("ties", TIES)
@@ -45,7 +45,7 @@ def test_a_trial_is_judged_by_its_last_epoch_never_by_its_best(ties):
     # Ahead at its first epoch, behind at its last; first wherever the order of storing decides.
     fell = trial(0.7, number=0) | {"val_best_accuracy": 0.95, "val_best_epoch": 1}
     held = trial(0.8, number=1) | {"val_best_accuracy": 0.8, "val_best_epoch": 2}
-    assert ordered([fell, held], ties) == [1, 0]
+    assert rank_trials([fell, held], ties) == [1, 0]
     assert chosen_trial([held, fell], ties) is held
     assert best_after([fell, held]) == [0.7, 0.8]
     (entry,) = leaderboard([fell, held], ties)
@@ -55,7 +55,7 @@ def test_a_trial_is_judged_by_its_last_epoch_never_by_its_best(ties):
 
 def test_an_unknown_rule_is_refused():
     with pytest.raises(InputError, match="unknown rule for ties 'smal'; choose from: small"):
-        ordered([], "smal")
+        rank_trials([], "smal")
 
 
 def test_the_order_of_storing_decides_nothing():
@@ -66,7 +66,7 @@ def test_the_order_of_storing_decides_nothing():
 
 def test_what_diverged_is_never_chosen_and_still_counts_as_a_trial():
     rows = [trial(None, number=0, verdict="diverged: at once"), trial(0.5, number=1)]
-    assert ordered(rows) == [1]
+    assert rank_trials(rows) == [1]
     assert best_after(rows) == [None, 0.5]
 
 

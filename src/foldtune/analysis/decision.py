@@ -33,8 +33,8 @@ from foldtune.analysis.spread import (
     Array,
     Spread,
     accuracy_bounds,
+    borrowed_freedom,
     borrowing,
-    lent,
     score_bounds,
     spread_of,
 )
@@ -66,7 +66,7 @@ class Pair:
     alone: float  # half-width of the interval of this pair alone, corrected for no other
 
     @property
-    def told(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, Any]:
         """Ready for JSON, the difference as an estimate."""
         found = asdict(self)
         value, low, high = (found.pop(key) for key in ("difference", "low", "high"))
@@ -104,7 +104,7 @@ class Decision:
         """Nobody is distinguishably better."""
         return self.best[self.at(name)] == 1
 
-    def told(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, Any]:
         """Ready for JSON: what it covers, a row a method, best first, and a row a pair."""
         columns = (self.names, self.accuracy, self.low, self.high, self.seed_sd, self.best,
                    self.worst, self.seeds)  # fmt: skip
@@ -114,7 +114,7 @@ class Decision:
         return {
             "covers": self.covers, "images": self.images, "independent_images": self.units,
             "methods": sorted(rows, key=lambda row: (-row["accuracy"], row["method"])),
-            "pairs": [pair.told for pair in self.pairs],
+            "pairs": [pair.as_json for pair in self.pairs],
         }  # fmt: skip
 
     def between(self, a: str, b: str) -> Pair:
@@ -155,8 +155,8 @@ def decide(
     over = {"seeds": SEEDS, "searches": SEARCHES}[replicates]
     return Decision(
         names, spread.images, spread.units, tuple(int(s) for s in spread.runs),
-        over if spread.freedom.any() else IMAGES, _told(spread.accuracy), _told(low), _told(high),
-        _told(np.sqrt(seeds)), pairs,
+        over if spread.freedom.any() else IMAGES, _as_floats(spread.accuracy), _as_floats(low),
+        _as_floats(high), _as_floats(np.sqrt(seeds)), pairs,
         tuple(1 + sum(worse == name for _, worse in apart) for name in names),
         tuple(len(names) - sum(better == name for better, _ in apart) for name in names),
     )  # fmt: skip
@@ -178,7 +178,7 @@ def _pairs(
     whole = images + each[i] + each[j]
     parts = (weights[i] / it.runs[i, None] + weights[j] / it.runs[j, None]) * it.between
     free = it.freedom
-    doubt = (parts**2 / np.maximum(np.maximum(free, lent(free)), 1)).sum(1)
+    doubt = (parts**2 / np.maximum(np.maximum(free, borrowed_freedom(free)), 1)).sum(1)
     doubt = np.maximum(doubt, parts.sum(1) ** 2 / max(free.sum(), 1))
     freedom = np.maximum(whole**2 / (images**2 / (it.units - 1) + doubt), 1.0)
     gap, sd = it.accuracy[i] - it.accuracy[j], np.sqrt(whole)
@@ -215,5 +215,5 @@ def _largest(it: Spread, each: Array, i: Array, j: Array, sd: Array, made_up: fl
     return found
 
 
-def _told(values: Array) -> tuple[float, ...]:
+def _as_floats(values: Array) -> tuple[float, ...]:
     return tuple(float(value) for value in values)

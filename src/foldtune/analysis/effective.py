@@ -22,13 +22,13 @@ class Baseline:
     intercept: float
     points: int
 
-    def predicted(self, home: float) -> float:
+    def predict(self, home: float) -> float:
         """The accuracy under shift that a model with this accuracy at home, in 0..1, would have."""
         return 1 / (1 + math.exp(-(self.slope * logit(home) + self.intercept)))
 
     def effective(self, home: float, shift: float) -> float:
         """shift - predicted(home), in 0..1 as both (Taori et al., NeurIPS 2020, eq. 1)."""
-        return shift - self.predicted(home)
+        return shift - self.predict(home)
 
 
 def fit_baseline(points: Sequence[Point]) -> Baseline:

@@ -70,7 +70,8 @@ def greedy(
     best: tuple[tuple[float, float], int] | None = None
     for size in range(1, rounds + 1):
         scored = [
-            (_judged((total + found) / size, labels), name) for name, found in probabilities.items()
+            (_order_key((total + found) / size, labels), name)
+            for name, found in probabilities.items()
         ]
         judged, name = min(scored, key=lambda pair: pair[0])
         taken.append(name)
@@ -128,7 +129,7 @@ def best_k(order: Sequence[str], k: int) -> Choice:
 # -- private ---------------------------------------------------------------------------------------
 
 
-def _judged(probabilities: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
+def _order_key(probabilities: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
     """Smaller is better: minus accuracy, then the mean of -log p(label).
 
     To nine digits: the same member n times over is no better for the last bits of its sum.

@@ -68,13 +68,13 @@ def crossings(a: Sequence[Point], b: Sequence[Point]) -> list[float]:
 def reference() -> dict[str, Any]:
     """The published points and curves, and what becomes of the claim on their frontiers."""
     curves: dict[str, list[Point]] = {}
-    for row in published("wise_curves"):
+    for row in read_published("wise_curves"):
         point = Point(float(row["home"]), float(row["shift"]), f"alpha {row['alpha']}")
         curves.setdefault(row["method"], []).append(point)
     full, lora = curves["full"], curves["lora_32"]
     homes = sorted({p.home for curve in (full, lora) for p in curve})
     return {
-        "methods": published("robustness"),
+        "methods": read_published("robustness"),
         "claim": "full fine-tuning with a weight-space ensemble strikes the better balance",
         "changes_places_at": crossings(full, lora),
         "leads": [
@@ -89,7 +89,7 @@ def reference() -> dict[str, Any]:
     }
 
 
-def published(name: str) -> list[dict[str, str]]:
+def read_published(name: str) -> list[dict[str, str]]:
     """The rows of a published table that the package holds."""
     text = (files("foldtune.analysis") / "published" / f"{name}.csv").read_text("utf-8")
     return list(csv.DictReader(text.splitlines()))

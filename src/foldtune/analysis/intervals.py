@@ -8,7 +8,14 @@ import numpy as np
 
 from foldtune.analysis.bootstrap import LEVEL, Estimate
 from foldtune.analysis.decision import PSEUDO
-from foldtune.analysis.spread import Array, Spread, accuracy_bounds, borrowing, shrunk, spread_of
+from foldtune.analysis.spread import (
+    Array,
+    Spread,
+    accuracy_bounds,
+    binomial_variance,
+    borrowing,
+    spread_of,
+)
 
 
 def paired_gain(
@@ -41,7 +48,7 @@ def row_intervals(
     """
     accuracy = np.array([np.mean(found) for found in runs])
     between = np.array([np.var(found, ddof=1) if len(found) > 1 else 0.0 for found in runs])
-    binomial = shrunk(accuracy, images)
+    binomial = binomial_variance(accuracy, images)
     spread = Spread(
         images, images, np.array([len(found) for found in runs]), accuracy,
         np.diag(binomial * (images - 1)), between, np.zeros(len(accuracy)),

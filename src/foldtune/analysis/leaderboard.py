@@ -18,7 +18,7 @@ from foldtune.analysis.selection import (
     best_after,
     configurations,
     in_order,
-    ordered,
+    rank_trials,
     spent_epochs,
 )
 from foldtune.tasks.metrics import DEFAULT
@@ -73,19 +73,19 @@ def winner(rows: Iterable[Row], ties: str = "small") -> Standing | None:
 def chosen_trial(trials: Iterable[Row], ties: str = "small") -> Row | None:
     """The finished trial with the best last-epoch validation accuracy; ties as `selection` says."""
     found = in_order(trials)
-    places = ordered(found, ties)
+    places = rank_trials(found, ties)
     return found[places[0]] if places else None
 
 
-def finished(row: Row) -> bool:
+def is_finished(row: Row) -> bool:
     return row["verdict"] == "finished"
 
 
-def diverged(row: Row) -> bool:
+def is_diverged(row: Row) -> bool:
     return str(row["verdict"]).startswith("diverged")
 
 
-def failed(row: Row) -> bool:
+def is_failed(row: Row) -> bool:
     return str(row["verdict"]).startswith("failed")
 
 
@@ -100,7 +100,7 @@ def chosen_runs(rows: list[Row], ties: str = "small") -> tuple[Row, list[Row]]:
         row.get("seed", place): row
         for place, row in enumerate(finals)
         if configuration(row) == configuration(chosen)
-        and finished(row)
+        and is_finished(row)
         and row.get("test_accuracy") is not None
     }
     return chosen, list(tested.values())
@@ -111,7 +111,7 @@ def _entry(label: str, rows: list[Row], ties: str) -> Standing:
     rungs = [row for row in rows if row["stage"] == "rung"]
     trials = [row for row in rows if row["stage"] == "trial"]
     chosen, tested = chosen_runs(rows, ties)
-    judged: Validated = chosen if chosen["stage"] == "trial" and finished(chosen) else {}
+    judged: Validated = chosen if chosen["stage"] == "trial" and is_finished(chosen) else {}
     accuracies = [row["test_accuracy"] for row in tested]
     return {
         "label": label,
@@ -137,9 +137,9 @@ def _entry(label: str, rows: list[Row], ties: str) -> Standing:
         "trials": configurations(rungs + trials) if rungs else len(trials),
         "epochs": spent_epochs(rungs + trials),
         "best_after": best_after(trials),
-        "diverged": sum(diverged(row) for row in rows),
-        "failed": sum(failed(row) for row in rows),
-        "failure": next((row["verdict"] for row in rows if failed(row)), None),
+        "diverged": sum(is_diverged(row) for row in rows),
+        "failed": sum(is_failed(row) for row in rows),
+        "failure": next((row["verdict"] for row in rows if is_failed(row)), None),
         "winner": False,
         "metric": chosen.get("metric") or DEFAULT,
         "against": None,

@@ -92,7 +92,7 @@ class Panel:
         if self.task.usual:
             return {n: np.stack([m.predictions for m in group]) for n, group in self.runs.items()}
         return {
-            name: np.stack([self.judged(member).answers for member in group])
+            name: np.stack([self.with_labels(member).answers for member in group])
             for name, group in self.runs.items()
         }
 
@@ -107,7 +107,7 @@ class Panel:
         if not self.metric:
             return self.right
         return {
-            name: np.stack([influence(self.metric, self.judged(member)) for member in group])
+            name: np.stack([influence(self.metric, self.with_labels(member)) for member in group])
             for name, group in self.runs.items()
         }
 
@@ -116,7 +116,7 @@ class Panel:
         """Made-up images of a decision about `scores`, see `decide`."""
         return 0.0 if self.metric and METRICS[self.metric].error else 0.5
 
-    def judged(self, member: Member) -> Judged:
+    def with_labels(self, member: Member) -> Judged:
         """A member's logits beside what they were to be."""
         return Judged(self.task, member.logits, self.labels)
 

@@ -25,7 +25,7 @@ TIES: dict[str, Callable[[Row, int], tuple[Any, ...]]] = {
 }
 
 
-def ordered(trials: Sequence[Row], ties: str = "small") -> list[int]:
+def rank_trials(trials: Sequence[Row], ties: str = "small") -> list[int]:
     """Places of the finished trials, best last-epoch validation accuracy first, ties by rule."""
     if ties not in TIES:
         raise unknown_name("rule for ties", ties, TIES)

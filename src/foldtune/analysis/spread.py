@@ -76,7 +76,7 @@ def spread_of(right: Sequence[Array], groups: Array | None = None) -> Spread:
     return Spread(images, units, runs, accuracy, products, between, residual, tails)
 
 
-def lent(freedom: Array) -> Array:
+def borrowed_freedom(freedom: Array) -> Array:
     """Degrees of freedom that all other methods lend each, (M,)."""
     found: Array = np.minimum(BORROWED, freedom.sum() - freedom)
     return found
@@ -88,12 +88,12 @@ def borrowing(freedom: Array, accuracy: Array, images: int) -> Array:
     All other methods together weigh as `BORROWED` degrees of freedom (fewer where they have fewer)
     beside the method's own f_i; of variances that go with p (1 - p).
     """
-    others, borrowed = freedom.sum() - freedom, lent(freedom)
+    others, borrowed = freedom.sum() - freedom, borrowed_freedom(freedom)
     total = np.maximum(freedom + borrowed, 1e-12)
     weights = np.where(others > 0, borrowed / np.maximum(others, 1), 0)[:, None] * freedom[None]
     weights = weights / total[:, None]
     np.fill_diagonal(weights, freedom / total)
-    scale = shrunk(accuracy, images) * images
+    scale = binomial_variance(accuracy, images) * images
     found: Array = weights * scale[:, None] / scale[None]
     return found
 
@@ -102,7 +102,7 @@ def accuracy_bounds(it: Spread, weights: Array, level: float) -> tuple[Array, Ar
     """Wilson's interval (JASA 1927) with p (1 - p) / V in the place of the images, and t of z."""
     from scipy.special import stdtrit
 
-    binomial, free = shrunk(it.accuracy, it.images), it.freedom
+    binomial, free = binomial_variance(it.accuracy, it.images), it.freedom
     images = np.diag(it.products) / ((it.images - 1) * it.images)
     images = np.maximum(images, binomial * np.where(it.runs > 1, _LEAST, 1.0))
     whole = images + np.maximum(weights @ (it.between - it.residual), 0) / it.runs
@@ -141,7 +141,7 @@ def wilson(share: Any, images: Any, quantile: Any) -> tuple[Any, Any]:
     return np.maximum(centre - half, 0.0), np.minimum(centre + half, 1.0)
 
 
-def shrunk(accuracy: Array, images: int) -> Array:
+def binomial_variance(accuracy: Array, images: int) -> Array:
     """p (1 - p) / N of accuracies that half an image keeps from 0 and 1."""
     p = (accuracy * images + 0.5) / (images + 1)
     found: Array = p * (1 - p) / images

@@ -52,7 +52,7 @@ def analyse(
 
     if len(studies) > 1:
         decision = repeated(studies)
-        told = {"decision": decision.told(), "verdict": over_searches(decision)}
+        told = {"decision": decision.as_json(), "verdict": over_searches(decision)}
         emit(told) if json else show_decision(told, full=True)
         return
     (study,) = studies

@@ -109,7 +109,7 @@ def _folded(
         _report(fold.folder)
     chosen = ", ".join(name or "none" for name in found.winners)
     told = {
-        "decision": found.decision.told(),
+        "decision": found.decision.as_json(),
         "winners": list(found.winners),
         "scores": found.scores,
         "verdict": [f"Chosen in each split: {chosen}.", found.said],
@@ -135,7 +135,7 @@ def tell_comparison(found: Comparison, full: bool, json: bool) -> None:
             verdict(found.leaderboard, found.decision, found.validation), found.metric
         ),
         "leaderboard": list(found.leaderboard),
-        "decision": found.decision and found.decision.told(),
+        "decision": found.decision and found.decision.as_json(),
         "left_out": dict(found.left_out),
         "ledger": found.ledger,
     }

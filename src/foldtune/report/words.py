@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from foldtune.analysis.decision import SEEDS
-from foldtune.analysis.leaderboard import diverged
+from foldtune.analysis.leaderboard import is_diverged
 from foldtune.analysis.row import Description, Row, Standing
 from foldtune.console import duration
 from foldtune.console import percent as percent
@@ -84,7 +84,7 @@ def notes(rows: Sequence[Row], board: Sequence[Standing]) -> list[str]:
     ]
     lost = [f"{e['label']} ({e['diverged']})" for e in board if e["diverged"]]
     if lost:
-        runs = count(sum(diverged(row) for row in rows), "run")
+        runs = count(sum(is_diverged(row) for row in rows), "run")
         said.append(f"{runs} diverged and spent budget without a figure: {listed(lost)}.")
     if len({entry["trials"] for entry in board}) > 1:
         said.append("The tuning budgets differ between methods, so the comparison is not even.")

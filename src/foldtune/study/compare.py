@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from foldtune.analysis.leaderboard import chosen_trial, failed
+from foldtune.analysis.leaderboard import chosen_trial, is_failed
 from foldtune.analysis.row import Description, Row
 from foldtune.backbones import Backbone
 from foldtune.core.method import Method
@@ -140,7 +140,7 @@ def _study(
             keep_membership(folder, images)
         store.write_description(about, (NAMES, MEMBERSHIP))
         if retry_failed:
-            store.forget({row["run"] for row in store.rows() if failed(row)})
+            store.forget({row["run"] for row in store.rows() if is_failed(row)})
         ledger = Ledger(store, execute, say)
         mend(store, bench, ledger, say)
         record = Record(place, title_of(bench))

@@ -110,7 +110,7 @@ def compare_folds(
     said = told_of(folds, repeats)
     told = {
         "folds": folds, "repeats": repeats, "winners": list(winners), "said": said,
-        "scores": scores, "decision": decision.told(),
+        "scores": scores, "decision": decision.as_json(),
     }  # fmt: skip
     put(Path(out) / FOLDS, (json.dumps(told, indent=2) + "\n").encode())
     return Folded(tuple(found), decision, winners, scores, said)

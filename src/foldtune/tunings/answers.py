@@ -71,7 +71,7 @@ def judgement(
     by costs what answers cost. Of numbers the interval of their mean error."""
     panel = Panel(targets, {"": [Member("", 0, logits.numpy())]}, task)
     if isinstance(task, Regression):
-        off = np.abs(panel.judged(panel.members[0]).answers - targets)[None]
+        off = np.abs(panel.with_labels(panel.members[0]).answers - targets)[None]
         most = max(float(off.max()), 1e-12)
         found = None
         if len(targets) > 1:

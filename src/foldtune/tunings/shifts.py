@@ -57,7 +57,7 @@ def judge_shifts(
         }
         row["drop"] = same - row["top1"]
         if target.name in lines:
-            row["predicted"] = lines[target.name].predicted(same)
+            row["predicted"] = lines[target.name].predict(same)
             row["effective"] = row["top1"] - row["predicted"]
         rows.append(row | metrics)
     return rows

@@ -39,7 +39,7 @@ def test_examples_of_a_confusion_are_those_that_most_seeds_suffer():
     seeds = said.sum(0)[every].tolist()
     assert seeds == sorted(seeds, reverse=True)
     both = [k for k in every if said[:, k].all()]
-    sure = np.mean([it.judged(member).shares[:, 0] for member in it.runs["A"]], axis=0)
+    sure = np.mean([it.with_labels(member).shares[:, 0] for member in it.runs["A"]], axis=0)
     assert sure[both].tolist() == sorted(sure[both], reverse=True)
     assert examples(it, "A", 3, 0) == every[:4]
 
@@ -138,7 +138,7 @@ def test_thresholds_reach_what_they_are_chosen_for():
 
 def test_a_table_of_thresholds_is_chosen_on_one_half_and_judged_on_the_other():
     it = panel(seeds=2)
-    one, other = (it.judged(member) for member in it.runs["A"])
+    one, other = (it.with_labels(member) for member in it.runs["A"])
     rows = table(one, other, NAMES)
     for k, row in enumerate(rows):
         assert row["f1_threshold"] == best_f1(one.marks[:, k], one.shares[:, k])
@@ -147,7 +147,7 @@ def test_a_table_of_thresholds_is_chosen_on_one_half_and_judged_on_the_other():
 
 
 def test_curves_end_where_scikit_learns_do():
-    precision, roc = curves(panel().judged(panel().members[0]), NAMES)
+    precision, roc = curves(panel().with_labels(panel().members[0]), NAMES)
     for name in NAMES:
         own = [row for row in roc if row["label"] == name]
         assert (own[0]["false"], own[0]["true"]) == (0.0, 0.0)

@@ -38,7 +38,7 @@ def test_the_error_is_torchmetrics_of_one_against_the_rest(panel):
     for row in rows:
         k, errors = NAMES.index(row["class"]), []
         for member in panel.runs["A"]:
-            judged = panel.judged(member)
+            judged = panel.with_labels(member)
             shares, marks = (
                 torch.from_numpy(x[:, k].copy()) for x in (judged.shares, judged.marks)
             )

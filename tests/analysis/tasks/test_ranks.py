@@ -13,7 +13,7 @@ from foldtune.analysis.tasks.ranks import (
     kendall,
     nemenyi,
     rank,
-    ranked,
+    rank_methods,
     wilcoxon_pairs,
 )
 from foldtune.errors import InputError
@@ -37,7 +37,7 @@ def scores(values, groups=None):
 
 def test_demsars_example_comes_out():
     table = scores(DEMSAR)
-    means = {row["method"]: row["rank"]["value"] for row in ranked(table, 200)}
+    means = {row["method"]: row["rank"]["value"] for row in rank_methods(table, 200)}
     wanted = {"C4.5": 3.143, "C4.5+m": 2.000, "C4.5+cf": 2.893, "C4.5+m+cf": 1.964}
     assert means == pytest.approx(wanted, abs=1e-3)
     # The paper's chi squared; correcting it for ties, as we do, can only raise it.
@@ -164,12 +164,12 @@ def test_methods_of_noise_are_not_distinguishable():
 
 
 def test_ranks_share_ties_and_places_are_counted():
-    rows = {r["method"]: r for r in ranked(scores([[2, 1], [2, 3], [1, 2]]), 50)}
+    rows = {r["method"]: r for r in rank_methods(scores([[2, 1], [2, 3], [1, 2]]), 50)}
     assert rows["m0"]["rank"]["value"] == (1.5 + 3) / 2
     assert rows["m0"]["frequency"] == [1, 0, 1]
     assert rows["m1"]["frequency"] == [2, 0, 0]
     # Scores are shares: what differs in the third decimal is no tie.
-    rows = ranked(scores([[0.701, 0.3], [0.702, 0.2]]), 20)
+    rows = rank_methods(scores([[0.701, 0.3], [0.702, 0.2]]), 20)
     assert {row["method"]: row["frequency"] for row in rows} == {"m0": [1, 1], "m1": [1, 1]}
 
 
@@ -204,12 +204,13 @@ def test_groups_and_the_whole_are_resampled_as_often_as_asked():
     values = np.random.default_rng(0).normal(size=(5, 18))
     table = scores(values, ("a", "b") * 9)
     told = rank(table, 7)
-    assert told["overall"] == ranked(table, 7) != ranked(table, 2000)
-    assert told["groups"]["a"] == ranked(table.of_group("a"), 7) != ranked(table.of_group("a"))
+    assert told["overall"] == rank_methods(table, 7) != rank_methods(table, 2000)
+    group = table.of_group("a")
+    assert told["groups"]["a"] == rank_methods(group, 7) != rank_methods(group)
 
 
 def test_noise_of_rounding_parts_no_ranks():
-    rows = ranked(scores([[0.1 + 0.2, 1], [0.3, 1 + 1e-12]]), 20)
+    rows = rank_methods(scores([[0.1 + 0.2, 1], [0.3, 1 + 1e-12]]), 20)
     assert [row["rank"]["value"] for row in rows] == [1.5, 1.5]
 
 

@@ -32,7 +32,7 @@ def per_class(
 ) -> list[Row]:
     """Of each class or label its images, recall and precision over images and seeds; an estimate
     without a value where nobody has it or it is never answered."""
-    it = [panel.judged(member) for member in panel.runs[name]]
+    it = [panel.with_labels(member) for member in panel.runs[name]]
     several = isinstance(panel.task, MultiLabel)
     rows = []
     for k, label in enumerate(names):

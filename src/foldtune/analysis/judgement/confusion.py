@@ -16,7 +16,7 @@ Row = dict[str, Any]
 def confusion(panel: Panel, name: str) -> np.ndarray:
     """(classes, classes): how many images of each class, by row, are called each, by column; the
     mean over the method's seeds."""
-    it = [panel.judged(member) for member in panel.runs[name]]
+    it = [panel.with_labels(member) for member in panel.runs[name]]
     classes = it[0].shares.shape[1]
     cells = [np.bincount(one.targets * classes + one.answers, minlength=classes**2) for one in it]
     return np.asarray(np.mean(cells, axis=0).reshape(classes, classes))
@@ -66,7 +66,7 @@ def cells(counts: np.ndarray, most: int = 5) -> list[tuple[int, int]]:
 def examples(panel: Panel, name: str, truth: int, said: int, most: int = 4) -> list[int]:
     """Images of one class that are called another: those that most seeds call so first, of these
     the one that is given the largest probability."""
-    it = [panel.judged(member) for member in panel.runs[name]]
+    it = [panel.with_labels(member) for member in panel.runs[name]]
     seeds = np.sum([one.answers == said for one in it], axis=0)
     sure = np.mean([one.shares[:, said] for one in it], axis=0)
     found = np.flatnonzero((panel.labels == truth) & (seeds > 0))

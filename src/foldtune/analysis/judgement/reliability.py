@@ -26,11 +26,11 @@ def by_name(panel: Panel, name: str, names: Sequence[str]) -> list[Row]:
     every probability right, since few images leave none at 0; bins: those that hold images, seeds
     together, with their images, mean probability and share.
     """
-    it = [panel.judged(member) for member in panel.runs[name]]
+    it = [panel.with_labels(member) for member in panel.runs[name]]
     rows = []
     for k, label in enumerate(names):
         marks = it[0].marks[:, k]
-        each = [_binned(one.shares[:, k], marks) for one in it]
+        each = [_sum_in_bins(one.shares[:, k], marks) for one in it]
         together = np.sum(each, axis=0)
         held = together[:, together[0] > 0]
         rows.append({
@@ -48,7 +48,7 @@ def by_name(panel: Panel, name: str, names: Sequence[str]) -> list[Row]:
     return sorted(rows, key=lambda row: -row["ece"])
 
 
-def _binned(shares: np.ndarray, marks: np.ndarray) -> np.ndarray:
+def _sum_in_bins(shares: np.ndarray, marks: np.ndarray) -> np.ndarray:
     """(4, bins): images, the sums of their probabilities and marks, and the variance of the latter
     were the probabilities right."""
     # Open to the left, (0, 1/15] first, as in Guo et al. (ICML 2017).

@@ -26,11 +26,11 @@ def curves(judged: Judged, names: Sequence[str]) -> tuple[list[Row], list[Row]]:
         false, true, _ = roc_curve(marks, shares)
         precision += [
             {"label": names[k], "recall": float(r[n]), "precision": float(p[n])}
-            for n in _thinned(len(p))
+            for n in _thin(len(p))
         ]
         roc += [
             {"label": names[k], "false": float(false[n]), "true": float(true[n])}
-            for n in _thinned(len(false))
+            for n in _thin(len(false))
         ]
     return precision, roc
 
@@ -110,6 +110,6 @@ def _curve(
     return precision[:-1], recall[:-1], thresholds
 
 
-def _thinned(points: int) -> list[int]:
+def _thin(points: int) -> list[int]:
     found = np.unique(np.linspace(0, points - 1, min(points, _POINTS)).astype(int))
     return [int(n) for n in found]

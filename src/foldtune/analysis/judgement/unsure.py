@@ -22,7 +22,7 @@ def left_out(panel: Panel, name: str, shares: tuple[float, ...] = LEFT) -> list[
 
     risks = []
     for member, right in zip(panel.runs[name], panel.right[name], strict=True):
-        sure = panel.judged(member).shares.max(1).astype(np.float32)
+        sure = panel.with_labels(member).shares.max(1).astype(np.float32)
         risks.append(risk_by_confidence(torch.from_numpy(sure), torch.from_numpy(~right)).numpy())
     risk = np.mean(risks, axis=0)
     images = len(risk)

@@ -118,7 +118,7 @@ def suggest(
             f"no evidence on {some(methods or ())}; methods with evidence: {some(known)}"
         )
     weights = weigh(np.array([case.quality for case in cases]), quality, variance)
-    costs = _filled(cases, names, weights)
+    costs = _fill_gaps(cases, names, weights)
     picks = choose(costs, weights[None], min(size, len(names)))[0]
     chance = support_of(costs @ weights, fitted_support())
     heavy = np.argsort(-weights, kind="stable")
@@ -128,7 +128,7 @@ def suggest(
             "expected_shortfall": float(costs[i] @ weights),
             "support": float(chance[i]),
             "settings": vote_settings(cases, weights, names[i]),
-            "cases": [_told(cases[c], weights[c], names[i]) for c in heavy[:3]],
+            "cases": [_case_row(cases[c], weights[c], names[i]) for c in heavy[:3]],
         }
         for i in picks
     ]
@@ -163,10 +163,10 @@ def fitted_support() -> np.ndarray:
     """Fitted to all published tasks, each with the shortfalls that the others let expect."""
     near = shortfalls(vtab("last").values).T <= NEAR
     costs = shortfalls((vtab("last").values + vtab("best").values) / 2)
-    return fit_support(expected(costs, np.array(probe_quality())), near)
+    return fit_support(expected_shortfall(costs, np.array(probe_quality())), near)
 
 
-def expected(costs: np.ndarray, qualities: np.ndarray) -> np.ndarray:
+def expected_shortfall(costs: np.ndarray, qualities: np.ndarray) -> np.ndarray:
     """(tasks, methods): the shortfall that all other tasks let expect of each method on a task."""
     found: np.ndarray = without_own(np.stack([weigh(qualities, q) for q in qualities])) @ costs.T
     return found
@@ -195,7 +195,7 @@ def vote_settings(cases: Sequence[Case], weights: np.ndarray, method: str) -> di
 # -- private ---------------------------------------------------------------------------------------
 
 
-def _filled(cases: Sequence[Case], names: Sequence[str], weights: np.ndarray) -> np.ndarray:
+def _fill_gaps(cases: Sequence[Case], names: Sequence[str], weights: np.ndarray) -> np.ndarray:
     """(methods, cases) of shortfalls; where a case lacks a method, its mean over the others."""
     costs = np.array([[case.shortfall.get(name, np.nan) for case in cases] for name in names])
     there = np.isfinite(costs)
@@ -203,7 +203,7 @@ def _filled(cases: Sequence[Case], names: Sequence[str], weights: np.ndarray) ->
     return np.where(there, costs, means[:, None])
 
 
-def _told(case: Case, weight: float, method: str) -> Row:
+def _case_row(case: Case, weight: float, method: str) -> Row:
     return {
         "case": case.name,
         "source": case.source,

@@ -21,7 +21,7 @@ from foldtune.analysis.bootstrap import estimate, resamples, with_whole
 from foldtune.analysis.tasks.advice import (
     NEAR,
     choose,
-    expected,
+    expected_shortfall,
     fit_support,
     shortfalls,
     support_of,
@@ -52,7 +52,7 @@ def check_advice(epoch: str = "last") -> Row:
     quality = np.array(probe_quality())
     advised = _judge(costs, regret, without_own(np.stack([weigh(quality, q) for q in quality])))
     baseline = baseline_regret(table.values)
-    permuted = _permuted(costs, regret, quality)
+    permuted = _judge_permuted(costs, regret, quality)
     return {
         "epoch": epoch,
         "tasks": tasks,
@@ -61,7 +61,7 @@ def check_advice(epoch: str = "last") -> Row:
         "gain": _means(baseline - advised, counts),
         "edge": _edge((baseline - advised)[:, 0], table.tasks),
         "calibration": calibration(),
-        "nested": _means(_nested(costs, regret), counts),
+        "nested": _means(_judge_nested(costs, regret), counts),
         "noisy_probe": {str(n): _noisy(costs, regret, quality, n) for n in NOISE},
         "chance": dict(zip(("one", "three"), _share_as_good(permuted, advised), strict=True)),
         "aim": {"one": 0.9, "three": 0.25},
@@ -92,11 +92,11 @@ def calibration() -> Row:
     costs = shortfalls((vtab("last").values + vtab("best").values) / 2)
     near = shortfalls(vtab("last").values).T <= NEAR
     quality = np.array(probe_quality())
-    own = expected(costs, quality)
+    own = expected_shortfall(costs, quality)
     said = np.empty(own.shape)
     for task in range(len(own)):
         kept = np.arange(len(own)) != task
-        fitted = fit_support(expected(costs[:, kept], quality[kept]), near[kept])
+        fitted = fit_support(expected_shortfall(costs[:, kept], quality[kept]), near[kept])
         said[task] = support_of(own[task], fitted)
     first = np.arange(len(own)), own.argmin(1)
     at = np.digitize(said, BINS)
@@ -140,7 +140,7 @@ def _means(regrets: np.ndarray, counts: np.ndarray) -> Row:
     return {name: estimate(drawn[0, i], drawn[1:, i]) for i, name in enumerate(("one", "three"))}
 
 
-def _nested(costs: np.ndarray, regret: np.ndarray) -> np.ndarray:
+def _judge_nested(costs: np.ndarray, regret: np.ndarray) -> np.ndarray:
     """(tasks, 2): each task with the features that are best among the others, left out in turn."""
     every = [_distances(columns) for columns in feature_sets()]
     outer = np.stack([_judge(costs, regret, without_own(w)) for w in every])  # sets tasks 2
@@ -200,7 +200,7 @@ def _noisy(costs: np.ndarray, regret: np.ndarray, quality: np.ndarray, images: i
     return {"one": float(one), "three": float(three)}
 
 
-def _permuted(costs: np.ndarray, regret: np.ndarray, quality: np.ndarray) -> np.ndarray:
+def _judge_permuted(costs: np.ndarray, regret: np.ndarray, quality: np.ndarray) -> np.ndarray:
     """(permutations, 2) of mean regrets with the feature handed to the wrong tasks."""
     rng = np.random.default_rng(0)
     found = []

@@ -58,14 +58,14 @@ class Scores:
 
 
 def rank(scores: Scores, draws: int = 2000) -> Row:
-    """All that can be said of the methods: `overall` and `groups` (see `ranked`), `friedman`,
+    """All that can be said of the methods: `overall` and `groups` (see `rank_methods`), `friedman`,
     `nemenyi`, `pairs` (see each function), and `between_groups` (Kendall's tau)."""
     names = scores.group_names
     return {
         "methods": len(scores.methods),
         "tasks": len(scores.tasks),
-        "overall": ranked(scores, draws),
-        "groups": {name: ranked(scores.of_group(name), draws) for name in names},
+        "overall": rank_methods(scores, draws),
+        "groups": {name: rank_methods(scores.of_group(name), draws) for name in names},
         "friedman": friedman(scores),
         "nemenyi": nemenyi(scores),
         "pairs": wilcoxon_pairs(scores),
@@ -82,7 +82,7 @@ def ranks_of(values: np.ndarray) -> np.ndarray:
     return found
 
 
-def ranked(scores: Scores, draws: int = 2000) -> list[Row]:
+def rank_methods(scores: Scores, draws: int = 2000) -> list[Row]:
     """Best mean rank first: mean score, mean rank with an interval over tasks (tasks resampled),
     and `frequency`, on how many tasks the method is at rank 1, 2, ... (ties: at the better one)."""
     from scipy.stats import rankdata

@@ -27,7 +27,7 @@ def sign_flip_p(differences: np.ndarray) -> float:
         return 1.0
     sizes = np.abs(steps) // np.gcd.reduce(steps)
     if len(sizes) * int(sizes.sum()) > _EXACT:
-        return _drawn(sizes, abs(int(sizes @ np.sign(steps))))
+        return _share_beyond(sizes, abs(int(sizes @ np.sign(steps))))
     shares = np.zeros(int(sizes.sum()) + 1)  # of the sum of those with a plus
     shares[0] = 1.0
     for size in sizes:
@@ -38,7 +38,7 @@ def sign_flip_p(differences: np.ndarray) -> float:
     return float(min(1.0, 2 * shares[: extreme + 1].sum()))
 
 
-def _drawn(sizes: np.ndarray, reached: int) -> float:
+def _share_beyond(sizes: np.ndarray, reached: int) -> float:
     """The share of drawn signs whose sum of sizes is at least as far from 0 as `reached`."""
     rng = np.random.default_rng(0)
     at_once = max(1, _AT_ONCE // len(sizes))

@@ -8,7 +8,7 @@ from typing import Any
 
 import altair as alt
 
-from foldtune.analysis.leaderboard import finished
+from foldtune.analysis.leaderboard import is_finished
 from foldtune.analysis.row import Standing
 from foldtune.console import duration
 from foldtune.report import charts
@@ -68,7 +68,7 @@ def _cost(study: Material, entry: Standing) -> dict[str, Any]:
     rows = [
         row
         for row in study.rows
-        if row["label"] == entry["label"] and row["stage"] == stage and finished(row)
+        if row["label"] == entry["label"] and row["stage"] == stage and is_finished(row)
     ]
     times = [row["seconds"] for row in rows if row.get("seconds")]
     files = (study.folder / "runs" / str(row["run"]) / TUNING for row in rows)

@@ -21,7 +21,7 @@ def section(study: Material) -> Section | None:
     decision = study.decision
     if decision is None or not decision.pairs:
         return None
-    ranks = decision.told()["methods"]
+    ranks = decision.as_json()["methods"]
     return Section(
         "ranking",
         "Ranking",
@@ -122,7 +122,7 @@ def _pairs(decision: Decision) -> Table:
         (
             pair.a,
             pair.b,
-            points(pair.told["difference"], signed=True),
+            points(pair.as_json["difference"], signed=True),
             chance(pair.p),
             f"{100 * pair.images_share:.0f} %",
             "yes" if pair.apart else "no",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from foldtune.analysis.leaderboard import finished
+from foldtune.analysis.leaderboard import is_finished
 from foldtune.analysis.row import Row
 from foldtune.report.material import Material
 from foldtune.report.section import Section
@@ -22,4 +22,4 @@ def _run(row: Row) -> dict[str, Any]:
     recipe = row.get("recipe") or {}
     values = {key: f"{v:.3g}" if isinstance(v, float) else str(v) for key, v in recipe.items()}
     settings = ", ".join(f"{key} {value}" for key, value in values.items())
-    return {**dict.fromkeys(_RUN), **row, "settings": settings, "finished": finished(row)}
+    return {**dict.fromkeys(_RUN), **row, "settings": settings, "finished": is_finished(row)}

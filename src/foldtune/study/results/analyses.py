@@ -56,7 +56,7 @@ def analyse(
         "order_on_validation": list(found.order),
         "draws": draws,
         "notes": _notes(found),
-        "decision": found.decision and found.decision.told(),
+        "decision": found.decision and found.decision.as_json(),
         "agreement": agreement(panel, counts, found.groups),
         "oracle": oracle(panel, counts),
         "confident": {
@@ -74,7 +74,7 @@ def _of_another_task(folder: str | Path, found: Predictions) -> Row:
     panel = found.panel
     figures = []
     for name, group in panel.runs.items():
-        each = [dict(values(panel.judged(member))) for member in group]
+        each = [dict(values(panel.with_labels(member))) for member in group]
         means = {key: float(np.mean([one[key] for one in each])) for key in each[0]}
         figures.append({"method": name, **means})
     said = (
@@ -89,7 +89,7 @@ def _of_another_task(folder: str | Path, found: Predictions) -> Row:
         "task": repr(panel.task),
         "metric": panel.metric,
         "notes": [said],
-        "decision": found.decision and found.decision.told(),
+        "decision": found.decision and found.decision.as_json(),
         "figures": figures,
         "reliability": {} if isinstance(panel.task, Regression) else _reliability(folder, panel),
     }

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from foldtune.analysis.row import Row, Stage
-from foldtune.analysis.selection import ordered
+from foldtune.analysis.selection import rank_trials
 from foldtune.study.search.halving import Halving, shortened
 from foldtune.study.search.plan import Plan, Search, Trial
 from foldtune.study.search.spaces import Entrant, planned
@@ -82,7 +82,7 @@ def promoted(rows: Sequence[Row], spread: bool) -> list[int]:
     seen: set[tuple[float, str]] = set()
     first: list[int] = []
     twins: list[int] = []
-    for place in ordered(rows, "loss"):
+    for place in rank_trials(rows, "loss"):
         given = (rows[place]["val_accuracy"], f"{_loss(rows[place]):.2e}")
         (twins if given in seen else first).append(place)
         seen.add(given)

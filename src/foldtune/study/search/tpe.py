@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from foldtune.analysis.leaderboard import failed
+from foldtune.analysis.leaderboard import is_failed
 from foldtune.analysis.row import Row
 from foldtune.core.method import LogRange
 from foldtune.study.search.plan import Trial
@@ -65,7 +65,7 @@ class Proposed:
         import optuna
 
         for (values, trial), row in zip(self._open, rows, strict=True):
-            lost = failed(row)  # it says nothing about its accuracy
+            lost = is_failed(row)  # it says nothing about its accuracy
             value = None if lost else row.get("val_accuracy") or 0.0
             state = _failed() if lost else optuna.trial.TrialState.COMPLETE
             if trial is not None:

@@ -71,10 +71,10 @@ def _macro(study: Material, name: str) -> Table:
     """Every metric that has a meaning for the task, the mean over seeds, of every method."""
     panel = study.panel
     assert panel is not None
-    names = list(dict(values(panel.judged(panel.members[0]))))
+    names = list(dict(values(panel.with_labels(panel.members[0]))))
     rows: list[tuple[Any, ...]] = []
     for label, group in panel.runs.items():
-        each = [dict(values(panel.judged(member))) for member in group]
+        each = [dict(values(panel.with_labels(member))) for member in group]
         means = [float(np.mean([one[metric] for one in each])) for metric in names]
         rows.append((label, *(f"{value:.3f}" for value in means)))
     columns = ("method", *(METRICS[metric].title for metric in names))

@@ -26,7 +26,7 @@ def section(study: Material) -> Section | None:
         return None
     rows, best = [], ""
     for label, group in panel.runs.items():
-        it = [panel.judged(member) for member in group]
+        it = [panel.with_labels(member) for member in group]
         off = np.stack([np.abs(one.answers - one.targets) for one in it])
         # As a share of the largest error, so that the interval is one of shares.
         most = max(float(off.max()), 1e-12)
@@ -41,7 +41,7 @@ def section(study: Material) -> Section | None:
                 f"{label} is off by {mae:.4g} on average (95 % interval {low:.4g} to {high:.4g}); "
                 f"a constant answer is by {_constant(it[0].targets):.4g}."
             )
-    first = panel.judged(panel.runs[name][0])
+    first = panel.with_labels(panel.runs[name][0])
     points = [
         {"truth": float(t), "said": float(s), "residual": float(s - t)}
         for t, s in zip(first.targets[:_POINTS], first.answers[:_POINTS], strict=True)

@@ -25,7 +25,7 @@ def section(study: Material) -> Section | None:
         return None
     if isinstance(panel.task, Regression | Ordinal):
         return None
-    names, test = list(names_of(study)), panel.judged(panel.runs[name][0])
+    names, test = list(names_of(study)), panel.with_labels(panel.runs[name][0])
     if not len(test.both):
         return None
     few = sorted(test.both.tolist(), key=lambda k: (int(test.marks[:, k].sum()), k))[:_MOST]
