@@ -41,7 +41,7 @@ def test_the_largest_confusions_show_images_that_suffer_them(study):
     shown = found.context["confusions"]
     worst = [(row[0], row[1]) for row in found.tables[0].rows]
     assert [(one["truth"], one["said"]) for one in shown] == worst
-    panel, name = study.panel, judgement.shown(study)
+    panel, name = study.panel, judgement.shown_method(study)
     names = [f"species {k}" for k in range(judged.CLASSES)]
     for one in shown:
         assert 1 <= len(one["images"]) <= 4

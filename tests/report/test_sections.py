@@ -179,7 +179,7 @@ def test_images_that_every_method_gets_wrong_are_in_the_page():
     # They never were: only disagreements were shown.
     labels = np.array([0, 1, 2, 0])
     predictions = np.array([[1, 1, 0, 0], [1, 1, 0, 0]])
-    kept = gallery._kept(predictions, labels, 0, np.array([0.6, 0.9, 0.8, 0.5]))
+    kept = gallery._select_images(predictions, labels, 0, np.array([0.6, 0.9, 0.8, 0.5]))
     assert kept.tolist() == [2, 0]
 
 

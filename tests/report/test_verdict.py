@@ -62,7 +62,7 @@ def test_one_seed_speaks_of_tunings_and_never_of_methods():
     words = verdict.pair_sentence(found, found.between("C", "A"))
     assert words.startswith("On such images this A beats this C by ")
     assert "it would hold if runs vary by less than" in words
-    assert "distinguishable" not in said + words + verdict.counted(found)
+    assert "distinguishable" not in said + words + verdict.count_apart(found)
 
 
 def test_a_pair_is_told_with_its_simultaneous_interval_better_first():

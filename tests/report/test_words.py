@@ -55,4 +55,4 @@ def test_a_backbone_without_pretraining_is_said():
 
 @pytest.mark.parametrize(("names", "said"), [("a", "a"), ("ab", "a and b"), ("abc", "a, b and c")])
 def test_lists_read_well(names, said):
-    assert words.listed(list(names)) == said
+    assert words.join_names(list(names)) == said

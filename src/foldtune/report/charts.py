@@ -67,7 +67,7 @@ def across(field: str, title: str, **more: Any) -> alt.X:
     return alt.X(f"{field}:Q", title=title, axis=axis, **more)
 
 
-def counted(last: int, first: int = 1) -> alt.Axis:
+def count_axis(last: int, first: int = 1) -> alt.Axis:
     """The axis of a whole number: each once, where they have room; two ticks of a step below 1
     would read "1, 2, 2"."""
     values = list(range(first, last + 1))
@@ -131,7 +131,7 @@ def width(palette: dict[str, str]) -> alt.StrokeWidth:
     )
 
 
-def picked() -> tuple[alt.Parameter, Any]:
+def pick_by_legend() -> tuple[alt.Parameter, Any]:
     """A choice of methods by the legend, and the opacity that follows it."""
     choice = alt.selection_point(fields=["label"], bind="legend", name="method")
     return choice, alt.when(choice).then(alt.value(1)).otherwise(alt.value(0.1))

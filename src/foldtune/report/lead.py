@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from foldtune.analysis.decision import IMAGES, Decision, Pair
 from foldtune.analysis.row import Standing
 from foldtune.console import percent
-from foldtune.report.words import interval, listed
+from foldtune.report.words import interval, join_names
 
 # What a study has as its yardstick: the first that is there.
 PROBES = ("LinearProbe", "AttentiveProbe")
@@ -48,13 +48,13 @@ def _sure(label: str, decision: Decision) -> str:
         return f"Sure: no other {what} may be best on such images (95 %, all pairs together)."
     if label not in able:
         better = "is" if len(able) == 1 else "are"
-        return f"Not the best: {listed(able)} {better} better on the test images."
+        return f"Not the best: {join_names(able)} {better} better on the test images."
     others = sorted(
         (n for n in able if n != label), key=lambda n: -decision.accuracy[decision.at(n)]
     )
     return (
-        f"Not sure: {listed(others)} may be as good or better; the test images and seeds do not "
-        "tell them apart."
+        f"Not sure: {join_names(others)} may be as good or better; the test images and seeds do "
+        "not tell them apart."
     )
 
 
@@ -66,7 +66,7 @@ def _gain(board: Sequence[Standing], best: Standing, decision: Decision) -> list
         return []
     if probe == best["label"]:
         rival = _rival(probe, decision)
-        told = f"The probe itself is chosen. Tuning by {rival.b} {_points(_turned(rival))}."
+        told = f"The probe itself is chosen. Tuning by {rival.b} {_points(_swap(rival))}."
         return [("Gain over the probe", told)]
     pair = decision.between(best["label"], probe)
     return [("Gain over the probe", f"It {_points(pair)}.")]
@@ -97,9 +97,9 @@ def _settle(label: str, decision: Decision) -> str:
     times = ((pair.high - pair.low) / 2 / abs(pair.difference)) ** 2
     images, seeds = decision.images, max(decision.seeds)
     if pair.images_share >= 0.5:
-        need = f"about {_rounded(images * times):,} test images in place of {images:,}"
+        need = f"about {_round_up(images * times):,} test images in place of {images:,}"
     else:
-        need = f"about {_rounded(seeds * times):,} seeds in place of {seeds}"
+        need = f"about {_round_up(seeds * times):,} seeds in place of {seeds}"
     if times > _MANY:
         return (
             f"Little: to tell it from {pair.b} would take {need}. Take the one that is smaller or "
@@ -115,14 +115,14 @@ def _rival(label: str, decision: Decision) -> Pair:
     return decision.between(label, rival)
 
 
-def _turned(pair: Pair) -> Pair:
+def _swap(pair: Pair) -> Pair:
     from dataclasses import replace
 
     return replace(pair, a=pair.b, b=pair.a, difference=-pair.difference, low=-pair.high,
                    high=-pair.low)  # fmt: skip
 
 
-def _rounded(number: float) -> int:
+def _round_up(number: float) -> int:
     """Up, to two digits."""
     unit: int = 10 ** max(0, math.floor(math.log10(max(number, 1))) - 1)
     return math.ceil(number / unit) * unit

@@ -35,7 +35,7 @@ class Figure:
         # Our charts are checked against the schema by the tests, which takes seconds a page.
         told: dict[str, Any] = self.chart.to_dict(validate=False)
         told.pop("$schema", None)
-        found: dict[str, Any] = _called(told, self.metric)
+        found: dict[str, Any] = _rename_in_chart(told, self.metric)
         return found
 
     @property
@@ -50,7 +50,7 @@ class Figure:
         return [[value.get(key) for key in self.columns.values()] for value in values]
 
     @property
-    def described(self) -> str:
+    def columns_json(self) -> str:
         return json.dumps({of_metric([k], self.metric)[0]: v for k, v in self.columns.items()})
 
 
@@ -78,7 +78,7 @@ class Section:
     template: str = ""
     context: Mapping[str, Any] = field(default_factory=dict)
 
-    def called(self, metric: str) -> Section:
+    def rename_score(self, metric: str) -> Section:
         """The same with what is the score that chooses called by the metric's name."""
         return replace(
             self,
@@ -94,13 +94,13 @@ class Section:
         )
 
 
-def _called(told: Any, metric: str) -> Any:
+def _rename_in_chart(told: Any, metric: str) -> Any:
     """A chart as data, with its titles and its description in the metric's name."""
     if isinstance(told, dict):
         return {
             key: of_metric([value], metric)[0]
             if key in ("title", "description") and isinstance(value, str)
-            else _called(value, metric)
+            else _rename_in_chart(value, metric)
             for key, value in told.items()
         }
-    return [_called(one, metric) for one in told] if isinstance(told, list) else told
+    return [_rename_in_chart(one, metric) for one in told] if isinstance(told, list) else told

@@ -14,7 +14,7 @@ def shortfalls(board: Sequence[Standing], asked: Description) -> list[str]:
 
     asked: the study's description.
     """
-    return [*_below_start(board), *_failed(board), *_left_out(asked)]
+    return [*_below_start(board), *_failure_sentences(board), *_left_out(asked)]
 
 
 def warning(entry: Row | Standing) -> str:
@@ -41,7 +41,7 @@ def _below_start(board: Sequence[Standing]) -> list[str]:
     ]
 
 
-def _failed(board: Sequence[Standing]) -> list[str]:
+def _failure_sentences(board: Sequence[Standing]) -> list[str]:
     """A sentence a method: its first reason stands for all."""
     return [
         f"{count(entry['failed'], 'run')} of {entry['label']} {reason}"

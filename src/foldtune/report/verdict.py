@@ -13,7 +13,7 @@ from statistics import median
 from foldtune.analysis.decision import IMAGES, SEARCHES, Decision, Pair
 from foldtune.analysis.leaderboard import by_validation
 from foldtune.analysis.row import Standing
-from foldtune.report.words import count, interval, listed, percent
+from foldtune.report.words import count, interval, join_names, percent
 
 _OVER = {
     "images": "new images",
@@ -75,14 +75,14 @@ def best_of(decision: Decision) -> str:
         return f"Any of the {len(able)} methods may be best{what} (95 %)."
     if len(able) == 1:
         return f"{able[0]} is the best{what} (95 %)."
-    return f"{listed(able)} may be best{what} (95 %)."
+    return f"{join_names(able)} may be best{what} (95 %)."
 
 
 def over_searches(decision: Decision) -> list[str]:
     """What repeated searches tell of methods: no one of their choices, all of them."""
     ordered = sorted(decision.pairs, key=lambda pair: pair.p)
     apart = [pair_sentence(decision, pair) for pair in ordered if pair.apart]
-    return [best_of(decision), counted(decision), resolution(decision), *apart]
+    return [best_of(decision), count_apart(decision), resolution(decision), *apart]
 
 
 def pair_sentence(decision: Decision, pair: Pair) -> str:
@@ -113,7 +113,7 @@ def pair_sentence(decision: Decision, pair: Pair) -> str:
     return said[0].upper() + said[1:] if this else said
 
 
-def counted(decision: Decision) -> str:
+def count_apart(decision: Decision) -> str:
     """How many pairs are told apart, over what."""
     apart, pairs = sum(pair.apart for pair in decision.pairs), len(decision.pairs)
     if decision.covers == IMAGES:
@@ -173,13 +173,13 @@ def _relations(judged: Sequence[Standing], best: Standing, one_seed: bool) -> li
     named = {kind: [e["label"] for e in judged if e["against"] == kind] for kind in kinds}
     said = []
     if named["worse"]:
-        said.append(f"{who} is better than {listed(named['worse'])}.")
+        said.append(f"{who} is better than {join_names(named['worse'])}.")
     if named["better"]:
-        better = listed(named["better"])
+        better = join_names(named["better"])
         are = "are" if len(named["better"]) > 1 else "is"
         said.append(f"{better} {are} better than {who}, which validation did not foresee.")
     if named["alike"]:
-        line = f"{who} cannot be told apart from {listed(named['alike'])}"
+        line = f"{who} cannot be told apart from {join_names(named['alike'])}"
         alike = [e for e in judged if e["against"] == "alike"]
         fewest, smallest = min(
             ((e["trainable"] or 0, e["label"]) for e in alike), key=itemgetter(0)

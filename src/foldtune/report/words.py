@@ -46,10 +46,10 @@ def count(number: int, noun: str) -> str:
     return f"{number:,} {noun if number == 1 else plural}"
 
 
-def listed(names: Sequence[str]) -> str:
+def join_names(names: Sequence[str]) -> str:
     """Names in a sentence.
 
-    >>> listed(["SSF", "LoRA", "BitFit"])
+    >>> join_names(["SSF", "LoRA", "BitFit"])
     'SSF, LoRA and BitFit'
     """
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
@@ -85,12 +85,12 @@ def notes(rows: Sequence[Row], board: Sequence[Standing]) -> list[str]:
     lost = [f"{e['label']} ({e['diverged']})" for e in board if e["diverged"]]
     if lost:
         runs = count(sum(is_diverged(row) for row in rows), "run")
-        said.append(f"{runs} diverged and spent budget without a figure: {listed(lost)}.")
+        said.append(f"{runs} diverged and spent budget without a figure: {join_names(lost)}.")
     if len({entry["trials"] for entry in board}) > 1:
         said.append("The tuning budgets differ between methods, so the comparison is not even.")
     pending = [entry["label"] for entry in board if entry["test_accuracy"] is None]
     if pending:
-        said.append(f"Without a final run of the chosen configuration: {listed(pending)}.")
+        said.append(f"Without a final run of the chosen configuration: {join_names(pending)}.")
     best = next((entry for entry in board if entry["winner"]), None)
     if best and board[0] is not best and board[0]["test_accuracy"] is not None:
         said.append(
@@ -129,9 +129,9 @@ def protocol(asked: Description) -> list[str]:
     ]
     changed = [f"{name} {value}" for name, value in (told.get("changed") or {}).items()]
     if changed:
-        said.append(f"Changed by the caller: {listed(changed)}.")
+        said.append(f"Changed by the caller: {join_names(changed)}.")
     if told.get("missing"):
-        said.append(f"Left out, since it cannot be done here: {listed(told['missing'])}.")
+        said.append(f"Left out, since it cannot be done here: {join_names(told['missing'])}.")
     return said
 
 

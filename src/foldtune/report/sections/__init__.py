@@ -81,7 +81,7 @@ def sections(study: Material) -> list[Section]:
     for module in order:
         section = module.section(study)
         if section is not None:
-            found.append(section.called(study.metric) if module in _OF_THE_SCORE else section)
+            found.append(section.rename_score(study.metric) if module in _OF_THE_SCORE else section)
     return found
 
 

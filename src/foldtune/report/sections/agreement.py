@@ -30,7 +30,7 @@ def section(study: Material) -> Section | None:
     if known:
         chart = beyond_chart(known, order)
         figures.append(_figure("beyond-seeds", "Agreement beyond seeds", chart, order))
-    said = _said(pairs, known, [row for row in rows if row["control"]])
+    said = _sentences(pairs, known, [row for row in rows if row["control"]])
     some = oracle(panel, study.counts)
     reach = (
         f"At least one of the {some['methods']} methods is right on "
@@ -131,7 +131,7 @@ def _figure(name: str, title: str, chart: alt.LayerChart, order: Sequence[str]) 
     )
 
 
-def _said(pairs: Sequence[Row], known: Sequence[Row], own: Sequence[Row]) -> list[str]:
+def _sentences(pairs: Sequence[Row], known: Sequence[Row], own: Sequence[Row]) -> list[str]:
     mean = _mean(row["agreement"]["value"] for row in pairs)
     least = min(pairs, key=lambda row: row["agreement"]["value"])
     said = [

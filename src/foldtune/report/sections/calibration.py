@@ -31,7 +31,7 @@ def section(study: Material) -> Section | None:
         found = _judge(group, panel.labels)
         bins += [{"label": name, **row} for row in found["bins"]]
         curves += [{"label": name, **row} for row in found["curve"]]
-        figures.append({"label": name, **found["figures"], **_stored(study, group)})
+        figures.append({"label": name, **found["figures"], **_stored_figures(study, group)})
     palette = charts.among(study.palette, panel.names)
     best = min(figures, key=lambda row: row["ece"])
     said = f"{best['label']} is best calibrated, with an expected calibration error of "
@@ -68,7 +68,7 @@ def section(study: Material) -> Section | None:
 
 
 def reliability_chart(values: Sequence[Row], palette: dict[str, str]) -> alt.LayerChart:
-    choice, faded = charts.picked()
+    choice, faded = charts.pick_by_legend()
     unit = alt.Scale(domain=[0, 1])
     base = alt.Chart().encode(
         x=charts.across("confidence", "confidence", scale=unit),
@@ -94,7 +94,7 @@ def reliability_chart(values: Sequence[Row], palette: dict[str, str]) -> alt.Lay
 
 
 def risk_chart(values: Sequence[Row], palette: dict[str, str]) -> alt.LayerChart:
-    choice, faded = charts.picked()
+    choice, faded = charts.pick_by_legend()
     base = alt.Chart().encode(
         x=charts.across("coverage", "share of images answered", scale=alt.Scale(domain=[0, 1])),
         y=alt.Y("risk:Q", title="error among them", axis=alt.Axis(format="%")),
@@ -140,7 +140,7 @@ def _error(bins: Sequence[Row]) -> float:
     return error
 
 
-def _stored(study: Material, group: Sequence[Member]) -> Row:
+def _stored_figures(study: Material, group: Sequence[Member]) -> Row:
     """Figures that the bench computed when it tested the runs; None for rows without."""
     runs = {member.run for member in group}
     tests = [row.get("test") or {} for row in study.rows if row["run"] in runs]
@@ -151,13 +151,14 @@ def _stored(study: Material, group: Sequence[Member]) -> Row:
 
 
 def _table(figures: Sequence[Row]) -> Table:
-    def told(value: float | None) -> str:
+    def three_digits(value: float | None) -> str:
         return "–" if value is None else f"{value:.3f}"
 
     rows = tuple(
         (
             row["label"], f"{100 * row['confidence']:.1f}", f"{100 * row['accuracy']:.1f}",
-            f"{100 * row['ece']:.1f}", told(row["nll"]), told(row["brier"]), told(row["aurc"]),
+            f"{100 * row['ece']:.1f}",
+            *(three_digits(row[key]) for key in ("nll", "brier", "aurc")),
         )
         for row in sorted(figures, key=lambda row: row["ece"])
     )  # fmt: skip

@@ -40,11 +40,11 @@ def section(study: Material) -> Section | None:
             "new images and, with several seeds, new seeds, each ensemble against the run of its "
             "own seed). Diamonds are the control, as many seeds of one method, whose intervals "
             "hold these seeds; of these the mean of probabilities alone is drawn.",
-            *(_said(rows, found.winner)),
+            *(_sentences(rows, found.winner)),
         ),
         (figure,),
         (_table(rows),),
-        next(iter(_said(rows, found.winner)), ""),
+        next(iter(_sentences(rows, found.winner)), ""),
     )
 
 
@@ -110,7 +110,7 @@ def gain_chart(rows: Sequence[Row], winner: str | None) -> alt.LayerChart:
     )
 
 
-def _said(rows: Sequence[Row], winner: str | None) -> list[str]:
+def _sentences(rows: Sequence[Row], winner: str | None) -> list[str]:
     """What the ensembles of methods gain, and the best of those of seeds, by mean probabilities.
 
     Ensembles of methods are all told: the one with the largest gain on the test split would be

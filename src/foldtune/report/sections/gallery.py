@@ -24,10 +24,10 @@ def section(study: Material) -> Section | None:
     panel = study.panel
     if panel is None:
         return None
-    chosen = _chosen(study)
+    chosen = _winner_place(study)
     predictions = np.stack([group[0].predictions for group in panel.runs.values()])
     wrong = predictions != panel.labels
-    kept = _kept(predictions, panel.labels, chosen, _confidence(study, chosen))
+    kept = _select_images(predictions, panel.labels, chosen, _confidence(study, chosen))
     if not len(kept):
         return None
     found = study.pictures
@@ -58,7 +58,7 @@ def section(study: Material) -> Section | None:
     )
 
 
-def _chosen(study: Material) -> int:
+def _winner_place(study: Material) -> int:
     """The place of the winner among the methods; of a study without one that of the first."""
     assert study.panel is not None
     names = study.panel.names
@@ -99,7 +99,7 @@ def _sentences(wrong: np.ndarray, predictions: np.ndarray, chosen: int, name: st
     return said
 
 
-def _kept(
+def _select_images(
     predictions: np.ndarray, labels: np.ndarray, chosen: int, confidence: np.ndarray
 ) -> np.ndarray:
     """The images in the page: half of the room for what the chosen method is surest of and gets

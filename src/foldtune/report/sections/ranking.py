@@ -12,7 +12,7 @@ from foldtune.report.cells import chance, plain, points
 from foldtune.report.charts import tip
 from foldtune.report.material import Material
 from foldtune.report.section import Figure, Section, Table
-from foldtune.report.verdict import best_of, counted, pair_sentence
+from foldtune.report.verdict import best_of, count_apart, pair_sentence
 
 Row = dict[str, Any]
 
@@ -30,7 +30,7 @@ def section(study: Material) -> Section | None:
             "lies: from 1 + the number of methods told apart above it to the last without those "
             "below it. All pairs are judged together, so that at most one page in twenty calls any "
             "two different that are not.",
-            f"{best_of(decision)} {counted(decision)}",
+            f"{best_of(decision)} {count_apart(decision)}",
             *_examples(decision),
         ),
         (
@@ -42,7 +42,7 @@ def section(study: Material) -> Section | None:
             ),
         ),
         (_ranks(ranks), _pairs(decision)),
-        counted(decision),
+        count_apart(decision),
     )
 
 

@@ -44,17 +44,17 @@ def training_chart(
             "last": index == len(curve) - 1,
             "best": step["epoch"] == trial.get("val_best_epoch"),
         }
-        for label, trial in _chosen(rows, palette, ties)
+        for label, trial in _chosen_trials(rows, palette, ties)
         if (curve := [s for s in trial.get("curve") or [] if s.get("val_accuracy") is not None])
         for index, step in enumerate(curve)
     ]
     if not points:
         return None
-    choice, faded = charts.picked()
+    choice, faded = charts.pick_by_legend()
     base = alt.Chart().encode(
         x=alt.X(
             "epoch:Q",
-            axis=charts.counted(max(point["epoch"] for point in points), first=0),
+            axis=charts.count_axis(max(point["epoch"] for point in points), first=0),
             scale=charts.STEPS,
         ),
         y=charts.share("accuracy", "validation accuracy"),
@@ -76,7 +76,9 @@ def training_chart(
     )
 
 
-def _chosen(rows: Sequence[Row], palette: dict[str, str], ties: str) -> Iterable[tuple[str, Row]]:
+def _chosen_trials(
+    rows: Sequence[Row], palette: dict[str, str], ties: str
+) -> Iterable[tuple[str, Row]]:
     for label in palette:
         trials = (row for row in rows if row["label"] == label and row["stage"] == "trial")
         if trial := chosen_trial(trials, ties):

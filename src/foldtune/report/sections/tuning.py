@@ -43,13 +43,13 @@ def tuning_chart(rows: Sequence[Row], palette: dict[str, str]) -> alt.LayerChart
         ]
     if not points:
         return None
-    choice, faded = charts.picked()
+    choice, faded = charts.pick_by_legend()
     most = max(point["trials"] for point in points)
     base = alt.Chart().encode(
         x=alt.X(
             "trials:Q",
             title="trials spent",
-            axis=charts.counted(most),
+            axis=charts.count_axis(most),
             scale=charts.STEPS,
         ),
         y=charts.share("accuracy", "best validation accuracy so far"),

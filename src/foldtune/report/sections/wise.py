@@ -38,7 +38,7 @@ def section(study: Material) -> Section | None:
             "The models between the backbone with its first classifier (alpha 0) and the tuned one "
             "(alpha 1). Filled points are on the Pareto frontier of accuracy at home and the mean "
             "under shift: no other alpha is better in one and not worse in the other.",
-            *_chosen(found),
+            *_alpha_sentence(found),
         ),
         tuple(figures),
         (_table(points),),
@@ -46,7 +46,7 @@ def section(study: Material) -> Section | None:
 
 
 def frontier_chart(points: Sequence[Row], palette: dict[str, str]) -> alt.LayerChart:
-    choice, faded = charts.picked()
+    choice, faded = charts.pick_by_legend()
     base = alt.Chart().encode(
         x=charts.across("home", "accuracy at home"),
         y=charts.share("shift", "mean accuracy under shift"),
@@ -70,7 +70,7 @@ def frontier_chart(points: Sequence[Row], palette: dict[str, str]) -> alt.LayerC
 
 
 def alpha_chart(points: Sequence[Row], palette: dict[str, str]) -> alt.LayerChart:
-    choice, faded = charts.picked()
+    choice, faded = charts.pick_by_legend()
     base = alt.Chart().encode(
         x=alt.X("alpha:Q", title="alpha", axis=alt.Axis(grid=False, labelOverlap=True)),
         y=charts.share("home", "accuracy at home"),
@@ -106,7 +106,7 @@ def _tooltip() -> list[alt.Tooltip]:
     ]  # fmt: skip
 
 
-def _chosen(found: Sequence[tuple[str, Row]]) -> list[str]:
+def _alpha_sentence(found: Sequence[tuple[str, Row]]) -> list[str]:
     said = [
         f"{label}: alpha {told['chosen']:g}"
         for label, told in found

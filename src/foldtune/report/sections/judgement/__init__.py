@@ -9,7 +9,7 @@ from foldtune.report.material import Material
 from foldtune.tasks.kinds import MultiLabel, Regression
 
 
-def shown(study: Material) -> str | None:
+def shown_method(study: Material) -> str | None:
     """The method whose answers are shown: the chosen one, else the first that was tested."""
     if study.panel is None:
         return None

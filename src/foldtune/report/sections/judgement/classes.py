@@ -10,7 +10,7 @@ from foldtune.analysis.bootstrap import Estimate
 from foldtune.analysis.judgement.classes import parts, per_class
 from foldtune.report.material import Material
 from foldtune.report.section import Section, Table
-from foldtune.report.sections.judgement import names_of, percent, shown
+from foldtune.report.sections.judgement import names_of, percent, shown_method
 from foldtune.tasks.kinds import Regression, SingleLabel
 from foldtune.tasks.metrics import METRICS, values
 
@@ -18,7 +18,7 @@ _MOST = 200  # classes of the table
 
 
 def section(study: Material) -> Section | None:
-    panel, name = study.panel, shown(study)
+    panel, name = study.panel, shown_method(study)
     if panel is None or name is None or isinstance(panel.task, Regression):
         return None
     rows = per_class(panel, name, names_of(study), study.groups)
@@ -27,7 +27,12 @@ def section(study: Material) -> Section | None:
         key=lambda row: row["recall"]["value"],
     )
     shown_rows = tuple(
-        (row["class"], f"{row['images']:,}", _told(row["recall"]), _told(row["precision"]))
+        (
+            row["class"],
+            f"{row['images']:,}",
+            _with_interval(row["recall"]),
+            _with_interval(row["precision"]),
+        )
         for row in known[:_MOST]
     )
     columns = ("class", "images", "recall %", "precision %")
@@ -59,7 +64,7 @@ def section(study: Material) -> Section | None:
     )  # fmt: skip
 
 
-def _told(value: Estimate) -> str:
+def _with_interval(value: Estimate) -> str:
     if value["value"] is None:
         return "–"
     if value["low"] is None:

@@ -21,16 +21,16 @@ from foldtune.report import charts
 from foldtune.report.charts import LITTLE_TO_MUCH, tip
 from foldtune.report.material import Material, readable
 from foldtune.report.section import Figure, Section, Table
-from foldtune.report.sections.judgement import names_of, of_classes, shown
+from foldtune.report.sections.judgement import names_of, of_classes, shown_method
 from foldtune.report.thumbnails import thumbnail
-from foldtune.report.words import listed
+from foldtune.report.words import join_names
 
 Row = dict[str, Any]
 _MOST = 40  # classes of a drawn matrix
 
 
 def section(study: Material) -> Section | None:
-    panel, name = study.panel, shown(study)
+    panel, name = study.panel, shown_method(study)
     if panel is None or name is None or not of_classes(study):
         return None
     names, counts = names_of(study), confusion(panel, name)
@@ -46,7 +46,7 @@ def section(study: Material) -> Section | None:
     )
     columns = ("truth", "called", "images", "% of the class")
     tables = (Table("Largest confusions", columns, rows, ("truth", "called")),) if rows else ()
-    said = _said(name, worst)
+    said = _sentence(name, worst)
     return Section(
         "confusion", "Which classes are taken for which",
         (
@@ -74,14 +74,14 @@ def _examples(study: Material, name: str, counts: np.ndarray) -> list[Row]:
     return told
 
 
-def _said(name: str, worst: Sequence[Row]) -> str:
+def _sentence(name: str, worst: Sequence[Row]) -> str:
     if not worst:
         return f"{name} takes no test image for another class."
     told = [
         f"{one['truth']} for {one['said']} ({100 * one['share']:.0f} % of its images)"
         for one in worst[:3]
     ]
-    return f"{name} most often takes {listed(told)}."
+    return f"{name} most often takes {join_names(told)}."
 
 
 def _unsure(study: Material, name: str) -> str:

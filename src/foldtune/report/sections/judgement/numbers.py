@@ -12,7 +12,7 @@ from foldtune.report import charts
 from foldtune.report.charts import GREY, tip
 from foldtune.report.material import Material
 from foldtune.report.section import Figure, Section, Table
-from foldtune.report.sections.judgement import shown
+from foldtune.report.sections.judgement import shown_method
 from foldtune.tasks.kinds import Regression
 from foldtune.tasks.metrics import values
 
@@ -21,7 +21,7 @@ _POINTS = 1000
 
 
 def section(study: Material) -> Section | None:
-    panel, name = study.panel, shown(study)
+    panel, name = study.panel, shown_method(study)
     if panel is None or name is None or not isinstance(panel.task, Regression):
         return None
     rows, best = [], ""

@@ -11,7 +11,7 @@ from foldtune.report import charts
 from foldtune.report.charts import tip
 from foldtune.report.material import Material
 from foldtune.report.section import Figure, Section, Table
-from foldtune.report.sections.judgement import names_of, percent, shown
+from foldtune.report.sections.judgement import names_of, percent, shown_method
 from foldtune.tasks.kinds import Regression
 
 Row = dict[str, Any]
@@ -21,7 +21,7 @@ _DRAWN = ("class", "ece", "by_chance", "images")
 
 
 def section(study: Material) -> Section | None:
-    panel, name = study.panel, shown(study)
+    panel, name = study.panel, shown_method(study)
     if panel is None or name is None or isinstance(panel.task, Regression):
         return None
     rows = [row for row in by_name(panel, name, names_of(study)) if row["images"]]

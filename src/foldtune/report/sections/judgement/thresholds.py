@@ -11,7 +11,7 @@ from foldtune.report import charts
 from foldtune.report.charts import tip
 from foldtune.report.material import Material
 from foldtune.report.section import Figure, Section, Table
-from foldtune.report.sections.judgement import names_of, percent, shown
+from foldtune.report.sections.judgement import names_of, percent, shown_method
 from foldtune.tasks.kinds import Ordinal, Regression
 from foldtune.tasks.metrics import Judged
 
@@ -20,7 +20,7 @@ _MOST = 8  # names of a drawn curve: those with fewest images, which a mean hide
 
 
 def section(study: Material) -> Section | None:
-    panel, name, found = study.panel, shown(study), study.predictions
+    panel, name, found = study.panel, shown_method(study), study.predictions
     if panel is None or name is None or found is None:
         return None
     if isinstance(panel.task, Regression | Ordinal):
@@ -60,7 +60,7 @@ def section(study: Material) -> Section | None:
 def _figure(
     key: str, title: str, across: str, up: str, values: list[Row], palette: dict[str, str]
 ) -> Figure:
-    choice, faded = charts.picked()
+    choice, faded = charts.pick_by_legend()
     unit = alt.Scale(domain=[0, 1])
     lines = alt.Chart().mark_line(strokeWidth=2, interpolate="step-after").encode(
         x=charts.across(across, across, scale=unit),
