@@ -24,7 +24,7 @@ from typing import Any
 from _hostile import MARKER
 
 from foldtune.cli import _verbs
-from foldtune.cli.boundary import guarded
+from foldtune.cli.boundary import run_guarded
 
 SECONDS = 60
 # What a refusal may leave: locks, what was moved out of the way, and the runs that a study had
@@ -86,7 +86,7 @@ def _called(words: list[str], folder: Path) -> tuple[int | str, str, str]:
     with contextlib.chdir(folder), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         signal.alarm(SECONDS)
         try:
-            code = guarded(_verbs, words)
+            code = run_guarded(_verbs, words)
         except SystemExit as stop:
             code = stop.code if isinstance(stop.code, int) else 0
         except Hang:

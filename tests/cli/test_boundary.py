@@ -8,7 +8,7 @@ import warnings
 
 import pytest
 
-from foldtune.cli.boundary import guarded
+from foldtune.cli.boundary import run_guarded
 from foldtune.errors import InputError
 
 
@@ -16,7 +16,7 @@ def ended(error, capsys, *words):
     def verbs(_words):
         raise error
 
-    code = guarded(verbs, words)
+    code = run_guarded(verbs, words)
     return code, capsys.readouterr().err
 
 
@@ -64,7 +64,7 @@ def test_warnings_are_lines_too(capsys):
     def verbs(_words):
         warnings.warn("rows are \x1b[31mdamaged", RuntimeWarning, stacklevel=1)
 
-    assert guarded(verbs, []) == 0
+    assert run_guarded(verbs, []) == 0
     assert capsys.readouterr().err == "warning: rows are \\x1b[31mdamaged\n"
 
 

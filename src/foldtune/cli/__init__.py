@@ -20,7 +20,7 @@ from foldtune.cli import (  # noqa: F401  (importing a verb declares it)
     tunings,
 )
 from foldtune.cli.app import app
-from foldtune.cli.boundary import guarded
+from foldtune.cli.boundary import run_guarded
 from foldtune.cli.out import embed, export, hub, predict  # noqa: F401
 from foldtune.processes import leave
 from foldtune.startup import end_without_collecting, keep_freed_memory
@@ -31,7 +31,7 @@ def main() -> None:
     keep_freed_memory()
     end_without_collecting()
     try:
-        code = guarded(_verbs, sys.argv[1:])
+        code = run_guarded(_verbs, sys.argv[1:])
     finally:
         leave()
     if code:

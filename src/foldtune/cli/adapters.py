@@ -31,7 +31,9 @@ def export_peft(
     import_hosts()
     attachment, _, header = opened(tuning, file.weights, hub(file.allow_hub))
     base = header["backbone"]["name"]
-    adapter = read_adapter(to_peft(attachment, out, base=base, facts=_kept(header, "backbone")))
+    adapter = read_adapter(
+        to_peft(attachment, out, base=base, facts=_carried_facts(header, "backbone"))
+    )
     told = {
         "adapter": str(out),
         "method": repr(attachment.method),
@@ -75,7 +77,7 @@ def import_peft(
         backbone = as_backbone(model, options)
     identity = backbone.identity()
     attachment = from_peft(read, backbone)
-    save(attachment, out, {"backbone": identity, **_kept(read.header)})
+    save(attachment, out, {"backbone": identity, **_carried_facts(read.header)})
     told = {
         "tuning": str(out),
         "method": repr(attachment.method),
@@ -87,6 +89,6 @@ def import_peft(
     emit(told) if json else facts(told)
 
 
-def _kept(header: dict[str, Any], *more: str) -> dict[str, Any]:
+def _carried_facts(header: dict[str, Any], *more: str) -> dict[str, Any]:
     """What a header says of a tuning beyond the attachment itself."""
     return {name: header[name] for name in ("classes", "data", "training", *more) if name in header}

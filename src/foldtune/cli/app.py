@@ -76,13 +76,13 @@ def _offer(kind: type, group: Group) -> None:
     """Have cyclopts read the fields of a group of options as they are said on a terminal."""
     hints, told = get_type_hints(kind), said_of()[kind.__name__]
     for field in fields(kind):
-        how = [words(told[field.name], show_default=_shown(field.default))]
+        how = [words(told[field.name], show_default=_show_default(field.default))]
         how += [_READ[field.name]] if field.name in _READ else []
         kind.__annotations__[field.name] = Annotated[hints[field.name], *how]
     Parameter(name="*", group=group)(kind)
 
 
-def _shown(default: Any) -> bool | Callable[[Any], str]:
+def _show_default(default: Any) -> bool | Callable[[Any], str]:
     """How a default is shown: not where the words say it, or where there is none."""
     if default in (None, False, True, ()):
         return False

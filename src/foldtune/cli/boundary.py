@@ -25,7 +25,7 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _OF_THE_SYSTEM = (*_NO_ROOM, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.EFBIG)
 
 
-def guarded(verbs: Callable[[Sequence[str]], object], words: Sequence[str]) -> int:
+def run_guarded(verbs: Callable[[Sequence[str]], object], words: Sequence[str]) -> int:
     """Run the verbs on the words of a command; the exit code."""
     from cyclopts import CycloptsError
 
@@ -34,11 +34,11 @@ def guarded(verbs: Callable[[Sequence[str]], object], words: Sequence[str]) -> i
             verbs(words)
         sys.stdout.flush()  # else a reader that has gone shows when Python ends, as a traceback
     except InputError as error:
-        return _refused(str(error))
+        return _refuse(str(error))
     except CycloptsError as error:
         if isinstance(error.__cause__, InputError):  # a check of an option, see places.py
-            return _refused(str(error.__cause__))
-        return _refused(f"{error} (foldtune {' '.join(words[:1])} --help)")
+            return _refuse(str(error.__cause__))
+        return _refuse(f"{error} (foldtune {' '.join(words[:1])} --help)")
     except KeyboardInterrupt:
         say(f"stopped; what is finished is kept; to go on: {shlex.join(['foldtune', *words])}")
         return INTERRUPTED
@@ -47,9 +47,9 @@ def guarded(verbs: Callable[[Sequence[str]], object], words: Sequence[str]) -> i
         return NOBODY_READS
     except OSError as error:
         line = _line_of(error)
-        return _broken() if line is None else _refused(line)
+        return _report_bug() if line is None else _refuse(line)
     except Exception as error:
-        return _refused(_NO_MEMORY) if _is_memory(error) else _broken()
+        return _refuse(_NO_MEMORY) if _is_memory(error) else _report_bug()
     return 0
 
 
@@ -76,7 +76,7 @@ _NO_MEMORY = (
 )
 
 
-def _refused(line: str) -> int:
+def _refuse(line: str) -> int:
     say(f"error: {' '.join(line.split())}")
     return REFUSED
 
@@ -97,7 +97,7 @@ def _is_memory(error: BaseException) -> bool:
     return named or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
 
 
-def _broken() -> int:
+def _report_bug() -> int:
     traceback.print_exc()
     python = ".".join(map(str, sys.version_info[:3]))
     say(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from foldtune.cli.app import JSON, MAIN, app, words
 from foldtune.cli.places import STUDY_OUT
-from foldtune.cli.studies import compared, tell_comparison
+from foldtune.cli.studies import compare_with_table, tell_comparison
 from foldtune.console import percent, write
 from foldtune.startup import import_hosts
 
@@ -41,7 +41,7 @@ def demo(
 
     images = load_data(data, size=SIZE).few_shot(SHOTS).testing_the_rest()
     methods = (*METHODS, FULL) if with_full else METHODS
-    found = compared(images, "micro", methods, out, {"size": SIZE, "epochs": EPOCHS})
+    found = compare_with_table(images, "micro", methods, out, {"size": SIZE, "epochs": EPOCHS})
     tell_comparison(found, False, json)
     if not json and found.tuning is not None:
         _name_one(found, out)

@@ -19,7 +19,7 @@ _ROOM = 1 << 20
 _SHOWN = 3  # foreign files that a refusal names
 
 
-def _given(_type: Any, tokens: Sequence[Any]) -> Path:
+def _as_path(_type: Any, tokens: Sequence[Any]) -> Path:
     text = tokens[0].value
     if not text.strip() or "\0" in text:
         raise InputError(f"{tokens[0].keyword or 'OUT'} is empty; name a file or folder")
@@ -126,7 +126,7 @@ def _seed(_type: Any, value: int | None) -> None:
 
 
 def _parameter(check: Callable[[Any, Path | None], None], text: str) -> Parameter:
-    return Parameter(converter=_given, validator=check, help=text)
+    return Parameter(converter=_as_path, validator=check, help=text)
 
 
 _STUDY = ("study.json", "rows.jsonl", "lock", "runs", "names.json")

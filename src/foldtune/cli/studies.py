@@ -68,16 +68,18 @@ def compare(
         check_method(name)
     asked = said(searching, study, training, starting, options, reading, running)
     if folds is not None or repeats is not None:
-        _folded(data, model, methods, out, asked | {"folds": folds, "repeats": repeats}, json)
+        _compare_splits(
+            data, model, methods, out, asked | {"folds": folds, "repeats": repeats}, json
+        )
         return
-    found = compared(data, model, methods, out, asked)
+    found = compare_with_table(data, model, methods, out, asked)
     tell_comparison(found, full, json)
     if found.winner is None:
         say("no trial of any method finished; the report says why")
         raise SystemExit(1)
 
 
-def compared(
+def compare_with_table(
     data: str | ImageData, model: str, methods: tuple[str, ...], out: Path, asked: dict[str, Any]
 ) -> Comparison:
     """Run the study, with its table on a terminal while it goes on."""
@@ -94,7 +96,7 @@ def compared(
     return found
 
 
-def _folded(
+def _compare_splits(
     data: str, model: str, methods: tuple[str, ...], out: Path, asked: dict[str, Any], json: bool
 ) -> None:  # fmt: skip
     """A study a split, each with its page, and what all test images together tell."""

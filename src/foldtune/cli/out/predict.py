@@ -58,8 +58,8 @@ def predict(
         **asked,
     )
     if sort_into is not None:
-        rows = _sorted(rows, Sorted(sort_into, classes, link))
-    broken, rows = _told(_watched(rows, len(paths)))
+        rows = _sort_files(rows, Sorted(sort_into, classes, link))
+    broken, rows = _split_unreadable(_with_bar(rows, len(paths)))
     if csv is not None:
         _write(csv, rows)
     elif json:
@@ -71,7 +71,7 @@ def predict(
         raise SystemExit(1)
 
 
-def _told(rows: Iterable[dict[str, Any]]) -> tuple[list[str], Iterator[dict[str, Any]]]:
+def _split_unreadable(rows: Iterable[dict[str, Any]]) -> tuple[list[str], Iterator[dict[str, Any]]]:
     """The files that cannot be read, filled while rows are taken, a line each as they come."""
     broken: list[str] = []
 
@@ -85,7 +85,7 @@ def _told(rows: Iterable[dict[str, Any]]) -> tuple[list[str], Iterator[dict[str,
     return broken, through()
 
 
-def _watched(rows: Iterable[dict[str, Any]], count: int) -> Iterator[dict[str, Any]]:
+def _with_bar(rows: Iterable[dict[str, Any]], count: int) -> Iterator[dict[str, Any]]:
     """The rows, with a bar on a terminal."""
     if not sys.stderr.isatty():
         yield from rows
@@ -96,7 +96,7 @@ def _watched(rows: Iterable[dict[str, Any]], count: int) -> Iterator[dict[str, A
     yield from track(rows, "images", total=count, console=Console(stderr=True), transient=True)
 
 
-def _sorted(rows: Iterable[dict[str, Any]], into: Any) -> Iterator[dict[str, Any]]:
+def _sort_files(rows: Iterable[dict[str, Any]], into: Any) -> Iterator[dict[str, Any]]:
     for row in rows:
         if "class" in row:
             row["sorted"] = str(into.take(Path(row["image"]), row["class"]))

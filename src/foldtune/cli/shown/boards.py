@@ -150,7 +150,7 @@ def show_advice(told: dict[str, Any], data: str, model: str) -> None:
     ]
     table(rows, tuple(rows[0]))
     write("")
-    facts({name: _looked(told["look"], key) for key, name in _LOOKED.items()})
+    facts({name: _percent_of(told["look"], key) for key, name in _LOOKED.items()})
     nearest = ", ".join(case["case"] for case in first["cases"])
     write(f"Most like, of {told['evidence']['published_tasks']} published tasks and "
           f"{len(told['evidence']['own_studies'])} own studies: {nearest}.")  # fmt: skip
@@ -165,7 +165,7 @@ def show_advice(told: dict[str, Any], data: str, model: str) -> None:
           f"{' '.join(quoted)} --out DIR")  # fmt: skip
 
 
-def _looked(seen: dict[str, Any], key: str) -> Any:
+def _percent_of(seen: dict[str, Any], key: str) -> Any:
     value = seen[key]
     return percent(value) if isinstance(value, float) else value
 

@@ -20,12 +20,15 @@ def show_cards(rows: Sequence[dict[str, Any]], *, full: bool) -> None:
     )
     for kind in dict.fromkeys(row["kind"] for row in rows):
         write("")
-        table([_shown(row) for row in rows if row["kind"] == kind], columns, kind)
+        table([_round_multiples(row) for row in rows if row["kind"] == kind], columns, kind)
 
 
 def show_candidates(told: dict[str, Any]) -> None:
     """What stands within the budget, and why other methods are not there."""
-    rows = [_shown(row) | {"share": f"{100 * row['share']:.2g} %"} for row in told["suggestions"]]
+    rows = [
+        _round_multiples(row) | {"share": f"{100 * row['share']:.2g} %"}
+        for row in told["suggestions"]
+    ]
     write(
         f"{len(rows)} methods stand on {told['model']} with at most {told['budget']:,} trainable "
         f"parameters of its {told['parameters']:,} (classifier aside). Order: {told['rule']}."
@@ -39,7 +42,7 @@ def show_candidates(told: dict[str, Any]) -> None:
     write("Settings and sources: foldtune methods --full; the reason of a refusal: --json.")
 
 
-def _shown(row: dict[str, Any]) -> dict[str, Any]:
+def _round_multiples(row: dict[str, Any]) -> dict[str, Any]:
     """Multiples of LoRA's with as many digits as were counted."""
     return row | {
         name: None if row[name] is None else f"{row[name]:.2f}"

@@ -28,7 +28,7 @@ _FIGURES = {
 def show_fit(found: Fitted, data: str) -> None:
     """What came of it in a sentence, what trained, the file, and what to do with it."""
     row = found.row
-    write(f"{row['method']} reaches {_reached(row)}.")
+    write(f"{row['method']} reaches {_test_figure(row)}.")
     facts(
         {
             "validation": percent(row.get("val_accuracy")),
@@ -44,7 +44,7 @@ def show_fit(found: Fitted, data: str) -> None:
         write(f"      foldtune merge {name} --out merged.safetensors")
 
 
-def _reached(row: Mapping[str, Any]) -> str:
+def _test_figure(row: Mapping[str, Any]) -> str:
     """The test figure; of right and wrong images with its interval."""
     from scipy.special import ndtri
 
@@ -107,7 +107,7 @@ def _show_share(told: Mapping[str, Any], name: str) -> None:
 def _show_judgement(found: Mapping[str, Any]) -> None:
     """By class or label how many are found, the largest confusions, and the least sure left out."""
     rows = [
-        {**row, **{name: _estimated(row[name]) for name in ("recall", "precision")}}
+        {**row, **{name: _with_interval(row[name]) for name in ("recall", "precision")}}
         for row in found.get("classes", ())
     ]
     at = found.get("thresholds", {})
@@ -131,10 +131,10 @@ def _show_judgement(found: Mapping[str, Any]) -> None:
         if cost["mean"] > cost["mean_of_likeliest"]:
             write("Costs weigh probabilities, and these are off; export, and predict --calibrated.")
     if error := found.get("mae"):
-        facts({"mean absolute error": _estimated(error)})
+        facts({"mean absolute error": _with_interval(error)})
 
 
-def _estimated(told: Mapping[str, Any]) -> str:
+def _with_interval(told: Mapping[str, Any]) -> str:
     """A figure with its interval, where there is one."""
     if told["value"] is None:
         return "–"

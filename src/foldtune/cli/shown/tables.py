@@ -134,10 +134,10 @@ def show_check(check: Row) -> None:
 
 def flat(rows: Iterable[Row]) -> list[Row]:
     """Rows with each estimate as `value [low, high]`."""
-    return [{key: _estimated(value) for key, value in row.items()} for row in rows]
+    return [{key: _with_interval(value) for key, value in row.items()} for row in rows]
 
 
-def _estimated(value: Any) -> Any:
+def _with_interval(value: Any) -> Any:
     if not isinstance(value, dict) or "value" not in value:
         return value
     if value["value"] is None:
