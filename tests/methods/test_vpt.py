@@ -48,7 +48,7 @@ def test_a_mask_made_for_the_image_alone_is_widened(method, family):
 def test_prompts_are_seen_whatever_the_mask(dtype, rows):
     hidden = torch.zeros(2, 1, rows, 5, dtype=torch.bool)
     mask = hidden if dtype == torch.bool else hidden.double() - 9
-    found = Prompted(3, at=1)._widened(mask, 5)
+    found = Prompted(3, at=1)._widen(mask, 5)
     seen = found if dtype == torch.bool else found == 0
     assert found.shape == (2, 1, 1 if rows == 1 else 8, 8)
     assert seen[..., 1:4].all()

@@ -79,10 +79,10 @@ def test_written_anew_it_is_another_method(digits, backbone, recipe, tmp_path, m
 
 
 def test_a_class_has_its_own_settings_searched_and_an_instance_keeps_them():
-    from foldtune.methods.catalogue import spelled
+    from foldtune.methods.catalogue import text_of
 
-    assert spelled(Mine) == "Mine"
-    assert spelled(Mine(targets=("mlp.down",)) + LoRA(rank=4)) == (
+    assert text_of(Mine) == "Mine"
+    assert text_of(Mine(targets=("mlp.down",)) + LoRA(rank=4)) == (
         "Mine(targets=('mlp.down',)) + LoRA(rank=4)"
     )
 

@@ -174,7 +174,7 @@ def fill_held(attachment: Attachment, stored: Mapping[str, Tensor], where: str) 
             used.add(key)
             with torch.no_grad():
                 mine.copy_(stored[key])
-        for name, mine in delta.drawn().items():
+        for name, mine in delta.drawn_tensors().items():
             for key in (f"{path}.{name}", name):
                 if key not in stored:
                     continue
@@ -220,7 +220,9 @@ def held_config(attachment: Attachment) -> tuple[dict[str, Any], dict[str, Tenso
         options = found
     for path, delta in deltas:
         kept = delta.peft_tensors()
-        drawn = {n: t for n, t in delta.drawn().items() if n in (*delta.saved, *method.beside)}
+        drawn = {
+            n: t for n, t in delta.drawn_tensors().items() if n in (*delta.saved, *method.beside)
+        }
         for name, tensor in {**kept, **drawn}.items():
             tensors[name if name in method.beside else f"{path}.{name}"] = tensor
     return {"peft_type": method.peft_type, **options}, tensors

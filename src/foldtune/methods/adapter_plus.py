@@ -35,7 +35,7 @@ class ScaledBottleneck(Bottleneck):
         return F.gelu(low)
 
     def leave(self, x: Tensor, y: Tensor) -> Tensor:
-        added = self.added(y, self.maps)
+        added = self.update(y, self.maps)
         if self.training and self.drop_path:
             kept = added.new_empty(added.shape[0], *[1] * (added.ndim - 1)).bernoulli_(
                 1.0 - self.drop_path

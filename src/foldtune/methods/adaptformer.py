@@ -32,7 +32,7 @@ class ParallelBottleneck(Bottleneck):
 
     def leave(self, x: Tensor, y: Tensor) -> Tensor:
         # Swin flattens its grid before the MLP and unflattens it after: only positions count.
-        return self.joined(y, x, self.scale, self.y_is_map, self.x_is_map)
+        return self.add_update(y, x, self.scale, self.y_is_map, self.x_is_map)
 
 
 @dataclass(frozen=True, repr=False)

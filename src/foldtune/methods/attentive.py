@@ -43,11 +43,11 @@ class AttentivePool(Adapter):
     def leave(self, x: Tensor, y: Tensor) -> Tensor:
         last = y.movedim(1, -1) if self.maps else y
         h = F.layer_norm(last.flatten(1, -2), last.shape[-1:])
-        found = self.gain * self._pooled(h)
+        found = self.gain * self._pool(h)
         found = found[(slice(None), *[None] * (last.ndim - 2))]
         return y + (found.movedim(-1, 1) if self.maps else found)
 
-    def _pooled(self, h: Tensor) -> Tensor:
+    def _pool(self, h: Tensor) -> Tensor:
         """(B, D) out of (B, N, D)."""
         if hasattr(self, "key"):
             keys = F.linear(h, self.key).unflatten(-1, (self.count, -1))

@@ -30,17 +30,19 @@ class Bottleneck(Adapter):
         """What is computed between down and up, (..., rank)."""
         return F.relu(low)
 
-    def added(self, h: Tensor, maps: bool) -> Tensor:
+    def update(self, h: Tensor, maps: bool) -> Tensor:
         """A(h) with the channels in the last axis; maps: h has them in axis 1."""
-        return self.up(self._hidden(h, maps))
+        return self.up(self._activate(h, maps))
 
-    def joined(self, y: Tensor, h: Tensor, scale: float, y_is_map: bool, h_is_map: bool) -> Tensor:
+    def add_update(
+        self, y: Tensor, h: Tensor, scale: float, y_is_map: bool, h_is_map: bool
+    ) -> Tensor:
         """y + scale A(h), where h has as many positions as y; a map has its channels in axis 1."""
         if y_is_map:
-            return torch.add(y, self.added(h, h_is_map).permute(0, 3, 1, 2), alpha=scale)
-        return add_product(y, self._hidden(h, h_is_map), self.up.weight, self.up.bias, scale)
+            return torch.add(y, self.update(h, h_is_map).permute(0, 3, 1, 2), alpha=scale)
+        return add_product(y, self._activate(h, h_is_map), self.up.weight, self.up.bias, scale)
 
-    def _hidden(self, h: Tensor, maps: bool) -> Tensor:
+    def _activate(self, h: Tensor, maps: bool) -> Tensor:
         rows = h.permute(0, 2, 3, 1) if maps else h
         return F.dropout(self.activation(self.down(rows)), self.dropout, self.training)
 
@@ -58,4 +60,4 @@ class Sequential(Bottleneck):
         self.maps = layout == "maps"
 
     def leave(self, x: Tensor, y: Tensor) -> Tensor:
-        return self.joined(y, y, self.scale, self.maps, self.maps)
+        return self.add_update(y, y, self.scale, self.maps, self.maps)

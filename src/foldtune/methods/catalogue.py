@@ -30,7 +30,7 @@ _registered: dict[str, type[Method]] = {}
 def catalogue() -> dict[str, type[Method]]:
     """Every known method class by name: our own, those of installed plug-ins, and what was
     registered in this process."""
-    return _installed() | _registered
+    return _find_installed() | _registered
 
 
 def register(cls: type[Method]) -> type[Method]:
@@ -44,7 +44,7 @@ def register(cls: type[Method]) -> type[Method]:
     reason = _unfit(cls)
     if reason:
         raise InputError(f"cannot register {getattr(cls, '__name__', cls)!r}: {reason}")
-    first = _installed().get(cls.__name__)
+    first = _find_installed().get(cls.__name__)
     if first is not None and first is not cls:
         raise InputError(
             f"cannot register {cls.__name__}: there is a method {cls.__name__} "
@@ -66,7 +66,7 @@ def sources(method: Method) -> dict[str, str]:
     return {cls.__name__: source_hash(cls) for cls in classes if is_registered(cls)}
 
 
-def spelled(method: str | Method | type[Method]) -> str:
+def text_of(method: str | Method | type[Method]) -> str:
     """The text of a method, given as one: `LoRA(rank=4)` for an instance, whose settings it keeps,
     and the bare name for a class. Registers classes that are not known yet."""
     if isinstance(method, str):
@@ -81,7 +81,7 @@ def spelled(method: str | Method | type[Method]) -> str:
 
 
 @functools.cache
-def _installed() -> dict[str, type[Method]]:
+def _find_installed() -> dict[str, type[Method]]:
     own = vars(importlib.import_module("foldtune.methods")).values()
     known = {
         cls.__name__: cls
@@ -191,13 +191,13 @@ def _by_peft_name(call: ast.Call, text: str) -> Method:
 def _literal(node: ast.expr, text: str) -> Any:
     written = ast.get_source_segment(text.strip(), node)
     try:
-        return _frozen(ast.literal_eval(node))
+        return _freeze(ast.literal_eval(node))
     except (ValueError, TypeError, MemoryError, RecursionError) as error:
         raise InputError(f"{written!r} is no plain value (number, text, tuple)") from error
 
 
-def _frozen(value: Any) -> Any:
-    return tuple(map(_frozen, value)) if isinstance(value, list | tuple) else value
+def _freeze(value: Any) -> Any:
+    return tuple(map(_freeze, value)) if isinstance(value, list | tuple) else value
 
 
 def _build(cls: type[Method], values: dict[str, Any]) -> Method:

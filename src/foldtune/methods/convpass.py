@@ -66,7 +66,7 @@ class ConvBypass(Bottleneck):
         _grids.seen = (*self._others(), (self.grid, self.grid.last))
 
     def leave(self, x: Tensor, y: Tensor) -> Tensor:
-        y = self.joined(y, x, self.scale, False, False)
+        y = self.add_update(y, x, self.scale, False, False)
         if self.is_last:
             _grids.seen = self._others()
         return y

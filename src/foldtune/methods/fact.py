@@ -46,9 +46,9 @@ class Factors(Delta):
 
     def call(self, x: Tensor, layer: Callable[[Tensor], Tensor]) -> Tensor:
         # Four small products whose results, kept, outweigh what full fine-tuning keeps.
-        return layer(x) + recompute(self._added, x)
+        return layer(x) + recompute(self._update, x)
 
-    def _added(self, x: Tensor) -> Tensor:
+    def _update(self, x: Tensor) -> Tensor:
         rank, width = self.U.shape
         low = F.linear(F.linear(x.unflatten(-1, (-1, width)), self.U).flatten(-2), self.core())
         low = F.dropout(low, self.dropout, self.training)

@@ -114,7 +114,7 @@ class IA3(Method):
 
     def edits(self, model: nn.Module, sites: Sequence[Site]) -> Iterable[Edit]:
         if self.outputs or self.inputs:
-            return self._named(model, sites)
+            return self._keys_and_values(model, sites)
         edits: list[Edit] = []
         for site in select(sites, "attn.in", "mlp.down"):
             shape = tuple(stored_matrix(model, site, "IA3").shape)
@@ -135,7 +135,7 @@ class IA3(Method):
             raise NoPlace(f"IA3 needs attention or an MLP; {host} has neither", model, sites)
         return edits
 
-    def _named(self, model: nn.Module, sites: Sequence[Site]) -> list[Edit]:
+    def _keys_and_values(self, model: nn.Module, sites: Sequence[Site]) -> list[Edit]:
         outputs, inputs = select(sites, *self.outputs), select(sites, *self.inputs)
         for site in (s for s in outputs if s in inputs):
             raise InputError(f"IA3: {site.path} is in outputs and in inputs; choose one gain")

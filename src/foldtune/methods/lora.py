@@ -14,7 +14,7 @@ from foldtune.core.method import LogRange, Method
 from foldtune.core.structure.qkv import untold
 from foldtune.core.structure.sites import Site, select, stored_matrix
 from foldtune.errors import InputError, unknown_name
-from foldtune.methods.low_rank import STARTS, LowRank, SplitLowRank, low_rank, started
+from foldtune.methods.low_rank import STARTS, LowRank, SplitLowRank, low_rank, start_from_weight
 from foldtune.methods.places import none_found, sites_for
 
 
@@ -102,9 +102,11 @@ class LoRA(Method):
         alpha = _own(self.alphas, site, self.alpha)
         scale = 1.0 if alpha is None else alpha / (rank**0.5 if self.scaling == "root" else rank)
         if self.start != "zero":
-            return self._paced(started(model, site, rank, scale, self.dropout, self.start))
+            return self._with_rates(
+                start_from_weight(model, site, rank, scale, self.dropout, self.start)
+            )
         if not self.separate:
-            return self._paced(low_rank(model, site, rank, scale, self.dropout))
+            return self._with_rates(low_rank(model, site, rank, scale, self.dropout))
         weight = stored_matrix(model, site, "LoRA")
         rows, columns = weight.shape[:2]
         if rows != 3 * columns or site.role != "attn.in":
@@ -116,10 +118,12 @@ class LoRA(Method):
         if site.letters == "":
             raise InputError(untold(f"LoRA(separate={self.separate!r})", site))
         pair = (columns, columns)
-        pairs = {c: self._paced(LowRank(pair, rank, scale, self.dropout)) for c in self.separate}
+        pairs = {
+            c: self._with_rates(LowRank(pair, rank, scale, self.dropout)) for c in self.separate
+        }
         return SplitLowRank(pairs, site.letters)
 
-    def _paced(self, delta: LowRank) -> LowRank:
+    def _with_rates(self, delta: LowRank) -> LowRank:
         if self.rate_ratio != 1.0:
             delta.rate_times = {"lora_B": self.rate_ratio}
         return delta

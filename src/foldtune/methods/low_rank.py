@@ -43,12 +43,12 @@ class LowRank(Delta):
 
     def call(self, x: Tensor, layer: Callable[[Tensor], Tensor]) -> Tensor:
         if self.pointwise:
-            low = F.conv2d(self.dropped(x), self.lora_A[..., None, None])
+            low = F.conv2d(self.drop(x), self.lora_A[..., None, None])
             added = F.conv2d(low, self.lora_B[..., None, None])
             return torch.add(layer(x), added, alpha=self.scale)
-        return _added(x, layer, [self], self.lora_B)
+        return _add_pairs(x, layer, [self], self.lora_B)
 
-    def dropped(self, x: Tensor) -> Tensor:
+    def drop(self, x: Tensor) -> Tensor:
         """The update's input, after dropout."""
         return F.dropout(x, self.dropout, self.training)
 
@@ -72,7 +72,7 @@ class StartedLowRank(LowRank):
         return weight + self.scale * moved.view_as(weight), bias
 
     def call(self, x: Tensor, layer: Callable[[Tensor], Tensor]) -> Tensor:
-        low = torch.cat([F.linear(self.dropped(x), self.lora_A), F.linear(x, self.start_A)], -1)
+        low = torch.cat([F.linear(self.drop(x), self.lora_A), F.linear(x, self.start_A)], -1)
         up = torch.cat([self.lora_B, -self.start_B], 1)
         return add_product(layer(x), low, up, scale=self.scale)
 
@@ -134,7 +134,7 @@ class SplitLowRank(Delta):
 
     def call(self, x: Tensor, layer: Callable[[Tensor], Tensor]) -> Tensor:
         own = dict(self.pairs())
-        return _added(x, layer, [own[c] for c in "qkv" if c in own], self._up())
+        return _add_pairs(x, layer, [own[c] for c in "qkv" if c in own], self._up())
 
     def _up(self) -> Tensor:
         """(3 in, rank of all): each B in the rows of its letter, in the columns of its A."""
@@ -172,7 +172,7 @@ class KernelLowRank(LowRank):
 
     def call(self, x: Tensor, layer: Callable[[Tensor], Tensor]) -> Tensor:
         stride, padding, dilation = self.geometry
-        low = F.conv2d(self.dropped(x), self.lora_A, None, stride, padding, dilation)
+        low = F.conv2d(self.drop(x), self.lora_A, None, stride, padding, dilation)
         added = F.conv2d(low, self.lora_B[..., None, None])
         return torch.add(layer(x), added, alpha=self.scale)
 
@@ -183,7 +183,7 @@ class FoldedKernelLowRank(KernelLowRank):
     call = None  # type: ignore[assignment]
 
 
-def started(
+def start_from_weight(
     model: nn.Module, site: Site, rank: int, scale: float, dropout: float, start: str
 ) -> StartedLowRank:
     """The update that starts at factors of the stored matrix of `site`."""
@@ -212,7 +212,7 @@ def low_rank(
     return (FoldedLowRank if folded else LowRank)(weight.shape, rank, scale, dropout)
 
 
-def _added(
+def _add_pairs(
     x: Tensor, layer: Callable[[Tensor], Tensor], pairs: Sequence[LowRank], up: Tensor
 ) -> Tensor:
     """layer(x) + scale up (A Drop(x) of each pair, side by side)."""
@@ -220,5 +220,5 @@ def _added(
     drops = pairs[0].training and pairs[0].dropout
     if stored and not drops and worth_folding(x, stored[0], pairs[0].lora_A, up):
         return folded_linear(x, *stored, torch.cat([p.lora_A for p in pairs]), up, scale)
-    low = torch.cat([F.linear(p.dropped(x), p.lora_A) for p in pairs], -1)
+    low = torch.cat([F.linear(p.drop(x), p.lora_A) for p in pairs], -1)
     return add_product(layer(x), low, up, scale=scale)

@@ -38,10 +38,10 @@ class Prompted(Adapter):
         args, kwargs = super().on_enter(module, args, kwargs) or (args, kwargs)
         x = next(a for a in (*args, *kwargs.values()) if isinstance(a, Tensor))
         tokens = x.shape[1] - self.count
-        wide = {k: self._widened(a, tokens) for k, a in kwargs.items()}
-        return tuple(self._widened(a, tokens) for a in args), wide
+        wide = {k: self._widen(a, tokens) for k, a in kwargs.items()}
+        return tuple(self._widen(a, tokens) for a in args), wide
 
-    def _widened(self, mask: Any, tokens: int) -> Any:
+    def _widen(self, mask: Any, tokens: int) -> Any:
         """A mask (batch, heads, rows or 1, tokens) with the prompts in it; all else as it is."""
         if not isinstance(mask, Tensor) or mask.ndim != 4 or mask.shape[-1] != tokens:
             return mask

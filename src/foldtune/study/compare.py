@@ -14,7 +14,7 @@ from foldtune.analysis.leaderboard import chosen_trial, is_failed
 from foldtune.analysis.row import Description, Row
 from foldtune.backbones import Backbone
 from foldtune.core.method import Method
-from foldtune.methods.catalogue import parse, spelled
+from foldtune.methods.catalogue import parse, text_of
 from foldtune.options.groups import (
     DataOptions,
     ExecutorOptions,
@@ -89,7 +89,7 @@ def compare(
     the study goes on. The winner is chosen on validation; the test split selects nothing. Raises
     InputError for bad input before anything is trained.
     """
-    names = [spelled(method) for method in methods or ()]
+    names = [text_of(method) for method in methods or ()]
     asked, say = Asked.of(names, recipe, options), say or silent
     running, study = of(ExecutorOptions, options), of(StudyOptions, options)
     backbone = as_backbone(model, of(ModelOptions, options))

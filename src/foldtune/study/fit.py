@@ -17,7 +17,7 @@ from foldtune.core.method import Method
 from foldtune.core.tuningfile import TuningFile
 from foldtune.data import ImageData
 from foldtune.errors import InputError, unknown_name
-from foldtune.methods.catalogue import spelled
+from foldtune.methods.catalogue import text_of
 from foldtune.options.groups import (
     DataOptions,
     FitOptions,
@@ -139,7 +139,7 @@ def fit(
         )
         options = {n: v for n, v in options.items() if n not in ("size", "weights")}
     method = method or METHOD
-    spelled(method)  # one of the caller's own is known from here on
+    text_of(method)  # one of the caller's own is known from here on
     chosen = method if isinstance(method, Method) else Entrant.named(method).method
     if head == ATTENTIVE:
         chosen, head = attentive(chosen), None

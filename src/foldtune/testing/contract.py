@@ -29,7 +29,7 @@ from foldtune.core.method import Method, written_out
 from foldtune.core.structure.probe import probe
 from foldtune.core.tuningfile import check_base, read, save
 from foldtune.errors import InputError
-from foldtune.methods.catalogue import parse, spelled
+from foldtune.methods.catalogue import parse, text_of
 from foldtune.testing.hosts import CLASSES, TINY_HOSTS, build_host
 
 # Float64 on purpose: what is equal in exact arithmetic must agree far below any real difference.
@@ -44,7 +44,7 @@ def check_method(method: Method, hosts: Iterable[str] = tuple(TINY_HOSTS)) -> di
     Raises AssertionError, naming check and host, at the first broken claim; InputError when the
     method refuses every host.
     """
-    spelled(method)  # one of a notebook is known from here on
+    text_of(method)  # one of a notebook is known from here on
     verdicts: dict[str, str] = {}
     for host in hosts:
         try:

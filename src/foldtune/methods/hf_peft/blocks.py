@@ -16,7 +16,7 @@ from foldtune.methods.hf_peft.held import Held, HeldMethod, Shape, divisor
 class RepeatedColumns(Held):
     """W' = W + D repeated along the inputs, D: (out, rank)."""
 
-    def changed(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    def change(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
         shards: Tensor = self.own("miss_block").T
         times = -(-weight.shape[1] // shards.shape[1])
         return weight + shards.repeat(1, times)[:, : weight.shape[1]], bias
@@ -27,7 +27,7 @@ class FivePaths(Held):
 
     moves_bias = True
 
-    def changed(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    def change(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
         moved = weight + weight * self.own("glora_A")() + self.own("glora_B")()
         if bias is None:
             return moved, None
@@ -38,7 +38,7 @@ class FivePaths(Held):
 class Tweaked(Held):
     """W' = W + scale (B relu(A W)): a small network of the columns of W. A: (rank, out)."""
 
-    def changed(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    def change(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
         down, up = self.own("peanut_A").weight, self.own("peanut_B").weight
         return weight + self.own("scaling") * (up @ torch.relu(down @ weight)), bias
 

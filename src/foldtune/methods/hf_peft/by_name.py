@@ -45,7 +45,7 @@ def Peft(kind: str, **options: Any) -> Method:
         raise InputError(f"Peft({kind!r}) is foldtune's own {name}; write {name}(...)")
     if wanted in _NO_METHOD:
         raise InputError(f"Peft({kind!r}) cannot tune a vision backbone here: {_NO_METHOD[wanted]}")
-    known: dict[str, Any] = {c.peft_type: c for c in _held()}
+    known: dict[str, Any] = {c.peft_type: c for c in _held_methods()}
     if wanted not in known:
         raise unknown_name("type of PEFT", kind, sorted(n.lower() for n in known))
     cls = known[wanted]
@@ -60,5 +60,5 @@ def Peft(kind: str, **options: Any) -> Method:
     return made
 
 
-def _held() -> list[Any]:
+def _held_methods() -> list[Any]:
     return [cls for cls in catalogue().values() if cls.library == "peft"]

@@ -15,7 +15,7 @@ from foldtune.methods.hf_peft.held import ADAPTER, Held, HeldMethod, Shape
 class HadamardHeld(Held):
     """W' = W * (1 + the difference), element by element."""
 
-    def changed(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    def change(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
         return weight + weight * self.layer.get_delta_weight(ADAPTER), bias
 
 

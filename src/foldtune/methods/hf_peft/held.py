@@ -64,10 +64,10 @@ class Held(Delta):
         self.layer = layer
 
     def fold(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        moved, bias = self.changed(weight.flatten(1), bias)
+        moved, bias = self.change(weight.flatten(1), bias)
         return moved.view_as(weight), bias
 
-    def changed(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    def change(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """The changed (out, in) and bias."""
         return weight + self.layer.get_delta_weight(ADAPTER), bias
 
@@ -79,7 +79,7 @@ class Held(Delta):
         """What trains, by its name in a folder that PEFT saved, the layer's path aside."""
         return _as_saved(self.named_parameters())
 
-    def drawn(self) -> dict[str, Tensor]:
+    def drawn_tensors(self) -> dict[str, Tensor]:
         """What a seed or the stored weights give, by its name in such a folder."""
         return _as_saved(self.named_buffers())
 
@@ -129,7 +129,7 @@ class HeldMethod(Method):
 
     def check_places(self, model: nn.Module, sites: Sequence[Site]) -> None:
         check_installed(type(self).__name__)
-        self._sized([shape_of(w) for w in self._places(model, sites).values()])
+        self._size_options([shape_of(w) for w in self._places(model, sites).values()])
 
     def _places(self, model: nn.Module, sites: Sequence[Site]) -> dict[Site, Tensor]:
         """The sites, each with its stored matrix (out, in)."""
@@ -157,15 +157,15 @@ class HeldMethod(Method):
 
     def _layers(self, weights: Sequence[Tensor], bias: Sequence[bool]) -> list[Any]:
         """PEFT's layers on Linears of these weights, in their order."""
-        options = self._sized([shape_of(w) for w in weights])
+        options = self._size_options([shape_of(w) for w in weights])
         if self.shares:
-            return _tuned(self.peft_type, options[0], weights, bias)
+            return _build_layers(self.peft_type, options[0], weights, bias)
         return [
-            _tuned(self.peft_type, own, [w], [b])[0]
+            _build_layers(self.peft_type, own, [w], [b])[0]
             for own, w, b in zip(options, weights, bias, strict=True)
         ]
 
-    def _sized(self, shapes: Sequence[Shape]) -> list[Mapping[str, Any]]:
+    def _size_options(self, shapes: Sequence[Shape]) -> list[Mapping[str, Any]]:
         """PEFT's options for each layer; for all together where they share tensors."""
         groups = [shapes] if self.shares else [[shape] for shape in shapes]
         return [self.options(group) for group in groups]
@@ -199,7 +199,7 @@ class _Shell(nn.Module):
             self.layers.append(layer)
 
 
-def _tuned(
+def _build_layers(
     kind: str, options: Mapping[str, Any], weights: Sequence[Tensor], bias: Sequence[bool]
 ) -> list[Any]:
     """PEFT's layers of type `kind` on Linears of these weights."""

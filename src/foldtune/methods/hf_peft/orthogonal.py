@@ -22,7 +22,7 @@ _TURNS: Mapping[str, LogRange | tuple[Any, ...]] = {**Method.space, "lr": LogRan
 class TurnedInput(Held):
     """W' = W R^T, R: (in, in) of orthogonal blocks on the diagonal."""
 
-    def changed(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    def change(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
         return weight @ self.layer.get_delta_weight(ADAPTER).T, bias
 
 
@@ -37,7 +37,7 @@ class TurnedAndScaled(Held):
         super().__init__(layer, shape)
         del layer.boft_P
 
-    def changed(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    def change(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
         blocks = self.layer.cayley_batch(self.own("boft_R").flatten(0, 1))
         parts = weight.unflatten(1, (len(blocks), -1))
         turned = torch.einsum("obj,bij->obi", parts, blocks).flatten(1)
@@ -47,7 +47,7 @@ class TurnedAndScaled(Held):
 class Reflected(Held):
     """W' = W H, H: (in, in) a product of reflections."""
 
-    def changed(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    def change(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
         return weight @ self.layer.get_delta_weight(ADAPTER), bias
 
 
@@ -56,11 +56,11 @@ class TurnedOutput(Held):
 
     moves_bias = True
 
-    def changed(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        turned = None if bias is None else self._turned(bias[:, None])[:, 0]
-        return self._turned(weight), turned
+    def change(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        turned = None if bias is None else self._turn(bias[:, None])[:, 0]
+        return self._turn(weight), turned
 
-    def _turned(self, rows: Tensor) -> Tensor:
+    def _turn(self, rows: Tensor) -> Tensor:
         """R times (out, n): pairs are the halves of each group of outputs."""
         half = self.layer.group_size[ADAPTER] // 2
         theta = self.own("road_theta").view(-1, half, 1)

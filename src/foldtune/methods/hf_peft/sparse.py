@@ -24,10 +24,10 @@ class DrawnEntries(Held):
         rows, columns = layer.shira_indices.pop(ADAPTER)
         self.register_buffer("at", rows.long() * shape[1] + columns.long(), persistent=False)
 
-    def changed(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        return _scattered(weight, self.get_buffer("at"), self.own("shira_weight")), bias
+    def change(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        return _scatter(weight, self.get_buffer("at"), self.own("shira_weight")), bias
 
-    def drawn(self) -> dict[str, Tensor]:
+    def drawn_tensors(self) -> dict[str, Tensor]:
         at = self.get_buffer("at")
         return {"shira_indices": torch.stack((at // self.columns, at % self.columns)).int()}
 
@@ -37,12 +37,12 @@ class LargestEntries(Held):
 
     saved = ("supertuning_indices",)
 
-    def changed(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    def change(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
         at = self.own("supertuning_indices").long()
-        return _scattered(weight, at, self.own("supertuning_values")), bias
+        return _scatter(weight, at, self.own("supertuning_values")), bias
 
 
-def _scattered(weight: Tensor, at: Tensor, values: Tensor) -> Tensor:
+def _scatter(weight: Tensor, at: Tensor, values: Tensor) -> Tensor:
     flat = torch.scatter_add(weight.flatten(), 0, at, values)
     return flat.view_as(weight)
 

@@ -25,7 +25,7 @@ class HaarHeld(Held):
         rows, columns = layer.waveft_indices.pop(ADAPTER)
         self.register_buffer("at", rows * self.padded[1] + columns, persistent=False)
 
-    def changed(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    def change(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
         values = self.layer.waveft_scaling[ADAPTER] * self.own("waveft_spectrum")
         rows, columns = self.padded
         drawn = values.new_zeros(rows * columns).scatter(0, self.get_buffer("at"), values)
