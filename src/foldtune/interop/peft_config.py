@@ -55,7 +55,7 @@ def adapter_of(attachment: Attachment) -> Adapter:
     layers = {} if held else _layers(attachment)
     trained = attachment.base_names
     if held:
-        adapter, targets = _held(attachment, held), held
+        adapter, targets = _held_adapter(attachment, held), held
     elif not layers:
         norms = _norms_of(attachment, trained)
         if not norms or len(norms) < len({_owner(n) for n in trained}):
@@ -76,7 +76,7 @@ def adapter_of(attachment: Attachment) -> Adapter:
     return adapter
 
 
-def _held(attachment: Attachment, paths: Sequence[str]) -> Adapter:
+def _held_adapter(attachment: Attachment, paths: Sequence[str]) -> Adapter:
     """Of a method that holds PEFT's layers; norms that train come with it, nothing else."""
     edits = [e for e in attachment.edits if not isinstance(e, Train)]
     for edit in edits:

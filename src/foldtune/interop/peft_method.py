@@ -31,7 +31,7 @@ def method_for(
     of a role. Raises InputError where no method trains such tensors.
     """
     parts = [] if held is None else [held]
-    parts += [*_low_rank(layers, sites), *_gains(layers, sites), *_trained(model, trained)]
+    parts += [*_low_rank(layers, sites), *_gains(layers, sites), *_norms_and_biases(model, trained)]
     if not parts:
         raise InputError("the adapter holds a classifier at most; train that with LinearProbe")
     return parts[0] if len(parts) == 1 else Stack(tuple(parts))
@@ -46,7 +46,7 @@ def _low_rank(layers: Mapping[str, Layer], sites: Sequence[Site]) -> list[Method
             groups.setdefault(key, []).append(path)
     parts: list[Method] = []
     for (dora, rank, scale, dropout), paths in groups.items():
-        alpha, targets = None if scale == 1.0 else scale * rank, named(paths, sites)
+        alpha, targets = None if scale == 1.0 else scale * rank, name_by_roles(paths, sites)
         parts.append(DoRA(rank, alpha, targets) if dora else LoRA(rank, alpha, targets, dropout))
     return parts
 
@@ -55,10 +55,12 @@ def _gains(layers: Mapping[str, Layer], sites: Sequence[Site]) -> list[Method]:
     sides = {side: [p for p, l in layers.items() if side in l.tensors] for side in (OUTPUT, INPUT)}
     if not any(sides.values()):
         return []
-    return [IA3(outputs=named(sides[OUTPUT], sites), inputs=named(sides[INPUT], sites))]
+    return [
+        IA3(outputs=name_by_roles(sides[OUTPUT], sites), inputs=name_by_roles(sides[INPUT], sites))
+    ]
 
 
-def named(paths: Iterable[str], sites: Sequence[Site]) -> tuple[str, ...]:
+def name_by_roles(paths: Iterable[str], sites: Sequence[Site]) -> tuple[str, ...]:
     """`paths` as roles as far as whole roles are among them, the rest as they are."""
     left = dict.fromkeys(paths)
     named = []
@@ -70,7 +72,7 @@ def named(paths: Iterable[str], sites: Sequence[Site]) -> tuple[str, ...]:
     return (*named, *left)
 
 
-def _trained(model: nn.Module, names: Sequence[str]) -> list[Method]:
+def _norms_and_biases(model: nn.Module, names: Sequence[str]) -> list[Method]:
     """LayerNorm and BitFit, as far as needed; statistics that the adapter brings along are no
     training."""
     parameters = {n for n, _ in model.named_parameters()}

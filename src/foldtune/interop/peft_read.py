@@ -27,7 +27,7 @@ from foldtune.interop.peft_held import (
     method_of,
     paths_of,
 )
-from foldtune.interop.peft_method import method_for, named
+from foldtune.interop.peft_method import method_for, name_by_roles
 from foldtune.interop.peft_options import layer_settings
 from foldtune.interop.peft_tensors import (
     GAIN,
@@ -161,7 +161,7 @@ def _method(
     if kind is not None:
         state = model.state_dict()
         shapes = [shape_of(state[f"{path}.weight"]) for path in paths]
-        held = method_of(kind, adapter.config, named(paths, sites), shapes, adapter.held)
+        held = method_of(kind, adapter.config, name_by_roles(paths, sites), shapes, adapter.held)
     inside = tuple(f"{path}." for path in heads)
     trained = [name for name in adapter.plain if not name.startswith(inside)]
     return method_for(model, layers, trained, sites, held)

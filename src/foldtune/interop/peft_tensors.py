@@ -130,7 +130,7 @@ def _fill_low_rank(delta: LowRank, tensors: dict[str, Tensor]) -> None:
     delta.lora_B.copy_(tensors[B])
 
 
-def _started(delta: StartedLowRank) -> Layer:
+def _difference_to_start(delta: StartedLowRank) -> Layer:
     """The difference to the start as one LoRA of twice the rank."""
     tensors = {
         A: torch.cat([delta.lora_A.detach(), delta.start_A]),
@@ -179,7 +179,7 @@ def _block(index: int, size: int) -> slice:
     return slice(index * size, (index + 1) * size)
 
 
-def _directed(delta: DirectedLowRank) -> Layer:
+def _with_magnitude(delta: DirectedLowRank) -> Layer:
     low = _low_rank(delta.low)
     return Layer({**low.tensors, MAGNITUDE: delta.m.detach()}, low.scale)
 
@@ -205,10 +205,10 @@ def _fill_key_value(delta: KeyValueGain, tensors: dict[str, Tensor]) -> None:
 _WRITERS: dict[type[Delta], Callable[[Any], Layer]] = {
     LowRank: _low_rank,
     FoldedLowRank: _low_rank,
-    StartedLowRank: _started,
-    FoldedStartedLowRank: _started,
+    StartedLowRank: _difference_to_start,
+    FoldedStartedLowRank: _difference_to_start,
     SplitLowRank: _split,
-    DirectedLowRank: _directed,
+    DirectedLowRank: _with_magnitude,
     KeyValueGain: _key_value,
     OutputGain: lambda delta: Layer({OUTPUT: delta.l.detach()}),
     InputGain: lambda delta: Layer({INPUT: delta.l.detach()}),
