@@ -12,7 +12,7 @@ from foldtune.errors import InputError
 from foldtune.judging.counters import count
 from foldtune.methods import parse
 from foldtune.methods.cards import KINDS, cards, written_cards
-from foldtune.options.cards import known_cards, packaged
+from foldtune.options.cards import known_cards, read_packaged
 
 AGAIN = "python benchmarks/method_costs.py --missing writes it again"
 
@@ -20,7 +20,7 @@ AGAIN = "python benchmarks/method_costs.py --missing writes it again"
 @pytest.fixture(scope="module")
 def host():
     """The counted host without values: shapes decide parameters and operations."""
-    counted = packaged()["counted"]
+    counted = read_packaged()["counted"]
     with torch.device("meta"):
         model = timm.create_model(counted["host"], num_classes=counted["classes"]).eval()
         images = torch.zeros(2, 3, 224, 224)
@@ -28,8 +28,8 @@ def host():
 
 
 def test_packaged_words_are_those_of_the_classes():
-    assert packaged()["cards"] == written_cards(), AGAIN
-    assert [*packaged()["steps"]] == [card["method"] for card in written_cards()], AGAIN
+    assert read_packaged()["cards"] == written_cards(), AGAIN
+    assert [*read_packaged()["steps"]] == [card["method"] for card in written_cards()], AGAIN
     assert known_cards() == cards()
 
 
@@ -37,7 +37,7 @@ def test_packaged_words_are_those_of_the_classes():
 @pytest.mark.parametrize("name", ["VPTDeep", "ConvAdapter"])
 def test_trainable_parameters_are_those_of_an_attachment_on_the_host(host, name):
     model, x = host
-    found = packaged()["steps"][name]
+    found = read_packaged()["steps"][name]
     if found is None:
         with pytest.raises(InputError, match="ConvAdapter"):
             attach(model, parse(name), example=x)
@@ -51,7 +51,7 @@ def test_trainable_parameters_are_those_of_an_attachment_on_the_host(host, name)
 # Weights are computed once a step, and features pass through them for every image.
 @pytest.mark.parametrize("name", ["DoRA"])
 def test_a_step_costs_what_one_block_and_each_further_one_are_counted_to_cost(name):
-    counted, x = packaged()["counted"], torch.zeros(2, 3, 224, 224)
+    counted, x = read_packaged()["counted"], torch.zeros(2, 3, 224, 224)
 
     def step(depth):
         model = timm.create_model(counted["host"], num_classes=counted["classes"], depth=depth)
@@ -59,7 +59,7 @@ def test_a_step_costs_what_one_block_and_each_further_one_are_counted_to_cost(na
         return count(model, x).of_step(counted["batch"])
 
     (flops, kept), (more_flops, more_kept) = step(1), step(2)
-    found = packaged()["steps"][name]  # rounded to a tenth
+    found = read_packaged()["steps"][name]  # rounded to a tenth
     assert found["gflop"] == pytest.approx((flops + 11 * (more_flops - flops)) / 1e9, abs=0.06)
     assert found["mib"] == pytest.approx((kept + 11 * (more_kept - kept)) / 2**20, abs=0.06)
 

@@ -9,7 +9,7 @@ import foldtune
 from foldtune.cli import app
 from foldtune.errors import InputError
 from foldtune.options import groups
-from foldtune.options.taken import of, said, takes, words
+from foldtune.options.taken import non_defaults, of, takes, words
 
 VERBS = {
     "fit": foldtune.fit,
@@ -106,7 +106,7 @@ def test_signature_and_documentation_name_every_option():
 
 
 def test_what_is_said_is_what_differs():
-    assert said(groups.TrainOptions(epochs=3), groups.DataOptions(shots=4)) == {
+    assert non_defaults(groups.TrainOptions(epochs=3), groups.DataOptions(shots=4)) == {
         "epochs": 3, "shots": 4,
     }  # fmt: skip
     assert of(groups.TrainOptions, {"epochs": 3, "shots": 4}) == groups.TrainOptions(epochs=3)

@@ -12,7 +12,7 @@ from foldtune.cli.shown.boards import show_advice
 from foldtune.cli.shown.tables import show_analysis, show_check, show_decision, show_ranking
 from foldtune.console import emit, facts, say, table, write
 from foldtune.options.groups import AdviceOptions, DataOptions, ModelOptions
-from foldtune.options.taken import said
+from foldtune.options.taken import non_defaults
 from foldtune.startup import import_hosts
 
 STUDY = Annotated[Path, words("A study's folder, as compare writes it.", group=MAIN)]
@@ -163,5 +163,5 @@ def advise(
     import_hosts()
     from foldtune.study.advise import advise as run
 
-    told = run(data, model, say=say, **said(asked, options, reading))
+    told = run(data, model, say=say, **non_defaults(asked, options, reading))
     emit(told) if json else show_advice(told, data, model)

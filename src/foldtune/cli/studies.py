@@ -22,7 +22,7 @@ from foldtune.options.groups import (
     StudyOptions,
     TrainOptions,
 )
-from foldtune.options.taken import said
+from foldtune.options.taken import non_defaults
 from foldtune.startup import import_hosts
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def compare(
     check_model(model)
     for name in methods:
         check_method(name)
-    asked = said(searching, study, training, starting, options, reading, running)
+    asked = non_defaults(searching, study, training, starting, options, reading, running)
     if folds is not None or repeats is not None:
         _compare_splits(
             data, model, methods, out, asked | {"folds": folds, "repeats": repeats}, json

@@ -22,7 +22,7 @@ from foldtune.options.groups import (
     ShiftOptions,
     TrainOptions,
 )
-from foldtune.options.taken import said
+from foldtune.options.taken import non_defaults
 from foldtune.startup import import_hosts
 
 _OF_METHOD = (
@@ -65,7 +65,7 @@ def fit(
     from foldtune.study.fit import fit as run
     from foldtune.tunings.judging import tested_lines
 
-    asked = said(own, training, starting, options, reading)
+    asked = non_defaults(own, training, starting, options, reading)
     found = run(
         data, model, method, out=out, start_from=start_from, say=say, allow=hub(allow_hub), **asked
     )
@@ -111,7 +111,7 @@ def evaluate(
     import_hosts()
     from foldtune.study.tuned.verbs import evaluate as run
 
-    asked = said(judging, answering, shifts, file, reading)
+    asked = non_defaults(judging, answering, shifts, file, reading)
     told = run(tuning, data, baseline=baseline, say=say, allow=hub(file.allow_hub), **asked)
     for note in told["notes"]:
         say(note)
@@ -145,7 +145,7 @@ def merge(
     from foldtune.study.tuned.verbs import merge as run
     from foldtune.tunings.export.folder import Exported
 
-    asked = said(point, file, reading)
+    asked = non_defaults(point, file, reading)
     found = run(tuning, out=out, data=data, say=say, allow=hub(file.allow_hub), **asked)
     assert isinstance(found, Merged | Exported)  # of a file always
     if isinstance(found, Exported):

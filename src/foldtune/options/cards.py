@@ -25,14 +25,14 @@ def known_cards() -> list[Row] | None:
     """The cards of all methods; None where a plug-in is installed, which has to be imported."""
     if list(entry_points(group="foldtune.methods")):
         return None
-    return complete(packaged()["cards"])
+    return complete(read_packaged()["cards"])
 
 
 def complete(cards: Sequence[Row]) -> list[Row]:
     """The cards with what their methods can do by family of backbones, as probed, and their cost:
     trainable parameters on the counted host (without the classifier), and a step's operations and
     kept activations, LoRA's being 1. None for a plug-in, which nobody has probed."""
-    probed, steps = capabilities()["methods"], packaged()["steps"]
+    probed, steps = capabilities()["methods"], read_packaged()["steps"]
     return [
         card
         | {"capabilities": probed.get(f"{card['method']}()")}
@@ -59,7 +59,7 @@ def capabilities() -> Row:
     return _read(_METHODS / "capabilities.json")
 
 
-def packaged() -> Row:
+def read_packaged() -> Row:
     """`counted`: the host and the step; `steps`: by method; `cards`: in the order shown."""
     return _read(PACKAGED)
 

@@ -37,16 +37,16 @@ def takes(*taken: type) -> Callable[[Callable[P, Found]], Callable[P, Found]]:
         ]  # fmt: skip
 
         @wraps(verb)
-        def called(*args: P.args, **kwargs: P.kwargs) -> Found:
+        def call_checked(*args: P.args, **kwargs: P.kwargs) -> Found:
             names = [*(p.name for p in own), *(p.name for p in more)]
             for name in kwargs:
                 if name not in names:
                     raise unknown_name(f"argument of {verb.__name__}", name, names)
             return verb(*args, **kwargs)
 
-        called.__signature__ = plain.replace(parameters=[*own, *more])  # type: ignore[attr-defined]
-        called.__doc__ = f"{inspect.getdoc(verb)}\n\n{_described(taken, known)}"
-        return called
+        call_checked.__signature__ = plain.replace(parameters=[*own, *more])  # type: ignore[attr-defined]
+        call_checked.__doc__ = f"{inspect.getdoc(verb)}\n\n{_describe(taken, known)}"
+        return call_checked
 
     return with_options
 
@@ -57,10 +57,10 @@ def of(group: type[Group], options: Mapping[str, Any]) -> Group:
     return group(**{name: value for name, value in options.items() if name in names})
 
 
-def said(*given: Any) -> dict[str, Any]:
+def non_defaults(*given: Any) -> dict[str, Any]:
     """The fields of these groups that are not as by default.
 
-    >>> said(groups.TrainOptions(epochs=3), groups.DataOptions(shots=10))
+    >>> non_defaults(groups.TrainOptions(epochs=3), groups.DataOptions(shots=10))
     {'epochs': 3, 'shots': 10}
     """
     return {
@@ -85,7 +85,7 @@ def _fields(node: ast.ClassDef) -> Iterator[tuple[str, str]]:
             yield field.target.id, " ".join(ast.literal_eval(text.value).split())
 
 
-def _described(taken: tuple[type, ...], known: set[str]) -> str:
+def _describe(taken: tuple[type, ...], known: set[str]) -> str:
     lines = []
     for group in taken:
         told = words()[group.__name__]

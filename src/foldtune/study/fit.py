@@ -25,7 +25,7 @@ from foldtune.options.groups import (
     ModelOptions,
     TrainOptions,
 )
-from foldtune.options.taken import of, said, takes
+from foldtune.options.taken import non_defaults, of, takes
 from foldtune.processes import first
 from foldtune.shown import Table, frame, html_table
 from foldtune.study.bench.bench import CHECKPOINT, Bench
@@ -204,7 +204,7 @@ def _recipe(method: Method, given: Recipe | None, options: Mapping[str, Any]) ->
     training = of(TrainOptions, options)
     if given is None:
         return replace(recipe_for(method, training.epochs), **recipe_fields(training), **named)
-    if twice := [*named, *said(training)]:
+    if twice := [*named, *non_defaults(training)]:
         raise InputError(
             f"the recipe and {', '.join(twice)} both say how to train; set it in the recipe, or "
             "leave the recipe out"

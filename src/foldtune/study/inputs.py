@@ -13,7 +13,7 @@ from foldtune.core.container import CONTAINER
 from foldtune.data import ImageData
 from foldtune.errors import InputError
 from foldtune.options.groups import DataOptions, ModelOptions
-from foldtune.options.taken import said
+from foldtune.options.taken import non_defaults
 from foldtune.tasks.parsing import parse_task
 from foldtune.tunings.reading import read_images
 
@@ -37,7 +37,7 @@ def as_backbone(model: Model, asked: ModelOptions = _AS_LOADED) -> Backbone:
             model, weights=asked.weights, pretrained=asked.pretrained, size=asked.size,
             channels=asked.channels,
         )  # fmt: skip
-    if late := said(asked):
+    if late := non_defaults(asked):
         raise InputError(
             f"the backbone {model.name} is loaded already; give {', '.join(late)} to "
             "load_backbone(...)"
@@ -73,7 +73,7 @@ def as_data(
                 f"{data.name} was loaded as {data.task!r}; load_data(..., task={task!r})"
             )
         drawn = seed if asked.split_seed is None else asked.split_seed
-        if late := said(asked).keys() - {"shots", "split_seed", "task"}:
+        if late := non_defaults(asked).keys() - {"shots", "split_seed", "task"}:
             raise InputError(
                 f"{data.name} is read already; give {', '.join(sorted(late))} to load_data(...)"
             )

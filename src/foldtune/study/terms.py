@@ -13,7 +13,7 @@ from foldtune.backbones import Backbone
 from foldtune.core.method import Method
 from foldtune.errors import InputError, unknown_name
 from foldtune.options.groups import DataOptions, HeadOptions, SearchOptions, TrainOptions
-from foldtune.options.taken import of, said
+from foldtune.options.taken import non_defaults, of
 from foldtune.study.bench.run import ATTENTIVE
 from foldtune.study.protocols import Protocol, protocol, settled
 from foldtune.study.protocols.published import published_values
@@ -127,7 +127,9 @@ class Asked:
         """Out of the options of a verb. Raises InputError where they and the recipe, or a protocol
         and the recipe, both say how to train."""
         searching, training = of(SearchOptions, options), of(TrainOptions, options)
-        given = said(training).keys() - ({"imbalance"} if len(_remedies(training)) > 1 else set())
+        given = non_defaults(training).keys() - (
+            {"imbalance"} if len(_remedies(training)) > 1 else set()
+        )
         if recipe is not None and (given or searching.protocol is not None):
             name = getattr(searching.protocol, "name", searching.protocol)
             both = ", ".join(given) if given else f"protocol {name}"
@@ -242,7 +244,7 @@ def _protocol(asked: Asked, source: str, backbone: Backbone) -> Protocol | None:
             "--approximate runs without it, and the study says so"
         )
     fields = recipe_fields(asked.training)
-    changes = dict(rules.changes) | {name: fields[name] for name in said(asked.training)}
+    changes = dict(rules.changes) | {name: fields[name] for name in non_defaults(asked.training)}
     if rules.facts["recipe"].get("precision") == "fp16" and not torch.accelerator.is_available():
         changes["precision"] = "fp32"  # a CPU only emulates the other
     return replace(rules, changes=changes)

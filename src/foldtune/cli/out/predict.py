@@ -13,7 +13,7 @@ from foldtune.cli.app import FILES, JSON, TUNED, app, hub, words
 from foldtune.cli.places import FOLDER_OUT, TABLE_OUT
 from foldtune.console import emit, say, table
 from foldtune.options.groups import AnswerOptions, FileOptions, LikelyOptions
-from foldtune.options.taken import said
+from foldtune.options.taken import non_defaults
 from foldtune.startup import import_hosts
 
 _OF_SORT = "A folder with one for each class, into which every image is copied."
@@ -48,7 +48,7 @@ def predict(
     if link and sort_into is None:
         raise InputError("--link says how --sort-into puts images there; give both or none")
     paths = expanded(images or listed(sys.stdin))
-    asked = said(likely, answering, file)
+    asked = non_defaults(likely, answering, file)
     rows, classes = answers(
         tuning,
         paths,

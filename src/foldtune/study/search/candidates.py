@@ -18,7 +18,7 @@ from foldtune.core.structure.head import find_head
 from foldtune.errors import InputError
 from foldtune.judging.counters import count
 from foldtune.methods.catalogue import catalogue
-from foldtune.options.cards import YARDSTICK, packaged, relative
+from foldtune.options.cards import YARDSTICK, read_packaged, relative
 from foldtune.study.bench.execute import Say
 from foldtune.study.bench.failure import reason_of
 from foldtune.study.inputs import silent
@@ -92,7 +92,7 @@ def candidates(
     """
     whole = _size(backbone.model)
     most = whole if budget is None else read_budget(budget)(whole)
-    batch = packaged()["counted"]["batch"]
+    batch = read_packaged()["counted"]["batch"]
     below = _points_below()
     found: dict[str, Row] = {}
     refused: dict[str, str] = {}
