@@ -146,7 +146,7 @@ def test_a_tuning_predicts_evaluates_and_merges(study, tmp_path):
     paths = [f"{folder}/{data.names[row]}" for row in rows]
     answers = list(predict_images(attachment, backbone, paths, answer_of(header)))
     stored = read_logits(found.folder / "runs" / final["run"] / LOGITS)
-    wanted = task.told(stored.logits[:3], header["classes"])
+    wanted = task.describe(stored.logits[:3], header["classes"])
     for answer, one in zip(answers, wanted, strict=True):
         assert answer.keys() - {"image"} == one.keys()
         if kind == "number":

@@ -6,7 +6,7 @@ import pytest
 from foldtune.errors import InputError
 from foldtune.tasks.kinds import MultiLabel, Ordinal, Regression, SingleLabel
 from foldtune.tasks.parsing import is_task, parse_task
-from foldtune.tasks.recognition import recognised, settled_task
+from foldtune.tasks.recognition import recognise, settled_task
 
 EVERY = (
     SingleLabel(), MultiLabel(), MultiLabel(separator=";"), Ordinal(), Ordinal(("low", "high")),
@@ -48,13 +48,13 @@ def test_grades_are_in_order_of_numbers_or_as_said():
 
 
 def test_numbers_are_told_in_their_own_unit():
-    task = Regression().settled(np.array([2.0, 4.0, 6.0]))
+    task = Regression().for_targets(np.array([2.0, 4.0, 6.0]))
     assert (task.mean, task.span) == (4.0, 4.0)
     assert task.answers(np.array([[0.0], [1.0]])) == pytest.approx([4.0, 4.0 + task.std])
     with pytest.raises(InputError, match="no number"):
         task.targets(("1.5", "tall"), np.array([0, 1]), ("value",))
     with pytest.raises(InputError, match="one number"):
-        Regression().settled(np.array([3.0, 3.0]))
+        Regression().for_targets(np.array([3.0, 3.0]))
 
 
 @pytest.mark.parametrize(
@@ -69,11 +69,11 @@ def test_numbers_are_told_in_their_own_unit():
     ],
 )
 def test_labels_say_what_they_are_where_it_is_certain(labels, wanted):
-    assert recognised(labels) == (wanted, "")
+    assert recognise(labels) == (wanted, "")
 
 
 def test_labels_that_may_be_two_things_are_asked_for():
-    found, doubt = recognised(["bus, red", "car, red", "car"])
+    found, doubt = recognise(["bus, red", "car, red", "car"])
     assert found is None
     with pytest.raises(InputError, match=r"table.csv: .*one name or several.*--task"):
         settled_task(None, found, doubt, "table.csv")

@@ -37,7 +37,7 @@ def graded(seed=2, grades=5):
 def numbers(seed=3):
     draw = np.random.default_rng(seed)
     truth = draw.normal(10, 4, IMAGES).astype(np.float32)
-    task = Regression().settled(truth)
+    task = Regression().for_targets(truth)
     logits = (truth[:, None] - task.mean) / task.std + 0.3 * draw.normal(size=(IMAGES, 1))
     return Judged(task, logits, truth)
 

@@ -17,7 +17,7 @@ def test_each_label_is_answered_from_its_own_threshold_on():
     answers = task.answers(LOGITS)
     np.testing.assert_array_equal(answers[:, :2], expit(LOGITS[:, :2]) >= [0.3, 0.8])
     assert not answers[:, 2].any()
-    told = task.told(LOGITS, NAMES)
+    told = task.describe(LOGITS, NAMES)
     assert [row["labels"] for row in told] == [
         [name for name, one in zip(NAMES, row, strict=True) if one] for row in answers
     ]
@@ -38,7 +38,7 @@ def test_the_class_of_least_expected_cost_is_answered():
     costs = ((0.0, 1.0, 1.0), (9.0, 0.0, 1.0), (1.0, 2.0, 0.0))
     task = CostedClass(costs=costs)
     for row, told, answer in zip(
-        softmax(LOGITS, 1), task.told(LOGITS, NAMES), task.answers(LOGITS), strict=True
+        softmax(LOGITS, 1), task.describe(LOGITS, NAMES), task.answers(LOGITS), strict=True
     ):
         each = [sum(row[t] * costs[t][said] for t in range(3)) for said in range(3)]
         assert answer == int(np.argmin(each))
@@ -49,7 +49,7 @@ def test_the_class_of_least_expected_cost_is_answered():
     truth = np.arange(40) % 3
     answers = task.answers(LOGITS)
     paid = np.mean([costs[t][a] for t, a in zip(truth, answers, strict=True)])
-    assert task.paid(answers, truth) == pytest.approx(paid, abs=1e-12)
+    assert task.mean_cost(answers, truth) == pytest.approx(paid, abs=1e-12)
     np.testing.assert_array_equal(task.likeliest(LOGITS), LOGITS.argmax(1))
     assert not np.array_equal(task.likeliest(LOGITS), answers)
 

@@ -49,7 +49,7 @@ def settled_for(
     rows = splits["train"]
     if not len(rows):
         return task
-    return task.settled(task.targets(texts, labels, task.outputs(texts))[rows])
+    return task.for_targets(task.targets(texts, labels, task.outputs(texts))[rows])
 
 
 def refuse_shots(task: Task) -> None:

@@ -35,7 +35,7 @@ def _mean(each: Callable[[Judged], Array]) -> Callable[[Judged], Array]:
     return lambda it: each(it).astype(np.float64)
 
 
-def _balanced(it: Judged) -> Array:
+def _by_class(it: Judged) -> Array:
     """By strata: an image counts against its own class alone."""
     places = it.targets.astype(np.int64)
     right = (it.answers == it.targets).astype(np.float64)
@@ -90,7 +90,7 @@ def _kappa(it: Judged) -> Array:
     return found
 
 
-def _ranked(one: Callable[[Array, Array], Array]) -> Callable[[Judged], Array]:
+def _mean_over_names(one: Callable[[Array, Array], Array]) -> Callable[[Judged], Array]:
     def mean(it: Judged) -> Array:
         found: Array = np.mean([one(it.marks[:, k], it.shares[:, k]) for k in it.both], axis=0)
         return found
@@ -101,8 +101,8 @@ def _ranked(one: Callable[[Array, Array], Array]) -> Callable[[Judged], Array]:
 def _auroc(marks: Array, shares: Array) -> Array:
     """An image's share of the images of the other kind that it is on the right side of."""
     held, images = int(marks.sum()), len(marks)
-    below = _placed(np.sort(shares[~marks]), shares[marks])
-    above = 1.0 - _placed(np.sort(shares[marks]), shares[~marks])
+    below = _share_below(np.sort(shares[~marks]), shares[marks])
+    above = 1.0 - _share_below(np.sort(shares[marks]), shares[~marks])
     area = below.mean()
     found = np.empty(images)
     found[marks] = images / held * (below - area)
@@ -110,7 +110,7 @@ def _auroc(marks: Array, shares: Array) -> Array:
     return found
 
 
-def _placed(ordered: Array, values: Array) -> Array:
+def _share_below(ordered: Array, values: Array) -> Array:
     """The share of `ordered` that is below each value, equal ones by half."""
     left, right = (np.searchsorted(ordered, values, side) for side in ("left", "right"))
     found: Array = (left + right) / 2 / len(ordered)
@@ -153,12 +153,12 @@ def _r2(it: Judged) -> Array:
 
 _INFLUENCE: dict[str, Callable[[Judged], Array]] = {
     "accuracy": _mean(lambda it: it.answers == it.targets),
-    "balanced_accuracy": _balanced,
+    "balanced_accuracy": _by_class,
     "macro_f1": _macro_f1,
     "micro_f1": _micro_f1,
     "kappa": _kappa,
-    "auroc": _ranked(_auroc),
-    "map": _ranked(_precision),
+    "auroc": _mean_over_names(_auroc),
+    "map": _mean_over_names(_precision),
     "hamming": _mean(lambda it: (it.answers == it.targets).mean(1)),
     "exact": _mean(lambda it: (it.answers == it.targets).all(1)),
     "mae": _mean(lambda it: np.abs(_off(it))),

@@ -46,7 +46,7 @@ class SingleLabel(Task):
     def scores(self, logits: np.ndarray, targets: np.ndarray) -> np.ndarray:
         return np.asarray(self.answers(logits) == targets, np.float64)
 
-    def told(self, logits: np.ndarray, names: Sequence[str]) -> list[dict[str, Any]]:
+    def describe(self, logits: np.ndarray, names: Sequence[str]) -> list[dict[str, Any]]:
         shares = self.probabilities(logits)
         best = self.answers(logits).tolist()
         return [
@@ -92,7 +92,7 @@ class MultiLabel(Task):
         found: np.ndarray = (self.answers(logits) == targets).mean(1, dtype=np.float64)
         return found
 
-    def told(self, logits: np.ndarray, names: Sequence[str]) -> list[dict[str, Any]]:
+    def describe(self, logits: np.ndarray, names: Sequence[str]) -> list[dict[str, Any]]:
         found = []
         for row, share in zip(self.answers(logits), self.probabilities(logits), strict=True):
             held = [name for name, one in zip(names, row.tolist(), strict=True) if one]
@@ -150,7 +150,7 @@ class Ordinal(Task):
         found: np.ndarray = 1.0 - off
         return found
 
-    def told(self, logits: np.ndarray, names: Sequence[str]) -> list[dict[str, Any]]:
+    def describe(self, logits: np.ndarray, names: Sequence[str]) -> list[dict[str, Any]]:
         shares = self.probabilities(logits)
         return [
             {"class": names[k], "probability": float(row[k])}
@@ -192,7 +192,7 @@ class Regression(Task):
         found: np.ndarray = np.array(numbers, np.float32)[labels]
         return found
 
-    def settled(self, targets: np.ndarray) -> Task:
+    def for_targets(self, targets: np.ndarray) -> Task:
         numbers = np.asarray(targets, np.float64)
         spread, span = float(numbers.std()), float(np.ptp(numbers)) if len(numbers) else 0.0
         if not span:
@@ -213,7 +213,7 @@ class Regression(Task):
         found: np.ndarray = np.maximum(1.0 - off, 0.0)
         return found
 
-    def told(self, logits: np.ndarray, names: Sequence[str]) -> list[dict[str, Any]]:
+    def describe(self, logits: np.ndarray, names: Sequence[str]) -> list[dict[str, Any]]:
         return [{"value": float(value)} for value in self.answers(logits)]
 
 

@@ -112,7 +112,7 @@ def _accuracy(it: Judged) -> float:
     return float((it.answers == it.targets).mean())
 
 
-def _balanced(it: Judged) -> float:
+def _balanced_accuracy(it: Judged) -> float:
     """The mean over the classes that occur of the share of their images that are right."""
     right, places = (it.answers == it.targets).astype(np.float64), it.targets.astype(np.int64)
     counts = np.bincount(places)
@@ -138,7 +138,7 @@ def _kappa(it: Judged) -> float:
     return float(cohen_kappa_score(it.targets, it.answers, labels=names, weights=weights))
 
 
-def _ranked(value: Callable[..., float]) -> Callable[[Judged], float]:
+def _mean_over_names(value: Callable[..., float]) -> Callable[[Judged], float]:
     """The mean over names of a value of one name's shares."""
 
     def mean(it: Judged) -> float:
@@ -179,12 +179,12 @@ def _r2(it: Judged) -> float:
 
 METRICS = {
     "accuracy": Metric("accuracy", _accuracy),
-    "balanced_accuracy": Metric("balanced accuracy", _balanced),
+    "balanced_accuracy": Metric("balanced accuracy", _balanced_accuracy),
     "macro_f1": Metric("macro F1", _f1("macro")),
     "micro_f1": Metric("micro F1", _f1("micro")),
     "kappa": Metric("kappa", _kappa),
-    "auroc": Metric("AUROC", _ranked(_auroc)),
-    "map": Metric("mean average precision", _ranked(_precision)),
+    "auroc": Metric("AUROC", _mean_over_names(_auroc)),
+    "map": Metric("mean average precision", _mean_over_names(_precision)),
     "hamming": Metric("share of right labels", lambda it: float((it.answers == it.targets).mean())),
     "exact": Metric("share of images with all labels right",
                     lambda it: float((it.answers == it.targets).all(1).mean())),

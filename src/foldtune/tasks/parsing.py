@@ -27,7 +27,7 @@ def parse_task(text: str) -> Task:
     cls = _BY_NAME.get(name.strip().lower())
     if cls is None:
         raise unknown_name("task", name[:80], TASKS)
-    return _checked(cls, _settings(cls, text.strip()) if bracket else {})
+    return _build(cls, _settings(cls, text.strip()) if bracket else {})
 
 
 def _settings(cls: type[Task], text: str) -> dict[str, Any]:
@@ -45,7 +45,7 @@ def _settings(cls: type[Task], text: str) -> dict[str, Any]:
     return {str(name): value for name, value in values.items()}
 
 
-def _checked(cls: type[Task], values: dict[str, Any]) -> Task:
+def _build(cls: type[Task], values: dict[str, Any]) -> Task:
     if cls is Ordinal and "levels" in values:
         levels = values["levels"]
         whole = isinstance(levels, tuple | list) and len(set(map(str, levels))) == len(levels) > 1

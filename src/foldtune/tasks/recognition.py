@@ -15,7 +15,7 @@ _FEW = 8  # images up to which labels may all differ
 _GRADES = 10  # different numbers with a fraction that may be classes still
 
 
-def recognised(labels: Sequence[str]) -> tuple[Task | None, str]:
+def recognise(labels: Sequence[str]) -> tuple[Task | None, str]:
     """The task that a table's labels are certainly of, and what is asked where they may be of two.
 
     Most are numbers with a fraction: numbers to predict. Several labels in one text: where parts of

@@ -44,25 +44,25 @@ class _Costed(Task):
 
     costs: tuple[tuple[float, ...], ...] = ()
 
-    def expected(self, logits: np.ndarray) -> np.ndarray:
+    def expected_costs(self, logits: np.ndarray) -> np.ndarray:
         """(images, classes): what each answer costs, expected."""
         found: np.ndarray = self.probabilities(logits) @ np.array(self.costs, np.float64)
         return found
 
     def answers(self, logits: np.ndarray) -> np.ndarray:
-        return np.asarray(self.expected(logits).argmin(1))
+        return np.asarray(self.expected_costs(logits).argmin(1))
 
     def likeliest(self, logits: np.ndarray) -> np.ndarray:
         """What would be answered without costs."""
         return super().answers(logits)
 
-    def paid(self, answers: np.ndarray, targets: np.ndarray) -> float:
+    def mean_cost(self, answers: np.ndarray, targets: np.ndarray) -> float:
         """The mean cost of answers (images,) where targets (images,) are true."""
         return float(np.array(self.costs)[targets, answers].mean())
 
-    def told(self, logits: np.ndarray, names: Sequence[str]) -> list[dict[str, Any]]:
-        found = super().told(logits, names)
-        least = self.expected(logits).min(1).tolist()
+    def describe(self, logits: np.ndarray, names: Sequence[str]) -> list[dict[str, Any]]:
+        found = super().describe(logits, names)
+        least = self.expected_costs(logits).min(1).tolist()
         return [row | {"cost": cost} for row, cost in zip(found, least, strict=True)]
 
 

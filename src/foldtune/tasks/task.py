@@ -42,7 +42,7 @@ class Task:
         """How many outputs the classifier has for so many names."""
         return names
 
-    def settled(self, targets: np.ndarray) -> Task:
+    def for_targets(self, targets: np.ndarray) -> Task:
         """The same, with what training must know of its own targets."""
         return self
 
@@ -58,7 +58,7 @@ class Task:
         """How right each image's answer is, (images,), from 0 to 1."""
         raise NotImplementedError
 
-    def told(self, logits: np.ndarray, names: Sequence[str]) -> list[dict[str, Any]]:
+    def describe(self, logits: np.ndarray, names: Sequence[str]) -> list[dict[str, Any]]:
         """Each image's answer in words, ready for JSON."""
         raise NotImplementedError
 

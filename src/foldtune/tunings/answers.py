@@ -46,7 +46,7 @@ def answered(
     paths: Sequence[Path], logits: Tensor, classes: Sequence[str], task: Task
 ) -> Iterator[dict[str, Any]]:
     """Each path with its answer."""
-    for path, told in zip(paths, task.told(logits.numpy(), classes), strict=True):
+    for path, told in zip(paths, task.describe(logits.numpy(), classes), strict=True):
         yield {"image": str(path), **told}
 
 
@@ -86,8 +86,8 @@ def judgement(
     if isinstance(task, Costed):
         answers, likeliest = task.answers(logits.numpy()), task.likeliest(logits.numpy())
         told["cost"] = {
-            "mean": task.paid(answers, targets),
-            "mean_of_likeliest": task.paid(likeliest, targets),
+            "mean": task.mean_cost(answers, targets),
+            "mean_of_likeliest": task.mean_cost(likeliest, targets),
             "accuracy": float((answers == targets).mean()),
         }
     if not isinstance(task, MultiLabel):

@@ -54,7 +54,7 @@ def test_each_question_of_grades_is_asked_of_those_above():
 
 
 def test_numbers_are_ridge_regression_of_the_standardised_number():
-    task = Regression().settled(PULL)
+    task = Regression().for_targets(PULL)
     theirs = Ridge(1 / 0.3).fit(SCALED, (PULL - task.mean) / task.std)
     found = logits(solve(task, FEATURES, PULL, 1, 0.3))
     np.testing.assert_allclose(found[:, 0], theirs.predict(SCALED), atol=1e-5)

@@ -24,7 +24,7 @@ from foldtune.data.sources.trees import Tree, open_tars
 from foldtune.data.splits import split_name
 from foldtune.errors import InputError
 from foldtune.tasks.kinds import MultiLabel
-from foldtune.tasks.recognition import joined_labels, recognised
+from foldtune.tasks.recognition import joined_labels, recognise
 
 _LABELS = ("cls", "txt", "json")
 _BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}")
@@ -78,7 +78,7 @@ def read_shards(paths: Sequence[Path]) -> Listing:
         splits.append(_split(paths, key))
     texts = [joined_labels(one) if isinstance(one, list) else one for one in labels]
     several = any(isinstance(one, list) and len(one) != 1 for one in labels)
-    task, doubt = (MultiLabel(), "") if several else recognised(texts)
+    task, doubt = (MultiLabel(), "") if several else recognise(texts)
     classes = sorted_labels(set(texts))
     index = {name: label for label, name in enumerate(classes)}
     given = splits if None not in splits else [None] * len(splits)

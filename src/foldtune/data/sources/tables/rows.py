@@ -19,7 +19,7 @@ from foldtune.data.sources.trees import file_stamp
 from foldtune.data.splits import SPLITS, split_name
 from foldtune.errors import InputError
 from foldtune.tasks.kinds import MultiLabel
-from foldtune.tasks.recognition import recognised
+from foldtune.tasks.recognition import recognise
 
 
 def read_table(path: Path, group: str | None = None) -> Listing:
@@ -37,7 +37,7 @@ def read_table(path: Path, group: str | None = None) -> Listing:
     if not labels:
         raise InputError(f"{path} has a header but no row; give one row an image")
     stated = _stated_classes(path, labels)
-    task, doubt = (MultiLabel(), "") if cells.several else recognised(labels)
+    task, doubt = (MultiLabel(), "") if cells.several else recognise(labels)
     several = isinstance(task, MultiLabel)  # where no label is one answer
     for name, column in cells.columns.items():
         for row, cell in enumerate(column):
