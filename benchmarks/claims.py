@@ -36,8 +36,8 @@ from foldtune.data import ImageData, load_data
 from foldtune.judging.shift import target_of
 from foldtune.study.results.store import Store
 from foldtune.tunings.judging import Known, choose, validation_rows
-from foldtune.tunings.shifts import shifted
-from foldtune.tunings.tuning import home_target, opened
+from foldtune.tunings.shifts import load_targets
+from foldtune.tunings.tuning import home_target, open_tuning
 from foldtune.tunings.weightspace.wise import sweep
 
 # name: where it is below DATA (or embedded), and its group
@@ -167,13 +167,13 @@ def frontier(
     kept = folder / "wise" / f"{run_key}.json"
     if kept.exists():
         return
-    attachment, backbone, header = opened(folder / "runs" / run_key / TUNING)
+    attachment, backbone, header = open_tuning(folder / "runs" / run_key / TUNING)
     classes = header["classes"]
     known = Known.of([folder / "runs" / run_key / TUNING], [header])
     home = home_target(images, classes, choose(known, images), {})
     rows, _ = validation_rows(known, images)
     watched = target_of("val", images, rows, classes, {}) if len(rows) else None
-    away = shifted([f"{n}={AWAY[n]}" for n in scale.away], load, classes, {}, known)
+    away = load_targets([f"{n}={AWAY[n]}" for n in scale.away], load, classes, {}, known)
     corrupted = [home.corrupt(name, 3) for name in CORRUPTIONS if scale.away]
     told = sweep(attachment, home, [*away, *corrupted], prepare_for(backbone), validation=watched)
     kept.parent.mkdir(exist_ok=True)

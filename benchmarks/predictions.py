@@ -22,7 +22,7 @@ from foldtune.backbones import Backbone, load_backbone
 from foldtune.backbones.prepare import prepare_for
 from foldtune.data import load_data
 from foldtune.judging.predict import predict_logits
-from foldtune.tunings.files import expanded
+from foldtune.tunings.files import expand
 from foldtune.tunings.predict import most_likely, predict_images
 from foldtune.tunings.usable import Plain
 
@@ -46,7 +46,7 @@ def evaluated(folder: Path, backbone: Backbone) -> int:
 def answered(folder: Path, backbone: Backbone) -> int:
     """From names to the last answer."""
     answer = most_likely([str(number) for number in range(200)])
-    rows = predict_images(Plain(backbone.model), backbone, expanded([folder]), answer)
+    rows = predict_images(Plain(backbone.model), backbone, expand([folder]), answer)
     return sum("error" not in row for row in rows)
 
 

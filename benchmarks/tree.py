@@ -149,7 +149,7 @@ def journeys(folder: Path) -> Iterator[tuple[str, Callable[[], Any]]]:
     from foldtune.training.batches import Data, epoch_batches
     from foldtune.training.recipe import Recipe
     from foldtune.tunings.predict import answer_of, predict_images
-    from foldtune.tunings.tuning import opened
+    from foldtune.tunings.tuning import open_tuning
 
     pictures = _pictures(folder / "pictures")
     backbone = foldtune.load_backbone("micro", size=16)
@@ -174,7 +174,7 @@ def journeys(folder: Path) -> Iterator[tuple[str, Callable[[], Any]]]:
         return bench.execute(run, folder / "run")
 
     def prediction() -> Any:
-        attachment, plain, header = opened(folder / "run/tuning.safetensors")
+        attachment, plain, header = open_tuning(folder / "run/tuning.safetensors")
         paths = [next(pictures.rglob("*.png"))]
         return list(predict_images(attachment, plain, paths, answer_of(header)))
 

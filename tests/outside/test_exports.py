@@ -16,7 +16,7 @@ from foldtune.study.fit import fit
 from foldtune.training.recipe import Recipe
 from foldtune.tunings.export.folder import Asked, export_tuning
 from foldtune.tunings.predict import most_likely, predict_images
-from foldtune.tunings.tuning import opened
+from foldtune.tunings.tuning import open_tuning
 from tunings.export.test_folder import BY_TIMM, alone
 
 _RECIPE = Recipe(epochs=1, warmup_epochs=0.1, batch_size=32, lr=3e-3)
@@ -72,7 +72,7 @@ def pictures(data, folder, count=24):
 
 
 def predicted(tuning, files):
-    attachment, backbone, header = opened(tuning)
+    attachment, backbone, header = open_tuning(tuning)
     return list(predict_images(attachment, backbone, files, most_likely(header["classes"])))
 
 

@@ -34,7 +34,7 @@ from foldtune.tunings.answers import task_of
 from foldtune.tunings.export.folder import Asked, export_tuning
 from foldtune.tunings.judging import Known, choose
 from foldtune.tunings.predict import answer_of, predict_images
-from foldtune.tunings.tuning import evaluate_tuning, header_of, merge_tuning, opened
+from foldtune.tunings.tuning import evaluate_tuning, header_of, merge_tuning, open_tuning
 from foldtune.tunings.usable import usable
 from study.pictures import SIDE, write_set
 
@@ -128,7 +128,7 @@ def test_a_tuning_predicts_evaluates_and_merges(study, tmp_path):
     kind, data, found = study
     final = next(r for r in found.rows if r["stage"] == "final" and r["label"] == "BitFit")
     path = found.folder / "runs" / final["run"] / TUNING
-    attachment, backbone, header = opened(path)
+    attachment, backbone, header = open_tuning(path)
     task, known = task_of(header), Known.of([path], [header])
     told = evaluate_tuning(
         attachment, backbone, data, header["classes"], choose(known, data), None, task
@@ -202,7 +202,7 @@ def test_a_tuning_of_every_task_is_exported_with_its_shares_inside(study, tmp_pa
         assert one.low < one.high  # also where nothing was wrong
         assert one.low <= one.accuracy <= one.high
         assert one.accuracy == pytest.approx(one.accuracy_before, abs=1e-5)
-    attachment, backbone, header = opened(path)
+    attachment, backbone, header = open_tuning(path)
     task, rows = task_of(header), data.split("test")[:5]
     logits = predict_logits(attachment.model, data.pixels, rows, prepare_for(backbone))
     session = onnxruntime.InferenceSession(tmp_path / "out" / "model.onnx")

@@ -3,7 +3,7 @@
 import pytest
 
 from foldtune.errors import InputError
-from foldtune.tunings.files import Sorted, expanded, listed
+from foldtune.tunings.files import Sorted, expand, read_list
 
 
 @pytest.fixture
@@ -15,25 +15,25 @@ def pictures(tmp_path):
 
 
 def test_a_folder_stands_for_its_pictures_and_a_pattern_for_what_it_fits(pictures):
-    assert expanded([pictures]) == [pictures / n for n in ("a.png", "b.png", "in/d.jpg")]
-    assert expanded([pictures / "*.png"]) == [pictures / "a.png", pictures / "b.png"]
-    assert expanded([pictures / "**" / "*.jpg"]) == [pictures / "in/d.jpg"]
+    assert expand([pictures]) == [pictures / n for n in ("a.png", "b.png", "in/d.jpg")]
+    assert expand([pictures / "*.png"]) == [pictures / "a.png", pictures / "b.png"]
+    assert expand([pictures / "**" / "*.jpg"]) == [pictures / "in/d.jpg"]
 
 
 def test_a_pattern_that_fits_nothing_is_refused(pictures):
     with pytest.raises(InputError, match="no file fits"):
-        expanded([pictures / "*.webp"])
+        expand([pictures / "*.webp"])
 
 
 def test_a_file_is_no_pattern(tmp_path):
     (tmp_path / "a[1].png").write_bytes(b"x")
-    assert expanded([tmp_path / "a[1].png"]) == [tmp_path / "a[1].png"]
+    assert expand([tmp_path / "a[1].png"]) == [tmp_path / "a[1].png"]
 
 
 def test_a_list_has_a_path_a_line():
-    assert [str(path) for path in listed(["a b.png\n", "\n", "c.png"])] == ["a b.png", "c.png"]
+    assert [str(path) for path in read_list(["a b.png\n", "\n", "c.png"])] == ["a b.png", "c.png"]
     with pytest.raises(InputError, match="list of images is empty"):
-        listed(["\n"])
+        read_list(["\n"])
 
 
 def test_classes_of_a_stranger_stay_inside(pictures, tmp_path):

@@ -18,7 +18,7 @@ from foldtune.errors import InputError
 from foldtune.study.fit import fit
 from foldtune.training.recipe import Recipe
 from foldtune.tunings.judging import Known, choose, validation_rows
-from foldtune.tunings.tuning import evaluate_tuning, header_of, merge_tuning, opened
+from foldtune.tunings.tuning import evaluate_tuning, header_of, merge_tuning, open_tuning
 
 RECIPE = Recipe(epochs=1, warmup_epochs=0.1, batch_size=32, lr=3e-3)
 COLOURS = {"oak": (200, 40, 40), "elm": (40, 200, 60), "fir": (50, 70, 230)}
@@ -105,7 +105,7 @@ def test_what_it_was_trained_on_is_left_out_and_counted(tuning, folder, read, tr
 
 
 def test_figures_that_include_what_was_trained_on_are_called_so(tuning, folder, read, trained):
-    attachment, backbone, header = opened(tuning)
+    attachment, backbone, header = open_tuning(tuning)
     data = read(folder)
     chosen = choose(known_of(tuning), data, "all", included=True)
     told = evaluate_tuning(attachment, backbone, data, header["classes"], chosen)
@@ -128,7 +128,7 @@ def test_renamed_copies_in_another_format_are_known_among_new_images(
 
 
 def test_all_of_other_data_is_judged_also_of_one_image_or_without_a_class(tuning, read, tmp_path):
-    attachment, backbone, header = opened(tuning)
+    attachment, backbone, header = open_tuning(tuning)
     for labels, count in ((("oak", "elm"), 3), (("fir",), 1)):
         data = read(tree(tmp_path / labels[0], labels, count, seed=700))
         chosen = choose(known_of(tuning), data)
@@ -142,7 +142,7 @@ def test_all_of_other_data_is_judged_also_of_one_image_or_without_a_class(tuning
 
 
 def test_an_unknown_class_is_refused_by_name_or_mapped(tuning, read, tmp_path):
-    attachment, backbone, header = opened(tuning)
+    attachment, backbone, header = open_tuning(tuning)
     tree(tmp_path / "a", ("oak", "elm"), 2, seed=800)
     (tmp_path / "a" / "oak").rename(tmp_path / "a" / "ash")
     data = read(tmp_path / "a")

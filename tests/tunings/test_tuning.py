@@ -8,7 +8,7 @@ from foldtune.data import load_data
 from foldtune.errors import InputError
 from foldtune.study.fit import fit
 from foldtune.tunings.judging import Known, choose
-from foldtune.tunings.tuning import evaluate_tuning, merge_tuning, opened
+from foldtune.tunings.tuning import evaluate_tuning, merge_tuning, open_tuning
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def test_merging_leaves_the_callers_backbone_alone(tuning, backbone, digits, tmp
 
 
 def test_data_of_other_classes_is_refused_by_name(tuning, tmp_path_factory):
-    attachment, backbone, header = opened(tuning)
+    attachment, backbone, header = open_tuning(tuning)
     shapes = load_data("shapes/count", size=16, cache=tmp_path_factory.mktemp("cache"))
     chosen = choose(Known.of([tuning], [header]), shapes)
     classes = [f"class {name}" for name in header["classes"]]

@@ -26,10 +26,10 @@ def export_peft(
     """
     from foldtune.core.edits import Reweight
     from foldtune.interop import read_adapter, to_peft
-    from foldtune.tunings.tuning import opened
+    from foldtune.tunings.tuning import open_tuning
 
     import_hosts()
-    attachment, _, header = opened(tuning, file.weights, hub(file.allow_hub))
+    attachment, _, header = open_tuning(tuning, file.weights, hub(file.allow_hub))
     base = header["backbone"]["name"]
     adapter = read_adapter(
         to_peft(attachment, out, base=base, facts=_carried_facts(header, "backbone"))

@@ -41,10 +41,10 @@ def wise(
     from foldtune.tunings.answers import refuse_unless_classes
     from foldtune.tunings.judging import Known, choose, honest_names, validation_rows
     from foldtune.tunings.reading import as_described, mapping_of, read_images
-    from foldtune.tunings.tuning import home_target, opened
+    from foldtune.tunings.tuning import home_target, open_tuning
     from foldtune.tunings.weightspace.wise import ALPHAS, sweep
 
-    attachment, backbone, header = opened(tuning, file.weights, hub(file.allow_hub))
+    attachment, backbone, header = open_tuning(tuning, file.weights, hub(file.allow_hub))
     refuse_unless_classes(header, "the way between start and tuning")
     known, classes = Known.of([tuning], [header]), header["classes"]
     reading = as_described(reading, header.get("data", {}), data)
@@ -112,14 +112,14 @@ def soup(
 
     from foldtune.errors import InputError
     from foldtune.tunings.reading import as_described, read_images
-    from foldtune.tunings.tuning import opened
+    from foldtune.tunings.tuning import open_tuning
     from foldtune.tunings.weightspace.soup import soup as run
 
     if len(inputs) < 3:
         raise InputError("a soup needs two tunings and data: foldtune soup A B DATA --out FILE")
     paths = [Path(text) for text in inputs[:-1]]
     import_hosts()
-    attachment, backbone, header = opened(paths[0], file.weights, hub(file.allow_hub))
+    attachment, backbone, header = open_tuning(paths[0], file.weights, hub(file.allow_hub))
     attachment.detach()
     reading = as_described(reading, header.get("data", {}), inputs[-1])
     images = read_images(inputs[-1], backbone, reading, None, say)

@@ -28,7 +28,7 @@ from foldtune.study.compare import compare
 from foldtune.study.fit import recipe_for
 from foldtune.study.settings import attentive
 from foldtune.training.recipe import Recipe, recipe_of
-from foldtune.tunings.imagefiles import decoded
+from foldtune.tunings.imagefiles import decode_files
 
 AUTO = "auto"
 _HELD = 5  # one image in so many is held apart in the splits, and trained on all the same
@@ -155,7 +155,7 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sciki
     def _pixels(self, X: Images) -> np.ndarray:
         """The images as the backbone takes them, uint8."""
         if len(X) and isinstance(X[0], str | Path):
-            return decoded([Path(one) for one in X], self.backbone_)
+            return decode_files([Path(one) for one in X], self.backbone_)
         images = _as_bytes(np.asarray(X))
         transform = self.backbone_.transform
         fit = Fit(transform.size, transform.resize, transform.interpolation,

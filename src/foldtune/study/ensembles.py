@@ -38,14 +38,14 @@ from foldtune.study.results.artefacts import TUNING, of_run, warn_of_unbound
 from foldtune.study.results.predictions import Predictions, read_predictions
 from foldtune.study.results.rowfile import replace
 from foldtune.tasks.kinds import SingleLabel
-from foldtune.tunings.imagefiles import fit_of, named
+from foldtune.tunings.imagefiles import fit_of, name_classes
 from foldtune.tunings.judging import Chosen, Known
 from foldtune.tunings.predict import predict_files
 from foldtune.tunings.tuning import (
     backbone_for,
     header_of,
     home_target,
-    judged,
+    judge,
 )
 
 ENSEMBLE = "ensemble.json"
@@ -194,7 +194,7 @@ def predict_with_ensemble(
     yield from predict_files(
         images, fit_of(backbone, ensemble.header.get("data")),
         partial(ensemble_probabilities, ensemble, backbone),
-        lambda paths, shares: named(paths, shares, ensemble.header["classes"]),
+        lambda paths, shares: name_classes(paths, shares, ensemble.header["classes"]),
         together=_TOGETHER,
     )  # fmt: skip
 
@@ -210,7 +210,7 @@ def evaluate_ensemble(
     classes = ensemble.header["classes"]
     target = home_target(data, classes, chosen, mapping)
     shares = ensemble_probabilities(ensemble, backbone, data.pixels, target.rows)
-    return judged(shares.clamp_min(1e-12).log(), target, chosen, classes)
+    return judge(shares.clamp_min(1e-12).log(), target, chosen, classes)
 
 
 def known_of(ensemble: Ensemble) -> Known:

@@ -40,7 +40,7 @@ from foldtune.study.tuned.verbs import Merged, merge
 from foldtune.training.curve import epoch_line
 from foldtune.training.recipe import Recipe
 from foldtune.tunings.export.folder import Exported
-from foldtune.tunings.files import expanded
+from foldtune.tunings.files import expand
 from foldtune.tunings.predict import answer_of, predict_images
 from foldtune.tunings.reading import head_of
 from foldtune.tunings.usable import Plain
@@ -79,7 +79,7 @@ class Fitted:
     def predict(self, images: str | Path | Sequence[str | Path], top: int = 1) -> Table:
         """Of each image file its path and the answer; see `foldtune.predict`."""
         given = [images] if isinstance(images, str | Path) else images
-        paths = expanded([Path(one) for one in given])
+        paths = expand([Path(one) for one in given])
         header = {"classes": list(self.data.outputs), "task": repr(self.data.task)}
         tuned, answer = Plain(self.attachment.model.eval()), answer_of(header, top)
         return Table(predict_images(tuned, self.backbone, paths, answer, self.data.facts))

@@ -42,7 +42,7 @@ def refuse_unless_classes(header: Mapping[str, Any], what: str) -> None:
         )
 
 
-def answered(
+def answer_rows(
     paths: Sequence[Path], logits: Tensor, classes: Sequence[str], task: Task
 ) -> Iterator[dict[str, Any]]:
     """Each path with its answer."""
@@ -50,7 +50,7 @@ def answered(
         yield {"image": str(path), **told}
 
 
-def changed(before: Tensor, after: Tensor, task: Task) -> int:
+def count_changed(before: Tensor, after: Tensor, task: Task) -> int:
     """How many images are answered otherwise. before, after: logits (images, outputs)."""
     return unlike(task.answers(before.numpy()), task.answers(after.numpy()), task)
 

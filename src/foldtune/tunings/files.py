@@ -15,7 +15,7 @@ _WILD = "*?["
 _LONGEST = 100  # characters of a folder that is called after a class
 
 
-def expanded(paths: Sequence[Path]) -> list[Path]:
+def expand(paths: Sequence[Path]) -> list[Path]:
     """Files as they are, of each folder all the pictures in it, of a pattern (which the shell did
     not replace) what it stands for, sorted.
 
@@ -36,7 +36,7 @@ def expanded(paths: Sequence[Path]) -> list[Path]:
     return found
 
 
-def listed(lines: Iterable[str]) -> list[Path]:
+def read_list(lines: Iterable[str]) -> list[Path]:
     """The files of a list, a line each. Raises InputError for an empty one."""
     found = [Path(line) for line in (line.rstrip("\r\n") for line in lines) if line.strip()]
     if not found:
@@ -58,16 +58,16 @@ class Sorted:
             own = "".join(c if c.isalnum() or c in " -_." else "_" for c in name)[:_LONGEST]
             own = own.strip(". ") or "_"
             taken = {place.lower() for place in self._places.values()}
-            number = next(n for n in range(1, len(classes) + 2) if _numbered(own, n).lower()
+            number = next(n for n in range(1, len(classes) + 2) if _with_number(own, n).lower()
                           not in taken)  # fmt: skip
-            self._places[name] = _numbered(own, number)
+            self._places[name] = _with_number(own, number)
 
     def take(self, path: Path, name: str) -> Path:
         """Copy or link a file to its class; where it is now."""
         folder = self.folder / self._places[name]
         folder.mkdir(parents=True, exist_ok=True)
         number = 1
-        while (place := folder / f"{_numbered(path.stem, number)}{path.suffix}").exists():
+        while (place := folder / f"{_with_number(path.stem, number)}{path.suffix}").exists():
             number += 1
         if self._link:
             place.symlink_to(path.absolute())
@@ -76,7 +76,7 @@ class Sorted:
         return place
 
 
-def _numbered(name: str, number: int) -> str:
+def _with_number(name: str, number: int) -> str:
     return name if number == 1 else f"{name}-{number}"
 
 

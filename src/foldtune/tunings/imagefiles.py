@@ -26,16 +26,16 @@ def fit_of(backbone: Backbone, read_as: Mapping[str, Any] | None = None) -> Fit:
     )  # fmt: skip
 
 
-def decoded(
+def decode_files(
     paths: Sequence[Path], backbone: Backbone, read_as: Mapping[str, Any] | None = None
 ) -> np.ndarray:
     """Image files as the backbone's pixels, (images, size, size, channels), of the depth that
     it was trained at."""
     fit = fit_of(backbone, read_as)
-    return np.stack([_decoded(path, fit) for path in paths])
+    return np.stack([_decode_file(path, fit) for path in paths])
 
 
-def named(
+def name_classes(
     paths: Sequence[Path], shares: Tensor, classes: Sequence[str]
 ) -> Iterator[dict[str, Any]]:
     """Each path with its most likely class of probabilities (images, classes)."""
@@ -44,7 +44,7 @@ def named(
         yield {"image": str(path), "class": classes[best], "probability": float(share[best])}
 
 
-def _decoded(path: Path, fit: Fit) -> np.ndarray:
+def _decode_file(path: Path, fit: Fit) -> np.ndarray:
     try:
         return decode(regular_bytes(path), fit)
     except FileNotFoundError as error:

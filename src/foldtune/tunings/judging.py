@@ -66,7 +66,7 @@ class Known:
         same = content is not None and content == data.facts.get("content")
         return self.membership is not None and (same or told.get("identity") == data.identity)
 
-    def seen(self, data: ImageData, rows: np.ndarray) -> np.ndarray:
+    def is_seen(self, data: ImageData, rows: np.ndarray) -> np.ndarray:
         """Which of these rows training saw; none where that cannot be told."""
         if self.membership is None or not len(rows):
             return np.zeros(len(rows), bool)
@@ -99,7 +99,7 @@ def choose(
     own = known.owns(data)
     split = split or ("test" if own else "all")
     rows = asked_rows(known, data, split)
-    seen = known.seen(data, rows)
+    seen = known.is_seen(data, rows)
     kept = rows if included else rows[~seen]
     if not len(kept):
         raise InputError(
@@ -142,7 +142,7 @@ def validation_rows(known: Known, data: ImageData) -> tuple[np.ndarray, str | No
         return none, str(error)
     if known.membership is None and data.facts.get("split_rule") != "as given":
         return none, _UNKNOWN
-    rows = rows[~known.seen(data, rows)]
+    rows = rows[~known.is_seen(data, rows)]
     return rows, None if len(rows) else "it was trained on all validation images"
 
 

@@ -43,10 +43,10 @@ def read_merged(path: Path) -> dict[str, Any] | None:
     if text is None:
         return None
     found = gate.check_value(gate.parse(text, path), _MERGED, path)
-    return _checked(found, path)
+    return _check(found, path)
 
 
-def _checked(found: dict[str, Any], path: Path) -> dict[str, Any]:
+def _check(found: dict[str, Any], path: Path) -> dict[str, Any]:
     """Its transform and data, held to what a tuning's header may say of these."""
     fields = {"backbone": {"name": found["name"], "transform": found["transform"]}}
     own = {"format": 1, "foldtune": "", "method": "", "head": [], "num_classes": 1}

@@ -17,7 +17,7 @@ from foldtune.data.store.decode import Fit
 from foldtune.errors import InputError
 from foldtune.judging.predict import finite, predict_logits
 from foldtune.tasks.task import Task
-from foldtune.tunings.answers import answered, refuse_unless_classes, task_of
+from foldtune.tunings.answers import answer_rows, refuse_unless_classes, task_of
 from foldtune.tunings.imagefiles import fit_of
 from foldtune.tunings.tuning import Modelled
 
@@ -112,7 +112,7 @@ def answer_of(
     if count > 1:
         raise InputError("--top tells likely classes, --cost the one of least cost; give one")
     heat = temperature or 1.0
-    return lambda paths, logits: answered(paths, logits / heat, classes, task)
+    return lambda paths, logits: answer_rows(paths, logits / heat, classes, task)
 
 
 def most_likely(classes: Sequence[str], count: int = 1, temperature: float | None = None) -> Answer:

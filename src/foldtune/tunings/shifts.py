@@ -75,7 +75,7 @@ def corruption_means(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     return means | {"mean": float(np.mean(list(means.values())))} if means else {}
 
 
-def shifted(
+def load_targets(
     asked: Sequence[str],
     load: Callable[[str], ImageData],
     classes: Sequence[str],
@@ -92,7 +92,7 @@ def shifted(
         name, _, path = text.rpartition("=")
         data = load(path)
         rows = _rows(data)
-        seen = known.seen(data, rows)
+        seen = known.is_seen(data, rows)
         if seen.all():
             raise InputError(f"all {len(rows)} images of {name or data.name} were trained on")
         target = target_of(name or data.name, data, rows[~seen], classes, mapping)

@@ -25,7 +25,7 @@ from foldtune.judging.predict import finite, predict_logits
 from foldtune.judging.shift import Target, target_of
 from foldtune.tasks.kinds import Regression, SingleLabel
 from foldtune.tasks.task import Task
-from foldtune.tunings.answers import changed, judgement, task_figures, task_of
+from foldtune.tunings.answers import count_changed, judgement, task_figures, task_of
 from foldtune.tunings.judging import Chosen, Known, figures
 from foldtune.tunings.mergedfile import merged_as
 from foldtune.tunings.outputs import fold_unit
@@ -110,7 +110,7 @@ def merge_tuning(
         len(rows),
         float((before - after).abs().max()),
         float(before.abs().max()),
-        changed(before, after, task),
+        count_changed(before, after, task),
         added,
         seen,
     )
@@ -122,7 +122,7 @@ def witnesses(tuning: Source, data: ImageData, most: int = _WITNESSES) -> tuple[
     tuning = TuningFile.of(tuning)
     known = Known.of([tuning], [header_of(tuning)])
     rows = data.splits["test"] if len(data.splits.get("test", ())) else data.split(*data.splits)
-    seen = known.seen(data, rows)
+    seen = known.is_seen(data, rows)
     if not seen.all():
         rows, seen = rows[~seen], seen[~seen]
     places = np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(int)
@@ -150,7 +150,7 @@ def evaluate_tuning(
         return task_figures(finite(logits, "the tuning"), data, chosen, classes, task)
     target = home_target(data, classes, chosen, mapping)
     logits = predict_logits(model, data.pixels, target.rows, prepare_for(backbone))
-    told = judged(finite(logits, "the tuning"), target, chosen, classes)
+    told = judge(finite(logits, "the tuning"), target, chosen, classes)
     return told | judgement(logits, target.labels, classes, task or SingleLabel(), chosen)
 
 
@@ -166,9 +166,7 @@ def home_target(
     return replace(target, name="home", present=None)
 
 
-def judged(
-    logits: Tensor, target: Target, chosen: Chosen, classes: Sequence[str]
-) -> dict[str, Any]:
+def judge(logits: Tensor, target: Target, chosen: Chosen, classes: Sequence[str]) -> dict[str, Any]:
     """The figures of logits (rows of the target, classes), and the classes without an image."""
     told = figures(logits, target.labels, chosen)
     absent = [c for label, c in enumerate(classes) if label not in set(target.labels.tolist())]
@@ -193,7 +191,7 @@ def evaluate_away(
     return {"shifts": found, "corruptions": corruption_means(corrupted)}
 
 
-def opened(
+def open_tuning(
     path: Path, weights: Path | None = None, allowed: Callable[[str], bool] = refuse_hub
 ) -> tuple[Attachment, Backbone, dict[str, Any]]:
     """A tuning on its backbone, the backbone, and the header. weights: the file that the backbone

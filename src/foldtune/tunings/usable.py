@@ -20,7 +20,7 @@ from foldtune.errors import InputError
 from foldtune.tunings.export.about import is_exported, read_about
 from foldtune.tunings.export.hosts import CONFIG, LIVE, TRANSFORMERS, WEIGHTS
 from foldtune.tunings.mergedfile import read_merged
-from foldtune.tunings.tuning import Modelled, opened
+from foldtune.tunings.tuning import Modelled, open_tuning
 
 _NAME = gate.text(1000)
 _BUILD = gate.fields({"architecture": _NAME}, {"model_args": gate.mapping_of(gate.anything, 256)})
@@ -41,8 +41,8 @@ def usable(
     """The tuned model, its backbone (of a folded one itself), and the header of the tuning.
 
     path: a tuning, the folder of a run, a folder that `export` wrote, or a file that `merge` did.
-    weights, allowed: see `opened`. Raises InputError for anything else, and for what is not as it
-    was written.
+    weights, allowed: see `open_tuning`. Raises InputError for anything else, and for what is not as
+    it was written.
     """
     if path.is_dir() and is_exported(path):
         about = read_about(path)
@@ -50,7 +50,7 @@ def usable(
             return _of_folder(path, about, allowed)
     elif path.is_file() and (told := read_merged(path)) is not None:
         return _of_file(path, told, allowed)
-    return opened(path, weights, allowed)
+    return open_tuning(path, weights, allowed)
 
 
 def temperature_of(path: Path) -> float | None:

@@ -131,7 +131,7 @@ def test_augmentation_and_normalisation_take_every_level(tmp_path):
 
 def test_predict_reads_at_the_depth_of_the_tuning(tmp_path):
     from foldtune.core.tuningfile import read
-    from foldtune.tunings.imagefiles import decoded
+    from foldtune.tunings.imagefiles import decode_files
 
     folder = made(tmp_path / "set", "12 bits")
     data = loaded(folder)
@@ -141,10 +141,10 @@ def test_predict_reads_at_the_depth_of_the_tuning(tmp_path):
     )
     told = read(fitted.tuning)[0]["data"]
     assert told["depth"] == "uint16"
-    pixels = decoded([folder / data.names[0]], backbone, told)
+    pixels = decode_files([folder / data.names[0]], backbone, told)
     assert np.array_equal(pixels[0], data.pixels[0])
     told = {name: value for name, value in told.items() if name != "depth"}  # of an earlier one
-    assert decoded([folder / data.names[0]], backbone, told).dtype == np.uint8
+    assert decode_files([folder / data.names[0]], backbone, told).dtype == np.uint8
 
 
 def test_a_damaged_row_of_a_deep_store_is_decoded_again(tmp_path):

@@ -71,7 +71,7 @@ def test_what_it_was_trained_on_is_carried_along(earlier, digits, tmp_path):
     now = {tuple(k) for k in TuningFile(path).pictures["train"].tolist()}
     assert before <= now
     known = Known.of([path], [read(path)[0]])
-    assert known.seen(digits, digits.split("train")).all()
+    assert known.is_seen(digits, digits.split("train")).all()
 
 
 def test_the_same_tuning_again_at_another_size(earlier, few, tmp_path_factory):
@@ -108,7 +108,7 @@ def test_validation_that_it_was_trained_on_is_watched_no_more(few, tmp_path):
     assert not any("left out" in line for line in said)
     # Nor does anything afterwards choose by them, such as an alpha of wise.
     known = Known.of([after.tuning], [read(after.tuning)[0]])
-    assert known.seen(few, few.split("val")).all()
+    assert known.is_seen(few, few.split("val")).all()
     assert len(validation_rows(known, few)[0]) == 0
 
 

@@ -19,7 +19,7 @@ from foldtune.study.fit import fit
 from foldtune.study.tuned.export import export
 from foldtune.tunings.export.folder import Asked, export_tuning
 from foldtune.tunings.judging import Known, choose
-from foldtune.tunings.tuning import evaluate_tuning, merge_tuning, opened
+from foldtune.tunings.tuning import evaluate_tuning, merge_tuning, open_tuning
 from foldtune.tunings.usable import temperature_of, usable
 from tunings.export.conftest import RECIPE
 
@@ -79,7 +79,7 @@ def test_plain_timm_reads_classes_transform_and_weights(exported, tuning, pictur
     # timm 1.0.26 ends in a NameError of its own where there are two.
     assert [p.name for p in exported.folder.glob("*.safetensors")] == ["model.safetensors"]
     found = alone(BY_TIMM, exported.folder, *pictures)
-    attachment, backbone, header = opened(tuning)
+    attachment, backbone, header = open_tuning(tuning)
     wanted = list(predict_images(attachment, backbone, pictures, most_likely(header["classes"])))
     assert found["classes"] == [row["class"] for row in wanted]
     shares = torch.tensor(found["logits"]).softmax(1).max(1).values
@@ -125,7 +125,7 @@ def test_a_folder_is_judged_as_its_tuning(exported, tuning, digits):
 def test_a_merged_file_knows_its_classes_and_its_size(tuning, backbone, digits, tmp_path):
     merge_tuning(tuning, tmp_path / "m.safetensors", backbone, digits)
     tuned, found, header = usable(tmp_path / "m.safetensors")
-    attachment, own, wanted = opened(tuning)
+    attachment, own, wanted = open_tuning(tuning)
     assert header["classes"] == wanted["classes"]
     assert found.transform == own.transform
     rows = digits.split("test")[:8]
@@ -209,7 +209,7 @@ def test_side_networks_leave_a_folder_that_foldtune_reads(digits, backbone, tmp_
     assert one.largest < 1e-4
     assert not (tmp_path / "out/model.safetensors").exists()
     tuned, _, header = usable(tmp_path / "out")
-    assert tuned.method == opened(path)[0].method
+    assert tuned.method == open_tuning(path)[0].method
     assert header["method"] == read(path)[0]["method"]
 
 

@@ -18,7 +18,7 @@ from foldtune.judging.shift import target_of, top1
 from foldtune.study.fit import fit
 from foldtune.training.recipe import Recipe
 from foldtune.tunings.judging import Known, validation_rows
-from foldtune.tunings.shifts import corruption_means, judge_shifts, read_mapping, shifted
+from foldtune.tunings.shifts import corruption_means, judge_shifts, load_targets, read_mapping
 from foldtune.tunings.tuning import merge_tuning
 from foldtune.tunings.weightspace.soup import soup
 from foldtune.tunings.weightspace.wise import point_of, sweep
@@ -194,13 +194,13 @@ def test_shifts_are_compared_with_home_over_the_same_classes(tunings, digits, ba
 def test_a_source_without_splits_is_judged_whole(tunings, digits):
     path = tunings("SSF")
     known = Known.of([path], [read(path)[0]])
-    given = shifted(["other=x"], lambda _: digits, digits.classes, {}, known)[0]
+    given = load_targets(["other=x"], lambda _: digits, digits.classes, {}, known)[0]
     assert given.name == "other"
     trained = len(digits.split("train"))
     assert given.trained_on == trained  # and left out
     assert len(given.rows) == len(digits.split(*digits.splits)) - trained
     with pytest.raises(InputError, match="two shifts are called other"):
-        shifted(["other=x", "other=y"], lambda _: digits, digits.classes, {}, known)
+        load_targets(["other=x", "other=y"], lambda _: digits, digits.classes, {}, known)
 
 
 def test_mappings_are_read_from_csv_and_json(tmp_path):

@@ -37,12 +37,12 @@ def embed(
     import_hosts()
     from foldtune.backbones import load_backbone
     from foldtune.tunings.embed import embed_images, write_features, write_neighbours
-    from foldtune.tunings.files import expanded, listed
+    from foldtune.tunings.files import expand, read_list
     from foldtune.tunings.hub import SCHEMES, local
     from foldtune.tunings.usable import Plain, usable
 
-    given = images or listed(sys.stdin)
-    paths, told = expanded(given), None
+    given = images or read_list(sys.stdin)
+    paths, told = expand(given), None
     if Path(model).exists() or model.startswith(SCHEMES):
         tuned, backbone, header = usable(local(Path(model)), file.weights, hub(file.allow_hub))
         told = header.get("data")

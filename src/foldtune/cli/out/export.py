@@ -64,6 +64,6 @@ def export(
 def tell_export(told: dict[str, Any], found: Exported, json: bool) -> None:
     """What was written, and the certificate of each file."""
     if json:
-        emit(told | {"certificates": [one.told() for one in found.certificates]})
+        emit(told | {"certificates": [one.as_json() for one in found.certificates]})
     else:
         facts(told | {one.file: str(one) for one in found.certificates})

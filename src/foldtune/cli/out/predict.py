@@ -43,11 +43,11 @@ def predict(
 
     import_hosts()
     from foldtune.study.tuned.predict import answers
-    from foldtune.tunings.files import Sorted, expanded, listed
+    from foldtune.tunings.files import Sorted, expand, read_list
 
     if link and sort_into is None:
         raise InputError("--link says how --sort-into puts images there; give both or none")
-    paths = expanded(images or listed(sys.stdin))
+    paths = expand(images or read_list(sys.stdin))
     asked = non_defaults(likely, answering, file)
     rows, classes = answers(
         tuning,

@@ -17,7 +17,7 @@ from foldtune.study.ensembles import is_ensemble, open_ensemble, predict_with_en
 from foldtune.study.inputs import silent
 from foldtune.study.tuned.rules import asked_rule, never_answered, ruled
 from foldtune.tunings.answers import refuse_unless_classes
-from foldtune.tunings.files import expanded
+from foldtune.tunings.files import expand
 from foldtune.tunings.hub import local
 from foldtune.tunings.predict import answer_of, predict_images
 from foldtune.tunings.usable import Plain, temperature_of, usable
@@ -41,7 +41,7 @@ def predict(
     answers with.
     """
     given = [images] if isinstance(images, str | Path) else images
-    paths = expanded([Path(one) for one in given])
+    paths = expand([Path(one) for one in given])
     return Table(answers(tuning, paths, say=say, allow=allow, **options)[0])
 
 

@@ -44,7 +44,7 @@ from foldtune.tunings.export.folder import Exported, export_tuning
 from foldtune.tunings.hub import local
 from foldtune.tunings.judging import Known, choose, honest_names, trained_line
 from foldtune.tunings.reading import as_described, mapping_of, read_images
-from foldtune.tunings.shifts import shifted
+from foldtune.tunings.shifts import load_targets
 from foldtune.tunings.tuning import (
     Certificate,
     backbone_for,
@@ -52,7 +52,7 @@ from foldtune.tunings.tuning import (
     evaluate_tuning,
     home_target,
     merge_tuning,
-    opened,
+    open_tuning,
 )
 from foldtune.tunings.usable import usable
 from foldtune.tunings.weightspace.wise import point_of
@@ -134,7 +134,7 @@ def targets(
     say: Say = silent,
 ) -> list[Target]:  # fmt: skip
     """Where else to judge: other images, then corruptions of the images at home."""
-    others = shifted(
+    others = load_targets(
         shifts.shift, lambda spec: read_images(spec, backbone, reading, None, say),
         known.header["classes"], mapping_of(shifts), known,
     )  # fmt: skip
@@ -170,7 +170,7 @@ def merge(
         raise InputError(f"merge({str(tuning)!r}) needs out=, the file to write")
     path, place, file = Path(tuning), Path(out), of(FileOptions, options)
     point, hub = of(PointOptions, options), allow or permission(file)
-    attachment, backbone, header = opened(path, file.weights, hub)
+    attachment, backbone, header = open_tuning(path, file.weights, hub)
     attachment.detach()
     trained_on = header.get("data", {})
     source = str(data or trained_on.get("source") or "shapes/count")

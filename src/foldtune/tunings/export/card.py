@@ -147,7 +147,7 @@ def _results(told: Mapping[str, Any]) -> str:
     if not rows and first is not None and first["accuracy"] is not None:
         seen = first["trained_on"]
         rows.append(
-            f"- {first['metric']} {_shown(first, 'accuracy')} over {first['images']:,} images"
+            f"- {first['metric']} {_figure_text(first, 'accuracy')} over {first['images']:,} images"
             + _ends(first)
             + f"; {seen} of them were trained on" * bool(seen)
         )
@@ -160,14 +160,14 @@ def _between(row: Mapping[str, Any]) -> str:
     return f" (95 % interval {row['low']:.2%} to {row['high']:.2%})"
 
 
-def _shown(one: Mapping[str, Any], name: str) -> str:
+def _figure_text(one: Mapping[str, Any], name: str) -> str:
     return told_figure(one[name], task_told(one.get("task")))
 
 
 def _ends(one: Mapping[str, Any]) -> str:
     if one.get("low") is None:
         return ""
-    return f" (95 % interval {_shown(one, 'low')} to {_shown(one, 'high')})"
+    return f" (95 % interval {_figure_text(one, 'low')} to {_figure_text(one, 'high')})"
 
 
 def _training(told: Mapping[str, Any]) -> str:
@@ -204,7 +204,9 @@ def _certificates(found: Sequence[Mapping[str, Any]]) -> str:
 def _line(one: Mapping[str, Any]) -> str:
     right = "-"
     if one["accuracy"] is not None:
-        right = f"{_shown(one, 'accuracy_before')}, {_shown(one, 'accuracy')}{_ends(one)}"
+        right = (
+            f"{_figure_text(one, 'accuracy_before')}, {_figure_text(one, 'accuracy')}{_ends(one)}"
+        )
     return (
         f"| {one['file']} | {one['runtime']} | {one['largest']:.2e} of {one['scale']:.3g} | "
         f"{one['changed']} | {right} | {one['bytes']:,} | {one['milliseconds']:.2f}, "

@@ -50,7 +50,7 @@ class FormatCertificate:
     metric: str = "accuracy"
     task: str | None = None
 
-    def told(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, Any]:
         return asdict(self)
 
     def __str__(self) -> str:
@@ -99,7 +99,7 @@ def certify(
 
     before: the tuning in torch, from the same pixels; both are timed on one image, in turn.
     """
-    task, after = seen.task, batched(answer, seen.pixels)
+    task, after = seen.task, in_batches(answer, seen.pixels)
     wanted = Shares(task)(seen.before) if shares else seen.before
     one, other = answers(wanted, task, shares), answers(after, task, shares)
     right = low = high = first = None
@@ -116,7 +116,9 @@ def certify(
     )  # fmt: skip
 
 
-def batched(answer: Callable[[np.ndarray], Tensor], pixels: np.ndarray, size: int = 64) -> Tensor:
+def in_batches(
+    answer: Callable[[np.ndarray], Tensor], pixels: np.ndarray, size: int = 64
+) -> Tensor:
     """The answers to all images, some at a time."""
     parts = [pixels[at : at + size] for at in range(0, len(pixels), size)]
     return torch.cat([answer(part).float() for part in parts])

@@ -95,9 +95,11 @@ def export_tuning(
     temperature = temperature_of(tuning, header, attachment.model, own, data) or temperature
     graph = formats.graph_of(copy.deepcopy(own.model), own, whole=False)  # stays as it is
     before = formats.in_torch(graph, formats.inputs_of(own, whole=False))
-    kind, model = _folded(attachment, own)
+    kind, model = _fold_in(attachment, own)
     if asked.dtype != "fp32" and kind != hosts.LIVE:
-        model.load_state_dict(hosts.rounded(model, asked.dtype))  # rounded, and computed as before
+        model.load_state_dict(
+            hosts.cast_state(model, asked.dtype)
+        )  # rounded, and computed as before
     with filling(out) as folder:
         (folder / EXPORTED).parent.mkdir()
         shutil.copyfile(tuning.path, folder / EXPORTED)
@@ -114,14 +116,14 @@ def export_tuning(
             "pictures": {name: len(keys) for name, keys in tuning.pictures.items()},
             "dtype": asked.dtype, "licence": licence, "temperature": temperature,
             "inexpressible": list(hosts.inexpressible(own.transform)),
-            "certificates": [one.told() for one in made], "row": _figures(row),
+            "certificates": [one.as_json() for one in made], "row": _figures(row),
         }  # fmt: skip
         (folder / "README.md").write_text(card(told))
         write_about(folder, told)
     return Exported(out, kind, tuple(made))
 
 
-def _folded(attachment: Attachment, backbone: Backbone) -> tuple[str, nn.Module]:
+def _fold_in(attachment: Attachment, backbone: Backbone) -> tuple[str, nn.Module]:
     """Which library loads it, and the model: folded in, or as it is where it cannot be."""
     kind, retained = hosts.kind_of(backbone), attachment.retained
     if not attachment.mergeable:
@@ -144,13 +146,13 @@ def _plain(
     before: formats.Answer,
 ) -> FormatCertificate:
     """Write weights and configuration, and certify what the library makes of them."""
-    hosts.write_weights(hosts.rounded(model, asked.dtype), folder, {})
+    hosts.write_weights(hosts.cast_state(model, asked.dtype), folder, {})
     if kind == hosts.TIMM:
         hosts.write_timm(model, backbone, names, folder)
     else:
         hosts.write_transformers(model, backbone, names, folder, seen.task)
     try:
-        again = hosts.reloaded(kind, folder)
+        again = hosts.reload(kind, folder)
     except Exception as error:  # the library's builders raise nearly every type there is
         why = " ".join(str(error).split())[:300]
         raise InputError(

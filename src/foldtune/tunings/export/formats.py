@@ -75,11 +75,11 @@ def inputs_of(backbone: Backbone, whole: bool) -> Callable[[np.ndarray], Tensor]
     """From pixels to what the graph takes."""
     prepare = prepare_for(backbone)
 
-    def taken(pixels: np.ndarray) -> Tensor:
+    def take(pixels: np.ndarray) -> Tensor:
         batch = torch.from_numpy(np.ascontiguousarray(pixels))
         return batch if whole else prepare(batch, None)
 
-    return taken
+    return take
 
 
 def in_torch(graph: Callable[[Tensor], Tensor], taken: Callable[[np.ndarray], Tensor]) -> Answer:
@@ -99,7 +99,7 @@ def write_onnx(graph: nn.Module, example: Tensor, path: Path, whole: bool) -> No
     weights = sum(p.numel() * p.element_size() for p in graph.parameters())
     names = (["pixels"], ["probabilities"]) if whole else (["images"], ["logits"])
     batch = torch.export.Dim("batch", min=1, max=_BATCH)
-    with _quiet(), _refused("ONNX"), torch.no_grad():
+    with _quiet(), _refuse_failures("ONNX"), torch.no_grad():
         torch.onnx.export(
             graph, (example,), str(path), dynamo=True, verbose=False,
             input_names=names[0], output_names=names[1], dynamic_shapes=({0: batch},),
@@ -114,7 +114,7 @@ def write_int8(source: Path, path: Path, batches: Sequence[np.ndarray]) -> None:
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
     name = "pixels" if batches[0].dtype == np.uint8 else "images"
-    with _quiet(), _refused("ONNX in 8 bits"):
+    with _quiet(), _refuse_failures("ONNX in 8 bits"):
         quantize_static(
             str(source), str(path), _Calibration(batches, name), quant_format=QuantFormat.QDQ,
             op_types_to_quantize=list(_OF_WEIGHTS), per_channel=True,
@@ -139,7 +139,7 @@ def in_onnxruntime(path: Path, taken: Callable[[np.ndarray], Tensor]) -> tuple[A
 
 def write_program(graph: nn.Module, example: Tensor, path: Path) -> None:
     """A program that `torch.export.load` reads, for any number of images."""
-    with _quiet(), _refused("an exported program"), torch.no_grad():
+    with _quiet(), _refuse_failures("an exported program"), torch.no_grad():
         torch.export.save(_program(graph, example), path)
 
 
@@ -153,7 +153,7 @@ def write_compiled(graph: nn.Module, example: Tensor, path: Path) -> None:
     this one, which C++ loads without Python, too. Raises InputError where no compiler is."""
     from torch._inductor import aoti_compile_and_package
 
-    with _quiet(), _refused("compiled code"), torch.no_grad():
+    with _quiet(), _refuse_failures("compiled code"), torch.no_grad():
         aoti_compile_and_package(_program(graph, example), package_path=str(path))
 
 
@@ -190,7 +190,7 @@ def _need(package: str) -> Any:
 
 
 @contextlib.contextmanager
-def _refused(what: str) -> Iterator[None]:
+def _refuse_failures(what: str) -> Iterator[None]:
     try:
         yield
     except InputError:

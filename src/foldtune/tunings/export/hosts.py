@@ -124,7 +124,7 @@ def write_weights(state: Mapping[str, Tensor], folder: Path, metadata: Mapping[s
     write_tensors(tensors, folder / WEIGHTS, {"format": "pt", **metadata})
 
 
-def reloaded(kind: str, folder: Path) -> nn.Module:
+def reload(kind: str, folder: Path) -> nn.Module:
     """The model that the host's library, and nothing of foldtune, makes of the folder."""
     if kind == TRANSFORMERS:
         from transformers import AutoModelForImageClassification
@@ -136,7 +136,7 @@ def reloaded(kind: str, folder: Path) -> nn.Module:
     return timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
 
 
-def rounded(model: nn.Module, dtype: str) -> dict[str, Tensor]:
+def cast_state(model: nn.Module, dtype: str) -> dict[str, Tensor]:
     """The model's state with floating numbers in `dtype`; counters and indices as they are."""
     into = DTYPES[dtype]
     return {

@@ -46,7 +46,7 @@ def witnesses_of(
     except InputError:  # all were trained on: they show what the folding does all the same
         rows = data.split(*data.splits)
     rows = rows[np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(int)]
-    trained_on = int(known.seen(data, rows).sum())
+    trained_on = int(known.is_seen(data, rows).sum())
     logits = predict_logits(attachment.model, data.pixels, rows, prepare_for(backbone))
     used, places = np.unique(data.labels[rows], return_inverse=True)
     try:
@@ -76,7 +76,7 @@ def temperature_of(
 def calibrating(tuning: TuningFile, data: ImageData, taken: Any) -> list[np.ndarray]:
     """Batches of the images that training saw."""
     rows = data.split(*data.splits)
-    rows = rows[Known.of([tuning], [header_of(tuning)]).seen(data, rows)]
+    rows = rows[Known.of([tuning], [header_of(tuning)]).is_seen(data, rows)]
     if not len(rows):
         raise InputError(
             f"none of the images of {data.name} were trained on, and from these the ranges of 8 "

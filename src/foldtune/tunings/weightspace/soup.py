@@ -79,13 +79,13 @@ def soup(
     target = target_of("validation", data, rows, headers[0]["classes"]) if len(rows) else None
     prepare = prepare_for(own)
 
-    def judged(chosen: Sequence[int]) -> float | None:
+    def judge(chosen: Sequence[int]) -> float | None:
         average.load_tensors(_mean([tensors_of(i) for i in chosen]))
         return None if target is None else top1(average.model, target, prepare)
 
-    alone = [judged([i]) for i in range(len(paths))]
-    chosen = list(range(len(paths))) if kind == "uniform" else _greedy(alone, judged)
-    reached = judged(chosen)
+    alone = [judge([i]) for i in range(len(paths))]
+    chosen = list(range(len(paths))) if kind == "uniform" else _greedy(alone, judge)
+    reached = judge(chosen)
     starts = [files[i].start for i in chosen]
     average.classifier.recall(_mean(starts) if all(starts) else {})
     members = tuple(
@@ -135,12 +135,12 @@ def _tensors_average(files: Sequence[TuningFile], attachment: Attachment) -> boo
     double = copy.deepcopy(attachment)
     double.model.double()
 
-    def folded(tensors: Tensors) -> Tensors:
+    def fold(tensors: Tensors) -> Tensors:
         double.load_tensors(tensors)
         return copy.deepcopy(double).merge().state_dict()
 
     each = [{n: t.double() for n, t in file.tensors.items()} for file in files]
-    wanted, found = _mean([folded(t) for t in each]), folded(_mean(each))
+    wanted, found = _mean([fold(t) for t in each]), fold(_mean(each))
     floats = [n for n, t in wanted.items() if t.is_floating_point()]
     return all(bool((wanted[n] - found[n]).abs().max() < _SAME) for n in floats)
 
@@ -150,24 +150,24 @@ def _average_of_weights(
 ) -> tuple[Attachment, Callable[[int], Tensors]]:
     plain = set(backbone.model.state_dict())
 
-    def merged(i: int) -> Tensors:
+    def merge_member(i: int) -> Tensors:
         other = replace(backbone, model=copy.deepcopy(bare))
         return load(files[i], other).merge().state_dict()
 
     bare = copy.deepcopy(backbone.model)
-    whole = Full("moving" if _moved(header) else "held")
+    whole = Full("moving" if _moves_statistics(header) else "held")
     average = attach(
         backbone, whole, num_classes=header["num_classes"], head=header["head"], seed=0
     )
     names = list(average.named_tensors())
-    added = [n for n in merged(0) if n not in plain and n not in names]
+    added = [n for n in merge_member(0) if n not in plain and n not in names]
     if added:
         average.detach()
         raise InputError(
             f"{header['method']} merges into a network with tensors of its own ({added[0]}), which "
             "no tuning can hold; merge each tuning and average the files"
         )
-    return average, lambda i: {n: t for n, t in merged(i).items() if n in names}
+    return average, lambda i: {n: t for n, t in merge_member(i).items() if n in names}
 
 
 def _mean(many: Sequence[Tensors]) -> Tensors:
@@ -181,7 +181,7 @@ def _mean(many: Sequence[Tensors]) -> Tensors:
     }
 
 
-def _moved(header: Mapping[str, Any]) -> bool:
+def _moves_statistics(header: Mapping[str, Any]) -> bool:
     """Whether running statistics of BatchNorm are among what the tuning changed."""
     from foldtune.methods.catalogue import parse
 
