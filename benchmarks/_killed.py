@@ -23,7 +23,7 @@ from foldtune.errors import InputError
 from foldtune.study.bench.bench import Bench
 from foldtune.study.bench.execute import InProcess
 from foldtune.study.compare import compare
-from foldtune.study.mend import broken
+from foldtune.study.mend import broken_rows
 from foldtune.study.results.store import Store
 from foldtune.training.recipe import Recipe
 
@@ -99,7 +99,7 @@ class Log:
                 twice.add(run)
         self.faults["lost"] += sum(run not in store for run in stored)
         self.faults["twice"] += len(twice)
-        self.faults["unbound"] += len(broken(self.folder, store.rows()))
+        self.faults["unbound"] += len(broken_rows(self.folder, store.rows()))
         for row in store.rows():
             content = json.dumps(row).encode()
             self.faults["changed"] += self._seen.setdefault(row["run"], content) != content

@@ -43,7 +43,7 @@ from foldtune.methods import parse
 from foldtune.study.bench.bench import CHECKPOINT, Bench
 from foldtune.study.bench.execute import InProcess, Ledger, MakeExecutor, Row
 from foldtune.study.bench.run import Run
-from foldtune.study.executors import chosen
+from foldtune.study.executors import choose
 from foldtune.study.results.artefacts import LOGITS
 from foldtune.study.results.logits import read_logits
 from foldtune.study.results.store import Store
@@ -101,7 +101,7 @@ def _workers(bench: Bench, root: Path, part: str, asked: argparse.Namespace) -> 
     equal = True
     for workers in (1, 2):
         folder = root / f"with{workers}"
-        with chosen(part, workers=workers, threads=1) as executor:
+        with choose(part, workers=workers, threads=1) as executor:
             rows, seconds, start = _timed(executor, bench, folder, runs, workers)
         told |= {f"seconds_{workers}": seconds, f"start_seconds_{workers}": start}
         equal &= _result(rows, folder) == wanted
@@ -142,7 +142,7 @@ def _killed(bench: Bench, root: Path, part: str, asked: argparse.Namespace) -> d
     bench.checkpoint_seconds = 0.0  # the kill waits for one
     runs = _runs(bench, 4, max(asked.epochs, 3), first=2000)
     wanted = _result(InProcess(bench, root / "here")(runs), root / "here")
-    with chosen("ray", workers=2, threads=1) as executor:
+    with choose("ray", workers=2, threads=1) as executor:
         found, pid = _kill_one(executor, bench, root / "there", runs)
     return {"runs": len(runs), "killed_process": pid is not None, "equal": found == wanted}
 

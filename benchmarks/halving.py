@@ -30,11 +30,11 @@ from foldtune.data import ImageData, load_data
 from foldtune.data.identity import split_hash
 from foldtune.study.bench.bench import Bench
 from foldtune.study.bench.execute import Ledger, MakeExecutor
-from foldtune.study.executors import chosen
+from foldtune.study.executors import choose
 from foldtune.study.results.store import Store
 from foldtune.study.search.halving import Halving
 from foldtune.study.search.plan import Plan
-from foldtune.study.search.searches import promoted, search_for
+from foldtune.study.search.searches import promote, search_for
 from foldtune.study.search.spaces import Entrant
 from foldtune.study.settings import default_recipe
 
@@ -45,12 +45,12 @@ def main() -> None:
     asked = _arguments()
     backbone = load_backbone(asked.model, size=asked.size)
     lines = Lines("halving", asked)
-    with chosen(workers=asked.workers, threads=asked.threads) as executor:
+    with choose(workers=asked.workers, threads=asked.threads) as executor:
         for task in asked.data:
             data = load_data(task, size=backbone.transform.size)
             bench = Bench(backbone, _few(data, asked.shots) if asked.shots else data)
             for method in asked.methods:
-                found = _both(bench, executor, Entrant.named(method), asked, _folder(task))
+                found = _both(bench, executor, Entrant.parse(method), asked, _folder(task))
                 name, facts = f"{method} on {_folder(task)}", {"epochs": asked.epochs}
                 lost, share = found["points_lost"], found["share_of_epochs"]
                 lines.tell(f"{name}: accuracy lost", lost, "points", f"<= {LOSS}", **facts, **found)
@@ -83,7 +83,7 @@ def _both(
         "points_an_image": round(100 / len(bench.data.split("val")), 2),
         "grid": grid, "halving": halved, "points_lost": round(lost, 2),
         "share_of_epochs": round(share, 3), "reached": lost <= LOSS and share <= SHARE + 1e-9,
-        **_judged(full, rung, halving.kept(len(full))),
+        **_judged(full, rung, halving.counts(len(full))),
     }  # fmt: skip
 
 
@@ -100,7 +100,7 @@ def _judged(full: list[Any], rung: list[Any], kept: Sequence[int]) -> dict[str, 
     mean = sum(
         math.comb(len(best) - i - 1, last - 1) * value for i, value in enumerate(best)
     ) / total  # fmt: skip
-    rules = {"spread": promoted(rung, True), "accuracy": rank_trials(rung, "loss")}
+    rules = {"spread": promote(rung, True), "accuracy": rank_trials(rung, "loss")}
     rules["loss"] = sorted(rules["accuracy"], key=lambda i: rung[i]["val_loss"])
     loses = {
         name: best[0] - max(values[i] for i in order[: kept[1]]) for name, order in rules.items()

@@ -32,7 +32,7 @@ from foldtune.study.check import check
 from foldtune.study.compare import compare
 from foldtune.study.ensembles import save_ensemble
 from foldtune.study.results.analyses import analyse
-from foldtune.study.results.tasks import tested
+from foldtune.study.results.tasks import accuracies_by_label
 from foldtune.training.recipe import Recipe
 
 
@@ -75,7 +75,7 @@ def _flipped(
     study, wanted = home / "study", {}
     readers: dict[str, Callable[[], object]] = {
         "analyse": lambda: analyse(study, draws=5),
-        "rank": lambda: tested(study),
+        "rank": lambda: accuracies_by_label(study),
         "ensemble": lambda: save_ensemble(study, home / "again"),
     }
     if page:

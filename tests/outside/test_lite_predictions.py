@@ -48,7 +48,7 @@ def test_lite0_names_what_is_in_small_photographs(outside_set, lite0):
 def test_full_tuning_of_a_batch_norm_net_keeps_what_it_starts_from(few_shot, cache, lite0):
     # With moving statistics it fell below half of what it had. Images: 8 of each of 12 flowers.
     data = load_data(str(few_shot("flowers12-224.zip", 8)), size=96, cache=cache)
-    method = Entrant.named("Full").method
+    method = Entrant.parse("Full").method
     row = fit(data, lite0, method, recipe=recipe_for(method, epochs=3)).row
     assert not row["below_start"]
     assert row["test_accuracy"] > 0.6  # chance is 0.08; moving statistics were seen to end at 0.46

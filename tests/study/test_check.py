@@ -113,7 +113,9 @@ def test_no_flipped_bit_changes_a_figure(copy):
 
 def figures(folder):
     board = Material.read(folder).board
-    return json.dumps([board, tasks.tested(folder), analyse(folder, draws=5)["ensembles"]])
+    return json.dumps(
+        [board, tasks.accuracies_by_label(folder), analyse(folder, draws=5)["ensembles"]]
+    )
 
 
 @pytest.mark.parametrize("name", [LOGITS, TUNING])
@@ -156,7 +158,7 @@ def test_repair_moves_what_was_altered_aside_with_the_rows_that_rest_on_it(copy,
 
 def test_a_damaged_description_is_refused_by_readers_and_written_again_by_compare(copy, digits):
     (copy / "study.json").write_bytes((copy / "study.json").read_bytes().replace(b"1", b"2", 1))
-    for read in (analyse, Material.read, tasks.tested):
+    for read in (analyse, Material.read, tasks.accuracies_by_label):
         with pytest.raises(Altered, match="is not as it was written"):
             read(copy)
     with pytest.warns(RuntimeWarning, match=r"set aside as study\.json\.altered"):
@@ -168,7 +170,7 @@ def test_rows_that_were_lost_from_the_end_are_missed(copy):
     rows = copy / "rows.jsonl"
     rows.write_bytes(b"".join(rows.read_bytes().splitlines(keepends=True)[:-1]))
     assert not check(copy).sound
-    for read in (analyse, tasks.tested, Material.read):
+    for read in (analyse, tasks.accuracies_by_label, Material.read):
         with pytest.raises(Altered, match="has lost rows"):
             read(copy)
 

@@ -267,7 +267,7 @@ def test_a_protocol_decides_what_is_not_said(digits, backbone, tmp_path):
     changes = {"epochs": 1, "batch_size": 32}
     rules = replace(protocol("study-a-vtab").for_task("dtd"), changes=changes)
     found = compare(
-        replace(digits, name="dtd"), rules.transformed(backbone), ["SSF"], out=tmp_path,
+        replace(digits, name="dtd"), rules.with_transform(backbone), ["SSF"], out=tmp_path,
         protocol=rules, trials=2, seeds=1,
     )  # fmt: skip
     row = found.rows[0]

@@ -9,7 +9,7 @@ from foldtune.core.tuningfile import read
 from foldtune.errors import InputError
 from foldtune.methods import parse
 from foldtune.study.conclusion import BEST
-from foldtune.study.results.description import described
+from foldtune.study.results.description import read_description
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def test_the_winner_stands_where_one_finds_it_bound_by_its_hash(studied):
     assert studied.tuning == studied.folder / BEST
     header, _ = read(studied.tuning)
     assert parse(header["method"]) == parse(studied.best)
-    _, sealed = described(studied.folder)
+    _, sealed = read_description(studied.folder)
     assert BEST in sealed.files
 
 

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from foldtune.cli import main
 from foldtune.errors import InputError
-from foldtune.study.executors import chosen
+from foldtune.study.executors import choose
 from foldtune.study.results.artefacts import LOGITS
 
 
@@ -75,4 +75,4 @@ def test_fit_over_two_processes_gives_the_tuning_of_one(digits, tmp_path, monkey
 def test_a_study_is_not_started_several_times_over(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(InputError, match="2 processes were started together"):
-        chosen()
+        choose()

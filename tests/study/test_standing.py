@@ -14,7 +14,7 @@ from foldtune.data import load_data
 from foldtune.errors import InputError
 from foldtune.report.page import write_report
 from foldtune.study.compare import compare
-from foldtune.study.executors import chosen
+from foldtune.study.executors import choose
 from foldtune.study.fit import fit
 from foldtune.study.results.analyses import analyse
 from foldtune.study.results.artefacts import TRACEBACK
@@ -143,7 +143,7 @@ def check_study(found, tmp_path):
 # On a cluster: test_executors.py. A backbone of one's own never reached a process, and all waited.
 @pytest.mark.parametrize("name", ["in-process", "stacked", "processes"])
 def test_a_run_that_raises_is_a_failed_row_whoever_executes_it(study, tmp_path, name):
-    with chosen(name, workers=1, threads=1) as executor:
+    with choose(name, workers=1, threads=1) as executor:
         found, lines = study("LastBlocks", "LinearProbe", executor=executor)
     check_study(found, tmp_path)
     assert sum("failed: LastBlocks(count=4)" in line for line in lines) > 0

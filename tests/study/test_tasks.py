@@ -26,7 +26,7 @@ from foldtune.study.results.analyses import analyse
 from foldtune.study.results.artefacts import LOGITS, TUNING, VALIDATION
 from foldtune.study.results.logits import read_logits
 from foldtune.study.results.predictions import read_predictions
-from foldtune.study.tuned.rules import ruled, validation_of
+from foldtune.study.tuned.rules import validation_of, with_rule
 from foldtune.tasks.kinds import MultiLabel, Ordinal, Regression
 from foldtune.tasks.metrics import METRICS
 from foldtune.training.recipe import Recipe
@@ -184,10 +184,10 @@ def test_thresholds_of_a_final_run_are_chosen_on_its_trials_validation(study):
     np.testing.assert_array_equal(np.sort(chosen_on.rows), np.sort(data.split("val")))
     asked = AnswerOptions(at_precision=0.8)
     if kind == "several":
-        assert len(ruled(path, header_of(path), asked).thresholds) == len(data.outputs)
+        assert len(with_rule(path, header_of(path), asked).thresholds) == len(data.outputs)
     else:
         with pytest.raises(InputError, match="--at-precision has a meaning for several labels"):
-            ruled(path, header_of(path), asked)
+            with_rule(path, header_of(path), asked)
 
 
 def test_a_tuning_of_every_task_is_exported_with_its_shares_inside(study, tmp_path):

@@ -30,8 +30,8 @@ def test_the_key_of_a_run_is_that_of_before():
     parts = ("backbone", "data", "splits", ("train",), "probe", 1)
     run = Run("trial", "SSF", SSF(), recipe, 3, *parts)
     assert run.key == "39f1fed891bd1cb3"  # as the commit before tasks gives it
-    assert "imbalance" not in run.told()["recipe"]
-    assert not {"task", "metric"} & run.told().keys()
+    assert "imbalance" not in run.row_fields()["recipe"]
+    assert not {"task", "metric"} & run.row_fields().keys()
     keys = {
         Run("trial", "SSF", SSF(), recipe, 3, *parts, "MultiLabel()").key,
         Run("trial", "SSF", SSF(), recipe, 3, *parts, "", "kappa").key,

@@ -48,10 +48,10 @@ def analyse(
     from foldtune.report.material import Material
     from foldtune.report.verdict import over_searches, verdict
     from foldtune.study.results.analyses import analyse as run
-    from foldtune.study.results.repeats import repeated
+    from foldtune.study.results.repeats import decide_over_repeats
 
     if len(studies) > 1:
-        decision = repeated(studies)
+        decision = decide_over_repeats(studies)
         told = {"decision": decision.as_json(), "verdict": over_searches(decision)}
         emit(told) if json else show_decision(told, full=True)
         return

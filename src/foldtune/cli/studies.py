@@ -194,14 +194,14 @@ def report(
 def status(study: STUDY, *, json: JSON = False) -> None:
     """Show how a STUDY folder stands: what is done, what is left, how long, how to go on."""
     from foldtune.console import duration
-    from foldtune.study.results.live import drawn
+    from foldtune.study.results.live import draw_table
     from foldtune.study.results.status import status as read
 
     found = read(study)
     if json:
-        emit(found.told())
+        emit(found.as_json())
         return
-    show(drawn(found))
+    show(draw_table(found))
     if found.owner is not None:
         named = ", ".join(f"{name} {value}" for name, value in found.owner.items())
         write(f"running: {named}")

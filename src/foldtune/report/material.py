@@ -48,7 +48,7 @@ class Material:
     def read(cls, folder: Path, **more: Any) -> Material:
         """Raises InputError where nothing has finished."""
         store = Store(folder)
-        store.sealed()  # raises where rows were lost
+        store.read_seal()  # raises where rows were lost
         rows = readable(rowgate.readable(store.rows(), Path(folder)))
         if not rows:
             raise InputError(

@@ -27,7 +27,7 @@ from foldtune.report.paper import converter, vega_lite, write_charts
 from foldtune.report.section import Section
 from foldtune.report.sections import absent, sections
 from foldtune.report.shortfalls import shortfalls, warning
-from foldtune.study.results.artefacts import PAGE, seal_page, unbound, warn_of_unbound
+from foldtune.study.results.artefacts import PAGE, seal_page, unbound_line, warn_of_unbound
 from foldtune.study.results.pictures import trained_among
 from foldtune.study.results.rowfile import ROWS, replace
 
@@ -90,7 +90,7 @@ def _context(study: Material, found: Sequence[Section]) -> dict[str, Any]:
         ),
         "budget": words.budget(rows, board),
         "notes": [
-            *filter(None, [unbound(rows)]),
+            *filter(None, [unbound_line(rows)]),
             *words.judged_by(study.metric, str(asked.get("task") or "")),
             *words.of_metric([*shortfalls(board, asked), *words.notes(rows, board)], study.metric),
             *words.protocol(asked),

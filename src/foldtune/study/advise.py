@@ -53,7 +53,7 @@ def advise(data: Data, model: Model = "micro", *, say: Say = silent, **options: 
             "data": data.name,
             "backbone": backbone.name,
             "look": seen,
-            "suggestions": [_spelled(row) for row in suggestions],
+            "suggestions": [_with_text(row) for row in suggestions],
             "sure": sureness(suggestions),
             "evidence": {
                 "published_tasks": len(cases) - len(own),
@@ -80,7 +80,7 @@ def study_cases(folders: Sequence[Path]) -> tuple[list[Case], dict[str, str]]:
     cases, unused = [], {}
     for folder in folders:
         store = Store(folder)
-        store.sealed()  # raises where rows were lost
+        store.read_seal()  # raises where rows were lost
         rows = readable(store.rows(), Path(folder))
         if not rows:
             raise InputError(f"{folder} has no finished run (no rows.jsonl, or an empty one)")
@@ -190,7 +190,7 @@ def _refusal(name: str, backbone: Backbone) -> str:
     return ""
 
 
-def _spelled(row: Row) -> Row:
+def _with_text(row: Row) -> Row:
     """The suggestion with its settings as a method to write on the command line, and a recipe
     within the range that the method's own search allows."""
     method = catalogue()[row["method"]]

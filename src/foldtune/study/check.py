@@ -13,7 +13,7 @@ from foldtune.core.tuningfile import is_sealed as tuning_is_sealed
 from foldtune.errors import InputError
 from foldtune.study.conclusion import MERGED
 from foldtune.study.ensembles import ENSEMBLE, is_ensemble, open_ensemble
-from foldtune.study.mend import broken
+from foldtune.study.mend import broken_rows
 from foldtune.study.results.artefacts import (
     PAGE,
     Altered,
@@ -24,7 +24,7 @@ from foldtune.study.results.artefacts import (
     set_aside,
 )
 from foldtune.study.results.description import NAME as DESCRIPTION
-from foldtune.study.results.description import Sealed, described
+from foldtune.study.results.description import Sealed, read_description
 from foldtune.study.results.pictures import MEMBERSHIP, NAMES
 from foldtune.study.results.rowfile import ROWS, scan
 from foldtune.study.results.rowgate import countable
@@ -82,14 +82,14 @@ def check(path: Path, *, repair: bool = False) -> Checked:
 def _study(folder: Path, repair: bool) -> Checked:
     found = list(_looked_at(folder))
     if repair:
-        return Checked("study", tuple(_repaired(folder, found)))
+        return Checked("study", tuple(_repair(folder, found)))
     return Checked("study", tuple(Found(name, state) for name, state in found))
 
 
 def _looked_at(folder: Path) -> Iterator[tuple[str, State]]:
     """Every file that the study has written for good, and how it stands."""
     try:
-        asked, sealed = described(folder)
+        asked, sealed = read_description(folder)
         yield DESCRIPTION, "sound" if sealed is not None and asked else "unbound"
     except Altered:
         sealed = None
@@ -126,11 +126,11 @@ def _end(path: Path, length: int, wanted: str) -> State:
     return "sound" if same else "altered"
 
 
-def _repaired(folder: Path, found: list[tuple[str, State]]) -> Iterator[Found]:
+def _repair(folder: Path, found: list[tuple[str, State]]) -> Iterator[Found]:
     """Move aside what was altered; of rows the damaged lines, and those that rest on such files."""
     with Store(folder) as store:  # which has moved damaged lines to rows.corrupt.jsonl
         rows = [countable(row, folder) for row in store.rows()]
-        store.forget(list(broken(folder, rows)))
+        store.forget(list(broken_rows(folder, rows)))
         for name, state in found:
             aside = None
             if state == "altered":

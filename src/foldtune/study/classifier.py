@@ -86,7 +86,7 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sciki
             )
         self.backbone_ = self._backbone()
         data = _as_data(self._pixels(X), labels, [str(name) for name in self.classes_])
-        method, recipe, head = self._chosen(data)
+        method, recipe, head = self._choose(data)
         bench = Bench(self.backbone_, data, self.device)
         # A trial reads no test split, and nothing is watched of what is trained on.
         run = bench.describe(
@@ -128,7 +128,7 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sciki
             return as_backbone(self.model)
         return load_backbone(self.model, size=self.size)
 
-    def _chosen(self, data: ImageData) -> tuple[Method, Recipe, str]:
+    def _choose(self, data: ImageData) -> tuple[Method, Recipe, str]:
         """Method, recipe and start of the classifier."""
         from dataclasses import replace
 

@@ -31,7 +31,7 @@ from foldtune.study.bench.execute import Ledger, MakeExecutor, Say
 from foldtune.study.bench.room import refuse_full_study
 from foldtune.study.bench.run import Run
 from foldtune.study.conclusion import BEST, MERGED, Comparison, conclude
-from foldtune.study.executors import chosen
+from foldtune.study.executors import choose
 from foldtune.study.inputs import Data, Model, as_backbone, as_data, silent
 from foldtune.study.mend import mend
 from foldtune.study.results.pictures import (
@@ -43,11 +43,11 @@ from foldtune.study.results.pictures import (
 from foldtune.study.results.rowgate import readable
 from foldtune.study.results.store import Store
 from foldtune.study.search.plan import Search
-from foldtune.study.search.record import JOURNAL, Record, shown
+from foldtune.study.search.record import JOURNAL, Record, hide_password
 from foldtune.study.search.searches import search_for
 from foldtune.study.search.spaces import TRIALS, Entrant
-from foldtune.study.standing import refuse_elsewhere, tried
-from foldtune.study.terms import Asked, Terms, agreed
+from foldtune.study.standing import refuse_elsewhere, try_entrants
+from foldtune.study.terms import Asked, Terms, settle_terms
 from foldtune.training.recipe import Recipe, recipe_of
 
 OPTIONS = (
@@ -94,15 +94,15 @@ def compare(
     running, study = of(ExecutorOptions, options), of(StudyOptions, options)
     backbone = as_backbone(model, of(ModelOptions, options))
     search_seed = asked.searching.search_seed
-    terms = agreed(
+    terms = settle_terms(
         asked, source_of(data), backbone, study.seed if search_seed is None else search_seed
     )
     bench = _bench(data, backbone, terms, study, asked.reading(options), say)
-    terms = tried(terms, bench, named=bool(names))
+    terms = try_entrants(terms, bench, named=bool(names))
     if callable(executor):
         made: AbstractContextManager[MakeExecutor] = nullcontext(executor)
     else:
-        made = chosen(executor, **{k: v for k, v in vars(running).items() if k != "executor"})
+        made = choose(executor, **{k: v for k, v in vars(running).items() if k != "executor"})
     place = asked.searching.storage or Path(out) / JOURNAL
     with made as maker:
         return _study(terms, bench, Path(out), place, maker, study.retry_failed, say, command)
@@ -121,7 +121,7 @@ def _study(
     """Run what is not done yet, and conclude."""
     contests = [_Contest(e, base, search_for(e, base, terms.plan)) for e, base in terms.entrants]
     about: Description = {**about_of(bench), **terms.description()}
-    about |= {"storage": shown(place), "command": command}
+    about |= {"storage": hide_password(place), "command": command}
     for note in terms.notes():
         say(note)
     with Store(folder) as store:
@@ -160,7 +160,7 @@ def _bench(
 ) -> Bench:  # fmt: skip
     """The backbone and the data, brought in as the protocol says where one is followed."""
     if terms.protocol is not None:
-        backbone = terms.protocol.transformed(backbone)
+        backbone = terms.protocol.with_transform(backbone)
     images = as_data(data, backbone, study.seed, reading, say)
     if terms.protocol is not None:
         terms.protocol.check_reading(images)

@@ -82,25 +82,25 @@ class Comparison:
     def best(self) -> str:
         """The chosen method as one writes it, such as "LoRA(rank=8)". Raises InputError where no
         trial finished."""
-        return self._won()["method"]
+        return self._require_winner()["method"]
 
     def predict(self, images: Sequence[str | Path], **options: Any) -> Table:
         """The class of each image file by the winner's first final run; see `foldtune.predict`."""
-        return predict(self._tuned(), images, **options)
+        return predict(self._require_tuning(), images, **options)
 
     def merge(self, out: str | Path, **options: Any) -> Merged | Exported:
         """Write the winner's first final run folded in to `out`; see `foldtune.merge`."""
-        found = merge(self._tuned(), out=out, **options)
+        found = merge(self._require_tuning(), out=out, **options)
         assert isinstance(found, Merged | Exported)
         return found
 
-    def _won(self) -> Standing:
+    def _require_winner(self) -> Standing:
         if self.winner is None:
             raise InputError(f"no trial of any method in {self.folder} finished; the page says why")
         return self.winner
 
-    def _tuned(self) -> Path:
-        won, tuning = self._won(), self.tuning
+    def _require_tuning(self) -> Path:
+        won, tuning = self._require_winner(), self.tuning
         if tuning is None:
             raise InputError(f"no final run of {won['label']} in {self.folder} has finished")
         return tuning
@@ -153,7 +153,7 @@ def conclude(folder: Path, bench: Bench, terms: Terms, say: Say) -> Comparison:
         final = _final(rows, merging[0])
         assert final is not None  # it has seeds, see above
         try:
-            tuning = of_run(folder, final, TUNING).opened(folder)
+            tuning = of_run(folder, final, TUNING).open_checked(folder)
             certificate = merge_tuning(tuning, folder / MERGED, bench.backbone, bench.data)
             merged = folder / MERGED
         except Unwritable:  # a full disk is no property of the method: the next call merges it
@@ -162,7 +162,7 @@ def conclude(folder: Path, bench: Bench, terms: Terms, say: Say) -> Comparison:
             say(f"{merging[0]['label']} is not merged: {error}")
     if best is not None and (row := _final(rows, best)) is not None:
         with replacing(folder / BEST) as fresh:
-            shutil.copyfile(of_run(folder, row, TUNING).opened(folder), fresh)
+            shutil.copyfile(of_run(folder, row, TUNING).open_checked(folder), fresh)
     label = merging[0]["label"] if merged else None
     return Comparison(
         folder, rows, tuple(board), decision, best, merged, label, certificate, terms.left_out,

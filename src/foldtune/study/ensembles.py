@@ -91,7 +91,7 @@ def save_ensemble(
             f"an ensemble votes for one class an image, and {study} is of {found.panel.task!r}; "
             "use its winner's tuning"
         )
-    choice, members, weights = _selected(found, select, k, seed)
+    choice, members, weights = _select(found, select, k, seed)
     rows = {row["run"]: row for row in found.rows}
     told: dict[str, Any] = {
         "format": _FORMAT,
@@ -106,19 +106,19 @@ def save_ensemble(
     tunings = [of_run(study, rows[member.run], TUNING).path for member in members]
     refuse_full(out, sum(path.stat().st_size for path in tunings if path.is_file()))
     with filling(out) as fresh:
-        told["members"] = _copied(study, fresh, zip(members, weights, strict=True), rows)
+        told["members"] = _copy_members(study, fresh, zip(members, weights, strict=True), rows)
         sealed = {**told, "checksum": _checksum(told)}
         replace(fresh / ENSEMBLE, (json.dumps(sealed, indent=2) + "\n").encode())
     return told
 
 
-def _copied(
+def _copy_members(
     study: Path, out: Path, members: Iterable[tuple[Member, int]], rows: Mapping[str, Row]
 ) -> list[dict[str, Any]]:
     """Copy the members' tunings to the folder; what ensemble.json says of them."""
     told = []
     for number, (member, weight) in enumerate(members, 1):
-        source = of_run(study, rows[member.run], TUNING).opened(study)
+        source = of_run(study, rows[member.run], TUNING).open_checked(study)
         name = f"{number}-{re.sub(r'[^A-Za-z0-9]+', '-', member.label).strip('-')}.safetensors"
         shutil.copyfile(source, out / name)
         told.append(
@@ -221,7 +221,7 @@ def known_of(ensemble: Ensemble) -> Known:
 # -- private ---------------------------------------------------------------------------------------
 
 
-def _selected(
+def _select(
     found: Predictions, select: str, k: int, seed: int | None
 ) -> tuple[Choice, list[Member], list[int]]:
     if select not in SELECTIONS:

@@ -140,7 +140,7 @@ def fit(
         options = {n: v for n, v in options.items() if n not in ("size", "weights")}
     method = method or METHOD
     text_of(method)  # one of the caller's own is known from here on
-    chosen = method if isinstance(method, Method) else Entrant.named(method).method
+    chosen = method if isinstance(method, Method) else Entrant.parse(method).method
     if head == ATTENTIVE:
         chosen, head = attentive(chosen), None
     recipe = _recipe(chosen, recipe, options)
@@ -214,4 +214,4 @@ def _recipe(method: Method, given: Recipe | None, options: Mapping[str, Any]) ->
 
 def recipe_for(method: Method, epochs: int = 20) -> Recipe:
     """The default recipe at the middle of the method's range of learning rates."""
-    return candidates(Entrant.named(repr(method)), default_recipe(epochs), 1, 0)[0][1]
+    return candidates(Entrant.parse(repr(method)), default_recipe(epochs), 1, 0)[0][1]

@@ -35,7 +35,7 @@ from foldtune.study.conclusion import Comparison
 from foldtune.study.inputs import Data, Model, as_backbone, as_data, silent
 from foldtune.study.results.predictions import Predictions, read_predictions
 from foldtune.study.results.rowfile import replace as put
-from foldtune.study.terms import Asked, agreed
+from foldtune.study.terms import Asked, settle_terms
 from foldtune.training.recipe import Recipe
 
 FOLDS = "folds.json"
@@ -86,9 +86,9 @@ def compare_folds(
     say, seed = say or silent, of(StudyOptions, options).seed
     asked = Asked.of(methods, recipe, options)
     backbone = as_backbone(model, of(ModelOptions, options))
-    rules = agreed(asked, source_of(data), backbone, seed).protocol
+    rules = settle_terms(asked, source_of(data), backbone, seed).protocol
     if rules is not None:
-        backbone = rules.transformed(backbone)
+        backbone = rules.with_transform(backbone)
     images = as_data(data, backbone, seed, asked.reading(options), say)
     loaded = {field.name for group in (ModelOptions, DataOptions) for field in fields(group)}
     more = {name: value for name, value in options.items() if name not in loaded}
@@ -105,7 +105,7 @@ def compare_folds(
             )
         )  # fmt: skip
     parts = [read_predictions(one.folder) for one in found]
-    decision, scores = pooled(parts), scores_of(parts)
+    decision, scores = pool(parts), scores_of(parts)
     winners = tuple(one.winner["label"] if one.winner else None for one in found)
     said = told_of(folds, repeats)
     told = {
@@ -135,7 +135,7 @@ def split_data(
         name = f"repeat{draw}"
         if folds is None:
             rows = data.split(*data.splits)
-            test = _drawn(data, rows, {"train": 1 - _HELD, "test": _HELD}, own)["test"]
+            test = _draw(data, rows, {"train": 1 - _HELD, "test": _HELD}, own)["test"]
             yield name, fold_data(data, test, own, draw, "repeat")
             continue
         for number, rows in enumerate(fold_rows(data, folds, own)):
@@ -148,7 +148,7 @@ def fold_rows(data: ImageData, folds: int, seed: int) -> list[np.ndarray]:
     left, found = data.split(*data.splits), []
     for number in range(folds - 1):
         share = 1 / (folds - number)
-        drawn = _drawn(data, left, {"train": 1 - share, "test": share}, seed)
+        drawn = _draw(data, left, {"train": 1 - share, "test": share}, seed)
         found.append(drawn["test"])
         left = np.setdiff1d(left, drawn["test"])
     return [*found, left]
@@ -159,7 +159,7 @@ def fold_data(
 ) -> ImageData:
     """The data with these rows as test images, and a fifth of the others as validation."""
     rest = np.setdiff1d(data.split(*data.splits), rows)
-    splits = {**_drawn(data, rest, {"train": 0.8, "val": 0.2}, seed), "test": rows}
+    splits = {**_draw(data, rest, {"train": 0.8, "val": 0.2}, seed), "test": rows}
     facts = {
         **data.facts,
         "counts": {name: len(part) for name, part in splits.items()},
@@ -170,7 +170,7 @@ def fold_data(
     return replace(data, splits=splits, facts=facts, task=task)
 
 
-def pooled(parts: Sequence[Predictions]) -> Decision:
+def pool(parts: Sequence[Predictions]) -> Decision:
     """What all splits' test images together tell apart. A method's seeds are paired by their place.
 
     A metric that is no mean over images is that of all answers together.
@@ -227,7 +227,7 @@ def _check(folds: int | None, repeats: int | None) -> None:
         raise InputError(f"{folds or 1} folds {repeats or 1} times are more than {_LARGEST} splits")
 
 
-def _drawn(
+def _draw(
     data: ImageData, rows: np.ndarray, shares: dict[str, float], seed: int
 ) -> dict[str, np.ndarray]:
     keys, groups = as_bytes(data.keys[:, :16]), data.groups

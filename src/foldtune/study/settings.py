@@ -29,7 +29,7 @@ def recipe_fields(training: TrainOptions) -> dict[str, Any]:
     return {**vars(training), "imbalance": first}
 
 
-def settled(method: Method, recipe: Recipe, head: str) -> Recipe:
+def settle_recipe(method: Method, recipe: Recipe, head: str) -> Recipe:
     """The recipe that a run of the method has where its classifier starts at `head`.
 
     A method that learns nothing but the classifier has nothing left to train where it starts

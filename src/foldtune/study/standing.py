@@ -24,7 +24,7 @@ from foldtune.training.probe import classifier_inputs
 from foldtune.training.recipe import Recipe
 
 
-def tried(terms: Terms, bench: Bench, *, named: bool) -> Terms:
+def try_entrants(terms: Terms, bench: Bench, *, named: bool) -> Terms:
     """The terms with those methods that stand, each attached dry, and the others left out.
 
     named: the user named these methods, so that one which cannot stand is refused; of the methods

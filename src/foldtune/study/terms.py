@@ -15,7 +15,7 @@ from foldtune.errors import InputError, unknown_name
 from foldtune.options.groups import DataOptions, HeadOptions, SearchOptions, TrainOptions
 from foldtune.options.taken import non_defaults, of
 from foldtune.study.bench.run import ATTENTIVE
-from foldtune.study.protocols import Protocol, protocol, settled
+from foldtune.study.protocols import Protocol, protocol, settle_protocol
 from foldtune.study.protocols.published import published_values
 from foldtune.study.search.halving import Halving
 from foldtune.study.search.plan import Plan
@@ -158,7 +158,7 @@ class Asked:
         return found if len(found) > 1 else ()
 
 
-def agreed(asked: Asked, source: str, backbone: Backbone, seed: int) -> Terms:
+def settle_terms(asked: Asked, source: str, backbone: Backbone, seed: int) -> Terms:
     """The terms for data called `source`. Raises InputError for options that are unknown or
     contradict each other."""
     rules, searching, base = _protocol(asked, source, backbone), asked.searching, asked.base
@@ -169,19 +169,19 @@ def agreed(asked: Asked, source: str, backbone: Backbone, seed: int) -> Terms:
         names = tuple(dict.fromkeys(map(named_attentive, names)))
     head = asked.head or (rules.facts["head"] if rules else OWN)
     head = None if head == OWN else head
-    pairs = [rules.entrant(n) if rules else (Entrant.named(n), base) for n in names]
+    pairs = [rules.entrant(n) if rules else (Entrant.parse(n), base) for n in names]
     if rules is None or rules.facts.get("own_spaces"):
         pairs = [(entrant.starting_at(head), its) for entrant, its in pairs]
     if remedies := asked.remedies:
         pairs = [(entrant.varying("imbalance", remedies, REMEDIES), its) for entrant, its in pairs]
     _refuse_doubles([entrant.label for entrant, _ in pairs])
     if searching.start_from is not None:
-        pairs = [(_started(entrant, asked, rules, source), base) for entrant, base in pairs]
+        pairs = [(_start_at(entrant, asked, rules, source), base) for entrant, base in pairs]
     if searching.seeds is not None and searching.seeds < 1:
         raise InputError(f"seeds must be at least 1, not {searching.seeds}: each winner is tested")
     plan = _plan(searching, rules, seed)
     seeds = searching.seeds or (rules.facts["seeds"] if rules else SEEDS)
-    changed = _changed(rules, asked, backbone) if rules else {}
+    changed = _changes(rules, asked, backbone) if rules else {}
     return Terms(tuple(pairs), plan, seeds, head, rules, changed)
 
 
@@ -201,7 +201,7 @@ def _plan(searching: SearchOptions, rules: Protocol | None, seed: int) -> Plan:
     return plan
 
 
-def _changed(rules: Protocol, asked: Asked, backbone: Backbone) -> dict[str, Any]:
+def _changes(rules: Protocol, asked: Asked, backbone: Backbone) -> dict[str, Any]:
     """What the caller has otherwise than the protocol says."""
     told = dict(rules.changes)
     said = {
@@ -236,7 +236,7 @@ def _protocol(asked: Asked, source: str, backbone: Backbone) -> Protocol | None:
             )
         return None
     found = protocol(given) if isinstance(given, str) else given
-    rules = settled(found, source, backbone, asked.task)
+    rules = settle_protocol(found, source, backbone, asked.task)
     lacking = rules.missing()
     if lacking and not said_of.approximate:
         raise InputError(
@@ -250,7 +250,7 @@ def _protocol(asked: Asked, source: str, backbone: Backbone) -> Protocol | None:
     return replace(rules, changes=changes)
 
 
-def _started(entrant: Entrant, asked: Asked, rules: Protocol | None, source: str) -> Entrant:
+def _start_at(entrant: Entrant, asked: Asked, rules: Protocol | None, source: str) -> Entrant:
     if asked.searching.start_from not in STARTS:
         raise unknown_name("start", str(asked.searching.start_from), STARTS)
     task = asked.task or (rules.task if rules else None) or source

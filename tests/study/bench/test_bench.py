@@ -17,7 +17,7 @@ from foldtune.errors import InputError, Unwritable
 from foldtune.methods import SSF, BitFit, Full, LinearProbe, LoRA
 from foldtune.study.bench import starts
 from foldtune.study.bench.bench import CHECKPOINT, Bench
-from foldtune.study.bench.execute import told
+from foldtune.study.bench.execute import summarise
 from foldtune.study.bench.run import REVISION
 from foldtune.study.results.artefacts import LOGITS, TUNING, VALIDATION
 from foldtune.study.results.logits import read_logits
@@ -109,8 +109,8 @@ def test_a_run_below_its_own_start_says_so(bench, recipe, tmp_path):
         assert row["below_start"] == (row["val_accuracy"] < start["val_accuracy"]) == below
         assert row["val_best_epoch"] >= 1  # the start is never the best epoch
     told_start = f"below its start ({worse['val_start_accuracy']:.1%})"
-    assert told_start in told(worse)
-    assert "below" not in told(better)
+    assert told_start in summarise(worse)
+    assert "below" not in summarise(better)
 
 
 @pytest.mark.parametrize("method", [LinearProbe(), SSF()], ids=repr)

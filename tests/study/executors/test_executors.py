@@ -16,7 +16,7 @@ from foldtune.methods import BitFit, LayerNorm, LinearProbe
 from foldtune.study.bench.bench import CHECKPOINT, Bench
 from foldtune.study.bench.execute import InProcess
 from foldtune.study.compare import compare
-from foldtune.study.executors import chosen
+from foldtune.study.executors import choose
 from foldtune.study.executors.dispatch import Lost, dispatch
 from foldtune.study.executors.place import Place
 from foldtune.study.executors.processes import Process, Processes, shared_out
@@ -197,7 +197,7 @@ def test_a_cluster_gives_the_rows_of_one_process_though_a_worker_is_killed(
 ):
     pytest.importorskip("ray")
     runs = [*runs[:2], wrong]
-    with chosen("ray", workers=1, threads=1) as executor:
+    with choose("ray", workers=1, threads=1) as executor:
         crew = executor(bench, tmp_path / "far")
         rows = crew(runs)
         found = [next(rows)]
@@ -300,11 +300,11 @@ def test_files_come_back_from_a_worker_that_does_not_see_the_folder(bench, runs,
 )
 def test_impossible_executors_are_refused(words, said):
     with pytest.raises(InputError, match=said):
-        chosen(**words)
+        choose(**words)
 
 
 def test_several_workers_mean_processes():
-    assert isinstance(chosen(workers=2), Processes)
+    assert isinstance(choose(workers=2), Processes)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from foldtune.methods import SSF, AdaptFormer, BitFit, Full, LastBlocks, LinearP
 from foldtune.study.bench.bench import CHECKPOINT
 from foldtune.study.bench.execute import InProcess
 from foldtune.study.compare import compare
-from foldtune.study.executors import chosen
+from foldtune.study.executors import choose
 from foldtune.study.executors import stacked as executor_module
 from foldtune.study.executors.stacked import Stacked, gain, pays
 from foldtune.study.results.artefacts import VALIDATION
@@ -169,7 +169,7 @@ def test_what_draws_random_numbers_does_not_pay(backbone, recipe):
 
 
 def test_a_study_is_stacked_by_name(backbone, digits, recipe, tmp_path):
-    with chosen("stacked") as executor:
+    with choose("stacked") as executor:
         found = compare(
             digits, backbone, methods=["LinearProbe"], trials=2, seeds=1, recipe=recipe,
             out=tmp_path, executor=executor, head="zero",

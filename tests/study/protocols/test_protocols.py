@@ -8,10 +8,10 @@ from foldtune.analysis.tasks.reference import METHODS as METHODS_OF_THE_STUDY
 from foldtune.backbones import load_backbone
 from foldtune.errors import InputError
 from foldtune.methods import catalogue
-from foldtune.study.protocols import protocol, protocols, settled, vtab_tasks
+from foldtune.study.protocols import protocol, protocols, settle_protocol, vtab_tasks
 from foldtune.study.protocols.published import published_accuracies, published_values
-from foldtune.study.protocols.tasks import recognised
-from foldtune.study.search.spaces import planned
+from foldtune.study.protocols.tasks import recognise
+from foldtune.study.search.spaces import plan_values
 from foldtune.study.settings import METHODS, default_recipe
 from foldtune.training.recipe import Recipe
 
@@ -29,8 +29,8 @@ def each():
 def test_every_method_of_every_task_gets_a_recipe_and_a_grid(found):
     for text in found.entrants:
         entrant, recipe = found.entrant(text)
-        values = planned(entrant, None if found.search["sampler"] == "grid" else 1, 0, "grid")
-        method, settled_recipe = entrant.configured(recipe, values[0])
+        values = plan_values(entrant, None if found.search["sampler"] == "grid" else 1, 0, "grid")
+        method, settled_recipe = entrant.configure(recipe, values[0])
         assert isinstance(settled_recipe, Recipe)
         assert type(method).__name__ in catalogue()
 
@@ -53,7 +53,7 @@ RUNS = {
 @pytest.mark.parametrize(("method", "runs"), RUNS.items())
 def test_the_grids_of_the_unifying_study_have_its_sizes(method, runs):
     entrant, _ = VTAB.for_task("dtd").entrant(method)
-    assert len(planned(entrant, None, 0, "grid")) == runs
+    assert len(plan_values(entrant, None, 0, "grid")) == runs
 
 
 def test_every_published_choice_is_a_point_of_its_grid():
@@ -92,7 +92,7 @@ def test_what_cannot_be_done_is_found_by_looking():
 
 
 def test_normalisation_is_as_the_protocol_says():
-    backbone = VTAB.transformed(load_backbone("micro", size=16))
+    backbone = VTAB.with_transform(load_backbone("micro", size=16))
     assert backbone.transform.mean == (0.0, 0.0, 0.0)
     assert backbone.transform.std == (1.0, 1.0, 1.0)
     assert backbone.transform.size == 16
@@ -115,7 +115,7 @@ def test_a_change_is_kept_and_no_longer_searched():
     ],
 )  # fmt: skip
 def test_a_task_is_recognised_in_a_name(text, task):
-    assert recognised(text, vtab_tasks()) == task
+    assert recognise(text, vtab_tasks()) == task
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_a_task_is_recognised_in_a_name(text, task):
 )
 def test_a_task_that_is_not_there_is_refused(name, source, task, said):
     with pytest.raises(InputError, match=said):
-        settled(protocol(name), source, load_backbone("micro", size=16), task)
+        settle_protocol(protocol(name), source, load_backbone("micro", size=16), task)
 
 
 def test_an_unknown_protocol_is_refused():
@@ -140,7 +140,7 @@ def test_a_family_is_told_from_the_backbone():
     micro = load_backbone("micro", size=16)
     swin = replace(micro, name="swin_base_patch4_window7_224")
     cifar = protocol("ssf-cifar100")
-    assert settled(cifar, "x", swin, None).recipe("SSF").lr == 5e-3
-    assert settled(cifar, "x", micro, None).recipe("SSF").lr == 1e-3
+    assert settle_protocol(cifar, "x", swin, None).recipe("SSF").lr == 5e-3
+    assert settle_protocol(cifar, "x", micro, None).recipe("SSF").lr == 1e-3
     with pytest.raises(InputError, match="no values for mixer_b16"):
-        settled(cifar, "x", replace(micro, name="mixer_b16_224"), None)
+        settle_protocol(cifar, "x", replace(micro, name="mixer_b16_224"), None)

@@ -10,7 +10,7 @@ from foldtune.errors import InputError
 from foldtune.report.verdict import over_searches
 from foldtune.study.results.artefacts import LOGITS
 from foldtune.study.results.logits import write_logits
-from foldtune.study.results.repeats import repeated
+from foldtune.study.results.repeats import decide_over_repeats
 from foldtune.study.results.store import Store
 
 IMAGES = 300
@@ -49,7 +49,7 @@ def searches(tmp_path):
 
 
 def test_searches_are_the_repetitions_and_their_spread_counts(searches):
-    found = repeated(searches)
+    found = decide_over_repeats(searches)
     assert found.covers == "images, seeds and searches"
     assert found.seeds == (3, 3, 3)
     accuracies = [np.mean([0.71, 0.86, 0.74]), 0.70, 0.3]
@@ -65,25 +65,25 @@ def test_searches_are_the_repetitions_and_their_spread_counts(searches):
 
 def test_one_study_is_no_repetition(searches):
     with pytest.raises(InputError, match="two or more"):
-        repeated(searches[:1] * 2)
+        decide_over_repeats(searches[:1] * 2)
 
 
 def test_other_test_images_are_refused(searches, tmp_path):
     other = write(tmp_path / "x", 50, {"A": 0.7, "B": 0.6}, rows=np.arange(IMAGES) + 1)
     with pytest.raises(InputError, match="other images than the first"):
-        repeated([searches[0], other])
+        decide_over_repeats([searches[0], other])
     other = write(tmp_path / "y", 50, {"A": 0.7, "B": 0.6}, identity="b")
     with pytest.raises(InputError, match="--search-seed 1"):
-        repeated([searches[0], other])
+        decide_over_repeats([searches[0], other])
 
 
 def test_the_same_search_twice_is_refused(searches, tmp_path):
     same = write(tmp_path / "x", 0, {"A": 0.7, "B": 0.6})
     with pytest.raises(InputError, match="repeats nothing"):
-        repeated([searches[0], same])
+        decide_over_repeats([searches[0], same])
 
 
 def test_methods_of_one_study_alone_are_refused(searches, tmp_path):
     other = write(tmp_path / "x", 50, {"A": 0.7, "Z": 0.6})
     with pytest.raises(InputError, match="1 tested methods in common"):
-        repeated([searches[0], other])
+        decide_over_repeats([searches[0], other])

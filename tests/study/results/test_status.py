@@ -8,7 +8,7 @@ from rich.console import Console
 
 from foldtune.core.tuningfile import write_tensors
 from foldtune.errors import InputError
-from foldtune.study.results.live import drawn, live, summary
+from foldtune.study.results.live import draw_table, live, summary
 from foldtune.study.results.status import Tally, status
 from foldtune.study.results.store import Store
 
@@ -105,7 +105,7 @@ def test_the_owner_is_named_while_there_is_one(study):
     with Store(study):
         owner = status(study).owner
     assert set(owner) == {"pid", "host", "since"}
-    assert status(study).told()["running"] is False
+    assert status(study).as_json()["running"] is False
 
 
 def test_asking_does_not_keep_a_driver_out(study):
@@ -145,7 +145,7 @@ def test_a_folder_without_a_study_is_refused(tmp_path):
 
 def test_the_table_has_a_line_a_method(study):
     console = Console(width=100, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
-    console.print(drawn(status(study)))
+    console.print(draw_table(status(study)))
     text = console.export_text()
     assert "SSF" in text
     assert "2/2" in text
@@ -159,7 +159,7 @@ def test_a_narrow_terminal_shows_every_number_whole(study, width):
     with Store(study) as store:
         store.write_description(ASKED | {"methods": ["SSF", "LoRA", long]})
     console = Console(width=width, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
-    console.print(drawn(status(study)))
+    console.print(draw_table(status(study)))
     text = console.export_text()
     assert "images/s" in text
     assert "…" not in text

@@ -12,12 +12,12 @@ import pytest
 
 from foldtune.errors import InputError
 from foldtune.study.search.plan import Trial
-from foldtune.study.search.record import Record, shown
+from foldtune.study.search.record import Record, hide_password
 from foldtune.study.search.spaces import Entrant
 from foldtune.study.settings import default_recipe
 
 BASE = default_recipe(9)
-LORA = Entrant.named("LoRA")
+LORA = Entrant.parse("LoRA")
 
 
 def postgres_programs():
@@ -72,7 +72,7 @@ def storage(request, tmp_path):
 
 def trial(number, rank, stage="trial"):
     values = {"rank": rank, "lr": 1e-3}
-    return Trial(number, values, *LORA.configured(BASE, values), stage)
+    return Trial(number, values, *LORA.configure(BASE, values), stage)
 
 
 def row(trial, value):
@@ -125,5 +125,7 @@ def test_a_storage_that_cannot_be_reached_is_one_line_without_its_password(url, 
 
 
 def test_a_password_is_not_shown():
-    assert shown("postgresql://tuner:s3cret@host/base") == "postgresql://tuner:***@host/base"
-    assert shown("study/optuna.journal") == "study/optuna.journal"
+    assert (
+        hide_password("postgresql://tuner:s3cret@host/base") == "postgresql://tuner:***@host/base"
+    )
+    assert hide_password("study/optuna.journal") == "study/optuna.journal"

@@ -5,15 +5,15 @@ import math
 import pytest
 
 from foldtune.errors import InputError
-from foldtune.study.search.halving import Halving, shortened
+from foldtune.study.search.halving import Halving, shorten
 from foldtune.study.search.plan import Plan
-from foldtune.study.search.searches import promoted, search_for
+from foldtune.study.search.searches import promote, search_for
 from foldtune.study.search.spaces import Entrant
 from foldtune.study.settings import default_recipe
 from foldtune.training.optim.schedule import learning_rate, warmup_steps
 
 BASE = default_recipe(18)
-SSF = Entrant.named("SSF")
+SSF = Entrant.parse("SSF")
 
 
 def accuracy(trial):
@@ -59,23 +59,23 @@ def judged(accuracy, loss, verdict="finished"):
 
 def test_twins_of_a_rung_do_not_take_the_places_of_others():
     rows = [judged(0.9, 0.30001), judged(0.8, 0.4), judged(0.9, 0.30002), judged(0.7, 0.5)]
-    assert promoted(rows, spread=True) == [0, 1, 3, 2]
-    assert promoted(rows, spread=False) == [0, 1, 3, 2]
+    assert promote(rows, spread=True) == [0, 1, 3, 2]
+    assert promote(rows, spread=False) == [0, 1, 3, 2]
 
 
 def test_a_rung_is_judged_by_accuracy_and_loss_alike():
     rows = [judged(0.85, 0.46), judged(0.84, 0.44), judged(0.83, 0.47), judged(0.5, 2.0)]
-    assert promoted(rows, spread=False) == [0, 1, 2, 3]
+    assert promote(rows, spread=False) == [0, 1, 2, 3]
     rows = [judged(0.85, 0.5), judged(0.84, 0.6), judged(0.83, 0.4)]
-    assert promoted(rows, spread=False) == [0, 2, 1]
+    assert promote(rows, spread=False) == [0, 2, 1]
 
 
 def test_the_best_of_every_decade_of_rates_goes_on_first():
     rows = [judged(0.92 - 0.01 * i, 0.3 + 0.01 * i) for i in range(4)]
     for place, lr in enumerate((3e-4, 5e-4, 3e-2, 3e-3)):
         rows[place]["recipe"] = {"lr": lr, "weight_decay": 0.0}
-    assert promoted(rows, spread=True) == [0, 2, 3, 1]
-    assert promoted(rows, spread=False) == [0, 1, 2, 3]
+    assert promote(rows, spread=True) == [0, 2, 3, 1]
+    assert promote(rows, spread=False) == [0, 1, 2, 3]
 
 
 def test_decades_are_spread_on_rungs_far_from_the_end_alone():
@@ -93,7 +93,7 @@ def test_decades_are_spread_on_rungs_far_from_the_end_alone():
 
 def test_what_diverged_or_has_no_loss_is_not_promoted_before_others():
     lost = judged(None, None, "diverged: at once")
-    assert promoted([lost, judged(0.5, None), judged(0.6, 0.3)], spread=True) == [2, 1]
+    assert promote([lost, judged(0.5, None), judged(0.6, 0.3)], spread=True) == [2, 1]
 
 
 def test_every_rung_has_a_complete_schedule():
@@ -109,18 +109,18 @@ def test_every_rung_has_a_complete_schedule():
 def test_halving_costs_a_third_at_most_of_all_trials():
     for trials in (9, 10, 16, 27):
         halving = Halving(3, 3)
-        pairs = zip(halving.epochs(27), halving.kept(trials), strict=True)
+        pairs = zip(halving.epochs(27), halving.counts(trials), strict=True)
         assert sum(epochs * kept for epochs, kept in pairs) <= trials * 27 / 3
 
 
 @pytest.mark.parametrize("epochs", range(1, 101))
 def test_the_last_rungs_recipe_is_that_of_a_search_without_rungs(epochs):
     recipe = default_recipe(epochs)  # else its runs would be computed twice
-    assert shortened(recipe, epochs) == recipe
+    assert shorten(recipe, epochs) == recipe
 
 
 def test_a_shortened_recipe_warms_up_in_proportion():
-    assert shortened(BASE, 6).warmup_epochs == pytest.approx(BASE.warmup_epochs / 3)
+    assert shorten(BASE, 6).warmup_epochs == pytest.approx(BASE.warmup_epochs / 3)
 
 
 def test_when_every_run_of_a_rung_diverges_the_search_ends():
@@ -139,7 +139,7 @@ def test_when_every_run_of_a_rung_diverges_the_search_ends():
         (lambda: Plan(trials=0), "at least 1"),
         (lambda: Halving(1, 3), "halves nothing"),
         (lambda: Halving(3, 3).epochs(4), "4 epochs are too few"),
-        (lambda: Halving(3, 3).kept(2), "--trials 9 or more"),
+        (lambda: Halving(3, 3).counts(2), "--trials 9 or more"),
     ],
 )
 def test_contradictions_are_one_line(made, said):
@@ -195,7 +195,7 @@ def test_tpe_ends_where_a_space_is_used_up(rates, points):
 
 
 def test_tpe_takes_published_values_outside_its_space():
-    entrant = Entrant.named("LoRA").starting([{"rank": 32, "lr": 0.2, "weight_decay": 1e-3}])
+    entrant = Entrant.parse("LoRA").starting([{"rank": 32, "lr": 0.2, "weight_decay": 1e-3}])
     trials = [t for batch in finish(search_for(entrant, BASE, Plan("tpe", 7))) for t in batch]
     assert trials[0].method.rank == 32
     assert len(trials) == 7

@@ -6,7 +6,7 @@ import pytest
 
 from foldtune.errors import InputError
 from foldtune.methods import SSF, LoRA, catalogue
-from foldtune.study.search.spaces import Entrant, candidates, planned
+from foldtune.study.search.spaces import Entrant, candidates, plan_values
 from foldtune.study.settings import default_recipe
 
 BASE = default_recipe(10)
@@ -14,25 +14,25 @@ BASE = default_recipe(10)
 
 @pytest.mark.parametrize("name", list(catalogue()))
 def test_every_method_gets_the_same_number_of_different_trials(name):
-    found = candidates(Entrant.named(name), BASE, 6, 0)
+    found = candidates(Entrant.parse(name), BASE, 6, 0)
     assert len(found) == 6
     assert len({(repr(m), r) for m, r in found}) == 6
 
 
 def test_more_trials_only_add():
-    entrant = Entrant.named("LoRA")
+    entrant = Entrant.parse("LoRA")
     assert candidates(entrant, BASE, 9, 0)[:3] == candidates(entrant, BASE, 3, 0)
 
 
 def test_a_bare_name_has_its_own_settings_searched_too():
-    ranks = {m.rank for m, _ in candidates(Entrant.named("LoRA"), BASE, 16, 0)}
+    ranks = {m.rank for m, _ in candidates(Entrant.parse("LoRA"), BASE, 16, 0)}
     assert len(ranks) > 1
-    fixed = {m for m, _ in candidates(Entrant.named("LoRA(rank=8)"), BASE, 16, 0)}
+    fixed = {m for m, _ in candidates(Entrant.parse("LoRA(rank=8)"), BASE, 16, 0)}
     assert fixed == {LoRA(rank=8)}
 
 
 def test_full_fine_tuning_gets_small_learning_rates():
-    rates = [r.lr for _, r in candidates(Entrant.named("Full"), BASE, 32, 0)]
+    rates = [r.lr for _, r in candidates(Entrant.parse("Full"), BASE, 32, 0)]
     assert min(rates) < 6e-5
     assert all(3e-5 <= lr <= 3e-3 for lr in rates)
 
@@ -41,10 +41,10 @@ def test_full_fine_tuning_gets_small_learning_rates():
 def test_no_method_has_better_luck_with_its_learning_rates(sampler):
     # Every label had a scramble of its own: trial 2 was at 0.1 of one range and at 0.6 of another.
     def shares(name):
-        entrant = Entrant.named(name)
+        entrant = Entrant.parse(name)
         low, high = entrant.space["lr"].low, entrant.space["lr"].high
         return [math.log(v["lr"] / low) / math.log(high / low)
-                for v in planned(entrant, 12, 3, sampler)]  # fmt: skip
+                for v in plan_values(entrant, 12, 3, sampler)]  # fmt: skip
 
     wanted = shares("LoRA")
     assert len(set(wanted)) > 9
@@ -55,37 +55,37 @@ def test_no_method_has_better_luck_with_its_learning_rates(sampler):
 
 def test_equal_grids_are_drawn_alike():
     space = {"lr": (1e-4, 1e-3, 1e-2), "weight_decay": (0.0, 1e-3)}
-    one, other = (planned(Entrant(n, m, space), 3, 0, "grid")
+    one, other = (plan_values(Entrant(n, m, space), 3, 0, "grid")
                   for n, m in (("LoRA", LoRA()), ("SSF", SSF())))  # fmt: skip
     assert one == other
 
 
 def test_the_seed_moves_the_later_trials():
-    entrant = Entrant.named("SSF")
+    entrant = Entrant.parse("SSF")
     assert candidates(entrant, BASE, 4, 0)[0] == candidates(entrant, BASE, 4, 1)[0]
     assert candidates(entrant, BASE, 4, 0)[1:] != candidates(entrant, BASE, 4, 1)[1:]
 
 
 def test_no_trials_are_refused():
     with pytest.raises(InputError, match="at least 1"):
-        candidates(Entrant.named("SSF"), BASE, 0, 0)
+        candidates(Entrant.parse("SSF"), BASE, 0, 0)
 
 
 def test_a_grid_is_every_choice_with_every_other_and_the_last_name_varies_fastest():
     space = {"rank": (4, 8), "lr": (1e-3, 1e-2), "weight_decay": (0.0,)}
-    found = planned(Entrant("LoRA", LoRA(), space), None, 0, "grid")
+    found = plan_values(Entrant("LoRA", LoRA(), space), None, 0, "grid")
     assert [(v["rank"], v["lr"]) for v in found] == [(4, 1e-3), (4, 1e-2), (8, 1e-3), (8, 1e-2)]
 
 
 def test_a_range_is_its_ends_and_its_middle_in_a_grid():
-    rates = {v["lr"] for v in planned(Entrant.named("SSF"), None, 0, "grid")}
+    rates = {v["lr"] for v in plan_values(Entrant.parse("SSF"), None, 0, "grid")}
     assert rates == {3e-4, 3e-3, 3e-2}
 
 
 @pytest.mark.parametrize("sampler", ["grid", "random", "sobol"])
 def test_a_budget_is_kept_and_a_larger_one_only_adds(sampler):
-    entrant = Entrant.named("LoRA")
-    small, large = (planned(entrant, n, 0, sampler) for n in (3, 7))
+    entrant = Entrant.parse("LoRA")
+    small, large = (plan_values(entrant, n, 0, sampler) for n in (3, 7))
     assert len(large) == 7
     assert large[:3] == small
     # Independent draws may meet: rates have two digits.
@@ -94,7 +94,7 @@ def test_a_budget_is_kept_and_a_larger_one_only_adds(sampler):
 
 
 def test_published_values_are_tried_first_within_the_budget():
-    entrant = Entrant.named("LoRA").starting([{"rank": 32, "lr": 5e-3, "unknown": 1}])
+    entrant = Entrant.parse("LoRA").starting([{"rank": 32, "lr": 5e-3, "unknown": 1}])
     found = candidates(entrant, BASE, 3, 0)
     assert len(found) == 3
     assert (found[0][0].rank, found[0][1].lr) == (32, 5e-3)
@@ -102,11 +102,11 @@ def test_published_values_are_tried_first_within_the_budget():
 
 def test_settings_that_are_spelt_keep_their_value_in_a_protocols_space():
     given = {"rank": (1, 2), "scale": (0.1, 1.0), "lr": (1e-3,)}
-    assert list(Entrant.named("Houlsby(rank=8)", given).space) == ["scale", "lr"]
-    assert list(Entrant.named("Houlsby", given).space) == ["rank", "scale", "lr"]
-    assert list(Entrant.named("BitFit", given).space) == ["lr"]
+    assert list(Entrant.parse("Houlsby(rank=8)", given).space) == ["scale", "lr"]
+    assert list(Entrant.parse("Houlsby", given).space) == ["rank", "scale", "lr"]
+    assert list(Entrant.parse("BitFit", given).space) == ["lr"]
 
 
 def test_an_unknown_sampler_is_refused():
     with pytest.raises(InputError, match="unknown search 'sobel'; choose from: sobol"):
-        planned(Entrant.named("SSF"), 2, 0, "sobel")
+        plan_values(Entrant.parse("SSF"), 2, 0, "sobel")

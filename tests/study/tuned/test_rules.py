@@ -13,7 +13,7 @@ from foldtune.options.groups import AnswerOptions
 from foldtune.study.fit import fit
 from foldtune.study.results.artefacts import TUNING, VALIDATION
 from foldtune.study.results.logits import read_logits
-from foldtune.study.tuned.rules import read_costs, ruled
+from foldtune.study.tuned.rules import read_costs, with_rule
 from foldtune.tasks.metrics import Judged
 from foldtune.training.recipe import Recipe
 from foldtune.tunings.tuning import header_of
@@ -62,7 +62,7 @@ def pictures(folder, data, many=12):
 
 def test_thresholds_reach_the_wanted_precision_on_validation(several):
     path = several[0] / "fit" / TUNING
-    task = ruled(path, header_of(path), AnswerOptions(at_precision=WANTED))
+    task = with_rule(path, header_of(path), AnswerOptions(at_precision=WANTED))
     kept = read_logits(path.parent / VALIDATION)
     judged = Judged(task, kept.logits, kept.labels)
     for k, at in enumerate(task.thresholds):

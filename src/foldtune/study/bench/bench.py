@@ -25,8 +25,8 @@ from foldtune.errors import Unwritable
 from foldtune.judging.predict import predict_logits
 from foldtune.processes import first
 from foldtune.study.bench.failure import keep_traceback, reason_of
-from foldtune.study.bench.ground import Ground, ground_of, prefix_below, swept
-from foldtune.study.bench.judging import chosen_metric, judged, tested
+from foldtune.study.bench.ground import Ground, ground_of, prefix_below, sweep
+from foldtune.study.bench.judging import chosen_metric, judge_test, score_and_loss
 from foldtune.study.bench.room import refuse_full_run
 from foldtune.study.bench.row import Facts, failed_row, outcome_row
 from foldtune.study.bench.run import Run, short_hash
@@ -34,7 +34,7 @@ from foldtune.study.bench.starts import Starts
 from foldtune.study.bench.tuning import tuning_facts
 from foldtune.study.results.artefacts import LOGITS, TRACEBACK, TUNING, discard, hashes
 from foldtune.study.results.logits import keep_validation, write_logits
-from foldtune.study.settings import penalty, settled
+from foldtune.study.settings import penalty, settle_recipe
 from foldtune.training.device import parse_device
 from foldtune.training.loop import Outcome, Watch, train
 from foldtune.training.prefix import LIMIT, Prefix
@@ -77,7 +77,7 @@ class Bench:
 
         What learns nothing but a classifier, and starts it where it is solved, has no epochs.
         """
-        recipe = settled(method, recipe, head)
+        recipe = settle_recipe(method, recipe, head)
         return Run(
             stage, label or repr(method), method, recipe, seed, self.backbone_hash,
             self.data.identity, self.data.facts["split_hash"],
@@ -100,7 +100,7 @@ class Bench:
                 raise
             keep_traceback(error, folder)
             row = failed_row(run, reason_of(error), time.perf_counter() - started)
-            return _bound(row, folder)
+            return _bind_files(row, folder)
         attachment.detach()
         return row
 
@@ -131,7 +131,7 @@ class Bench:
                 (folder / left).unlink(missing_ok=True)
         seconds = time.perf_counter() - started
         row = self.row(attachment, run, outcome, seconds=seconds, tested=found)
-        return attachment, _bound(row, folder)
+        return attachment, _bind_files(row, folder)
 
     def attach(self, method: Method, run: Run) -> Attachment:
         """The method on the backbone, with the classifier started as the run says."""
@@ -174,9 +174,9 @@ class Bench:
 
     def judged_start(self, run: Run, ground: Ground) -> dict[str, float]:
         """Validation of what the run starts from; computed once for all that start alike."""
-        return self._starts.judged(run, ground)
+        return self._starts.judge(run, ground)
 
-    def known(self, run: Run) -> Membership:
+    def known_pictures(self, run: Run) -> Membership:
         """Which pictures the run's tuning is trained, watched and tested on."""
         return Membership.of(self.data, run.train_on)
 
@@ -202,10 +202,10 @@ class Bench:
             )
             if folder is not None and first() and epoch == recipe.epochs:
                 keep_validation(logits, labels[watched], watched, folder)
-            return judged(logits, labels[watched], self.data.task, run.metric)
+            return score_and_loss(logits, labels[watched], self.data.task, run.metric)
 
         if folder is not None:
-            swept(folder)
+            sweep(folder)
         with prefix.install() if prefix else nullcontext():
             return train(
                 model, ground.inputs, labels, ground.indices, recipe, prepare=ground.prepare,
@@ -221,7 +221,7 @@ class Bench:
     ) -> Tested:
         """Read the test split, once; pictures of it that are in train, too, are left out."""
         rows = self.data.split("test")
-        known = self.known(run)
+        known = self.known_pictures(run)
         seen = known.is_seen(self.data.keys[rows])
         rows = rows[~seen]
         logits = predict_logits(
@@ -229,7 +229,7 @@ class Bench:
             precision=run.recipe.precision,
         )  # fmt: skip
         targets = self.data.targets[rows]
-        found = tested(logits, targets, self.data.task, run.metric)
+        found = judge_test(logits, targets, self.data.task, run.metric)
         if folder is not None and first():
             try:
                 write_logits(logits, targets, rows, folder / LOGITS)
@@ -253,6 +253,6 @@ class Bench:
         return save(attachment, path, facts, pictures)
 
 
-def _bound(row: Row, folder: Path | None) -> Row:
+def _bind_files(row: Row, folder: Path | None) -> Row:
     """The row, with the hashes of what its run left in the folder."""
     return row if folder is None or not first() else {**row, "files": hashes(folder)}

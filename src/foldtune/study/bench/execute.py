@@ -61,10 +61,10 @@ class Ledger:
                 missing[run.key] = run
             elif run.key not in known:
                 known[run.key] = row
-                self.say(f"{told(row)} (kept)")
+                self.say(f"{summarise(row)} (kept)")
         for row in self.execute(list(missing.values())) if missing else ():
             self.store.add(row)
-            self.say(told(row))
+            self.say(summarise(row))
             known[row["run"]] = row
         return [known[run.key] for run in runs]
 
@@ -73,10 +73,10 @@ class Ledger:
         for row in self.execute(runs):
             self.store.forget([row["run"]])
             self.store.add(row)
-            self.say(told(row))
+            self.say(summarise(row))
 
 
-def told(row: Row) -> str:
+def summarise(row: Row) -> str:
     """One line about a finished run."""
     recipe = row["recipe"]
     where = f"lr {recipe['lr']:g}, decay {recipe['weight_decay']:g}"

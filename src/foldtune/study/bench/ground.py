@@ -76,7 +76,7 @@ def as_they_are(batch: Tensor, _generator: torch.Generator | None) -> Tensor:
     return batch
 
 
-def swept(folder: Path) -> None:
+def sweep(folder: Path) -> None:
     """The run's folder, without what a process left there that was killed as it wrote."""
     folder.mkdir(parents=True, exist_ok=True)
     for part in folder.glob(".*.part"):

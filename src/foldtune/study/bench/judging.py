@@ -18,7 +18,7 @@ from foldtune.training.optim.objective import objective
 from foldtune.training.recipe import Recipe
 
 
-def judged(
+def score_and_loss(
     logits: Tensor, targets: np.ndarray, task: Task | None = None, metric: str = ""
 ) -> dict[str, float]:
     """What validation adds to an entry of the curve: the score that chooses, and the loss.
@@ -39,7 +39,7 @@ def judged(
     return {"val_accuracy": found, "val_loss": loss.item()}
 
 
-def tested(logits: Tensor, targets: np.ndarray, task: Task, metric: str) -> Tested:
+def judge_test(logits: Tensor, targets: np.ndarray, task: Task, metric: str) -> Tested:
     """What a row tells of the test split: the score, and in `test` all other figures."""
     told: dict[str, Any] = {}
     if isinstance(task, SingleLabel):

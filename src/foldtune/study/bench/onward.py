@@ -100,10 +100,10 @@ class Onward(Bench):
             raise
         return attachment
 
-    def known(self, run: Run) -> Membership:
+    def known_pictures(self, run: Run) -> Membership:
         """What this run is trained on, and what the tuning was, validation included where it was
         trained on that."""
-        own, before = super().known(run), self._before()
+        own, before = super().known_pictures(run), self._before()
         trained = np.concatenate([own.parts["train"], *(before.parts[s] for s in before.trained)])
         union = Membership.union([own, before])
         parts = {**union.parts, "train": np.unique(trained, axis=0)}
@@ -112,11 +112,11 @@ class Onward(Bench):
     def ground(self, attachment: Attachment, run: Run) -> Ground:
         """Validation watches no image that the tuning was trained on."""
         found = super().ground(attachment, run)
-        return replace(found, watched=found.watched[~self._seen(found.watched)])
+        return replace(found, watched=found.watched[~self._is_seen(found.watched)])
 
     def left_out(self) -> str | None:
         """What to know of validation images that the tuning was trained on."""
-        seen = self._seen(self.data.split("val"))
+        seen = self._is_seen(self.data.split("val"))
         if not seen.any():
             return None
         left = "no other is there to watch" if seen.all() else "the others are watched"
@@ -133,7 +133,7 @@ class Onward(Bench):
             )
         return before
 
-    def _seen(self, rows: np.ndarray) -> np.ndarray:
+    def _is_seen(self, rows: np.ndarray) -> np.ndarray:
         return self._before().is_seen(self.data.keys[rows])
 
     def _put_back(self, attachment: Attachment) -> None:

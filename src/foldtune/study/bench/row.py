@@ -38,7 +38,7 @@ def outcome_row(
     stacked: how many trials were trained together with it.
     """
     row: Row = {
-        **run.told(),
+        **run.row_fields(),
         **bench,
         "verdict": outcome.verdict,
         "trainable": attachment.trainable,
@@ -50,7 +50,7 @@ def outcome_row(
     if probe is not None:
         row["probe"] = probe
     if outcome.finished:
-        row.update(validated(outcome.curve))
+        row.update(validation_figures(outcome.curve))
     if tested is not None:
         row.update(tested)
     if stacked is not None:
@@ -62,7 +62,7 @@ def outcome_row(
 def failed_row(run: Run, reason: str, seconds: float = 0.0) -> Row:
     """The row of a run that came to nothing, with the keys that every row has."""
     return {
-        **run.told(),
+        **run.row_fields(),
         "trainable": None,
         "head": None,
         "total": None,
@@ -73,7 +73,7 @@ def failed_row(run: Run, reason: str, seconds: float = 0.0) -> Row:
     }
 
 
-def validated(curve: Sequence[Entry]) -> Validated:
+def validation_figures(curve: Sequence[Entry]) -> Validated:
     """What a row tells of validation, from the curve of a whole training; nothing where it was not
     watched.
 

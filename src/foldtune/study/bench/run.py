@@ -59,7 +59,7 @@ class Run:
         """Whether the run may read the test split: after selection only."""
         return self.stage not in ("trial", "rung")
 
-    def told(self) -> Told:
+    def row_fields(self) -> Told:
         """What its row says of it, whatever came of it."""
         return {
             "run": self.key, "stage": self.stage, "label": self.label, "trial": self.trial,

@@ -18,7 +18,7 @@ from foldtune.data import ImageData
 from foldtune.errors import InputError
 from foldtune.judging.predict import predict_logits
 from foldtune.study.bench.ground import Ground
-from foldtune.study.bench.judging import judged
+from foldtune.study.bench.judging import score_and_loss
 from foldtune.study.bench.probes import solve
 from foldtune.study.bench.run import Run
 from foldtune.tasks.kinds import SingleLabel
@@ -90,7 +90,7 @@ class Starts:
             )
         return self._probes[key]
 
-    def judged(self, run: Run, ground: Ground) -> dict[str, float]:
+    def judge(self, run: Run, ground: Ground) -> dict[str, float]:
         """Validation of what a run starts from; computed once for all that start alike."""
         recipe, method = run.recipe, written_out(run.method)
         key = (method, run.head, run.train_on, run.seed, run.metric,
@@ -101,7 +101,7 @@ class Starts:
                 precision=recipe.precision,
             )  # fmt: skip
             truth = self._data.targets[ground.watched]
-            self._judged[key] = judged(logits, truth, self._data.task, run.metric)
+            self._judged[key] = score_and_loss(logits, truth, self._data.task, run.metric)
         return self._judged[key]
 
     def table(self, splits: tuple[str, ...]) -> np.ndarray:

@@ -16,7 +16,7 @@ from foldtune.study.bench.execute import InProcess, MakeExecutor
 EXECUTORS = ("in-process", "stacked", "processes", "ray")
 
 
-def chosen(
+def choose(
     name: str | None = None,
     *,
     workers: int | None = None,

@@ -86,7 +86,7 @@ class Place:
             return self.data
         for cache in (self.cache, default_cache()):
             if (found := open_entry(cache / self.data.identity)) is not None:
-                return replace(self.data, pixels=self._checked(*found))
+                return replace(self.data, pixels=self._check_pixels(*found))
         facts = self.data.facts
         rebuilt = load_data(
             self.source, size=facts["size"], interpolation=facts["interpolation"],
@@ -102,7 +102,7 @@ class Place:
             )
         return replace(self.data, pixels=rebuilt.pixels)
 
-    def _checked(self, pixels: np.memmap, entry: Mapping[str, Any]) -> Any:
+    def _check_pixels(self, pixels: np.memmap, entry: Mapping[str, Any]) -> Any:
         """An entry's pixels, each hashed once in this worker, too."""
         facts, names = self.data.facts, self.data.names
         fit = Fit(

@@ -29,7 +29,7 @@ from foldtune.study.bench.execute import Executor
 from foldtune.study.bench.run import Run
 from foldtune.study.executors.dispatch import Lost, dispatch
 from foldtune.study.executors.place import Place
-from foldtune.study.executors.start import started
+from foldtune.study.executors.start import start_process
 from foldtune.study.executors.work import Done, Task, Worker, share
 
 _PATIENCE = 10.0  # seconds that a worker has to end when it is told to
@@ -75,7 +75,7 @@ class Pool:
     def __call__(self, runs: Sequence[Run]) -> Iterator[Row]:
         # All at once: each takes seconds to import what it needs before it listens.
         while len(self.idle) < min(self.workers, len(runs)):
-            self.idle.append(self._started())
+            self.idle.append(self._start())
         return dispatch(self, runs)
 
     def begin(self, run: Run) -> Connection:
@@ -114,9 +114,9 @@ class Pool:
             self._release(process)
 
     def _worker(self) -> Process:
-        return self.idle.pop() if self.idle else self._started()
+        return self.idle.pop() if self.idle else self._start()
 
-    def _started(self) -> Process:
+    def _start(self) -> Process:
         return Process(self.task.threads, self._free.pop(0) if self._free else None)
 
     def _release(self, process: Process) -> None:
@@ -145,7 +145,7 @@ class Process:
         self.link, other = Pipe()
         self.device = device
         self._task: Task | None = None
-        self.process = started(other, threads)
+        self.process = start_process(other, threads)
         other.close()
         self._send(sys.path)
 

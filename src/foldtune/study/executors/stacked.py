@@ -17,8 +17,8 @@ from foldtune.judging.counters import counting
 from foldtune.judging.predict import predict_logits
 from foldtune.study.bench.bench import CHECKPOINT, Bench
 from foldtune.study.bench.failure import keep_traceback
-from foldtune.study.bench.ground import Ground, only_a_classifier, swept
-from foldtune.study.bench.judging import judged
+from foldtune.study.bench.ground import Ground, only_a_classifier, sweep
+from foldtune.study.bench.judging import score_and_loss
 from foldtune.study.bench.run import Run
 from foldtune.study.results.artefacts import hashes
 from foldtune.study.results.logits import keep_validation
@@ -110,7 +110,7 @@ class Stacked:
             # A run by itself computes the frozen blocks once; once an epoch for all is more.
             if not probes and self.bench.prefix(attachment, run) is not None:
                 return 1
-            fitting = max(1, _NUMBERS // _trained(attachment))
+            fitting = max(1, _NUMBERS // _own_numbers(attachment))
             largest = min(LARGEST_PROBES if probes else LARGEST, len(runs), fitting)
             return largest if pays(attachment, run.recipe, example, largest) else 1
         finally:
@@ -120,7 +120,7 @@ class Stacked:
         labels, folders = self.bench.data.labels, [self._folder(run) for run in runs]
         truth = labels[ground.watched]
         for folder in folders:
-            swept(folder)
+            sweep(folder)
 
         def judge(epoch: int, stack: Stack, members: Sequence[int]) -> list[dict[str, float]]:
             if epoch == 0:  # from which all start
@@ -132,7 +132,7 @@ class Stacked:
             if epoch == runs[0].recipe.epochs:
                 for number, logits in zip(members, each, strict=True):
                     keep_validation(logits, truth, ground.watched, folders[number])
-            return [judged(logits, truth) for logits in each]
+            return [score_and_loss(logits, truth) for logits in each]
 
         started = time.perf_counter()
         found = train_stacked(
@@ -170,7 +170,7 @@ def pays(attachment: Attachment, recipe: Recipe, example: Tensor, trials: int) -
     overhead. False as well where the tensors of all take too much memory, or vmap cannot map the
     model.
     """
-    if trials * _trained(attachment) > _NUMBERS:
+    if trials * _own_numbers(attachment) > _NUMBERS:
         return False
     if only_a_classifier(attachment, recipe):
         return True
@@ -195,7 +195,7 @@ def gain(attachment: Attachment, example: Tensor, trials: int) -> float:
         return trials * alone / _operations(Stack(model, trials), images)
 
 
-def _trained(attachment: Attachment) -> int:
+def _own_numbers(attachment: Attachment) -> int:
     """Numbers that a trial has of its own, the classifier's included."""
     return attachment.trainable + attachment.head_size
 

@@ -19,18 +19,18 @@ _START = (
 )
 
 
-def started(link: Connection, threads: int) -> subprocess.Popen[bytes]:
+def start_process(link: Connection, threads: int) -> subprocess.Popen[bytes]:
     """A process that serves the other end of this link."""
     shares = {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
     with _without_interrupts():
         return subprocess.Popen(
             [sys.executable, "-P", "-c", _START, str(link.fileno())],
             env={**os.environ, **shares},
-            **_handed(link.fileno()),
+            **_hand_over(link.fileno()),
         )
 
 
-def _handed(link: int) -> dict[str, Any]:
+def _hand_over(link: int) -> dict[str, Any]:
     """Options of Popen with which a process gets this end of a pipe, and on Windows no Ctrl-C."""
     if sys.platform != "win32":
         return {"pass_fds": [link]}
@@ -44,7 +44,7 @@ def _without_interrupts() -> Iterator[None]:
     """What is started inside never hears Ctrl-C, which a terminal sends to all: the driver decides.
 
     Blocked and not ignored by the worker itself: it would die of one that comes as it starts.
-    Windows blocks no signal; `_handed` keeps it away there.
+    Windows blocks no signal; `_hand_over` keeps it away there.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield

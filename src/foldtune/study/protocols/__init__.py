@@ -14,7 +14,7 @@ from foldtune.backbones import Backbone
 from foldtune.errors import InputError, unknown_name
 from foldtune.study.protocols.rules import NORMALISATIONS as NORMALISATIONS
 from foldtune.study.protocols.rules import Protocol as Protocol
-from foldtune.study.protocols.tasks import read, recognised, stems
+from foldtune.study.protocols.tasks import read, recognise, stems
 from foldtune.study.protocols.tasks import vtab_tasks as vtab_tasks
 
 _FAMILIES = frozenset({"swin", "convnext", "as_mlp", "mixer", "resnet"})
@@ -34,7 +34,7 @@ def protocol(name: str) -> Protocol:
     return protocols()[name]
 
 
-def settled(found: Protocol, source: str, backbone: Backbone, task: str | None) -> Protocol:
+def settle_protocol(found: Protocol, source: str, backbone: Backbone, task: str | None) -> Protocol:
     """The protocol for data and a backbone: the task as given, or recognised in the data's name.
 
     Raises InputError for a task that it does not know, and where it needs one and none is found.
@@ -54,7 +54,7 @@ def settled(found: Protocol, source: str, backbone: Backbone, task: str | None) 
         task = found.tasks[0] if len(found.tasks) == 1 else found.task
     if task is not None:
         return replace(found.for_known_task(task), family=family)
-    named = recognised(source, found.tasks)
+    named = recognise(source, found.tasks)
     if named is None:
         raise InputError(
             f"protocol {found.name} needs a task and {source!r} names none; give --task, one of: "

@@ -8,7 +8,7 @@ from typing import Any
 from foldtune.analysis.selection import means
 from foldtune.analysis.tasks.reference import TASKS, best_settings, vtab
 from foldtune.errors import unknown_name
-from foldtune.study.protocols.tasks import recognised, vtab_tasks
+from foldtune.study.protocols.tasks import recognise, vtab_tasks
 
 
 def published_values(method: str, task: str) -> tuple[Mapping[str, Any], ...]:
@@ -17,7 +17,7 @@ def published_values(method: str, task: str) -> tuple[Mapping[str, Any], ...]:
     None for a method that it did not run. What has no name here (the Xavier flag of Convpass) is
     left out. Raises InputError for a task that is not VTAB's.
     """
-    named = recognised(task, vtab_tasks())
+    named = recognise(task, vtab_tasks())
     if named is None:
         raise unknown_name("task of the published values", task, vtab_tasks())
     found = best_settings().get((named, method))

@@ -13,8 +13,8 @@ from foldtune.augment.batch import augment
 from foldtune.backbones import Backbone
 from foldtune.data import ImageData
 from foldtune.errors import InputError, unknown_name
-from foldtune.study.protocols.tasks import recognised, vtab_tasks
-from foldtune.study.search.halving import shortened
+from foldtune.study.protocols.tasks import recognise, vtab_tasks
+from foldtune.study.search.halving import shorten
 from foldtune.study.search.spaces import Entrant, Space
 from foldtune.training.recipe import Recipe, recipe_of
 
@@ -60,7 +60,7 @@ class Protocol:
     def data(self) -> Mapping[str, Any]:
         """size, resize, interpolation, normalise, splits."""
         found = dict(self.facts["data"])
-        for one in self._given(None):
+        for one in self._given_entries(None):
             found |= one.get("data", {})
         return found
 
@@ -68,7 +68,7 @@ class Protocol:
         """What the protocol asks for and the training loop or the augmentation cannot do."""
         told: dict[str, None] = {}
         for one in [self.facts["recipe"], *self.facts.get("given", ())]:
-            if one is self.facts["recipe"] or self._meant(one):
+            if one is self.facts["recipe"] or self._applies(one):
                 unknown_here = one.keys() - _RECIPE - _NOT_RECIPE
                 told |= {f"{key} {one[key]}": None for key in sorted(unknown_here)}
         told |= dict.fromkeys(self._augmentation()[1])
@@ -84,32 +84,32 @@ class Protocol:
     def recipe(self, method: str) -> Recipe:
         """The recipe of a method (its class's name), without what is `missing`."""
         wanted = dict(self.facts["recipe"])
-        for one in self._given(method):
+        for one in self._given_entries(method):
             wanted |= {k: v for k, v in one.items() if k not in _NOT_RECIPE}
         wanted["augment"] = self._augmentation()[0]
         known = {k: v for k, v in wanted.items() if k in _RECIPE}
         changes = dict(self.changes)
-        made = recipe_of(known | _capped(known))
+        made = recipe_of(known | _cap_schedule(known))
         epochs = changes.pop("epochs", made.epochs)
-        return replace(shortened(made, epochs), **changes)
+        return replace(shorten(made, epochs), **changes)
 
     def space(self, method: str) -> Space | None:
         """What is searched for a method; None for the method's own space."""
         if self.facts.get("own_spaces"):
             return None
         found = self.facts.get("methods", {}).get(method, self.facts.get("space", {}))
-        for one in self._given(method):
+        for one in self._given_entries(method):
             found = {**one.get("add", {}), **one.get("space", found)}
         return {name: tuple(choices) for name, choices in found.items() if name not in self.changes}
 
     def entrant(self, text: str) -> tuple[Entrant, Recipe]:
         """A method that takes part, as the user spells it, with its recipe."""
-        plain = Entrant.named(text)
+        plain = Entrant.parse(text)
         name = type(plain.method.parts[0]).__name__
         space = self.space(name)
-        return plain if space is None else Entrant.named(text, space), self.recipe(name)
+        return plain if space is None else Entrant.parse(text, space), self.recipe(name)
 
-    def transformed(self, backbone: Backbone) -> Backbone:
+    def with_transform(self, backbone: Backbone) -> Backbone:
         """The backbone that takes images as the protocol says; the size stays the backbone's."""
         told = self.data
         changed = {key: told[key] for key in ("resize", "interpolation") if key in told}
@@ -130,7 +130,7 @@ class Protocol:
 
     def for_known_task(self, task: str) -> Protocol:
         """The same for one of its tasks, by any of its names."""
-        named = recognised(task, self.tasks)
+        named = recognise(task, self.tasks)
         if named is None:
             raise unknown_name(f"task of {self.name}", task, self.tasks)
         return self.for_task(named)
@@ -142,16 +142,16 @@ class Protocol:
     def _augmentation(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """The augmentations that exist here, and those that do not."""
         wanted = self.facts["recipe"].get("augment", ())
-        for one in self._given(None):
+        for one in self._given_entries(None):
             wanted = one.get("augment", wanted)
         there = tuple(kind for kind in wanted if _augments(kind))
         return there, tuple(f"augmentation {kind}" for kind in wanted if kind not in there)
 
-    def _given(self, method: str | None) -> list[Mapping[str, Any]]:
+    def _given_entries(self, method: str | None) -> list[Mapping[str, Any]]:
         entries = self.facts.get("given", ())
-        return [e for e in entries if self._meant(e) and e.get("method") in (None, method)]
+        return [e for e in entries if self._applies(e) and e.get("method") in (None, method)]
 
-    def _meant(self, entry: Mapping[str, Any]) -> bool:
+    def _applies(self, entry: Mapping[str, Any]) -> bool:
         return all(
             key not in entry or own in _several(entry[key])
             for key, own in (("task", self.task), ("family", self.family))
@@ -168,7 +168,7 @@ def _augments(kind: str) -> bool:
     return True
 
 
-def _capped(recipe: Mapping[str, Any]) -> dict[str, float]:
+def _cap_schedule(recipe: Mapping[str, Any]) -> dict[str, float]:
     """Bounds of the schedule that a protocol leaves out, under a small peak."""
     lr = recipe.get("lr", Recipe.lr)
     bounds = {"min_lr": Recipe.min_lr, "warmup_lr": Recipe.warmup_lr}

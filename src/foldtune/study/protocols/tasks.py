@@ -32,7 +32,7 @@ def vtab_tasks() -> tuple[str, ...]:
     return tuple(CLASSES)
 
 
-def recognised(text: str, tasks: Sequence[str]) -> str | None:
+def recognise(text: str, tasks: Sequence[str]) -> str | None:
     """The task that a path, a spec such as `vtab:dtd@FOLDER` or a name means, the last named."""
     aliases = _aliases()
     for word in reversed(re.split(r"[:/@,=\\]", text)):

@@ -15,7 +15,7 @@ from foldtune.analysis.judgement.classes import class_names
 from foldtune.analysis.judgement.reliability import by_name
 from foldtune.analysis.panel import Panel
 from foldtune.errors import unknown_name
-from foldtune.study.results.artefacts import unbound
+from foldtune.study.results.artefacts import unbound_line
 from foldtune.study.results.predictions import Predictions, read_predictions
 from foldtune.study.results.store import Store
 from foldtune.tasks.kinds import Regression, SingleLabel
@@ -110,7 +110,7 @@ def choices(found: Predictions, k: int | None = None) -> list[Choice]:
     names = found.panel.names
     made = [Choice("all methods", dict.fromkeys(names, 1), "nothing")]
     k = 3 if k is None else k
-    if 1 < k < len(names) and _validated(found):
+    if 1 < k < len(names) and _all_validated(found):
         made.append(best_k(found.order, k))
     if found.validation_labels is not None:
         weights = greedy(
@@ -127,7 +127,7 @@ def _notes(found: Predictions) -> list[str]:
         "Intervals of agreement, overlap and oracle cover other test images with the same trained "
         "models, at 95 %."
     ]
-    if (line := unbound(found.rows)) is not None:
+    if (line := unbound_line(found.rows)) is not None:
         said.append(f"{line}.")
     single = [name for name, group in found.panel.runs.items() if len(group) < 2]
     if single:
@@ -145,7 +145,7 @@ def _notes(found: Predictions) -> list[str]:
     return said
 
 
-def _validated(found: Predictions) -> bool:
+def _all_validated(found: Predictions) -> bool:
     return all(e["val_accuracy"] is not None for e in found.board if e["label"] in found.order)
 
 

@@ -52,7 +52,7 @@ class Artefact:
             return "unbound"
         return "sound" if hash_of(self.path) == self.hash else "altered"
 
-    def opened(self, study: Path) -> Path:
+    def open_checked(self, study: Path) -> Path:
         """The path, checked. Raises Altered where the file is another than was written, InputError
         where it is not there."""
         state = self.state
@@ -115,7 +115,7 @@ def page_state(path: Path, sealed: bool) -> State:
     return "altered" if sealed or page[len(body) :].startswith(_SEAL[:8]) else "unbound"
 
 
-def unbound(rows: Iterable[Row]) -> str | None:
+def unbound_line(rows: Iterable[Row]) -> str | None:
     """What is said of rows that an earlier foldtune stored; None where there are none."""
     old = sum("files" not in row and not row["verdict"].startswith("failed") for row in rows)
     if not old:
@@ -128,7 +128,7 @@ def unbound(rows: Iterable[Row]) -> str | None:
 
 def warn_of_unbound(rows: Iterable[Row]) -> None:
     """Warn, in one line, of rows that an earlier foldtune stored, where there are any."""
-    if (line := unbound(rows)) is not None:
+    if (line := unbound_line(rows)) is not None:
         warnings.warn(line, RuntimeWarning, stacklevel=3)
 
 

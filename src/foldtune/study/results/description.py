@@ -87,17 +87,17 @@ class Sealed:
     ends: Mapping[str, tuple[int, str]] = field(default_factory=dict)
 
 
-def described(folder: Path) -> tuple[Description, Sealed | None]:
+def read_description(folder: Path) -> tuple[Description, Sealed | None]:
     """What a study's folder says was asked, and what is sealed; see `decode`."""
     path = folder / NAME
     return decode(path.read_bytes(), path) if path.exists() else ({}, Sealed())
 
 
 def described_or_set_aside(folder: Path) -> tuple[Description, Sealed | None]:
-    """As `described`. A description that is damaged is set aside, and told of: what it guards, rows
-    say too, and what was asked is about to be written anew."""
+    """As `read_description`. A description that is damaged is set aside, and told of: what it
+    guards, rows say too, and what was asked is about to be written anew."""
     try:
-        return described(folder)
+        return read_description(folder)
     except Altered as error:
         aside = set_aside(folder / NAME)
         warnings.warn(f"{error} (set aside as {aside.name})", RuntimeWarning, stacklevel=4)

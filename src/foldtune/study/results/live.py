@@ -40,7 +40,7 @@ def live(folder: Path) -> Iterator[None]:
                 started = time.perf_counter()
                 # Before the first row there is no study to show, and a folder can vanish.
                 with contextlib.suppress(InputError, OSError):
-                    screen.update(drawn(tally.status()), refresh=True)
+                    screen.update(draw_table(tally.status()), refresh=True)
                 pause = max(_EVERY, _SHARE * (time.perf_counter() - started))
 
         watcher = threading.Thread(target=watch, daemon=True)
@@ -52,7 +52,7 @@ def live(folder: Path) -> Iterator[None]:
             watcher.join()
 
 
-def drawn(status: Status) -> Group:
+def draw_table(status: Status) -> Group:
     """The study as a table: one line a method, and what is under way below."""
     from rich.console import Group
     from rich.table import Table

@@ -34,7 +34,7 @@ class FolderLock:
         try:
             self._lock.acquire(timeout=_PATIENCE, poll_interval=0.01)
         except Timeout:
-            raise InputError(_taken(folder, _read(self._owner))) from None
+            raise InputError(_taken_words(folder, _read(self._owner))) from None
         except (OSError, NotImplementedError) as error:
             reason = getattr(error, "strerror", None) or error
             raise InputError(
@@ -80,7 +80,7 @@ def _read(path: Path) -> dict[str, Any]:
     return {}
 
 
-def _taken(folder: Path, owner: dict[str, Any]) -> str:
+def _taken_words(folder: Path, owner: dict[str, Any]) -> str:
     try:
         name = f"process {owner['pid']} on {owner['host']} since {owner['since']}"
     except KeyError:

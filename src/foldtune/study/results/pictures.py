@@ -22,7 +22,7 @@ from foldtune.data.store.checked import CheckedPixels
 from foldtune.data.store.duplicates import alike
 from foldtune.data.store.entries import open_entry
 from foldtune.study.results.artefacts import of_study
-from foldtune.study.results.description import described
+from foldtune.study.results.description import read_description
 from foldtune.study.results.rowfile import replace
 
 NAMES = "names.json"
@@ -60,9 +60,9 @@ def trained_among(folder: Path, rows: np.ndarray) -> np.ndarray | None:
     from safetensors.numpy import load_file
 
     path = folder / MEMBERSHIP
-    sealed = described(folder)[1]
+    sealed = read_description(folder)[1]
     if sealed is not None and path.exists():
-        path = of_study(folder, sealed.files, MEMBERSHIP).opened(folder)
+        path = of_study(folder, sealed.files, MEMBERSHIP).open_checked(folder)
     try:
         kept = load_file(path)
         seen = kept["rows"][np.concatenate([kept["train"], kept["val"]])]
@@ -91,10 +91,10 @@ def clusters(data: ImageData) -> list[list[int]] | None:
     together: dict[str, list[int]] = {}
     for row in map(int, rows if data.groups else ()):
         together.setdefault(data.groups[row], []).append(row)
-    return _joined([*together.values(), *([] if unseen else alike(data.pixels, rows))])
+    return _join([*together.values(), *([] if unseen else alike(data.pixels, rows))])
 
 
-def _joined(lists: Iterable[list[int]]) -> list[list[int]]:
+def _join(lists: Iterable[list[int]]) -> list[list[int]]:
     """Lists that share a row made one, those of two rows and more, each in order."""
     leads: dict[int, int] = {}
 
@@ -134,9 +134,9 @@ def find_pictures(
             classes = entry["classes"]
             break
     path = folder / NAMES
-    sealed = described(folder)[1]
+    sealed = read_description(folder)[1]
     if sealed is not None and path.exists():
-        path = of_study(folder, sealed.files, NAMES).opened(folder)
+        path = of_study(folder, sealed.files, NAMES).open_checked(folder)
     return Pictures(pixels, tuple(map(str, classes)), _names(path))
 
 

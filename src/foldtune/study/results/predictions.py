@@ -70,7 +70,7 @@ def read_predictions(folder: Path) -> Predictions:
     Altered where logits are not those that their row was stored with."""
     store = Store(folder)
     rows, about = readable(store.rows(), folder), store.description()
-    store.sealed()  # raises where rows were lost
+    store.read_seal()  # raises where rows were lost
     ties = about.get("ties") or "small"
     by_label: dict[str, list[Row]] = {}
     for row in rows:
@@ -99,7 +99,7 @@ def judged_board(folder: Path) -> tuple[list[Standing], Decision | None]:
         raise
     except InputError:
         store = Store(folder)
-        store.sealed()
+        store.read_seal()
         return leaderboard(
             readable(store.rows(), folder), store.description().get("ties") or "small"
         ), None
@@ -118,7 +118,7 @@ def _panel(folder: Path, tested: dict[str, list[Row]]) -> tuple[Panel, np.ndarra
     runs: dict[str, list[Member]] = {}
     for label, finals in tested.items():
         for row in finals:
-            stored = read_logits(of_run(folder, row, LOGITS).opened(folder))
+            stored = read_logits(of_run(folder, row, LOGITS).open_checked(folder))
             if images is not None and not np.array_equal(images, stored.rows):
                 raise InputError(
                     f"{folder}: run {row['run']} of {label} was tested on other images than the "
@@ -141,7 +141,7 @@ def _validation(folder: Path, trials: Sequence[Row]) -> tuple[dict[str, Member],
     for row in trials:
         if row["stage"] != "trial" or not is_kept(folder, row, VALIDATION):
             return {}, None
-        stored = read_logits(of_run(folder, row, VALIDATION).opened(folder))
+        stored = read_logits(of_run(folder, row, VALIDATION).open_checked(folder))
         labels = stored.labels
         found[row["label"]] = Member(row["label"], row["seed"], stored.logits, row["run"])
     return found, labels

@@ -12,7 +12,7 @@ from foldtune.errors import InputError
 from foldtune.study.results.predictions import Predictions, read_predictions
 
 
-def repeated(folders: Sequence[Path]) -> Decision:
+def decide_over_repeats(folders: Sequence[Path]) -> Decision:
     """What several searches of the same methods on the same splits tell apart.
 
     Each search is one repetition: a method's answer to an image is the share of its final runs that

@@ -51,18 +51,18 @@ def scan(path: Path) -> Scan:
     damaged: dict[int, bytes] = {}
     start, number = 0, 1
     while (end := buffer.find(b"\n", start)) >= 0:
-        if body := _checked(data[start:end]):
+        if body := _check(data[start:end]):
             lines.setdefault(_run_of(body), body)
         elif (line := buffer[start:end]).strip():
             damaged[number] = line
         start, number = end + 1, number + 1
-    if body := _checked(data[start:]):
+    if body := _check(data[start:]):
         lines.setdefault(_run_of(body), body)
         return Scan(lines, damaged, len(data), True)
     return Scan(lines, damaged, start, False)
 
 
-def _checked(line: memoryview) -> memoryview | None:
+def _check(line: memoryview) -> memoryview | None:
     """The row's bytes where the line is whole."""
     body = line[_BODY:-1]
     if not body or line[-1] != _CLOSE:

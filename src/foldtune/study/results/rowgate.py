@@ -81,15 +81,15 @@ def _readable(value: Any) -> None:
 
 def readable(rows: Iterable[Row], study: Path) -> list[Row]:
     """The rows. Raises InputError, naming run and field, for one that no run gave."""
-    return [_checked(row, study, _readable) for row in rows]
+    return [_check(row, study, _readable) for row in rows]
 
 
 def countable(row: Row, study: Path) -> Row:
     """The row, of which no more is read than what was run, for how long, and how well."""
-    return _checked(row, study, _COUNTABLE)
+    return _check(row, study, _COUNTABLE)
 
 
-def _checked(row: Row, study: Path, check: gate.Check) -> Row:
+def _check(row: Row, study: Path, check: gate.Check) -> Row:
     run = str(row.get("run"))[:40] if isinstance(row, dict) else "?"
     checked: Row = gate.check_value(row, check, f"{study / ROWS}, run {run}")
     return checked

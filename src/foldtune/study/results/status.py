@@ -72,7 +72,7 @@ class Status:
     under_way: list[UnderWay]
     go_on: str | None
 
-    def told(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, Any]:
         """Ready for JSON."""
         return {"running": self.owner is not None, **asdict(self)}
 
@@ -91,7 +91,7 @@ class Tally:
         """The state now. Raises InputError where the folder holds no study."""
         store = Store(self.folder)
         asked = store.description()
-        store.sealed()  # raises where rows were lost
+        store.read_seal()  # raises where rows were lost
         if not asked and not len(store):
             raise InputError(
                 f"{self.folder} holds no study; give the folder that `foldtune compare --out` wrote"
@@ -111,7 +111,7 @@ class Tally:
                 entry.finals = entry.finals_done  # every trial failed or diverged: nothing to test
         owner = holder(self.folder)
         under_way = list(_under_way(self.folder, self._seen))
-        planned, left = self._left()
+        planned, left = self._remaining()
         done = sum(p.trials_done + p.finals_done for p in self.progress.values())
         spent = sum(run.seconds for run in under_way) if owner else 0.0
         # Short runs leave no checkpoint, so those under way may be more than are seen.
@@ -147,7 +147,7 @@ class Tally:
         stage = "final" if final else "trial"
         self.seconds.setdefault((row["label"], stage), []).append(float(row.get("seconds") or 0.0))
 
-    def _left(self) -> tuple[int | None, float | None]:
+    def _remaining(self) -> tuple[int | None, float | None]:
         """Runs asked for, and the seconds of work that those not done will take."""
         planned, left = 0, 0.0
         known = bool(self.seconds)

@@ -21,8 +21,8 @@ from foldtune.study.results.artefacts import CURE, Altered
 from foldtune.study.results.description import (
     Sealed,
     describe,
-    described,
     described_or_set_aside,
+    read_description,
 )
 from foldtune.study.results.lock import FolderLock
 from foldtune.study.results.rowfile import (
@@ -144,14 +144,14 @@ class Store:
 
         Raises Altered where it is not as it was written.
         """
-        return described(self.folder)[0]
+        return read_description(self.folder)[0]
 
-    def sealed(self) -> Sealed | None:
+    def read_seal(self) -> Sealed | None:
         """What study.json says of the study's own files; None where an earlier foldtune wrote it.
 
         Raises Altered as `description` does, and where rows that were stored are missing.
         """
-        found = described(self.folder)[1]
+        found = read_description(self.folder)[1]
         if found is not None and len(self) < (found.rows or 0):
             raise Altered(
                 f"{self._path} has lost rows: {len(self)} are whole of the {found.rows} that were "

@@ -31,7 +31,7 @@ def read_scores(
         raise InputError("a study is named twice; each task counts once")
     if groups and len(groups) != len(folders):
         raise InputError(f"{len(folders)} studies need as many groups, not {len(groups)}")
-    boards = [tested(Path(folder)) for folder in folders]
+    boards = [accuracies_by_label(Path(folder)) for folder in folders]
     common = [label for label in boards[0] if all(label in board for board in boards)]
     if len(common) < 2:
         raise InputError(
@@ -45,10 +45,10 @@ def read_scores(
     return scores, {name: labels for name, labels in left.items() if labels}
 
 
-def tested(folder: Path) -> dict[str, float]:
+def accuracies_by_label(folder: Path) -> dict[str, float]:
     """By label the test accuracy of a study's methods, best first."""
     store = Store(folder)
-    store.sealed()  # raises where rows were lost
+    store.read_seal()  # raises where rows were lost
     rows = readable(store.rows(), folder)
     if not rows:
         raise InputError(f"{folder} has no finished run (no rows.jsonl, or an empty one)")

@@ -37,7 +37,7 @@ class Halving:
             )
         return found
 
-    def kept(self, trials: int) -> tuple[int, ...]:
+    def counts(self, trials: int) -> tuple[int, ...]:
         """Configurations on each rung: 9 in three rungs by 3 are 9, 3 and 1."""
         if trials < self.factor:
             raise InputError(
@@ -47,7 +47,7 @@ class Halving:
         return tuple(max(1, trials // self.factor**power) for power in range(self.rungs))
 
 
-def shortened(recipe: Recipe, epochs: int) -> Recipe:
+def shorten(recipe: Recipe, epochs: int) -> Recipe:
     """The same recipe with another number of epochs, its warm-up in proportion."""
     if epochs == recipe.epochs:  # to the bit: else runs of the last rung would be computed twice
         return recipe

@@ -35,10 +35,10 @@ class Record:
     """
 
     def __init__(self, storage: str | Path, about: str) -> None:
-        self._about, self._place = about, shown(storage)
+        self._about, self._place = about, hide_password(storage)
         self._studies: dict[str, tuple[optuna.Study, set[str]]] = {}
-        with _told(self._place):
-            self._storage = _opened(storage)
+        with _as_refusal(self._place):
+            self._storage = _open_storage(storage)
 
     def add(
         self, entrant: Entrant, base: Recipe, trials: Sequence[Trial], rows: Sequence[Row]
@@ -49,7 +49,7 @@ class Record:
         from foldtune.study.search.tpe import distributions, parameters
 
         space = distributions(entrant, base)
-        with _told(self._place):
+        with _as_refusal(self._place):
             study, seen = self._study(entrant.label, repr(space))
             for trial, row in zip(trials, rows, strict=True):
                 if row["run"] in seen:
@@ -92,7 +92,7 @@ class Record:
         return self._studies[label]
 
 
-def shown(storage: str | Path) -> str:
+def hide_password(storage: str | Path) -> str:
     """The storage as it may be printed and kept: without its password."""
     text = str(storage)
     if "://" not in text:
@@ -109,7 +109,7 @@ def shown(storage: str | Path) -> str:
         ) from None
 
 
-def _opened(storage: str | Path) -> Any:
+def _open_storage(storage: str | Path) -> Any:
     import optuna
 
     text = str(storage)
@@ -123,7 +123,7 @@ def _opened(storage: str | Path) -> Any:
 
 
 @contextmanager
-def _told(place: str) -> Iterator[None]:
+def _as_refusal(place: str) -> Iterator[None]:
     """Whatever fails in a storage becomes one line: its errors are of many libraries."""
     try:
         yield

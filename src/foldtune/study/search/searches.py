@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 from foldtune.analysis.row import Row, Stage
 from foldtune.analysis.selection import rank_trials
-from foldtune.study.search.halving import Halving, shortened
+from foldtune.study.search.halving import Halving, shorten
 from foldtune.study.search.plan import Plan, Search, Trial
-from foldtune.study.search.spaces import Entrant, planned
+from foldtune.study.search.spaces import Entrant, plan_values
 from foldtune.study.search.tpe import Proposed
 from foldtune.training.recipe import Recipe
 
@@ -22,8 +22,8 @@ def search_for(entrant: Entrant, base: Recipe, plan: Plan) -> Search:
     """The search of one method."""
     if plan.sampler == "tpe":
         return Proposed(entrant, base, plan.trials, plan.seed)
-    found = planned(entrant, plan.trials, plan.seed, plan.sampler)
-    trials = [Trial(i, v, *entrant.configured(base, v)) for i, v in enumerate(found)]
+    found = plan_values(entrant, plan.trials, plan.seed, plan.sampler)
+    trials = [Trial(i, v, *entrant.configure(base, v)) for i, v in enumerate(found)]
     return Halved(trials, plan.halving) if plan.halving else AllAtOnce(trials)
 
 
@@ -42,12 +42,14 @@ class AllAtOnce:
 
 
 class Halved:
-    """One rung a batch: the best of a rung go to the next, see `promoted`."""
+    """One rung a batch: the best of a rung go to the next, see `promote`."""
 
     def __init__(self, trials: list[Trial], halving: Halving) -> None:
         self._alive = trials
         self._full = trials[0].recipe.epochs
-        self._rungs = list(zip(halving.epochs(self._full), halving.kept(len(trials)), strict=True))
+        self._rungs = list(
+            zip(halving.epochs(self._full), halving.counts(len(trials)), strict=True)
+        )
 
     def ask(self) -> list[Trial]:
         if not self._rungs:
@@ -56,18 +58,18 @@ class Halved:
         stage: Stage = "rung" if self._rungs[1:] else "trial"
         self._alive = sorted(self._alive[:kept], key=lambda trial: trial.number)
         return [
-            Trial(t.number, t.values, t.method, shortened(t.recipe, epochs), stage)
+            Trial(t.number, t.values, t.method, shorten(t.recipe, epochs), stage)
             for t in self._alive
         ]
 
     def tell(self, rows: Sequence[Row]) -> None:
         epochs, _ = self._rungs.pop(0)
-        self._alive = [self._alive[i] for i in promoted(rows, epochs < _NEAR * self._full)]
+        self._alive = [self._alive[i] for i in promote(rows, epochs < _NEAR * self._full)]
         if not self._alive:
             self._rungs = []
 
 
-def promoted(rows: Sequence[Row], spread: bool) -> list[int]:
+def promote(rows: Sequence[Row], spread: bool) -> list[int]:
     """Places of a rung's finished runs, those first that go on.
 
     By the sum of two places, that by validation accuracy and that by validation loss: accuracy is

@@ -43,19 +43,19 @@ class Entrant:
     start: tuple[Values, ...] = ()
 
     @classmethod
-    def named(cls, text: str, given: Space | None = None) -> Entrant:
+    def parse(cls, text: str, given: Space | None = None) -> Entrant:
         """From the text a user gives: `LoRA` has its rank searched too, `LoRA(rank=8)` keeps its
         settings and has only the recipe searched.
 
         given: a protocol's space in the place of the method's own; settings that the text spells
         keep their value there, the others are searched.
         """
-        found = cls._named(text, given)
+        found = cls._parse(text, given)
         own = sources(found.method)  # a method that was written anew is another one in a table
         return replace(found, label=" ".join([found.label, *(f"@{h[:6]}" for h in own.values())]))
 
     @classmethod
-    def _named(cls, text: str, given: Space | None) -> Entrant:
+    def _parse(cls, text: str, given: Space | None) -> Entrant:
         method = parse(text)
         if given is not None:
             spelt = {name for name in given if re.search(rf"\b{name}\s*=", text)}
@@ -87,7 +87,7 @@ class Entrant:
             raise unknown_name(f"recipe {name}", odd, known)
         return replace(self, space={**self.space, name: tuple(dict.fromkeys(values))})
 
-    def configured(self, base: Recipe, values: Values) -> tuple[Method, Recipe]:
+    def configure(self, base: Recipe, values: Values) -> tuple[Method, Recipe]:
         """The method and the recipe with these values."""
         of_recipe = {k: v for k, v in values.items() if k in _RECIPE}
         of_method = {k: v for k, v in values.items() if k not in _RECIPE}
@@ -102,12 +102,12 @@ class Entrant:
 def candidates(
     entrant: Entrant, base: Recipe, trials: int | None, seed: int, sampler: str = "sobol"
 ) -> list[tuple[Method, Recipe]]:
-    """The configurations of one method, known beforehand; see `planned`."""
-    found = planned(entrant, trials, seed, sampler)
-    return [entrant.configured(base, values) for values in found]
+    """The configurations of one method, known beforehand; see `plan_values`."""
+    found = plan_values(entrant, trials, seed, sampler)
+    return [entrant.configure(base, values) for values in found]
 
 
-def planned(
+def plan_values(
     entrant: Entrant, trials: int | None, seed: int, sampler: str = "sobol"
 ) -> list[Values]:
     """The first `trials` values of one method, its `start` before all others.
@@ -176,10 +176,10 @@ def _values(space: Space, point: Sequence[float]) -> Values:
 def at(choice: LogRange | tuple[Any, ...], u: float) -> Any:
     """The value at share u in [0, 1] of a range (to two digits) or a tuple of choices."""
     if isinstance(choice, LogRange):
-        return rounded(math.exp(math.log(choice.low) + u * math.log(choice.high / choice.low)))
+        return round_rate(math.exp(math.log(choice.low) + u * math.log(choice.high / choice.low)))
     return choice[min(int(u * len(choice)), len(choice) - 1)]
 
 
-def rounded(value: float) -> float:
+def round_rate(value: float) -> float:
     """To two digits: a learning rate means no more."""
     return float(f"{value:.1e}")

@@ -10,7 +10,7 @@ from foldtune.analysis.leaderboard import is_failed
 from foldtune.analysis.row import Row
 from foldtune.core.method import LogRange
 from foldtune.study.search.plan import Trial
-from foldtune.study.search.spaces import TRIALS, Entrant, Values, planned, rounded
+from foldtune.study.search.spaces import TRIALS, Entrant, Values, plan_values, round_rate
 from foldtune.training.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Proposed:
         import optuna
 
         self._entrant, self._base, self._trials = entrant, base, trials or TRIALS
-        self._first = planned(entrant, min(self._trials, _FIRST), seed)
+        self._first = plan_values(entrant, min(self._trials, _FIRST), seed)
         own = zlib.crc32(f"{seed} {entrant.label}".encode())
         sampler = optuna.samplers.TPESampler(n_startup_trials=len(self._first), seed=own)
         self._study = quiet_study(sampler)
@@ -57,7 +57,7 @@ class Proposed:
             self._asked.append(proposed[0])
             self._open.append(proposed)
         return [
-            Trial(number + i, values, *self._entrant.configured(self._base, values))
+            Trial(number + i, values, *self._entrant.configure(self._base, values))
             for i, (values, _) in enumerate(self._open)
         ]
 
@@ -67,7 +67,7 @@ class Proposed:
         for (values, trial), row in zip(self._open, rows, strict=True):
             lost = is_failed(row)  # it says nothing about its accuracy
             value = None if lost else row.get("val_accuracy") or 0.0
-            state = _failed() if lost else optuna.trial.TrialState.COMPLETE
+            state = _fail_state() if lost else optuna.trial.TrialState.COMPLETE
             if trial is not None:
                 self._study.tell(trial, value, state=state)
                 continue
@@ -86,18 +86,20 @@ class Proposed:
         for _ in range(_DRAWS):
             trial = self._study.ask(self._distributions)
             values = {
-                name: rounded(value) if isinstance(self._entrant.space[name], LogRange) else value
+                name: round_rate(value)
+                if isinstance(self._entrant.space[name], LogRange)
+                else value
                 for name, value in trial.params.items()
             }
             if values not in self._asked:
                 return values, trial
-            self._study.tell(trial, state=_failed())
+            self._study.tell(trial, state=_fail_state())
         return None
 
 
 def parameters(entrant: Entrant, base: Recipe, values: Values) -> dict[str, Any]:
     """Every name of the space with its value; those not given have the default's."""
-    method, recipe = entrant.configured(base, values)
+    method, recipe = entrant.configure(base, values)
     return {name: getattr(recipe, name, getattr(method, name, None)) for name in entrant.space}
 
 
@@ -128,7 +130,7 @@ def quiet_study(sampler: Any = None) -> optuna.Study:
         optuna.logging.set_verbosity(level)
 
 
-def _failed() -> Any:
+def _fail_state() -> Any:
     import optuna
 
     return optuna.trial.TrialState.FAIL

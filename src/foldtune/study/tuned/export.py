@@ -69,7 +69,10 @@ def chosen_tuning(source: Path) -> tuple[Path, Mapping[str, Any] | None]:
     ]  # fmt: skip
     if not finals:
         raise InputError(f"the winner of {source} has no finished final run; call compare again")
-    return of_run(source, finals[0], TUNING).opened(source), {**best, "test": finals[0]["test"]}
+    return of_run(source, finals[0], TUNING).open_checked(source), {
+        **best,
+        "test": finals[0]["test"],
+    }
 
 
 def images_for(

@@ -15,7 +15,7 @@ from foldtune.shown import Table
 from foldtune.study.bench.execute import Say
 from foldtune.study.ensembles import is_ensemble, open_ensemble, predict_with_ensemble
 from foldtune.study.inputs import silent
-from foldtune.study.tuned.rules import asked_rule, never_answered, ruled
+from foldtune.study.tuned.rules import asked_rule, never_answered, with_rule
 from foldtune.tunings.answers import refuse_unless_classes
 from foldtune.tunings.files import expand
 from foldtune.tunings.hub import local
@@ -68,7 +68,7 @@ def answers(
     tuned, backbone, header = usable(path, file.weights, hub)
     if into_classes:
         refuse_unless_classes(header, "a folder for each class")
-    task = ruled(path, header, answering)
+    task = with_rule(path, header, answering)
     if lost := never_answered(task, header["classes"], answering.at_precision):
         (say or silent)(lost)
     answer = answer_of(header, likely.top, temperature, task)

@@ -43,7 +43,7 @@ def asked_rule(asked: AnswerOptions) -> tuple[str, ...]:
     return tuple(name for name, value in given.items() if value is not None)
 
 
-def ruled(path: Path, header: Mapping[str, Any], asked: AnswerOptions) -> Task:
+def with_rule(path: Path, header: Mapping[str, Any], asked: AnswerOptions) -> Task:
     """The task of a tuning, answering by the rule that was asked for; as it is without one.
 
     path: what holds the tuned model. Raises InputError for a rule that has no meaning for the task,
@@ -142,7 +142,7 @@ def _of_trial(study: Path, run: str) -> Logits | None:
     ours = any(row["run"] == run for row in finals)
     if not ours or trial["stage"] != "trial" or not is_kept(study, trial, VALIDATION):
         return None
-    return read_logits(of_run(study, trial, VALIDATION).opened(study))
+    return read_logits(of_run(study, trial, VALIDATION).open_checked(study))
 
 
 def read_costs(path: Path, names: Sequence[str]) -> tuple[tuple[float, ...], ...]:

@@ -38,7 +38,7 @@ from foldtune.study.ensembles import (
 )
 from foldtune.study.inputs import silent
 from foldtune.study.tuned.predict import Allow, permission
-from foldtune.study.tuned.rules import asked_rule, never_answered, ruled, temperature_from
+from foldtune.study.tuned.rules import asked_rule, never_answered, temperature_from, with_rule
 from foldtune.tunings.answers import refuse_unless_classes
 from foldtune.tunings.export.folder import Exported, export_tuning
 from foldtune.tunings.hub import local
@@ -113,7 +113,7 @@ def evaluate(
         refuse_unless_classes(header, "a shift")
         if asked_rule(answering):
             raise InputError("shifts are judged by the likeliest class; leave --cost or them out")
-    task = ruled(path, header, answering)
+    task = with_rule(path, header, answering)
     images = _read(data, backbone, known, reading, say)
     chosen = choose(known, images, judging.split, included=judging.include_trained)
     told = evaluate_tuning(attachment, backbone, images, classes, chosen, mapping, task, tta)
