@@ -69,7 +69,7 @@ def main() -> None:
     if asked.pseudo is not None:
         if asked.results:
             parser.error("figures of another procedure are not kept: --pseudo without --results")
-        decision._PSEUDO = asked.pseudo
+        decision.PSEUDO = asked.pseudo
     lines = Lines("coverage", asked)
     known = {cell(row): row["repetitions"] for row in kept(asked.results or Path())}
     for images, seeds, noise in product(asked.images, asked.seeds, asked.noise):
