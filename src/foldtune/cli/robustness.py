@@ -72,16 +72,22 @@ def wise(
     if json:
         emit(told | {"notes": list(chosen.notes), "trained_on": chosen.trained_on})
         return
+    _show_way(str(tuning), told, why)
+
+
+def _show_way(tuning: str, told: dict[str, Any], why: str | None) -> None:
+    """The alpha that is chosen, or why none is; a row an alpha; and what moves with it."""
     if why:
         write(f"No alpha is chosen: {why}.")
     else:
         write(
-            f"Alpha {found.chosen:g} is chosen, by validation: 0 is the start, 1 the tuned model. "
-            f"Next: foldtune merge {shlex.quote(str(tuning))} --alpha {found.chosen:g} --out FILE"
+            f"Alpha {told['chosen']:g} is chosen, by validation: 0 is the start, 1 the tuned "
+            f"model. Next: foldtune merge {shlex.quote(tuning)} --alpha {told['chosen']:g} "
+            "--out FILE"
         )
     table([_as_percent(row) for row in told["rows"]], list(told["rows"][0]))
     moved = {"all": "the method and the classifier", "body": "the method", "head": "the classifier"}
-    write(f"What moves with alpha: {moved[found.part]}, by {'; '.join(found.ways)}.")
+    write(f"What moves with alpha: {moved[told['part']]}, by {'; '.join(told['ways'])}.")
 
 
 def _as_percent(row: dict[str, Any]) -> dict[str, Any]:

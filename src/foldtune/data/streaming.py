@@ -71,6 +71,14 @@ def stream_data(
     drawn = drawn and {item.split for item in listing.items} != {"train", "val", "test"}
     if drawn or conflicts != "keep":
         return _draw(spec, fit, listing, seed, home, pixels, conflicts, task)
+    return _keep_order(spec, fit, listing, seed, home, pixels, request, task)
+
+
+def _keep_order(
+    spec: str | Path, fit: Fit, listing: Listing, seed: int | None, cache: Path,
+    pixels: StreamedPixels, request: str, task: Task,
+) -> ImageData:  # fmt: skip
+    """The data whose splits are given: rows and identity are those of the listing."""
     labels = np.array([item.label for item in listing.items], np.int64)
     names = tuple(item.name for item in listing.items)
     splits, rule = complete_splits(
@@ -80,7 +88,7 @@ def stream_data(
     )  # fmt: skip
     task = settled_for(task, listing.classes, labels, splits)
     facts = data_facts(spec, fit, listing, splits, rule, seed) | task_facts(task)
-    if seed is None and not len(unknown_rows(marks := known_marks(listing, home))):
+    if seed is None and not len(unknown_rows(marks := known_marks(listing, cache))):
         # To judge: whether these are the images that a tuning was made with.
         keys = [key.hex() for key in as_bytes(marks[:, :16])]
         facts["content"] = content_of(keys, labels.tolist(), listing.classes)

@@ -146,14 +146,7 @@ def fit(
     recipe = _recipe(chosen, recipe, options)
     backbone = as_backbone(model or MODEL, of(ModelOptions, options))
     images = as_data(data, backbone, asked.seed, of(DataOptions, options), say)
-    bench = (
-        Bench(backbone, images, asked.device, asked.select)
-        if earlier is None
-        else Onward(earlier, backbone, images, asked.device, asked.select)
-    )
-    watches = "val" not in asked.train_on
-    if watches and isinstance(bench, Onward) and (line := bench.left_out()):
-        say(line)
+    bench = _bench(earlier, backbone, images, asked, say)
     head = head or chosen.head_start
     run = bench.describe("fit", chosen, recipe, asked.seed, head=head, train_on=asked.train_on)
     folder = None if out is None else Path(out)
@@ -175,6 +168,18 @@ def _earlier(path: Path, model: Model | None, method: object, head: str | None) 
     if head is not None:
         raise InputError("going on from a tuning starts at its classifier; leave the head out")
     return Earlier.read(path)
+
+
+def _bench(
+    earlier: Earlier | None, backbone: Backbone, images: ImageData, asked: FitOptions, say: Say
+) -> Bench:
+    """Where the run is trained; say what a tuning that is gone on from keeps out of validation."""
+    if earlier is None:
+        return Bench(backbone, images, asked.device, asked.select)
+    bench = Onward(earlier, backbone, images, asked.device, asked.select)
+    if "val" not in asked.train_on and (line := bench.left_out()):
+        say(line)
+    return bench
 
 
 def _claim(folder: Path, run: Run, overwrite: bool) -> None:

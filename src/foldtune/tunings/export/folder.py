@@ -81,8 +81,7 @@ def export_tuning(
     asked = asked or Asked()
     if asked.whole and data.pixels.dtype != np.uint8:
         raise InputError("graphs with preprocessing take 8 bits, and these images have more")
-    sizes = [t.numel() * t.element_size() for t in backbone.model.state_dict().values()]
-    refuse_full(out, sum(sizes) * (1 + len(asked.forms)))
+    refuse_full(out, _bytes_of(backbone.model) * (1 + len(asked.forms)))
     own = replace(backbone, model=copy.deepcopy(backbone.model))
     tuning = TuningFile(path)
     header = header_of(tuning)
@@ -97,9 +96,8 @@ def export_tuning(
     before = formats.in_torch(graph, formats.inputs_of(own, whole=False))
     kind, model = _fold_in(attachment, own)
     if asked.dtype != "fp32" and kind != hosts.LIVE:
-        model.load_state_dict(
-            hosts.cast_state(model, asked.dtype)
-        )  # rounded, and computed as before
+        # Rounded, and computed as before.
+        model.load_state_dict(hosts.cast_state(model, asked.dtype))
     with filling(out) as folder:
         (folder / EXPORTED).parent.mkdir()
         shutil.copyfile(tuning.path, folder / EXPORTED)
@@ -121,6 +119,10 @@ def export_tuning(
         (folder / "README.md").write_text(card(told))
         write_about(folder, told)
     return Exported(out, kind, tuple(made))
+
+
+def _bytes_of(model: nn.Module) -> int:
+    return sum(t.numel() * t.element_size() for t in model.state_dict().values())
 
 
 def _fold_in(attachment: Attachment, backbone: Backbone) -> tuple[str, nn.Module]:
