@@ -55,7 +55,7 @@ def load(
     file = TuningFile.of(path)
     header, tensors = file.header, file.tensors
     if model is None:
-        model = backbone_of(header, lambda _name: allow_hub)
+        model = backbone_of(header, allowed=lambda _name: allow_hub)
     plain = model.model if isinstance(model, Backbone) else model
     method = _method(header["method"], file.path)
     known = {name for name, _ in plain.named_modules()}
@@ -98,13 +98,25 @@ def _refuse_unfilled(
         )
 
 
-def backbone_of(header: Mapping[str, Any], allowed: Callable[[str], bool] = refuse_hub) -> Backbone:
-    """The backbone that a tuning's header names, with its weights and input size. allowed: whether
-    the hub may be asked for a name that is not in the cache.
+def backbone_of(
+    header: Mapping[str, Any],
+    weights: Path | None = None,
+    allowed: Callable[[str], bool] = refuse_hub,
+) -> Backbone:
+    """The backbone that a tuning's header names, with its input size and weights. weights: the file
+    that it was loaded from, where it is not a published one; allowed: whether the hub may be asked
+    for a name that is not in the cache.
 
     Raises InputError where it was trained on a weights file, which only the user has.
     """
-    facts = header.get("backbone")
+    facts = header.get("backbone") or {}
+    if weights is not None:
+        if "name" not in facts or "transform" not in facts:
+            raise InputError(
+                "the tuning does not name its backbone, so --weights has no model to fill"
+            )
+        name, images = facts["name"], images_of(facts)
+        return as_a_file_says(name, lambda: load_backbone(name, weights=weights, **images), allowed)
     if not facts:
         raise InputError("the tuning does not name its backbone; give the model to load(...)")
     lacking = next((n for n in ("name", "weights", "transform") if n not in facts), None)
@@ -112,17 +124,17 @@ def backbone_of(header: Mapping[str, Any], allowed: Callable[[str], bool] = refu
         raise InputError(
             f"the tuning does not tell its backbone's {lacking}; give the model to load(...)"
         )
-    name, weights, images = facts["name"], facts["weights"], images_of(facts)
-    if drawn := re.fullmatch(r"random, seed (\d{1,19})", weights):
+    name, trained_on, images = facts["name"], facts["weights"], images_of(facts)
+    if drawn := re.fullmatch(r"random, seed (\d{1,19})", trained_on):
         return as_a_file_says(
             name,
             lambda: load_backbone(name, pretrained=False, seed=int(drawn[1]), **images),
             allowed,
         )
-    if known_by_name(weights) and not weights.startswith("random"):
+    if known_by_name(trained_on) and not trained_on.startswith("random"):
         return as_a_file_says(name, lambda: load_backbone(name, **images), allowed)
     raise InputError(
-        f"the tuning was trained on {name} with the weights file {weights}; load that "
+        f"the tuning was trained on {name} with the weights file {trained_on}; load that "
         "backbone and give it: load(path, load_backbone(name, weights=FILE)), or --weights FILE"
     )
 

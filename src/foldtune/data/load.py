@@ -36,7 +36,6 @@ from foldtune.data.store.workers import Progress
 from foldtune.data.streaming import stream_data
 from foldtune.data.tasks import settled_for, strata_of, task_facts, task_of
 from foldtune.errors import InputError
-from foldtune.tasks.parsing import parse_task
 from foldtune.tasks.task import Task
 
 
@@ -101,8 +100,7 @@ def load_data(
         raise InputError(f"workers is {workers}; at least one must do the work")
     check_mode(conflicts)
     listing = find_listing(spec)
-    task = parse_task(task) if isinstance(task, str) else task
-    task = task_of(listing, task, str(spec))
+    known = task_of(listing, task, str(spec))
     if seed is not None:
         refuse_one_class(listing, spec)
         refuse_empty(listing.ledger)
@@ -115,7 +113,7 @@ def load_data(
         workers=workers,
         progress=progress,
     )
-    found = _assemble(spec, fit, listing, stored, seed, conflicts, skip_broken, task)
+    found = _assemble(spec, fit, listing, stored, seed, conflicts, skip_broken, known)
     return found if shots is None else found.few_shot(shots, seed or 0)
 
 

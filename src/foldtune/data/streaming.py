@@ -25,7 +25,6 @@ from foldtune.data.store.requests import DROPPED, request_key
 from foldtune.data.store.stream import StreamedKeys, StreamedPixels, stream_folder
 from foldtune.data.tasks import settled_for, strata_of, task_facts, task_of
 from foldtune.errors import InputError
-from foldtune.tasks.parsing import parse_task
 from foldtune.tasks.task import Task
 
 
@@ -57,8 +56,7 @@ def stream_data(
     check_mode(conflicts)
     fit = Fit(size, resize, interpolation, max_pixels, check_setting(range), channels)
     listing = find_listing(spec)
-    task = parse_task(task) if isinstance(task, str) else task
-    task = task_of(listing, task, str(spec))
+    known = task_of(listing, task, str(spec))
     if seed is not None:
         refuse_one_class(listing, spec)
         refuse_empty(listing.ledger)
@@ -70,8 +68,8 @@ def stream_data(
     drawn = seed is not None and any(item.split in (None, "train") for item in listing.items)
     drawn = drawn and {item.split for item in listing.items} != {"train", "val", "test"}
     if drawn or conflicts != "keep":
-        return _draw(spec, fit, listing, seed, home, pixels, conflicts, task)
-    return _keep_order(spec, fit, listing, seed, home, pixels, request, task)
+        return _draw(spec, fit, listing, seed, home, pixels, conflicts, known)
+    return _keep_order(spec, fit, listing, seed, home, pixels, request, known)
 
 
 def _keep_order(

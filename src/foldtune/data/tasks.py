@@ -12,13 +12,15 @@ from foldtune.data.sources.listing import Listing
 from foldtune.data.strata import Strata, ranges
 from foldtune.errors import InputError
 from foldtune.tasks.kinds import MultiLabel
+from foldtune.tasks.parsing import parse_task
 from foldtune.tasks.recognition import settled_task
 from foldtune.tasks.task import Task
 
 
-def task_of(listing: Listing, asked: Task | None, where: str) -> Task:
-    """The task of a listing: as asked, else as its labels say."""
-    return settled_task(asked, listing.task, listing.doubt, where)
+def task_of(listing: Listing, asked: Task | str | None, where: str) -> Task:
+    """The task of a listing: as asked, perhaps in words, else as its labels say."""
+    task = parse_task(asked) if isinstance(asked, str) else asked
+    return settled_task(task, listing.task, listing.doubt, where)
 
 
 def strata_of(

@@ -28,7 +28,7 @@ from foldtune.analysis.panel import Member
 from foldtune.analysis.row import Row
 from foldtune.backbones import Backbone, load
 from foldtune.backbones.prepare import prepare_for
-from foldtune.backbones.tuning import refuse_hub
+from foldtune.backbones.tuning import backbone_of, refuse_hub
 from foldtune.data import ImageData
 from foldtune.errors import InputError, unknown_name
 from foldtune.files import digest, filling, hash_of, refuse_full
@@ -42,7 +42,6 @@ from foldtune.tunings.imagefiles import fit_of, name_classes
 from foldtune.tunings.judging import Chosen, Known
 from foldtune.tunings.predict import predict_files
 from foldtune.tunings.tuning import (
-    backbone_for,
     header_of,
     home_target,
     judge,
@@ -190,7 +189,7 @@ def predict_with_ensemble(
     """As `predict_images`, by an ensemble. weights: the backbone's file, where it needs one;
     allowed: see `backbone_of`."""
     ensemble = open_ensemble(path)
-    backbone = backbone_for(ensemble.header, weights, allowed)
+    backbone = backbone_of(ensemble.header, weights, allowed)
     yield from predict_files(
         images, fit_of(backbone, ensemble.header.get("data")),
         partial(ensemble_probabilities, ensemble, backbone),

@@ -17,7 +17,7 @@ from foldtune.core.method import Method
 from foldtune.core.tuningfile import TuningFile
 from foldtune.data import ImageData
 from foldtune.errors import InputError, unknown_name
-from foldtune.methods.catalogue import text_of
+from foldtune.methods.catalogue import parse, text_of
 from foldtune.options.groups import (
     DataOptions,
     FitOptions,
@@ -30,7 +30,7 @@ from foldtune.processes import first
 from foldtune.shown import Table, frame, html_table
 from foldtune.study.bench.bench import CHECKPOINT, Bench
 from foldtune.study.bench.execute import Say
-from foldtune.study.bench.onward import Earlier, Onward, backbone_of
+from foldtune.study.bench.onward import Earlier, Onward, backbone_before
 from foldtune.study.bench.run import ATTENTIVE, Run
 from foldtune.study.inputs import Data, Model, as_backbone, as_data, silent
 from foldtune.study.results.artefacts import OF_A_RUN, TUNING, discard
@@ -134,13 +134,13 @@ def fit(
     if start_from is not None:
         earlier = _earlier(Path(start_from), model, method, head)
         method, head = earlier.method, earlier.start
-        model = model or backbone_of(
+        model = model or backbone_before(
             earlier, of(ModelOptions, options), allow or (lambda _name: allow_hub)
         )
         options = {n: v for n, v in options.items() if n not in ("size", "weights")}
     method = method or METHOD
-    text_of(method)  # one of the caller's own is known from here on
-    chosen = method if isinstance(method, Method) else Entrant.parse(method).method
+    text = text_of(method)  # one of the caller's own is known from here on
+    chosen = method if isinstance(method, Method) else parse(text)
     if head == ATTENTIVE:
         chosen, head = attentive(chosen), None
     recipe = _recipe(chosen, recipe, options)
@@ -219,4 +219,4 @@ def _recipe(method: Method, given: Recipe | None, options: Mapping[str, Any]) ->
 
 def recipe_for(method: Method, epochs: int = 20) -> Recipe:
     """The default recipe at the middle of the method's range of learning rates."""
-    return candidates(Entrant.parse(repr(method)), default_recipe(epochs), 1, 0)[0][1]
+    return candidates(Entrant.of(method), default_recipe(epochs), 1, 0)[0][1]

@@ -11,10 +11,9 @@ import numpy as np
 from torch import Tensor, nn
 
 from foldtune.analysis.effective import read_baselines
-from foldtune.backbones import Backbone, load_backbone
+from foldtune.backbones import Backbone
 from foldtune.backbones.prepare import prepare_for
-from foldtune.backbones.tuning import backbone_of, images_of, load, refuse_hub
-from foldtune.backbones.weights import as_a_file_says
+from foldtune.backbones.tuning import backbone_of, load, refuse_hub
 from foldtune.core.attachment import Attachment
 from foldtune.core.tuningfile import Source, TuningFile, write_tensors
 from foldtune.data import ImageData
@@ -198,7 +197,7 @@ def open_tuning(
     was loaded from, where it is not a published one; allowed: see `backbone_of`."""
     tuning = TuningFile(path)
     header = header_of(tuning)
-    backbone = backbone_for(header, weights, allowed)
+    backbone = backbone_of(header, weights, allowed)
     return load(tuning, backbone), backbone, header
 
 
@@ -214,18 +213,3 @@ def header_of(tuning: Source) -> dict[str, Any]:
             f"{header['num_classes']}; it is damaged, or was saved with other names"
         )
     return header
-
-
-def backbone_for(
-    header: Mapping[str, Any],
-    weights: Path | None = None,
-    allowed: Callable[[str], bool] = refuse_hub,
-) -> Backbone:
-    """The backbone that a header names, from the given weights file or as it says."""
-    if weights is None:
-        return backbone_of(header, allowed)
-    facts = header.get("backbone") or {}
-    if "name" not in facts or "transform" not in facts:
-        raise InputError("the tuning does not name its backbone, so --weights has no model to fill")
-    name, images = facts["name"], images_of(facts)
-    return as_a_file_says(name, lambda: load_backbone(name, weights=weights, **images), allowed)

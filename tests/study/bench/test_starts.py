@@ -31,5 +31,5 @@ def test_a_regularised_start_is_the_probe_of_one_stated_penalty(backbone, digits
 
 
 def test_a_bench_solves_a_start_once_a_study(backbone, digits):
-    starts = Bench(backbone, digits)._starts
+    starts = Bench(backbone, digits).starts
     assert starts.probe(("train",)) is starts.probe(("train",))

@@ -13,6 +13,7 @@ import torch
 from foldtune.analysis.panel import Member
 from foldtune.judging.calibration import reliability, risk_by_confidence
 from foldtune.report import charts
+from foldtune.report.cells import plain
 from foldtune.report.charts import tip
 from foldtune.report.material import Material
 from foldtune.report.section import Figure, Section, Table
@@ -151,14 +152,11 @@ def _stored_figures(study: Material, group: Sequence[Member]) -> Row:
 
 
 def _table(figures: Sequence[Row]) -> Table:
-    def three_digits(value: float | None) -> str:
-        return "–" if value is None else f"{value:.3f}"
-
     rows = tuple(
         (
             row["label"], f"{100 * row['confidence']:.1f}", f"{100 * row['accuracy']:.1f}",
             f"{100 * row['ece']:.1f}",
-            *(three_digits(row[key]) for key in ("nll", "brier", "aurc")),
+            *(plain(row[key], 3) for key in ("nll", "brier", "aurc")),
         )
         for row in sorted(figures, key=lambda row: row["ece"])
     )  # fmt: skip

@@ -66,7 +66,7 @@ class Bench:
         self.backbone_hash = short_hash(self.identity)
         if (where := parse_device(device)) is not None:
             backbone.model.to(where)
-        self._starts = Starts(backbone, data)
+        self.starts = Starts(backbone, data)
         self._shown: dict[Method, Shown] = {}  # what the first run of each method showed
 
     def describe(
@@ -136,7 +136,7 @@ class Bench:
     def attach(self, method: Method, run: Run) -> Attachment:
         """The method on the backbone, with the classifier started as the run says."""
         remedy = run.recipe.imbalance
-        start = self._starts.of(run.head, run.train_on, penalty(method), run.seed, remedy)
+        start = self.starts.of(run.head, run.train_on, penalty(method), run.seed, remedy)
         classes = self.data.task.logits(len(self.data.outputs))
         attachment, self._shown[method] = attach_and_show(
             self.backbone, method, num_classes=classes, seed=run.seed, shown=self._shown.get(method)
@@ -147,7 +147,7 @@ class Bench:
 
     def ground(self, attachment: Attachment, run: Run) -> Ground:
         """What the run trains, and on what."""
-        return ground_of(attachment, run, self.backbone, self.data, self._starts.table)
+        return ground_of(attachment, run, self.backbone, self.data, self.starts.table)
 
     def prefix(self, attachment: Attachment, run: Run) -> Prefix | None:
         """The backbone cut below its first block that trains, where that gives the same."""
@@ -161,7 +161,7 @@ class Bench:
         probe: Solved | None = None
         if run.head == "probe":
             C, remedy = penalty(attachment.method), run.recipe.imbalance
-            found = self._starts.probe(run.train_on, C, run.seed, remedy)
+            found = self.starts.probe(run.train_on, C, run.seed, remedy)
             probe = {"C": found.C, "nll": found.nll}
         facts: Facts = {
             "backbone": self.backbone.name, "pretrained": self.backbone.pretrained,
@@ -171,10 +171,6 @@ class Bench:
             run, facts, attachment, outcome,
             seconds=seconds, probe=probe, tested=tested, stacked=stacked,
         )  # fmt: skip
-
-    def judged_start(self, run: Run, ground: Ground) -> dict[str, float]:
-        """Validation of what the run starts from; computed once for all that start alike."""
-        return self._starts.judge(run, ground)
 
     def known_pictures(self, run: Run) -> Membership:
         """Which pictures the run's tuning is trained, watched and tested on."""
@@ -196,7 +192,7 @@ class Bench:
 
         def validate(epoch: int) -> dict[str, float]:
             if epoch == 0 and recipe.epochs:
-                return self.judged_start(run, ground)
+                return self.starts.judge(run, ground)
             logits = predict_logits(
                 model, ground.inputs, watched, ground.prepare, precision=recipe.precision
             )
@@ -233,7 +229,9 @@ class Bench:
         if folder is not None and first():
             try:
                 write_logits(logits, targets, rows, folder / LOGITS)
-                self.save(attachment, folder / TUNING, run, outcome, known)
+                facts = tuning_facts(run, outcome, self.identity, self.data)
+                pictures = {name: torch.from_numpy(part) for name, part in known.parts.items()}
+                save(attachment, folder / TUNING, facts, pictures)
             except Exception:  # of a run without a row nothing stays that looks like a result
                 discard(folder, (LOGITS, TUNING))
                 raise
@@ -243,14 +241,6 @@ class Bench:
             "test_trained_on": int(seen.sum()),  # left out
             "test": found["test"],
         }
-
-    def save(
-        self, attachment: Attachment, path: Path, run: Run, outcome: Outcome, known: Membership
-    ) -> Path:
-        """Write the tuning with all that is needed to use it later, and to judge it fairly."""
-        facts = tuning_facts(run, outcome, self.identity, self.data)
-        pictures = {name: torch.from_numpy(part) for name, part in known.parts.items()}
-        return save(attachment, path, facts, pictures)
 
 
 def _bind_files(row: Row, folder: Path | None) -> Row:

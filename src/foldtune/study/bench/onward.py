@@ -11,6 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from foldtune.backbones import Backbone
+from foldtune.backbones.tuning import backbone_of
 from foldtune.core.attachment import Attachment
 from foldtune.core.method import Method
 from foldtune.core.tuningfile import TuningFile, check_base, tuning_in
@@ -24,7 +25,7 @@ from foldtune.study.bench.bench import Bench
 from foldtune.study.bench.ground import Ground
 from foldtune.study.bench.run import FROM, Run
 from foldtune.tunings.judging import Known
-from foldtune.tunings.tuning import backbone_for, header_of
+from foldtune.tunings.tuning import header_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,13 +57,15 @@ class Earlier:
         return f"{FROM} {self.mark}"
 
 
-def backbone_of(earlier: Earlier, asked: ModelOptions, allowed: Callable[[str], bool]) -> Backbone:
+def backbone_before(
+    earlier: Earlier, asked: ModelOptions, allowed: Callable[[str], bool]
+) -> Backbone:
     """The tuning's backbone, at the size that was asked for."""
     told = dict(earlier.header)
     if asked.size is not None and told.get("backbone"):
         way = told["backbone"]["transform"] | {"size": asked.size}
         told["backbone"] = told["backbone"] | {"transform": way}
-    return backbone_for(told, asked.weights, allowed)
+    return backbone_of(told, asked.weights, allowed)
 
 
 class Onward(Bench):
@@ -89,7 +92,7 @@ class Onward(Bench):
 
     def attach(self, method: Method, run: Run) -> Attachment:
         """The tuning on the backbone; rows of classes that it did not have start at the probe."""
-        probe = self._starts.of("regularised", run.train_on, None, run.seed)
+        probe = self.starts.of("regularised", run.train_on, None, run.seed)
         attachment = super().attach(method, run)
         try:
             if probe is not None:

@@ -66,7 +66,7 @@ class Place:
                 "install the same version on both"
             )
         backbone = self.backbone or backbone_of(
-            {"backbone": dict(self.identity)}, lambda _driver_has_it: True
+            {"backbone": dict(self.identity)}, allowed=lambda _driver_has_it: True
         )
         # A protocol may prescribe another than the model's own.
         transform = Transform(**self.identity["transform"])

@@ -124,7 +124,7 @@ class Stacked:
 
         def judge(epoch: int, stack: Stack, members: Sequence[int]) -> list[dict[str, float]]:
             if epoch == 0:  # from which all start
-                return [self.bench.judged_start(runs[0], ground)] * len(members)
+                return [self.bench.starts.judge(runs[0], ground)] * len(members)
             batch = _BATCH if ground.inputs.ndim == 2 else _BATCH // len(members)
             beside = predict_logits(stack, ground.inputs, ground.watched, ground.prepare, batch)
             stacked = beside.unflatten(1, (len(members), -1)).unbind(1)

@@ -65,6 +65,11 @@ class Entrant:
             return cls(text.strip() if bare else repr(method), method, space)
         if text.strip() in catalogue():
             return cls(text.strip(), method, type(method).space)
+        return cls.of(method)
+
+    @classmethod
+    def of(cls, method: Method) -> Entrant:
+        """Of a method that keeps its settings: only the recipe is searched."""
         # A sum's recipe is searched where its parts agree to look; the first part decides.
         space = {k: v for k, v in type(method.parts[0]).space.items() if k in _RECIPE}
         return cls(repr(method), method, space)

@@ -8,6 +8,7 @@ from typing import Any
 
 from foldtune.analysis.leaderboard import configuration
 from foldtune.backbones import Backbone
+from foldtune.backbones.tuning import backbone_of
 from foldtune.data import ImageData, load_data
 from foldtune.data.pictures.intensity import OWN, read_setting
 from foldtune.data.pictures.opening import MAX_PIXELS
@@ -17,7 +18,7 @@ from foldtune.study.results.predictions import judged_board
 from foldtune.study.results.store import Store
 from foldtune.study.tuned.rules import temperature_from
 from foldtune.tunings.export.folder import Asked, Exported, export_tuning
-from foldtune.tunings.tuning import backbone_for, header_of
+from foldtune.tunings.tuning import header_of
 
 
 def export(
@@ -47,7 +48,7 @@ def export(
     tuning, row = chosen_tuning(Path(source))
     may = allowed or (lambda _name: allow_hub)
     header = header_of(tuning)
-    backbone = backbone_for(header, None if weights is None else Path(weights), may)
+    backbone = backbone_of(header, None if weights is None else Path(weights), may)
     found = images_for(tuning, header, backbone, data, cache, may)
     at = temperature_from(tuning, header)
     return export_tuning(tuning, Path(out), backbone, found, asked, row, at)

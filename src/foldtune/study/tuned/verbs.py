@@ -14,6 +14,7 @@ from torch import nn
 
 from foldtune.augment.corruptions import parse_corruptions
 from foldtune.backbones import Backbone
+from foldtune.backbones.tuning import backbone_of
 from foldtune.core.attachment import Attachment
 from foldtune.data import ImageData
 from foldtune.errors import InputError
@@ -47,7 +48,6 @@ from foldtune.tunings.reading import as_described, mapping_of, read_images
 from foldtune.tunings.shifts import load_targets
 from foldtune.tunings.tuning import (
     Certificate,
-    backbone_for,
     evaluate_away,
     evaluate_tuning,
     home_target,
@@ -102,7 +102,7 @@ def evaluate(
             more = ", ".join(("shifts", "tta", *asked_rule(answering)))
             raise InputError(f"{path} is an ensemble; {more} are judged of one tuning")
         ensemble = open_ensemble(path)
-        backbone, known = backbone_for(ensemble.header, weights, hub), known_of(ensemble)
+        backbone, known = backbone_of(ensemble.header, weights, hub), known_of(ensemble)
         images = _read(data, backbone, known, reading, say)
         chosen = choose(known, images, judging.split, included=judging.include_trained)
         told = evaluate_ensemble(ensemble, backbone, images, chosen, mapping)

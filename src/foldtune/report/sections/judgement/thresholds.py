@@ -8,6 +8,7 @@ import altair as alt
 
 from foldtune.analysis.judgement.thresholds import PRECISION, curves, table
 from foldtune.report import charts
+from foldtune.report.cells import plain
 from foldtune.report.charts import tip
 from foldtune.report.material import Material
 from foldtune.report.section import Figure, Section, Table
@@ -78,14 +79,11 @@ def _figure(
 
 
 def _table(rows: list[Row]) -> Table:
-    def number(value: float | None) -> str:
-        return "–" if value is None else f"{value:.3f}"
-
     cells = tuple(
         (
             row["label"], f"{row['images']:,}",
             *(cell for kind in ("f1", "wanted") for cell in (
-                number(row[f"{kind}_threshold"]), percent(row[f"{kind}_precision"]),
+                plain(row[f"{kind}_threshold"], 3), percent(row[f"{kind}_precision"]),
                 percent(row[f"{kind}_recall"]),
             )),
         )
