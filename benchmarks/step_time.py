@@ -24,7 +24,7 @@ from torch import nn
 from foldtune import attach, load_backbone
 from foldtune.core.edits import Edit, Train
 from foldtune.core.method import Method
-from foldtune.core.names import bias_names
+from foldtune.core.structure.names import bias_names
 from foldtune.core.structure.sites import Site
 from foldtune.judging.counters import count
 from foldtune.judging.steptime import step_over_forward

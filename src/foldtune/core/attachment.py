@@ -32,7 +32,7 @@ from foldtune.core.merging import (
     write_folded,
 )
 from foldtune.core.method import Method
-from foldtune.core.names import named_state
+from foldtune.core.structure.names import named_state
 from foldtune.core.structure.sites import Site
 from foldtune.core.tensors import check_finite, reshard, write
 from foldtune.errors import InputError

@@ -12,7 +12,7 @@ from foldtune.core.container import CONTAINER, Container
 from foldtune.core.edits import Edit, Reweight, Train
 from foldtune.core.merging import RETAINED
 from foldtune.core.method import Method
-from foldtune.core.names import first_names, named_state
+from foldtune.core.structure.names import first_names, named_state
 from foldtune.core.tensors import is_plain, write
 from foldtune.errors import InputError
 

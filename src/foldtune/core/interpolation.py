@@ -14,8 +14,8 @@ from foldtune.core.compute.computed import set_strength
 from foldtune.core.edits import Edit, Reweight, Rewire
 from foldtune.core.holdings import Holdings
 from foldtune.core.method import Method
-from foldtune.core.names import named_state
 from foldtune.core.structure.head import set_module
+from foldtune.core.structure.names import named_state
 from foldtune.core.structure.sites import Site
 from foldtune.core.tensors import reshard, whole, write
 from foldtune.errors import InputError

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from foldtune.core.attachment import Attachment
 from foldtune.core.edits import Rewire, Train
-from foldtune.core.names import norm_names
+from foldtune.core.structure.names import norm_names
 from foldtune.errors import InputError
 from foldtune.interop.peft_held import held_config, held_deltas
 from foldtune.interop.peft_tensors import (

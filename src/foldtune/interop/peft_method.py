@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from torch import nn
 
 from foldtune.core.method import Method, Stack
-from foldtune.core.names import bias_names, norm_names
+from foldtune.core.structure.names import bias_names, norm_names
 from foldtune.core.structure.sites import ROLES, Site
 from foldtune.errors import InputError
 from foldtune.interop.peft_tensors import INPUT, MAGNITUDE, OUTPUT, Layer

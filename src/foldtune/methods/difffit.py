@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from foldtune.core.compute.delta import Delta
 from foldtune.core.edits import Edit, Reweight, Train
 from foldtune.core.method import Method
-from foldtune.core.names import bias_names, norm_names
+from foldtune.core.structure.names import bias_names, norm_names
 from foldtune.core.structure.sites import Site, select
 from foldtune.methods.refusal import NoPlace
 

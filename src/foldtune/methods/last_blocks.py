@@ -10,7 +10,7 @@ from torch import nn
 
 from foldtune.core.edits import Edit, Train
 from foldtune.core.method import LogRange, Method
-from foldtune.core.names import STATISTICS, running_statistics
+from foldtune.core.structure.names import STATISTICS, running_statistics
 from foldtune.core.structure.sites import Site, select
 from foldtune.errors import InputError, unknown_name
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from foldtune.core.edits import Edit, Train
 from foldtune.core.method import Method
-from foldtune.core.names import norm_names
+from foldtune.core.structure.names import norm_names
 from foldtune.core.structure.sites import Site
 from foldtune.methods.refusal import NoPlace
 
