@@ -43,4 +43,4 @@ def pytest_runtest_call(item):
 
 def _rounding(item):
     asked = item.config.getoption("--other-rounding")
-    return rounded_otherwise(item.name) if asked else nullcontext()
+    return rounded_otherwise(item.nodeid) if asked else nullcontext()

@@ -53,9 +53,9 @@ def test_it_computes_what_autocast_does(method):
     cast, cast_gradients = computed(model, x, "bf16")
     kept, gradients = computed(model, x, KEPT)
     # Eight bits: both are as far from float32, and from each other no farther than twice that.
-    # Seen up to 2**-6 of the largest logit on one processor, a tenth to a third above where last
-    # bits are moved as another's kernels may.
-    unit = 2.0**-5 * exact.abs().max()
+    # Seen up to 2**-6 of the largest logit on one processor, and up to 2**-4.8 where the last bits
+    # of each result are moved as another's kernels may, DoRA's norms among them.
+    unit = 2.0**-4 * exact.abs().max()
     assert (cast - exact).abs().max() < unit
     assert (kept - exact).abs().max() < unit
     assert gradients.keys() == cast_gradients.keys()
