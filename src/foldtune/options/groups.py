@@ -84,6 +84,8 @@ class TrainOptions:
     """Through torch.compile: some seconds first; no faster on a CPU."""
     recompute: bool = False
     """Keep of each block its input alone: less memory, more time."""
+    cuda_graphs: bool = False
+    """Whole steps launched at once on an NVIDIA GPU: for small networks and batches."""
     channels_last: bool | None = None
     """That memory format of images; by default where it is faster."""
 

@@ -36,6 +36,7 @@ from foldtune.training.optim.schedule import learning_rate, warmup_steps
 from foldtune.training.progress import Advance, progress_line
 from foldtune.training.recipe import Recipe
 from foldtune.training.regularise import mixer
+from foldtune.training.speed.graphs import GraphedStep
 from foldtune.training.speed.passes import Passes
 from foldtune.training.speed.resident import kept_on
 from foldtune.training.speed.step import Step
@@ -156,7 +157,9 @@ class _Run:
         identity = identity_of(model, data, recipe, seed)
         self.average = Average(model, recipe.ema) if recipe.ema > 0 else None
         parameters = list(trainable(model).values())
-        self.take = Step(passes, stepped, parameters, recipe.clip_norm, self.average)
+        step = Step(passes, stepped, parameters, recipe.clip_norm, self.average)
+        usual = min(recipe.batch_size, len(data.indices) // recipe.parts)
+        self.take = GraphedStep(step, recipe, at.device, usual) if recipe.cuda_graphs else step
         scaler = at.accelerator.scaler
         self.training = Training(model, optimizer, scaler, identity, self.average)
 

@@ -71,6 +71,7 @@ class Recipe:
     precision: str = "fp32"  # fp32 | tf32 | bf16 | bf16-kept | fp16, see speed/narrow.py
     compile: bool = False  # through torch.compile, see device.py
     recompute: bool = False  # blocks keep their input alone, see speed/recompute.py
+    cuda_graphs: bool = False  # whole steps recorded and launched at once, see speed/graphs.py
     # Images and convolutions' weights in that memory format; None: where it is faster, device.py.
     channels_last: bool | None = None
     drop_last: bool = False  # leave out the epoch's last batch where it is not full
@@ -101,7 +102,14 @@ class Recipe:
         ):
             if getattr(self, field) not in choices:
                 raise unknown_name(f"recipe {field}", str(getattr(self, field)), choices)
-        for field in ("decay_1d", "drop_last", "compile", "recompute", "channels_last"):
+        for field in (
+            "decay_1d",
+            "drop_last",
+            "compile",
+            "recompute",
+            "cuda_graphs",
+            "channels_last",
+        ):
             unsaid = field == "channels_last" and self.channels_last is None
             if not unsaid and type(getattr(self, field)) is not bool:
                 raise _refusal(field, getattr(self, field), "True or False")
@@ -148,7 +156,8 @@ def recipe_values(recipe: Recipe) -> dict[str, Any]:
     return {name: value for name, value in told.items() if value != _LATER.get(name, _NEVER)}
 
 
-_LATER, _NEVER = {"imbalance": NO_REMEDY, "recompute": False}, object()
+_LATER = {"imbalance": NO_REMEDY, "recompute": False, "cuda_graphs": False}
+_NEVER = object()
 
 
 def recipe_of(values: Mapping[str, Any]) -> Recipe:

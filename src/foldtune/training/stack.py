@@ -199,7 +199,7 @@ def common(recipe: Recipe) -> Recipe:
         raise InputError(f"recipe: imbalance={recipe.imbalance!r} cannot be stacked")
     if recipe.precision != "fp32":
         raise InputError(f"recipe: precision={recipe.precision!r} cannot be stacked; fp32 can")
-    for name in ("compile", "channels_last", "recompute"):
+    for name in ("compile", "channels_last", "recompute", "cuda_graphs"):
         if getattr(recipe, name):
             raise InputError(f"recipe: {name}=True cannot be stacked; train its trials one by one")
     return replace(recipe, lr=1.0, warmup_lr=0.0, min_lr=0.0, weight_decay=0.0)

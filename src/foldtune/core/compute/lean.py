@@ -11,7 +11,8 @@ asked once a pass for all layers together, since every answer is a wait for the 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -30,6 +31,7 @@ class _Pass(threading.local):
     """What was found, in this thread, of the pass that goes on: whom, by id, may be divided by."""
 
     found: dict[int, bool] | None = None
+    plain: bool = False
 
 
 _pass = _Pass()
@@ -114,10 +116,23 @@ def recompute(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     return checkpoint(function, x, use_reentrant=False)
 
 
+@contextmanager
+def plain_formulas() -> Iterator[None]:
+    """Inside, in this thread, the plain formula is due, as under a compiler: no question to the
+    device, no branch on a value, nothing that is computed again."""
+    before, _pass.plain = _pass.plain, True
+    try:
+        yield
+    finally:
+        _pass.plain = before
+
+
 def is_traced() -> bool:
     """Whether a compiler, whose own partition of the graph keeps as little, or a transform such as
-    vmap looks on: then the plain formula is due."""
+    vmap looks on, or `plain_formulas` asks for it: then the plain formula is due."""
     if torch.compiler.is_compiling() or torch.jit.is_tracing():
+        return True
+    if _pass.plain:  # asked after the compiler, which cannot look into a thread's own
         return True
     transformed: bool = torch._C._are_functorch_transforms_active()
     return transformed

@@ -9,6 +9,7 @@ training (Menon et al., ICLR 2021, tau = 1). sampler: classes are drawn evenly (
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import numpy as np
@@ -60,30 +61,31 @@ def _of_classes(recipe: Recipe, labels: np.ndarray) -> Loss:
     if recipe.imbalance == "adjusted":
         shares = np.bincount(labels) / len(labels)
         known = torch.from_numpy(np.log(np.maximum(shares, 1e-12))).float()
-
-        def adjusted_loss(logits: Tensor, wanted: Tensor) -> Tensor:
-            # A class without a training image is none that could be answered.
-            offset = F.pad(known, (0, logits.shape[1] - len(known)), value=float(known.min()))
-            return loss_of(logits + send(offset, logits.device, logits.dtype), wanted, smoothing)
-
-        return adjusted_loss
-    weights = torch.from_numpy(class_weights(recipe.imbalance, labels)).float()
+        # A class without a training image is none that could be answered.
+        offset = _for_logits(known, float(known.min()))
+        return lambda logits, wanted: loss_of(logits + offset(logits), wanted, smoothing)
+    weights = _for_logits(torch.from_numpy(class_weights(recipe.imbalance, labels)).float(), 0.0)
 
     def weighted_loss(logits: Tensor, wanted: Tensor) -> Tensor:
         logits = _wide(logits)
-        each = F.pad(weights, (0, logits.shape[1] - len(weights)))
         if wanted.ndim == 2:  # mixed
             wanted = F.pad(wanted, (0, logits.shape[1] - wanted.shape[1]))
-        found = F.cross_entropy(
-            logits,
-            wanted,
-            send(each, logits.device, logits.dtype),
-            label_smoothing=smoothing,
-            reduction="none",
-        )
+        each = weights(logits)
+        found = F.cross_entropy(logits, wanted, each, label_smoothing=smoothing, reduction="none")
         return found.mean()
 
     return weighted_loss
+
+
+def _for_logits(known: Tensor, rest: float) -> Callable[[Tensor], Tensor]:
+    """A number for each class of some logits, `rest` for those beyond the known, as they are and
+    where they lie; sent there once."""
+
+    @functools.cache
+    def placed(classes: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+        return send(F.pad(known, (0, classes - len(known)), value=rest), device, dtype)
+
+    return lambda logits: placed(logits.shape[1], logits.device, logits.dtype)
 
 
 def class_weights(remedy: str, labels: np.ndarray) -> np.ndarray:

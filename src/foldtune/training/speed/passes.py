@@ -58,11 +58,12 @@ class Passes:
         while True:
             clear()
             try:
-                return self._in_parts(images, targets)
+                return self.summed(images, targets)
             except torch.OutOfMemoryError as error:
                 self._halve(min(len(images), self.most or len(images)), error)
 
-    def _in_parts(self, images: Tensor, targets: Tensor) -> Tensor:
+    def summed(self, images: Tensor, targets: Tensor) -> Tensor:
+        """`gradients`, added to those that are there, in as many passes as were found to fit."""
         most = self.most or len(images)
         if most >= len(images):
             return self._pass(images, targets, 1.0)
