@@ -68,6 +68,19 @@ def test_new_classifier_keeps_width_type_and_place():
     assert made.weight.dtype == torch.bfloat16
 
 
+@pytest.mark.parametrize("old", [nn.Linear(4, 3), nn.Conv2d(4, 3, 1)])
+def test_what_is_drawn_next_is_alike_wherever_the_host_lies(old):
+    """A classifier drawn on a GPU left its numbers of the CPU's to the method that started next."""
+    found = []
+    for device in ("cpu", "meta"):
+        model = nn.Sequential(nn.Identity(), old).to(device)
+        torch.manual_seed(0)
+        (made,) = new_classifiers(model, ("1",), 5, torch.zeros(2, 4, device=device)).values()
+        assert made.weight.device.type == device
+        found.append(torch.rand(1))
+    assert torch.equal(*found)
+
+
 def test_other_layers_cannot_be_replaced():
     model, x = vit()
     with pytest.raises(InputError, match="classifier norm is a LayerNorm; only a Linear"):

@@ -109,7 +109,7 @@ def new_classifiers(
             made[path] = _fresh(old, num_classes)
         elif isinstance(old, nn.Identity):
             width = _given_width(model, path, example)
-            made[path] = nn.Linear(width, num_classes, device=example.device, dtype=example.dtype)
+            made[path] = _linear(width, num_classes, example)
         else:
             made[path] = _compound(model, path, old, num_classes, example)
     return made
@@ -144,10 +144,16 @@ def _given_width(model: nn.Module, path: str, example: Tensor) -> int:
 
 def _fresh(old: nn.Module, num_classes: int) -> nn.Module:
     weight = old.get_parameter("weight")
-    place, kind = weight.device, weight.dtype
     if isinstance(old, nn.Conv2d):
-        return nn.Conv2d(old.in_channels, num_classes, 1, device=place, dtype=kind)
-    return nn.Linear(weight.shape[1], num_classes, device=place, dtype=kind)
+        made = nn.Conv2d(old.in_channels, num_classes, 1, device="cpu", dtype=weight.dtype)
+        return made.to(weight.device)
+    return _linear(weight.shape[1], num_classes, weight)
+
+
+def _linear(width: int, num_classes: int, beside: Tensor) -> nn.Linear:
+    """A Linear where `beside` lies, drawn on the CPU: a device draws other numbers, and leaves to
+    what is drawn next, a method's start, those that it did not take."""
+    return nn.Linear(width, num_classes, device="cpu", dtype=beside.dtype).to(beside.device)
 
 
 def set_module(model: nn.Module, path: str, module: nn.Module) -> None:
