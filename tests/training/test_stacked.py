@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from torch.overrides import TorchFunctionMode
 
 from foldtune.core.attach import attach
 from foldtune.errors import InputError
@@ -25,6 +26,9 @@ RECIPES = {
     "plain sgd": {"optimizer": "sgd", "momentum": 0.0},
     "mixed": {"mixup": 0.2, "cutmix": 1.0, "label_smoothing": 0.1, "clip_norm": 0.5},
 }
+T = torch.Tensor
+ASKS = {T.__bool__, T.__int__, T.__float__, T.__index__, T.item, T.tolist, torch.equal, T.nonzero}
+ASKS |= {T.new_tensor, T.cpu}
 METHODS = (BitFit(), SSF(), LoRA(rank=2), LoRA(rank=2, rate_ratio=4.0), LastBlocks(1))
 
 
@@ -123,6 +127,43 @@ def test_a_trial_that_diverges_leaves_the_others_alone():
     assert found[1].outcome.verdict == alone(recipes[1])[0].verdict
     for number in (0, 2):
         check_equal(found[number], alone(recipes[number]))
+
+
+def test_a_loss_that_is_read_late_is_of_the_same_step(monkeypatch):
+    """On a GPU losses wait, and a trial that has diverged steps on by itself meanwhile."""
+    recipes = [BASE, replace(BASE, lr=1e30), TRIALS[2]]
+    soon = together(recipes)
+    monkeypatch.setattr("foldtune.training.stacked.look_every", lambda device: 2)
+    late = together(recipes)
+    assert [t.outcome.verdict for t in late] == [t.outcome.verdict for t in soon]
+    for number in (0, 2):
+        wanted = (soon[number].outcome, soon[number].tensors)
+        check_equal(late[number], wanted)
+
+
+class Waits(TorchFunctionMode):
+    """Counts what makes Python wait for a device: numbers that it asks for, masks, plain copies."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        masked = func is T.__getitem__ and isinstance(args[1], list | T)
+        self.count += masked or func in ASKS
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(("every", "most"), [(1, 5), (50, 2)])
+def test_a_device_is_waited_for_at_most_once_a_step(monkeypatch, every, most):
+    monkeypatch.setattr("foldtune.training.stacked.look_every", lambda device: every)
+    counts = []
+    for epochs in (1, 2):
+        recipes = [replace(r, epochs=epochs, warmup_epochs=0, batch_size=9) for r in TRIALS]
+        with Waits() as seen:
+            together(recipes)
+        counts.append(seen.count)
+    assert counts[1] - counts[0] <= most  # of an epoch of four steps, and of its end
 
 
 def test_all_may_diverge():

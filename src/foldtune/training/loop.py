@@ -29,7 +29,7 @@ from foldtune.training.curve import Entry, epochs_trained, joined_entry
 from foldtune.training.device import Prepared, prepare_model
 from foldtune.training.host import least_images, lend_model, train_mode
 from foldtune.training.optim.average import Average
-from foldtune.training.optim.losses import Diverged, Losses, check_finite
+from foldtune.training.optim.losses import Diverged, Losses, check_finite, look_every
 from foldtune.training.optim.objective import evenly_drawn, objective
 from foldtune.training.optim.optimizer import build_optimizer, trainable
 from foldtune.training.optim.schedule import learning_rate, warmup_steps
@@ -45,7 +45,6 @@ Evaluate = Callable[[int], Mapping[str, Any]]
 Watch = Callable[[Entry], None]
 
 FINISHED = "finished"
-_LOOK_EVERY = 50  # steps between two looks at the losses where looking makes the host wait
 
 
 @dataclass(frozen=True)
@@ -210,8 +209,8 @@ class _Run:
         accelerator = self.at.accelerator
         rank, processes = accelerator.process_index, accelerator.num_processes
         generator = seeds.generator(self.seed, epoch, seeds.PREPARE, rank)
-        free = self.at.device.type == "cpu" and processes == 1
-        losses = Losses(1 if free else _LOOK_EVERY, lambda x: accelerator.reduce(x, "mean"))
+        every = look_every(self.at.device, processes)
+        losses = Losses(every, lambda x: accelerator.reduce(x, "mean"))
         started, images, lr = time.perf_counter(), 0, 0.0
         prepare = prepare_at(self.prepare, self.recipe.side(epoch))
         train_mode(self.model)

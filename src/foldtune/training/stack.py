@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from foldtune.core.compute.mapped import Mapped
+from foldtune.core.tensors import send
 from foldtune.errors import InputError
 from foldtune.training.host import host_logits
 from foldtune.training.optim.optimizer import (
@@ -140,7 +141,7 @@ class RowOptimizer:
         if self.recipe.clip_norm is not None:
             norm = torch.linalg.vector_norm(gradient, dim=1, keepdim=True)
             gradient = gradient * (self.recipe.clip_norm / (norm + _CLIP_EPSILON)).clamp(max=1.0)
-        lr = values.new_tensor(rates)[:, None] * self._times
+        lr = send(torch.tensor(rates, dtype=values.dtype), values.device)[:, None] * self._times
         self.steps += 1
         if not self._adam:
             gradient = gradient + self._decay * self._decayed * values

@@ -27,7 +27,7 @@ from foldtune.training.curve import Entry, epochs_trained, joined_entry
 from foldtune.training.device import prepare_model
 from foldtune.training.host import least_images, lend_model, train_mode
 from foldtune.training.loop import FINISHED, Outcome
-from foldtune.training.optim.losses import Diverged
+from foldtune.training.optim.losses import Diverged, look_every
 from foldtune.training.optim.optimizer import trainable
 from foldtune.training.optim.schedule import learning_rate, warmup_steps
 from foldtune.training.recipe import Recipe
@@ -105,7 +105,7 @@ class _Trial:
     seconds: float = 0.0
     verdict: str = FINISHED
     tensors: dict[str, Tensor] = field(default_factory=dict)
-    losses: list[float] = field(default_factory=list)  # of the epoch under way
+    losses: list[float] = field(default_factory=list)  # of the epoch under way, as far as read
 
 
 class _Run:
@@ -125,6 +125,8 @@ class _Run:
         self.stack, self.data, self.recipe = stack, data, recipes[0]
         self.prepare, self.seed, self.device = prepare, seed, device
         self.source = kept_on(data, device)
+        self.every = look_every(device)
+        self.waiting: list[Tensor] = []  # losses of steps that are not yet read, (alive,) each
         self.optimizer = RowOptimizer(stack, recipes, head)
         self.least = least_images(stack)
         self.steps = steps_per_epoch(len(data.indices), self.recipe, least=self.least)
@@ -174,6 +176,7 @@ class _Run:
         generator = seeds.generator(self.seed, epoch, seeds.PREPARE)
         prepare = prepare_at(self.prepare, self.recipe.side(epoch))
         train_mode(self.stack)
+        self.waiting = []
         for trial in self.trials:
             trial.losses = []
         with seeds.seeded_model(self.seed, epoch, self.device):
@@ -183,9 +186,12 @@ class _Run:
             for rows in self.data.ahead(batches):
                 batch, targets = self.source.load(rows, self.device)
                 images.append(len(rows))
-                self._step(prepare(batch, generator), targets, epoch)
+                step = (epoch - 1) * self.steps + len(images) - 1
+                self._step(prepare(batch, generator), targets, epoch, step)
                 if not self.alive:
                     return
+        if self.waiting:
+            self._drop(self._look(), epoch, _loss_not_finite)
         self._drop(torch.isfinite(self.stack.values).all(1).tolist(), epoch, self._not_finite)
         seconds = (time.perf_counter() - started) / max(1, len(self.alive))
         for trial, lr in zip(self.alive, self._rates(epoch * self.steps - 1), strict=True):
@@ -194,7 +200,7 @@ class _Run:
             entry |= {"seconds": seconds, "images_per_second": sum(images) / seconds}
             trial.curve.append(entry)
 
-    def _step(self, images: Tensor, targets: Tensor, epoch: int) -> None:
+    def _step(self, images: Tensor, targets: Tensor, epoch: int, step: int) -> None:
         if self.mixer is not None:
             images, targets = self.mixer(images, targets)
         logits = self.stack(images).unflatten(1, (len(self.alive), -1))
@@ -204,19 +210,28 @@ class _Run:
                 f"the labels count {classes} classes, the model's head {logits.shape[-1]}"
             )
         losses = losses_of(logits, targets, self.recipe.label_smoothing)
-        for trial, value in zip(self.alive, losses.tolist(), strict=True):
-            trial.losses.append(value)
-        finite = [math.isfinite(trial.losses[-1]) for trial in self.alive]
+        self.waiting.append(losses.detach())
+        finite = self._look() if len(self.waiting) >= self.every else [True] * len(self.alive)
         if not any(finite):
             self._drop(finite, epoch, _loss_not_finite)
             return
         # What is not finite stays in its own rows: no trial's loss touches another's.
-        (gradient,) = torch.autograd.grad(losses[finite].sum(), self.stack.values)
+        told = losses if all(finite) else losses[finite]  # a mask would be waited for
+        (gradient,) = torch.autograd.grad(told.sum(), self.stack.values)
         if not all(finite):
             gradient = gradient[finite]
             self._drop(finite, epoch, _loss_not_finite)
-        step = (epoch - 1) * self.steps + len(self.alive[0].losses) - 1
         self.optimizer.step(gradient, self._rates(step))
+
+    def _look(self) -> list[bool]:
+        """Read the losses that wait, with one wait for the device; which rows' are all finite. Of
+        one that is not the first such loss is the last that its trial has."""
+        for values in torch.stack(self.waiting).tolist():
+            for trial, value in zip(self.alive, values, strict=True):
+                if not trial.losses or math.isfinite(trial.losses[-1]):
+                    trial.losses.append(value)
+        self.waiting.clear()
+        return [math.isfinite(trial.losses[-1]) for trial in self.alive]
 
     def _rates(self, step: int) -> list[float]:
         """The rate of each trial that is alive; a grid has many of the same."""

@@ -12,6 +12,8 @@ from foldtune.training.optim.optimizer import trainable
 from foldtune.training.optim.schedule import learning_rate, warmup_steps
 from foldtune.training.recipe import Recipe
 
+_LOOK_EVERY = 50
+
 
 class Diverged(Exception):
     """Training has left the finite numbers; the loop turns it into a verdict."""
@@ -32,12 +34,17 @@ class Diverged(Exception):
         return f"diverged: {self} at epoch {epoch}, step {self.step}, lr {lr:.3g}; {advice}"
 
 
+def look_every(device: torch.device, processes: int = 1) -> int:
+    """Steps between two looks at the losses: 1 where looking is free and stops before the step that
+    would spoil the weights, more where it makes the host wait."""
+    return 1 if device.type == "cpu" and processes == 1 else _LOOK_EVERY
+
+
 class Losses:
     """Collects the loss of each step without waiting for the device at every step.
 
-    They are read every `every` steps: 1 on a CPU, where it is free and stops before the step that
-    would spoil the weights; more on a GPU, where reading makes the host wait. `reduce` averages
-    over processes, so that all of them stop at the same step.
+    They are read every `every` steps, see `look_every`. `reduce` averages over processes, so that
+    all of them stop at the same step.
     """
 
     def __init__(self, every: int, reduce: Callable[[Tensor], Tensor]) -> None:
