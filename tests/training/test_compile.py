@@ -8,6 +8,7 @@ import torch
 from torch._dynamo.utils import counters
 
 from foldtune.core.attach import attach
+from foldtune.core.compute.kept import kept_bytes
 from foldtune.errors import InputError
 from foldtune.methods import SSF, AdaptFormer, LoRA
 from foldtune.study.bench.run import Run
@@ -95,6 +96,23 @@ def test_an_odd_batch_is_computed_as_it_is_written(graphs):
     assert len(graphs) == 1
     assert {len(t.meta["example_value"]) for g in graphs for t in g.graph.nodes
             if t.op == "placeholder" and t.name.startswith("l_x")} <= {16}  # fmt: skip
+
+
+def test_blocks_computed_again_are_compiled_and_keep_their_input_alone(graphs):
+    found, kept = [], []
+    for changes in ({}, {"compile": True, "recompute": True}):
+        model = vit(depth=3, **PLAIN)
+        attach(model, SSF(), example=torch.zeros(2, 3, 16, 16), num_classes=5, seed=0)
+        recipe = replace(RECIPE, epochs=1, warmup_epochs=0, batch_size=16, **changes)
+        with kept_bytes(model) as sizes:
+            train(model, *images(), recipe, prepare=prepare, seed=0, device="cpu")
+        found.append(weights(model))
+        kept.append(sum(sizes.values()))
+        # Of the one size of batch that an epoch repeats, and the block itself, not what calls it.
+        assert all("linear" in graph.code and "checkpoint" not in graph.code for graph in graphs)
+        assert bool(graphs) is bool(changes)
+    assert close(*found)
+    assert kept[1] < 0.7 * kept[0]
 
 
 def test_a_host_that_repeats_nothing_is_compiled_whole(graphs):

@@ -74,16 +74,17 @@ class Passes:
     def _pass(self, images: Tensor, targets: Tensor, share: float) -> Tensor:
         self._first = self._first or len(images)
         odd = self.compiled and len(images) != self._first
-        with self.at.accelerator.autocast(), eager(odd):
-            logits = host_logits(self.at.forward(images))
-        if logits.shape[1] < self.outputs:
-            raise InputError(
-                f"the labels count {self.outputs} classes, the model's head {logits.shape[1]}"
-            )
-        loss = self.loss(logits, targets)
-        if share != 1.0:
-            loss = loss * share
-        self.at.accelerator.backward(loss)
+        with eager(odd):  # backward too, where blocks are computed again
+            with self.at.accelerator.autocast():
+                logits = host_logits(self.at.forward(images))
+            if logits.shape[1] < self.outputs:
+                raise InputError(
+                    f"the labels count {self.outputs} classes, the model's head {logits.shape[1]}"
+                )
+            loss = self.loss(logits, targets)
+            if share != 1.0:
+                loss = loss * share
+            self.at.accelerator.backward(loss)
         return loss.detach()
 
     def _limit(self, images: Tensor) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -30,24 +30,35 @@ def recomputed_blocks(model: nn.Module, wanted: bool) -> Iterator[None]:
             f"recompute: {type(model).__name__} repeats no block whose input could be kept in "
             "place of what it computes; use a smaller batch_size"
         )
-    for block in blocks:
+    # A compiled block stays whole inside: a compiler that meets the recomputation on its way gives
+    # up on blocks of computed tensors, since their reading is noted in this thread.
+    compiled: list[Any] = [b for b in blocks if b._compiled_call_impl is not None]
+    calls = [block._compiled_call_impl for block in compiled]
+    plain = [b for b in blocks if b._compiled_call_impl is None]
+    for block, call in zip(compiled, calls, strict=True):
+        block._compiled_call_impl = functools.partial(_recomputing, call)
+    for block in plain:
         host: Any = type(block)
         block.__class__ = _recomputing_class(host)
     try:
         yield
     finally:
-        for block in blocks:
+        for block in plain:
             block.__class__ = type(block).__mro__[1]
+        for block, call in zip(compiled, calls, strict=True):
+            block._compiled_call_impl = call
+
+
+def _recomputing(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    if not torch.is_grad_enabled():
+        return call(*args, **kwargs)
+    return checkpoint(call, *args, use_reentrant=False, **kwargs)
 
 
 @functools.cache
 def _recomputing_class(host: Any) -> Any:
     def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
-        if not torch.is_grad_enabled():
-            return host.forward(self, *args, **kwargs)
-        return checkpoint(
-            functools.partial(host.forward, self), *args, use_reentrant=False, **kwargs
-        )
+        return _recomputing(functools.partial(host.forward, self), *args, **kwargs)
 
     body = {"forward": forward, "__module__": host.__module__}
     return type(host)(host.__name__, (host,), body)
