@@ -1,10 +1,16 @@
 import pytest
+import timm
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, PartialState
 
 from foldtune.errors import InputError
-from foldtune.training.device import check_precision, parse_device, prepare_model
+from foldtune.training.device import (
+    check_precision,
+    faster_channels_last,
+    parse_device,
+    prepare_model,
+)
 
 from .tiny import vit
 
@@ -62,6 +68,26 @@ def test_bf16_is_refused_where_the_cpu_would_emulate_it(monkeypatch):
 def test_fp16_is_refused_on_a_cpu():
     with pytest.raises(InputError, match="fp16 needs a GPU"):
         check_precision("fp16", CPU)
+
+
+@pytest.mark.parametrize(
+    ("host", "precision", "faster"),
+    [
+        ("resnet18", "bf16", True),
+        ("convnext_atto", "bf16-kept", True),
+        ("efficientnet_lite0", "fp16", True),
+        ("resnet18", "fp32", False),
+        ("resnet18", "tf32", False),
+        ("vit_tiny_patch16_224", "bf16", False),
+    ],
+)
+def test_networks_of_convolutions_have_channels_last_in_half_precision_on_cuda(
+    host, precision, faster
+):
+    with torch.device("meta"):
+        model = timm.create_model(host)
+    assert faster_channels_last(model, torch.device("cuda"), precision) is faster
+    assert not faster_channels_last(model, torch.device("mps"), precision)
 
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:99", "cpu0"])
