@@ -5,12 +5,13 @@ Differences are largest ones, relative to the largest logit (or gradient) of the
 
 from __future__ import annotations
 
+import argparse
 import copy
+import logging
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from foldtune.training.device import tensor_float
 from foldtune.training.loop import train
 from foldtune.training.recipe import Recipe
 from foldtune.training.speed.blocks import repeated_blocks
+from foldtune.training.speed.graphs import GraphedStep
 from foldtune.training.speed.narrow import KEPT, narrow
 
 CLASSES, SIDE = 10, 32
@@ -50,6 +52,9 @@ def check_all(lines: Lines, asked: Any, device: torch.device) -> list[str]:
         tell("sums by channel in bfloat16 against float64", _sums(device), "<= 0.01")
     for text in asked.methods[:2]:
         tell(f"{text}: tensors that differ after resuming", _resumed(text, asked), "= 0")
+        gap, told = _graphed(text, argparse.Namespace(**{**vars(asked), "precision": "fp32"}))
+        tell(f"{text}: logits after a training as CUDA graphs against plain", gap, "<= 1e-3")
+        tell(f"{text}: reasons not to record a step", told, "= 0")
         if device.type == "cuda":
             tell(f"{text}: waits for the device in a step", _waits(text, asked), "<= 1.2")
     return wrong
@@ -129,6 +134,25 @@ def _sums(device: torch.device) -> float:
     return max(_gap(along, exact[0]), _gap(total, exact[1]))
 
 
+def _graphed(text: str, asked: Any) -> tuple[float, int]:
+    """How far the logits after a training in float32 differ where its steps are recorded, and how
+    many reasons not to record them it told."""
+    told: list[logging.LogRecord] = []
+    listener = logging.Handler(logging.WARNING)
+    listener.emit = told.append  # type: ignore[method-assign]
+    logger = logging.getLogger(GraphedStep.__module__)
+    logger.addHandler(listener)
+    x, found = load_backbone("micro", size=SIDE).example(8), []
+    try:
+        for recorded in (False, True):
+            model = _trained(text, asked, None, 0, 6, cuda_graphs=recorded)
+            with torch.no_grad():
+                found.append(model(x.to(asked.device)))
+    finally:
+        logger.removeHandler(listener)
+    return _gap(found[1], found[0]), len(told)
+
+
 class _Stopped(Exception):
     """A training was stopped on purpose."""
 
@@ -146,7 +170,9 @@ def _resumed(text: str, asked: Any) -> int:
     return sum(not torch.equal(value, found[1][name]) for name, value in found[0].items())
 
 
-def _trained(text: str, asked: Any, file: Path | None, stop: int, epochs: int = 3) -> nn.Module:
+def _trained(
+    text: str, asked: Any, file: Path | None, stop: int, epochs: int = 3, **changes: Any
+) -> nn.Module:
     backbone = load_backbone("micro", size=SIDE)
     attachment = attach(backbone, parse(text), num_classes=CLASSES, seed=0)
     images = 8 if asked.toy else 256
@@ -159,7 +185,7 @@ def _trained(text: str, asked: Any, file: Path | None, stop: int, epochs: int = 
             raise _Stopped
         return {}
 
-    recipe = replace(Recipe(epochs=epochs, batch_size=8), precision=asked.precision)
+    recipe = Recipe(epochs=epochs, batch_size=8, precision=asked.precision, **changes)
     train(
         attachment.model, pixels, labels, np.arange(images), recipe, seed=0,
         prepare=prepare_for(backbone, ("crop:0.5", "flip")), evaluate=evaluate, checkpoint=file,

@@ -24,7 +24,8 @@ CLASSES, SIDE = 10, 32
 
 def runs_a_minute(lines: Lines, asked: Any, until: float) -> None:
     """LoRA on 512 images of 32 pixels, five epochs in batches of 32: one training after the other,
-    then 64 as one stack, as a study's `--executor stacked` trains them."""
+    the same with steps as CUDA graphs, then 64 as one stack, as a study's `--executor stacked`
+    trains them."""
     images, epochs, alone, together = (32, 1, 2, 4) if asked.toy else (512, 5, 4, 64)
     device = torch.device(asked.device)
     backbone = load_backbone("micro", size=SIDE)
@@ -38,8 +39,9 @@ def runs_a_minute(lines: Lines, asked: Any, until: float) -> None:
     options: dict[str, Any] = {"prepare": prepare_for(backbone), "seed": 0, "device": asked.device}
     facts = {"images": images, "epochs": epochs, "model": "micro"}
 
-    def one_by_one() -> int:
+    def one_by_one(**changes: Any) -> int:
         for recipe in recipes[:alone]:
+            recipe = replace(recipe, **changes)
             train(copy.deepcopy(attachment.model), pixels, labels, rows, recipe, **options)
         return alone
 
@@ -48,7 +50,11 @@ def runs_a_minute(lines: Lines, asked: Any, until: float) -> None:
         train_stacked(model, pixels, labels, rows, recipes, **options)
         return together
 
-    ways = {"one after the other": one_by_one, f"{together} as one stack": as_one}
+    ways = {
+        "one after the other": one_by_one,
+        "one after the other, as CUDA graphs": lambda: one_by_one(cuda_graphs=True),
+        f"{together} as one stack": as_one,
+    }
     first = None
     for name, way in ways.items():
         if time.monotonic() > until:

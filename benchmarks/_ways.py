@@ -24,16 +24,21 @@ from foldtune.errors import InputError
 from foldtune.judging.cost import wait
 from foldtune.judging.counters import count
 from foldtune.methods import parse
-from foldtune.training.optim.optimizer import build_optimizer
+from foldtune.training.device import prepare_model
+from foldtune.training.optim.optimizer import build_optimizer, trainable
 from foldtune.training.recipe import Recipe
-from foldtune.training.regularise import set_drop_path
+from foldtune.training.regularise import loss_of, set_drop_path
 from foldtune.training.speed.blocks import repeated_blocks
+from foldtune.training.speed.graphs import GraphedStep
 from foldtune.training.speed.narrow import KEPT, narrow
+from foldtune.training.speed.passes import Passes
+from foldtune.training.speed.step import Step
 
 CLASSES, RANK = 100, 8
 FULL, PEFT = "full by hand", f"HF PEFT LoRA(rank={RANK})"
 PLAIN, COMPILED, CHANNELS_LAST = "", "compiled", "channels last"
 NARROW, NARROW_COMPILED = "frozen in bf16", "frozen in bf16, compiled"
+GRAPHED = "graphed"  # whole steps as CUDA graphs, as `foldtune --cuda-graphs` makes them
 HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -141,6 +146,10 @@ def _way(model: nn.Module, backbone: Backbone, asked: Any, device: torch.device,
     batch = torch.from_numpy(pixels).to(device)
     labels = torch.from_numpy(draw.integers(0, CLASSES, asked.batch)).to(device)
     generator = torch.Generator().manual_seed(0)
+    operations = flops.forward_flops + flops.backward_flops
+    if how == GRAPHED:
+        graphed, prepared = _graphed(model, optimizer, asked, device)
+        return Way(lambda: graphed(prepare(batch, generator), labels), operations, prepared)
     scaler = torch.amp.GradScaler(device.type, enabled=asked.precision == "fp16")
     half = HALF.get(asked.precision)
 
@@ -156,4 +165,15 @@ def _way(model: nn.Module, backbone: Backbone, asked: Any, device: torch.device,
         scaler.update()
         return loss
 
-    return Way(step, flops.forward_flops + flops.backward_flops, narrowed)
+    return Way(step, operations, narrowed)
+
+
+def _graphed(
+    model: nn.Module, optimizer: torch.optim.Optimizer, asked: Any, device: torch.device
+) -> tuple[Callable[[Tensor, Tensor], None], object]:
+    """What makes a step on a batch as a training with cuda_graphs does, and what holds it."""
+    prepared = prepare_model(model, asked.precision, str(device))
+    passes = Passes(model, prepared.__enter__(), lambda x, y: loss_of(x, y, 0.0), CLASSES)
+    step = Step(passes, optimizer, list(trainable(model).values()), None, None)
+    graphed = GraphedStep(step, Recipe(), device, asked.batch)
+    return lambda images, labels: graphed(images, labels, 1e-5, lambda loss: None), prepared

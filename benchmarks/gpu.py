@@ -3,13 +3,14 @@
     sh benchmarks/gpu.sh [--results] [--model vit_base_patch16_224] [--batch 128] [--seconds 340]
 
 Checks, of `micro` at 32 pixels (_gpu_checks.py): float32 against the CPU, half precision against
-float32, merged against attached, resumed against undisturbed, compiled against plain, waits for the
-device in a step. Then a table: methods by (plain, compiled block by block; the first two also with
-what is frozen in bfloat16), HF PEFT's LoRA and all of timm's model likewise, with images a second,
-their ratio to HF PEFT's, the share of the peak of a matrix product that is measured first, and the
-memory beyond what is held between steps. Then what a study is made of: trainings of `micro` a
-minute, one after the other and as one stack. What does not fit into --seconds is left out, and
-told. --toy: all of it at the smallest size, on a CPU too.
+float32, merged against attached, resumed against undisturbed, compiled against plain, steps as CUDA
+graphs against plain ones, waits for the device in a step. Then a table: methods by (plain, compiled
+block by block; the first two also with what is frozen in bfloat16, and as CUDA graphs), HF PEFT's
+LoRA and all of timm's model likewise, with images a second, their ratio to HF PEFT's, the share of
+the peak of a matrix product that is measured first, and the memory beyond what is held between
+steps. Then what a study is made of: trainings of `micro` a minute, one after the other, as CUDA
+graphs and as one stack. What does not fit into --seconds is left out, and told. --toy: all of it at
+the smallest size, on a CPU too, where a tape stands for the graphs.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from _lines import Lines, add_results
 from _ways import (
     COMPILED,
     FULL,
+    GRAPHED,
     NARROW,
     NARROW_COMPILED,
     PEFT,
@@ -40,8 +42,10 @@ from _ways import (
 
 from foldtune.errors import InputError
 from foldtune.judging.cost import wait
+from foldtune.testing.tape import recorded_on_the_cpu
 from foldtune.training.device import check_precision, parse_device, tensor_float
 from foldtune.training.speed.blocks import many_graphs
+from foldtune.training.speed.graphs import WARM
 
 LORA = f"LoRA(rank={RANK})"
 METHODS = (LORA, "SSF", "BitFit", "AdaptFormer(rank=8)", "VPTDeep")
@@ -59,7 +63,7 @@ def main() -> None:
     refuse_uncompiled()
     lines = Lines("gpu", asked, asked.device)
     until = time.monotonic() + asked.seconds
-    with many_graphs():
+    with many_graphs(), recorded_on_the_cpu():
         wrong = check_all(lines, asked, device)
         with tensor_float(asked.precision == "tf32"):
             peak = _peak(lines, asked, device)
@@ -71,7 +75,8 @@ def main() -> None:
                     add_round(way, asked.steps, asked.batch, device)
     table = [_told(lines, name, how, ways, asked, peak) for name, how in ways]
     ways.clear()
-    runs_a_minute(lines, asked, until)
+    with recorded_on_the_cpu():
+        runs_a_minute(lines, asked, until)
     print("\n".join(["", f"| {' | '.join(table[0])} |", "|" + "---|" * len(table[0])]))
     print("\n".join(f"| {' | '.join(row.values())} |" for row in table), flush=True)
     faulthandler.cancel_dump_traceback_later()
@@ -130,6 +135,7 @@ def _ways(asked: Any, device: torch.device, until: float) -> dict[tuple[str, str
     asked_for = [
         *((text, PLAIN) for text in (*first, PEFT, FULL, *rest)),
         *((text, NARROW) for text in narrow),
+        *((text, GRAPHED) for text in (first if asked.precision != "fp16" else ())),
         *((text, COMPILED) for text in (*first, PEFT, FULL)),
         *((text, NARROW_COMPILED) for text in narrow),
         *((text, COMPILED) for text in rest),
@@ -142,8 +148,8 @@ def _ways(asked: Any, device: torch.device, until: float) -> dict[tuple[str, str
             continue
         started = time.monotonic()
         ways[text, how] = way = way_of(text, how, asked, device)
-        way.step()
-        way.step()
+        for _ in range(WARM + 1 if how == GRAPHED else 2):
+            way.step()
         wait(device)
         print(f"# {text} {how}: {time.monotonic() - started:.1f} s", file=sys.stderr, flush=True)
     return ways
@@ -155,7 +161,7 @@ def _told(
     """One way's line, and its row of the table."""
     way, memory = ways[name, how], None
     # Theirs and all of a model are not narrowed: the same without stands beside it.
-    like = {NARROW: PLAIN, NARROW_COMPILED: COMPILED}.get(how, how)
+    like = {NARROW: PLAIN, NARROW_COMPILED: COMPILED, GRAPHED: PLAIN}.get(how, how)
     facts: dict[str, Any] = {"share_of_peak": way.share(peak)}
     for key, text, of in (("over_full", FULL, like), ("over_lora", LORA, how)):
         if (text, of) in ways:

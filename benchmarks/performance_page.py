@@ -60,6 +60,8 @@ ABOUT = {
     "study on the bare file, by processor time, in turn, the store opened anew each time.",
     "bit_flips": "Random bits flipped in the files of store and stream, each followed by a reading "
     "of every image through training's batch loader.",
+    "chaos": "How far the logits of two trainings end apart that start, or step, a rounding apart, "
+    "beside those of another seed; largest differences, on noise and on test images.",
     "executors": "Runs by other processes and by Ray beside the same runs here, and what the "
     "engine adds to the training it runs.",
     "halving": "Successive halving beside the full grid.",
@@ -100,7 +102,11 @@ Built, and proven on a CPU; no speed of it has been measured on a GPU:
   [running.md](running.md#precision-compiling-memory-format).
 - SSF's two sums in one pass (a Triton kernel, run by its interpreter), one wait a step.
 - Passes of as many images as fit, from a bound before the first step or after the memory ran out
-  (a stand-in that runs out); blocks computed again (`--recompute`): the same gradients from less.
+  (a stand-in that runs out); blocks computed again (`--recompute`), compiled ones too: the same
+  gradients from less.
+- Whole steps as CUDA graphs (`--cuda-graphs`): on a tape that records operations and tensors as a
+  capture does, trainings agree with plain ones but for rounding, resumed ones too.
+- Stacked trials: one wait in fifty steps and one an epoch, counted.
 - Float32 convolutions in float32: what parted SSF's merged model from its own, shown by rounding
   a CPU's as cuDNN rounds.
 - `sh benchmarks/gpu.sh` checks all of this on a card, and measures it, in six minutes."""

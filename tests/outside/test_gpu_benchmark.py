@@ -8,7 +8,9 @@ from pathlib import Path
 
 _FIGURES = (
     "merged against attached", "compiled against plain", "after resuming", "peak of a product",
-    "SSF: images a second", "SSF, compiled: images a second", "HF PEFT LoRA(rank=8), compiled",
+    "SSF: images a second", "SSF, compiled: images a second",
+    "as CUDA graphs against plain", "SSF, graphed: images a second", "the other, as CUDA graphs",
+    "HF PEFT LoRA(rank=8), compiled",
     "full by hand, compiled", "as one stack",
 )  # fmt: skip
 SCRIPT = Path(__file__).parents[2] / "benchmarks/gpu.sh"

@@ -10,13 +10,13 @@ from foldtune.augment.resample import Resample
 from foldtune.core.attach import attach
 from foldtune.errors import InputError
 from foldtune.methods import SSF, BitFit, LoRA
+from foldtune.testing.tape import recorded_on_the_cpu
 from foldtune.training.loop import train
 from foldtune.training.recipe import Recipe, recipe_values
 from foldtune.training.speed.graphs import WARM
 from foldtune.training.speed.witness import witnessed
 
 from ..tiny import RANDOM, close, images, numbers, prepare, vit, weights
-from .tape import recorded_on_the_cpu
 
 PLAIN = replace(RANDOM, epochs=2)
 GRAPHED = replace(PLAIN, cuda_graphs=True)  # 36 images: 8, 8, 8, 8, 4
@@ -25,8 +25,9 @@ METHOD = SSF()
 
 
 @pytest.fixture
-def tapes(monkeypatch):
-    return recorded_on_the_cpu(monkeypatch)
+def tapes():
+    with recorded_on_the_cpu() as made:
+        yield made
 
 
 def trained(recipe, method=METHOD, **options):
