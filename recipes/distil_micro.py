@@ -28,7 +28,7 @@ from warp import erased, mixed, recoloured, warped
 import foldtune
 from foldtune.backbones import Backbone, load_backbone, micro
 from foldtune.console import say
-from foldtune.core.tuningfile import write_tensors
+from foldtune.core.tensorfile import write_tensors
 from foldtune.data import load_data
 from foldtune.errors import InputError
 

@@ -22,7 +22,7 @@ from safetensors.torch import load_file
 
 from foldtune.backbones import load_backbone, micro
 from foldtune.console import say
-from foldtune.core.tuningfile import write_tensors
+from foldtune.core.tensorfile import write_tensors
 from foldtune.data import load_data
 from foldtune.errors import InputError
 

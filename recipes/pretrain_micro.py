@@ -37,7 +37,7 @@ import foldtune
 from foldtune.augment.resample import Resample
 from foldtune.backbones import load_backbone
 from foldtune.console import say
-from foldtune.core.tuningfile import write_tensors
+from foldtune.core.tensorfile import write_tensors
 from foldtune.data import ImageData, load_data
 from foldtune.errors import InputError
 from foldtune.training.loop import Outcome, train

@@ -390,7 +390,7 @@ def full_disk(monkeypatch):
         path.write_bytes(b"half")
         raise SafetensorError("I/O error: No space left on device (os error 28)")
 
-    monkeypatch.setattr("foldtune.core.tuningfile.save_file", full)
+    monkeypatch.setattr("foldtune.core.tensorfile.save_file", full)
 
 
 @pytest.mark.parametrize("verb", ["fit", "compare"])

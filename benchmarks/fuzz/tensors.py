@@ -24,7 +24,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from foldtune.backbones import load_backbone
-from foldtune.core.tuningfile import hash_tensors
+from foldtune.core.tensorfile import hash_tensors
 from foldtune.files import digest
 
 _VERBS = ("predict", "predict", "predict", "check", "merge", "export-peft")

@@ -9,7 +9,8 @@ from foldtune.backbones import Backbone, load
 from foldtune.backbones.backbone import Transform
 from foldtune.core.attach import attach
 from foldtune.core.interpolation import ways
-from foldtune.core.tuningfile import TuningFile, read, save, write_tensors
+from foldtune.core.tensorfile import write_tensors
+from foldtune.core.tuningfile import TuningFile, read, save
 from foldtune.errors import InputError
 from foldtune.methods import (
     SSF,

@@ -117,7 +117,7 @@ def test_a_failed_write_leaves_the_old_checkpoint(path, monkeypatch):
         part.write_bytes(b"half")
         raise OSError("no space left on device")
 
-    monkeypatch.setattr("foldtune.core.tuningfile.save_file", full)
+    monkeypatch.setattr("foldtune.core.tensorfile.save_file", full)
     with pytest.raises(InputError, match="no space left"):
         write_checkpoint(path, training(steps=2), CURVE, 0)
     assert path.read_bytes() == before

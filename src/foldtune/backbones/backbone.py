@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from foldtune.core.header import SIDE
-from foldtune.core.tuningfile import hash_tensors
+from foldtune.core.tensorfile import hash_tensors
 from foldtune.errors import InputError
 
 Size = int | tuple[int, int]  # a side in pixels, or height and width

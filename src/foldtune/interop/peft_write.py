@@ -16,7 +16,8 @@ from foldtune.backbones.backbone import Backbone
 from foldtune.backbones.tuning import load
 from foldtune.core.attachment import Attachment
 from foldtune.core.header import OWN_FIELDS
-from foldtune.core.tuningfile import TuningFile, header_of, header_text, write_tensors
+from foldtune.core.tensorfile import write_tensors
+from foldtune.core.tuningfile import TuningFile, header_of, header_text
 from foldtune.errors import InputError
 from foldtune.interop.peft_config import adapter_of
 from foldtune.interop.peft_tensors import BESIDE, CONFIG, NOTE, PREFIX, TENSORS

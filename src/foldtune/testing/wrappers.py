@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from foldtune.core.attach import attach
 from foldtune.core.method import Method
+from foldtune.core.tensorfile import hash_tensors
 from foldtune.core.tensors import whole
-from foldtune.core.tuningfile import hash_tensors
 from foldtune.testing.tuned import Situation, attach_and_move, gradients, near, output
 
 

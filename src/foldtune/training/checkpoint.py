@@ -17,7 +17,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from foldtune.core.tuningfile import write_tensors
+from foldtune.core.tensorfile import write_tensors
 from foldtune.errors import InputError
 from foldtune.training.batches import Data
 from foldtune.training.curve import Entry

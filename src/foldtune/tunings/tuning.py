@@ -15,7 +15,8 @@ from foldtune.backbones import Backbone
 from foldtune.backbones.prepare import prepare_for
 from foldtune.backbones.tuning import backbone_of, load, refuse_hub
 from foldtune.core.attachment import Attachment
-from foldtune.core.tuningfile import Source, TuningFile, write_tensors
+from foldtune.core.tensorfile import write_tensors
+from foldtune.core.tuningfile import Source, TuningFile
 from foldtune.data import ImageData
 from foldtune.errors import InputError
 from foldtune.files import refuse_full

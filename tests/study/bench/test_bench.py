@@ -12,7 +12,8 @@ from safetensors.torch import load_file
 from foldtune.backbones import load_backbone
 from foldtune.backbones.prepare import prepare_for
 from foldtune.core.method import written_out
-from foldtune.core.tuningfile import hash_tensors, read
+from foldtune.core.tensorfile import hash_tensors
+from foldtune.core.tuningfile import read
 from foldtune.errors import InputError, Unwritable
 from foldtune.methods import SSF, BitFit, Full, LinearProbe, LoRA
 from foldtune.study.bench import starts

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from foldtune.core.tuningfile import hash_tensors, read
+from foldtune.core.tensorfile import hash_tensors
+from foldtune.core.tuningfile import read
 from foldtune.errors import InputError
 from foldtune.methods import BitFit, LayerNorm, LinearProbe
 from foldtune.study.bench.bench import CHECKPOINT, Bench

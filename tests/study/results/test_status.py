@@ -6,7 +6,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from foldtune.core.tuningfile import write_tensors
+from foldtune.core.tensorfile import write_tensors
 from foldtune.errors import InputError
 from foldtune.study.results.live import draw_table, live, summary
 from foldtune.study.results.status import Tally, status

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from foldtune.core.tuningfile import write_tensors
+from foldtune.core.tensorfile import write_tensors
 from foldtune.errors import InputError
 from foldtune.study.results.artefacts import VALIDATION
 

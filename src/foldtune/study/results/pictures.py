@@ -13,7 +13,7 @@ import torch
 
 from foldtune import gate
 from foldtune.analysis.row import Description
-from foldtune.core.tuningfile import write_tensors
+from foldtune.core.tensorfile import write_tensors
 from foldtune.data import ImageData
 from foldtune.data.membership import short_keys
 from foldtune.data.sources.embedded import is_embedded

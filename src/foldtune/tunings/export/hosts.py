@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from foldtune.backbones import Backbone
 from foldtune.backbones.backbone import Transform, sides
 from foldtune.backbones.micro import NAME as MICRO
-from foldtune.core.tuningfile import write_tensors
+from foldtune.core.tensorfile import write_tensors
 from foldtune.errors import InputError
 from foldtune.tasks.kinds import USUAL, MultiLabel, Regression, SingleLabel
 from foldtune.tasks.task import Task
