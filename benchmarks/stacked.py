@@ -7,8 +7,9 @@ of a step of each trial by itself over those of one step of the stack, both take
 (with the lean gradients where a trial by itself has them); `counted`, the same in operations, by
 which trials are stacked or not (`stacked`). With --whole also a line for each method of all trials
 of a small study, attach, probe and validation included, by executor "in-process" over "stacked",
-with the largest difference of their validation losses. A classifier alone (LinearProbe) is stacked
-whatever is counted; its steps are timed here as with augmentation.
+with the largest difference of their validation losses; without --augment the frozen blocks are
+computed once a study, and nothing but a classifier alone is stacked. A classifier alone
+(LinearProbe) is stacked whatever is counted; its steps are timed here as with augmentation.
 """
 
 from __future__ import annotations
@@ -54,6 +55,7 @@ def main() -> None:
     options.add_argument("--rounds", type=int, default=5)
     options.add_argument("--methods", nargs="+", default=METHODS)
     options.add_argument("--whole", action="store_true")
+    options.add_argument("--augment", nargs="+", default=(), help="of the whole study")
     add_results(options)
     asked = options.parse_args()
     lines = Lines("stacked", asked)
@@ -67,8 +69,9 @@ def main() -> None:
                 lowest=min(ratios), highest=max(ratios), **more, batch=batch, **facts,
             )  # fmt: skip
         if asked.whole:
-            whole, more = _whole(backbone, text, asked.trials)
-            lines.tell(f"{text}: study in-process / stacked", whole, "ratio", **more, **facts)
+            whole, more = _whole(backbone, text, asked.trials, tuple(asked.augment))
+            study = " with ".join(["study", *asked.augment]) + "," * bool(asked.augment)
+            lines.tell(f"{text}: {study} in-process / stacked", whole, "ratio", **more, **facts)
 
 
 def _measured(
@@ -139,14 +142,16 @@ def _timed(call: Callable[[], object]) -> tuple[float, object]:
     return time.process_time() - started, done
 
 
-def _whole(backbone: Backbone, text: str, trials: int) -> tuple[float, dict[str, Any]]:
-    """A study's trials of one method by both executors: 20 images a class, three epochs, with what
-    a study does by default: no augmentation."""
+def _whole(
+    backbone: Backbone, text: str, trials: int, augment: tuple[str, ...]
+) -> tuple[float, dict[str, Any]]:
+    """A study's trials of one method by both executors: 20 images a class, three epochs; a study
+    augments nothing by default."""
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         data = load_data("digits", size=backbone.transform.size, cache=home / "cache").few_shot(20)
         bench = Bench(backbone, data)
-        base = Recipe(epochs=3, warmup_epochs=0.3)
+        base = Recipe(epochs=3, warmup_epochs=0.3, augment=augment)
         runs = [
             bench.describe(
                 "trial", parse(text), replace(base, lr=1e-3 / 2**i), 0, head="probe"
@@ -159,7 +164,8 @@ def _whole(backbone: Backbone, text: str, trials: int) -> tuple[float, dict[str,
         losses = [{r["run"]: r["val_loss"] for r in rows} for rows in (alone, together)]  # type: ignore[attr-defined]
     differences = [abs(losses[0][run] - losses[1][run]) for run in losses[0]]
     stacked = "stacked" in together[0]  # type: ignore[index]
-    return one / both, {"largest_difference": max(differences), "stacked": stacked}
+    more = {"augment": " ".join(augment)} if augment else {}
+    return one / both, {"largest_difference": max(differences), "stacked": stacked, **more}
 
 
 if __name__ == "__main__":
