@@ -36,7 +36,7 @@ from foldtune.study.search.halving import Halving
 from foldtune.study.search.plan import Plan
 from foldtune.study.search.searches import promote, search_for
 from foldtune.study.search.spaces import Entrant
-from foldtune.study.settings import default_recipe
+from foldtune.study.terms.settings import default_recipe
 
 LOSS, SHARE = 0.5, 1 / 3  # points of accuracy; of the grid's epochs
 

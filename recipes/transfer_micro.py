@@ -27,7 +27,7 @@ from foldtune.console import say
 from foldtune.data import load_data
 from foldtune.errors import InputError, unknown_name
 from foldtune.study.compare import compare
-from foldtune.study.settings import default_recipe
+from foldtune.study.terms.settings import default_recipe
 
 METHODS = ("LinearProbe", "SSF", "LoRA(rank=8)", "Full")
 STARTS = ("random", "micro")

@@ -10,7 +10,7 @@ from foldtune.methods import parse
 from foldtune.study.bench.bench import Bench
 from foldtune.study.compare import compare
 from foldtune.study.fit import fit
-from foldtune.study.settings import attentive, named_attentive
+from foldtune.study.terms.settings import attentive, named_attentive
 from foldtune.study.tuned.export import export
 from foldtune.training.recipe import Recipe
 

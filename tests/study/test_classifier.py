@@ -68,7 +68,7 @@ def test_it_is_searched_and_stands_in_a_pipeline(digits):
 
 
 def test_auto_has_a_study_choose(digits, monkeypatch):
-    from foldtune.study import terms
+    from foldtune.study.terms import terms
 
     monkeypatch.setattr(terms, "METHODS", ("LinearProbe", "BitFit"))
     model = foldtune.Classifier(method="auto", trials=1, size=16, epochs=1).fit(*digits[:2])

@@ -4,7 +4,7 @@ from dataclasses import asdict, fields
 import pytest
 
 from foldtune.errors import InputError
-from foldtune.study.settings import default_recipe
+from foldtune.study.terms.settings import default_recipe
 from foldtune.training.recipe import Recipe
 
 

@@ -44,7 +44,7 @@ def cost(
     from foldtune.judging.counters import count
     from foldtune.judging.steptime import step_over_forward
     from foldtune.methods.catalogue import parse
-    from foldtune.study.settings import METHODS
+    from foldtune.study.terms.settings import METHODS
 
     rows = []
     for text in methods or METHODS:

@@ -9,7 +9,7 @@ from foldtune.analysis.leaderboard import is_diverged
 from foldtune.analysis.row import Description, Row, Standing
 from foldtune.console import duration
 from foldtune.console import percent as percent
-from foldtune.study.terms import small_budget
+from foldtune.study.terms.terms import small_budget
 from foldtune.tasks.metrics import DEFAULT, METRICS
 
 

@@ -26,7 +26,7 @@ from foldtune.study.bench.bench import Bench
 from foldtune.study.bench.run import ATTENTIVE
 from foldtune.study.compare import compare
 from foldtune.study.fit import recipe_for
-from foldtune.study.settings import attentive
+from foldtune.study.terms.settings import attentive
 from foldtune.training.recipe import Recipe, recipe_of
 from foldtune.tunings.imagefiles import decode_files
 

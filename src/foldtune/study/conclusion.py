@@ -22,7 +22,7 @@ from foldtune.study.bench.execute import Say
 from foldtune.study.results.artefacts import PAGE, TUNING, of_run
 from foldtune.study.results.predictions import judged_board
 from foldtune.study.results.store import Store
-from foldtune.study.terms import Terms
+from foldtune.study.terms.terms import Terms
 from foldtune.study.tuned.predict import predict
 from foldtune.study.tuned.verbs import Merged, merge
 from foldtune.tasks.metrics import DEFAULT

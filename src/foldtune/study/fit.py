@@ -35,7 +35,7 @@ from foldtune.study.bench.run import ATTENTIVE, Run
 from foldtune.study.inputs import Data, Model, as_backbone, as_data, silent
 from foldtune.study.results.artefacts import OF_A_RUN, TUNING, discard
 from foldtune.study.search.spaces import Entrant, candidates
-from foldtune.study.settings import attentive, default_recipe, recipe_fields
+from foldtune.study.terms.settings import attentive, default_recipe, recipe_fields
 from foldtune.study.tuned.verbs import Merged, merge
 from foldtune.training.curve import epoch_line
 from foldtune.training.recipe import Recipe

@@ -12,7 +12,7 @@ from foldtune.study.protocols import protocol, protocols, settle_protocol, vtab_
 from foldtune.study.protocols.published import published_accuracies, published_values
 from foldtune.study.protocols.tasks import recognise
 from foldtune.study.search.spaces import plan_values
-from foldtune.study.settings import METHODS, default_recipe
+from foldtune.study.terms.settings import METHODS, default_recipe
 from foldtune.training.recipe import Recipe
 
 VTAB = protocol("study-a-vtab")

@@ -14,7 +14,7 @@ from foldtune.errors import InputError
 from foldtune.study.search.plan import Trial
 from foldtune.study.search.record import Record, hide_password
 from foldtune.study.search.spaces import Entrant
-from foldtune.study.settings import default_recipe
+from foldtune.study.terms.settings import default_recipe
 
 BASE = default_recipe(9)
 LORA = Entrant.parse("LoRA")

@@ -9,7 +9,7 @@ from foldtune.study.search.halving import Halving, shorten
 from foldtune.study.search.plan import Plan
 from foldtune.study.search.searches import promote, search_for
 from foldtune.study.search.spaces import Entrant
-from foldtune.study.settings import default_recipe
+from foldtune.study.terms.settings import default_recipe
 from foldtune.training.optim.schedule import learning_rate, warmup_steps
 
 BASE = default_recipe(18)

@@ -7,7 +7,7 @@ import pytest
 from foldtune.errors import InputError
 from foldtune.methods import SSF, LoRA, catalogue
 from foldtune.study.search.spaces import Entrant, candidates, plan_values
-from foldtune.study.settings import default_recipe
+from foldtune.study.terms.settings import default_recipe
 
 BASE = default_recipe(10)
 

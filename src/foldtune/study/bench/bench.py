@@ -34,7 +34,7 @@ from foldtune.study.bench.starts import Starts
 from foldtune.study.bench.tuning import tuning_facts
 from foldtune.study.results.artefacts import LOGITS, TRACEBACK, TUNING, discard, hashes
 from foldtune.study.results.logits import keep_validation, write_logits
-from foldtune.study.settings import penalty, settle_recipe
+from foldtune.study.terms.settings import penalty, settle_recipe
 from foldtune.training.device import parse_device
 from foldtune.training.loop import Outcome, Watch, train
 from foldtune.training.prefix import LIMIT, Prefix

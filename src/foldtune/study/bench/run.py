@@ -20,7 +20,9 @@ from foldtune.training.recipe import Recipe, recipe_values
 REVISION = 4
 _OWN = ("label", "trial", "task", "metric")
 FROM = "from"  # before the mark of a tuning that is gone on from
-ATTENTIVE = "attentive"  # no start: a word for the sum with AttentiveProbe, see study/settings.py
+ATTENTIVE = (
+    "attentive"  # no start: a word for the sum with AttentiveProbe, see study/terms/settings.py
+)
 HEAD_STARTS = ("regularised", "probe", "zero", "default", ZERO_SHOT, FROM)
 
 

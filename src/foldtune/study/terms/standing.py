@@ -16,7 +16,7 @@ from foldtune.study.bench.room import trained_bytes
 from foldtune.study.bench.starts import refuse_zero_shot
 from foldtune.study.search.candidates import dry, in_part
 from foldtune.study.search.spaces import Entrant
-from foldtune.study.terms import Terms
+from foldtune.study.terms.terms import Terms
 from foldtune.training.batches import prepare_at, steps_per_epoch
 from foldtune.training.device import check_precision, parse_device
 from foldtune.training.optim.objective import objective

@@ -22,7 +22,7 @@ from foldtune.study.results.live import summary
 from foldtune.study.results.status import status
 from foldtune.study.results.store import Store
 from foldtune.study.search.halving import Halving
-from foldtune.study.settings import METHODS
+from foldtune.study.terms.settings import METHODS
 from foldtune.training.recipe import Recipe
 
 SHORT = Recipe(epochs=1, warmup_epochs=0.1, batch_size=13)

@@ -6,7 +6,7 @@ import pytest
 
 import foldtune
 from foldtune.options.groups import TrainOptions
-from foldtune.study.settings import default_recipe, recipe_fields
+from foldtune.study.terms.settings import default_recipe, recipe_fields
 from foldtune.training.recipe import Recipe, recipe_of
 
 HEAD_LR = Recipe().head_lr

@@ -20,7 +20,7 @@ from foldtune.study.protocols.published import published_values
 from foldtune.study.search.halving import Halving
 from foldtune.study.search.plan import Plan
 from foldtune.study.search.spaces import TRIALS, Entrant
-from foldtune.study.settings import METHODS, named_attentive, recipe_fields
+from foldtune.study.terms.settings import METHODS, named_attentive, recipe_fields
 from foldtune.tasks.parsing import is_task
 from foldtune.training.recipe import REMEDIES, Recipe
 from foldtune.tunings.reading import head_of
