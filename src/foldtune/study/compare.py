@@ -46,8 +46,9 @@ from foldtune.study.search.plan import Search
 from foldtune.study.search.record import JOURNAL, Record, hide_password
 from foldtune.study.search.searches import search_for
 from foldtune.study.search.spaces import TRIALS, Entrant
+from foldtune.study.terms.asked import Asked
 from foldtune.study.terms.standing import refuse_elsewhere, try_entrants
-from foldtune.study.terms.terms import Asked, Terms, settle_terms
+from foldtune.study.terms.terms import Terms, settle_terms
 from foldtune.training.recipe import Recipe, recipe_of
 
 OPTIONS = (

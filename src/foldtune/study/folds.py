@@ -35,7 +35,8 @@ from foldtune.study.conclusion import Comparison
 from foldtune.study.inputs import Data, Model, as_backbone, as_data, silent
 from foldtune.study.results.predictions import Predictions, read_predictions
 from foldtune.study.results.rowfile import replace as put
-from foldtune.study.terms.terms import Asked, settle_terms
+from foldtune.study.terms.asked import Asked
+from foldtune.study.terms.terms import settle_terms
 from foldtune.training.recipe import Recipe
 
 FOLDS = "folds.json"
