@@ -16,13 +16,14 @@ from foldtune.files import digest
 from foldtune.report.material import Material
 from foldtune.study.check import check
 from foldtune.study.compare import compare
-from foldtune.study.ensembles import ENSEMBLE, open_ensemble, save_ensemble
+from foldtune.study.ensembles import save_ensemble
 from foldtune.study.results import tasks
 from foldtune.study.results.analyses import analyse
 from foldtune.study.results.artefacts import LOGITS, TUNING, VALIDATION, Altered
 from foldtune.study.results.rowfile import line_of
 from foldtune.study.results.store import Store
 from foldtune.training.recipe import Recipe
+from foldtune.tunings.ensemble import ENSEMBLE, open_ensemble
 
 METHODS = ("LinearProbe", "BitFit")
 FLIPS = 40

@@ -12,7 +12,6 @@ from foldtune.core.tuningfile import TuningFile
 from foldtune.core.tuningfile import is_sealed as tuning_is_sealed
 from foldtune.errors import InputError
 from foldtune.study.conclusion import MERGED
-from foldtune.study.ensembles import ENSEMBLE, is_ensemble, open_ensemble
 from foldtune.study.mend import broken_rows
 from foldtune.study.results.artefacts import (
     PAGE,
@@ -29,6 +28,7 @@ from foldtune.study.results.pictures import MEMBERSHIP, NAMES
 from foldtune.study.results.rowfile import ROWS, scan
 from foldtune.study.results.rowgate import countable
 from foldtune.study.results.store import Store
+from foldtune.tunings.ensemble import ENSEMBLE, is_ensemble, open_ensemble
 
 _BAD = ("altered", "missing")
 

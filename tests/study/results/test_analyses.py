@@ -11,15 +11,7 @@ from foldtune.backbones import load_backbone
 from foldtune.errors import InputError
 from foldtune.study.advise import advise, study_cases
 from foldtune.study.compare import compare
-from foldtune.study.ensembles import (
-    ENSEMBLE,
-    ensemble_probabilities,
-    evaluate_ensemble,
-    known_of,
-    open_ensemble,
-    predict_with_ensemble,
-    save_ensemble,
-)
+from foldtune.study.ensembles import save_ensemble
 from foldtune.study.look import look
 from foldtune.study.results.analyses import analyse
 from foldtune.study.results.artefacts import LOGITS, VALIDATION
@@ -27,6 +19,14 @@ from foldtune.study.results.pictures import trained_among
 from foldtune.study.results.predictions import _order, read_predictions
 from foldtune.study.results.tasks import read_scores
 from foldtune.training.recipe import Recipe
+from foldtune.tunings.ensemble import (
+    ENSEMBLE,
+    ensemble_probabilities,
+    evaluate_ensemble,
+    known_of,
+    open_ensemble,
+    predict_with_ensemble,
+)
 from foldtune.tunings.judging import choose
 
 METHODS = ("LinearProbe", "BitFit", "SSF")
@@ -152,7 +152,7 @@ def test_a_saved_ensemble_predicts_files_and_leaves_the_backbone_plain(
         paths.append(tmp_path / f"{row}.png")
         Image.fromarray(digits.pixels[row]).save(paths[-1])
     (tmp_path / "broken.png").write_bytes(b"no picture")
-    monkeypatch.setattr("foldtune.study.ensembles._TOGETHER", 2)
+    monkeypatch.setattr("foldtune.tunings.ensemble._TOGETHER", 2)
     monkeypatch.setattr("foldtune.data.store.ahead._CHUNK_BYTES", 1)
     files = [paths[0], tmp_path / "broken.png", *paths[1:]]
     told = list(predict_with_ensemble(tmp_path / "e" / ENSEMBLE, files))

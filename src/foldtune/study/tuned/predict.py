@@ -13,10 +13,10 @@ from foldtune.options.groups import AnswerOptions, FileOptions, LikelyOptions
 from foldtune.options.taken import of, takes
 from foldtune.shown import Table
 from foldtune.study.bench.execute import Say
-from foldtune.study.ensembles import is_ensemble, open_ensemble, predict_with_ensemble
 from foldtune.study.inputs import silent
 from foldtune.study.tuned.rules import asked_rule, never_answered, with_rule
 from foldtune.tunings.answers import refuse_unless_classes
+from foldtune.tunings.ensemble import is_ensemble, open_ensemble, predict_with_ensemble
 from foldtune.tunings.files import expand
 from foldtune.tunings.hub import local
 from foldtune.tunings.predict import answer_of, predict_images

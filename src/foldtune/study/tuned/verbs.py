@@ -31,16 +31,11 @@ from foldtune.options.groups import (
 from foldtune.options.taken import of, takes
 from foldtune.shown import Facts
 from foldtune.study.bench.execute import Say
-from foldtune.study.ensembles import (
-    evaluate_ensemble,
-    is_ensemble,
-    known_of,
-    open_ensemble,
-)
 from foldtune.study.inputs import silent
 from foldtune.study.tuned.predict import Allow, permission
 from foldtune.study.tuned.rules import asked_rule, never_answered, temperature_from, with_rule
 from foldtune.tunings.answers import refuse_unless_classes
+from foldtune.tunings.ensemble import evaluate_ensemble, is_ensemble, known_of, open_ensemble
 from foldtune.tunings.export.folder import Exported, export_tuning
 from foldtune.tunings.hub import local
 from foldtune.tunings.judging import Known, choose, honest_names, trained_line
