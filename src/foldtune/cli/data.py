@@ -207,9 +207,9 @@ def show_cache(
     import sys
     from datetime import datetime
 
-    from foldtune.data.store.build import default_cache
     from foldtune.data.store.cachesize import contents, parse_size, shrink
     from foldtune.data.store.cachesize import verify as verified
+    from foldtune.data.store.stored import default_cache
 
     folder = default_cache() if cache is None else cache.expanduser()
     if verify:

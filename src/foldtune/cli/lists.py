@@ -67,8 +67,8 @@ def subset(
     """
     from foldtune.data.shots import write_subset
     from foldtune.data.sources.source import read_source
-    from foldtune.data.store.build import default_cache
     from foldtune.data.store.keys import find_keys
+    from foldtune.data.store.stored import default_cache
 
     listing = read_source(source)
     keys = find_keys(listing, default_cache() if cache is None else cache.expanduser())

@@ -29,9 +29,10 @@ from foldtune.data.sources.find import (
 from foldtune.data.sources.ledger import refuse_empty
 from foldtune.data.sources.listing import Listing
 from foldtune.data.splits import complete_splits
-from foldtune.data.store.build import Stored, default_cache, fetch
+from foldtune.data.store.build import fetch
 from foldtune.data.store.checked import CheckedPixels, DecodeAgain
 from foldtune.data.store.decode import Fit
+from foldtune.data.store.stored import Stored, default_cache
 from foldtune.data.store.workers import Progress
 from foldtune.data.streaming import stream_data
 from foldtune.data.tasks import settled_for, strata_of, task_facts, task_of

@@ -18,10 +18,10 @@ from foldtune.data.sources.find import find_listing, refuse_one_class, short_nam
 from foldtune.data.sources.ledger import refuse_empty
 from foldtune.data.sources.listing import Listing
 from foldtune.data.splits import complete_splits
-from foldtune.data.store.build import default_cache
 from foldtune.data.store.decode import Fit
 from foldtune.data.store.keys import known_marks, remember, unknown_rows
 from foldtune.data.store.requests import DROPPED, request_key
+from foldtune.data.store.stored import default_cache
 from foldtune.data.store.stream import StreamedKeys, StreamedPixels, stream_folder
 from foldtune.data.tasks import settled_for, strata_of, task_facts, task_of
 from foldtune.errors import InputError

@@ -17,7 +17,7 @@ from altair.utils.schemapi import debug_mode
 
 from foldtune.analysis.row import Description
 from foldtune.console import duration
-from foldtune.data.store.build import default_cache
+from foldtune.data.store.stored import default_cache
 from foldtune.files import read_json, replacing, write_json
 from foldtune.report import verdict, words
 from foldtune.report.charts import PAPER

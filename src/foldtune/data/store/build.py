@@ -17,12 +17,9 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from foldtune.data.conflicts import to_drop
 from foldtune.data.identity import MARK, as_bytes, content_of, data_identity, pack, unpack
@@ -31,7 +28,6 @@ from foldtune.data.sources.listing import Listing
 from foldtune.data.store.decode import Fit
 from foldtune.data.store.entries import (
     FORMAT,
-    open_entry,
     permute,
     publish,
     temporary_folder,
@@ -39,36 +35,12 @@ from foldtune.data.store.entries import (
 from foldtune.data.store.journal import Journal, adopt
 from foldtune.data.store.keys import remember, unreadable
 from foldtune.data.store.requests import DROPPED, stored_key
+from foldtune.data.store.stored import Stored, find_stored
 from foldtune.data.store.workers import Job, Progress, Rows, decode_all
 from foldtune.errors import InputError
-from foldtune.files import read_json, sync_folder, write_json
+from foldtune.files import sync_folder, write_json
 
 _SPARE = 1 << 20  # bytes that the small files beside the pixels may take
-
-
-@dataclass(frozen=True, eq=False)
-class Stored:
-    """An entry as one listing sees it. rows: of each row, the index of the listing's item."""
-
-    identity: str
-    pixels: np.memmap
-    labels: np.ndarray
-    hashes: tuple[str, ...]
-    keys: np.ndarray  # (images, 32) uint8: each picture's key and its file's hash
-    prints: np.ndarray  # difference hash of each image, uint64
-    rows: tuple[int, ...]
-    skipped: Mapping[str, str]  # name and reason of each item that could not be decoded
-    dropped: Mapping[str, str]  # the same of each that `conflicts="drop"` left out
-    content: str  # hash of all pictures and labels, before any was dropped
-    rekeyed: tuple[str, ...]  # names of files that an earlier decoding gave another key
-    fit: Fit  # with the range that was found
-    measured: Mapping[str, Any]  # of images of more than 8 bits: what they hold, and what is said
-
-
-def default_cache() -> Path:
-    """`$XDG_CACHE_HOME/foldtune/pixels`, or `~/.cache/foldtune/pixels`."""
-    home = os.environ.get("XDG_CACHE_HOME")
-    return (Path(home) if home else Path.home() / ".cache") / "foldtune" / "pixels"
 
 
 def fetch(
@@ -87,7 +59,7 @@ def fetch(
     drop: leave out what `to_drop` tells, as another set of images.
     """
     request = cache / "requests" / f"{stored_key(listing, fit, drop)}.json"
-    stored = _find(cache, request, fit) if listing.stamps else None
+    stored = find_stored(cache, request, fit) if listing.stamps else None
     for _ in range(3):  # an entry may vanish again before it is opened: somebody clears the cache
         if stored is not None:
             break
@@ -95,7 +67,7 @@ def fetch(
             _build(cache, request, listing, fit, skip_broken, drop, workers, progress)
         except OSError as error:
             raise _no_store(cache, error, len(listing.items) * fit.row_bytes) from error
-        stored = _find(cache, request, fit)
+        stored = find_stored(cache, request, fit)
     if stored is None:
         raise InputError(
             f"the decoded images in {cache} vanish or change as soon as they are written; "
@@ -104,44 +76,6 @@ def fetch(
     if stored.skipped and not skip_broken:
         raise unreadable(stored.skipped, len(listing.items))
     return stored
-
-
-# What the answer to a request holds.
-_ANSWER = frozenset(
-    {"identity", "files", "rows", "skipped", "dropped", "content", "rekeyed", "range", "measured"}
-)
-
-
-def _find(cache: Path, request: Path, fit: Fit) -> Stored | None:
-    """The entry that a request led to before, or None if there is none or it is damaged."""
-    about = read_json(request)
-    # Of another version's fields may be missing: then it is made again, as a damaged one is.
-    if about is None or not about.keys() >= _ANSWER:
-        return None
-    found = open_entry(cache / about["identity"])
-    if found is None:
-        return None
-    pixels, entry = found
-    if about["measured"] and "depth" not in entry:  # of a foldtune that kept 8 bits of any depth
-        return None
-    fit = replace(fit, depth=pixels.dtype.name)
-    # Of one identity the files may differ, as PNG and TIFF of the same pictures do.
-    keys = np.concatenate([unpack(entry["keys"]), unpack(about["files"])], axis=1)
-    return Stored(
-        identity=about["identity"],
-        pixels=pixels,
-        labels=np.array(entry["labels"], dtype=np.int64),
-        hashes=tuple(entry["hashes"]),
-        keys=keys,
-        prints=np.array(entry["prints"], dtype=np.uint64),
-        rows=tuple(about["rows"]),
-        skipped=about["skipped"],
-        dropped=about["dropped"],
-        content=about["content"],
-        rekeyed=tuple(about["rekeyed"]),
-        fit=fit if about["range"] is None else replace(fit, range=tuple(about["range"])),
-        measured=about["measured"],
-    )
 
 
 def _build(

@@ -18,10 +18,10 @@ from foldtune.backbones.tuning import backbone_of
 from foldtune.data import ImageData, load_data
 from foldtune.data.pictures.intensity import read_setting
 from foldtune.data.pictures.opening import MAX_PIXELS
-from foldtune.data.store.build import default_cache
 from foldtune.data.store.checked import CheckedPixels, DecodeAgain
 from foldtune.data.store.decode import Fit
 from foldtune.data.store.entries import open_entry
+from foldtune.data.store.stored import default_cache
 from foldtune.errors import InputError
 from foldtune.study.bench.bench import Bench
 

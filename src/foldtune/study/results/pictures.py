@@ -17,10 +17,10 @@ from foldtune.core.tensorfile import write_tensors
 from foldtune.data import ImageData
 from foldtune.data.membership import short_keys
 from foldtune.data.sources.embedded import is_embedded
-from foldtune.data.store.build import default_cache
 from foldtune.data.store.checked import CheckedPixels
 from foldtune.data.store.duplicates import alike
 from foldtune.data.store.entries import open_entry
+from foldtune.data.store.stored import default_cache
 from foldtune.study.results.artefacts import of_study
 from foldtune.study.results.description import read_description
 from foldtune.study.results.rowfile import replace
