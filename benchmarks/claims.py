@@ -83,6 +83,7 @@ QUICK = Scale(
     sets=("digits", "shapes/count"), shots=(4,), curve=(4, 8), curve_sets=("digits",),
     methods=("LinearProbe", "BitFit", "SSF"), chosen=("LinearProbe", "BitFit", "Full"), seeds=2,
     trials=1, epochs=1, size=16, home="digits", home_shots=8, away=(),
+    corruptions=(),
 )  # fmt: skip
 
 
