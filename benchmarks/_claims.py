@@ -44,6 +44,20 @@ def verdicts(out: Path, sets: Mapping[str, tuple[str, str]]) -> list[Found]:
     return found
 
 
+_ELSEWHERE = """## What cannot be said here
+
+The claims were made of ViT-B/16 with the weights of ImageNet-21k, and those of robustness of CLIP,
+whose classifier starts from texts. Whoever has a hub tries them with
+
+```
+python benchmarks/claims.py DATA --models vit_base_patch16_224.augreg_in21k --page claims-vit.md
+python benchmarks/claims.py DATA --models open_clip:ViT-B-16/openai --page claims-clip.md
+```
+
+`micro` is a ViT of 1.6 million parameters, at 32 pixels here, and `lite0` a convolutional network
+of ImageNet's classes at 64: on neither does a verdict speak of the papers' backbones."""
+
+
 def page(found: Sequence[Found], out: Path) -> str:
     """The findings as Markdown, with what all of it cost."""
     rows = [row for p in out.glob("*/*/claims.done") for row in Store(p.parent).rows()]
@@ -59,6 +73,7 @@ def page(found: Sequence[Found], out: Path) -> str:
         if one.get("table"):
             parts.append(_markdown(one["table"]))
         parts.append(f"What would change it: {one['change']}")
+    parts.append(_ELSEWHERE)
     return "\n\n".join(parts) + "\n"
 
 

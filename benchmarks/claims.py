@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import time
 import zipfile
 from collections.abc import Callable, Iterator
@@ -99,7 +100,8 @@ class Cell:
 
     @property
     def name(self) -> str:
-        parts = (self.model, self.data.replace("/", "-"), f"{self.shots or 'all'}", self.head)
+        model = re.sub(r"[^A-Za-z0-9_.]+", "_", self.model)  # the first dash ends it
+        parts = (model, self.data.replace("/", "-"), f"{self.shots or 'all'}", self.head)
         return "-".join(part for part in parts if part)
 
 
@@ -136,7 +138,9 @@ def cells(scale: Scale, models: list[str]) -> Iterator[Cell]:
     for model in models:
         for shots in scale.shots:
             yield from (Cell("few", model, name, shots) for name in scale.sets)
-        yield from (Cell("robust", model, scale.home, scale.home_shots, head) for head in STARTS)
+        # Texts that say the classes are the start that a CLIP's robustness is claimed of.
+        heads = (*STARTS, "zero-shot") if model.startswith("open_clip:") else STARTS
+        yield from (Cell("robust", model, scale.home, scale.home_shots, head) for head in heads)
         for shots in scale.curve:
             yield from (Cell("curve", model, name, shots) for name in scale.curve_sets)
 
