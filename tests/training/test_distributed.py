@@ -1,4 +1,5 @@
-"""Two processes, forked: importing torch twice more would take most of the suite's time."""
+"""Two processes on one batch train as one does. A fork of a process whose threads compute may wait
+for them for ever, so each is a new one."""
 
 import multiprocessing
 import os
@@ -42,7 +43,7 @@ def test_two_processes_on_one_global_batch_train_as_one_does(tmp_path):
         environment = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": "2"}
         environment |= {"LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
         runs.append(
-            multiprocessing.get_context("fork").Process(
+            multiprocessing.get_context("spawn").Process(
                 target=trained, args=(tmp_path / f"{rank}.npz", environment), daemon=True
             )
         )
