@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from foldtune.core import edits
-from foldtune.core.attach import attach, attach_and_show
+from foldtune.core.attach import attach
 from foldtune.core.attachment import CONTAINER
 from foldtune.core.compute.delta import Delta
 from foldtune.core.edits import Adapter, Reweight, Rewire, Train
@@ -650,14 +650,15 @@ def test_the_next_attachment_takes_over_what_one_showed(host, method, what, monk
     model, x = vit() if host == "vit with a spare layer" else build_host(host)
     if what == "unused":
         model.blocks[0].spare = nn.Linear(2, 2)
-    first, shown = attach_and_show(model, method, example=x, num_classes=3, seed=0)
+    first = attach(model, method, example=x, num_classes=3, seed=0)
+    shown = first.shown
     assert getattr(shown, what)
     torch.manual_seed(0)
     expected = computed_in_training(first, x)
     model.eval()
     first.detach()
     monkeypatch.setattr("foldtune.core.attach.dry_run", None)  # a call of it would raise
-    again, _ = attach_and_show(model, method, example=x, num_classes=3, seed=0, shown=shown)
+    again = attach(model, method, example=x, num_classes=3, seed=0, shown=shown)
     assert again.sites == first.sites
     torch.manual_seed(0)
     for one, other in zip(expected, computed_in_training(again, x), strict=True):

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from foldtune.core.attachment import Attachment, Named
 from foldtune.core.checks.carriers import check_classifiers, check_model, check_site, refusal_of
 from foldtune.core.checks.coverage import shortfall
-from foldtune.core.checks.dryrun import Shown, dry_run, take_as_shown
+from foldtune.core.checks.dryrun import dry_run, take_as_shown
+from foldtune.core.checks.shown import Shown
 from foldtune.core.compute.computed import freeze_statistics, has_statistics, is_computed
 from foldtune.core.container import CONTAINER
 from foldtune.core.edits import Edit, Reweight, Rewire, Train
@@ -36,6 +37,7 @@ def attach(
     num_classes: int | None = None,
     head: str | Sequence[str] | None = None,
     seed: int | None = None,
+    shown: Shown | None = None,
 ) -> Attachment:
     """Attach `method` to `model` in place, freeze the rest, and return the attachment.
 
@@ -44,33 +46,15 @@ def attach(
     in the host's own `pretrained_cfg`. num_classes: replace the classifier by a fresh Linear
     (None keeps it); either way the classifier trains. head: path(s) of the classifier, where the
     host does not name it. seed: draw the initial values from this seed and leave torch's global
-    generator untouched; None draws from the global generator.
+    generator untouched; None draws from the global generator. shown: the `shown` of an earlier
+    attachment of an equal method, example, number of classes and head on this very model, which
+    spares some ten passes of the example; None finds it out.
 
     Every base key keeps its name and value. Build the optimiser after attaching, from
     `attachment.parameters()`.
 
     Raises InputError, with the model as it was, where the method has no place in the model or a
     trainable tensor would get no gradient.
-    """
-    return attach_and_show(
-        model, method, example=example, num_classes=num_classes, head=head, seed=seed
-    )[0]
-
-
-def attach_and_show(
-    model: nn.Module | Named,
-    method: Method,
-    *,
-    example: Tensor | None = None,
-    num_classes: int | None = None,
-    head: str | Sequence[str] | None = None,
-    seed: int | None = None,
-    shown: Shown | None = None,
-) -> tuple[Attachment, Shown]:
-    """As `attach`, and what the attachment showed.
-
-    shown: what an earlier one of an equal method, example, number of classes and head on this very
-    model showed; then it is not shown again, which spares some ten passes of the example.
     """
     named: Named | None = None
     if not isinstance(model, nn.Module):
@@ -94,7 +78,7 @@ def attach_and_show(
             _warn_of_shortfall(attachment)
             _install(attachment)
             if shown is None:
-                shown = dry_run(attachment, example)
+                dry_run(attachment, example)
             else:
                 take_as_shown(attachment, shown)
         except BaseException as error:
@@ -106,7 +90,7 @@ def attach_and_show(
                 raise refusal_of(method, model, error) from error
             raise
     model.zero_grad()  # what was accumulated before is no gradient of the tuning
-    return attachment, shown
+    return attachment
 
 
 def _sites(attachment: Attachment, example: Tensor) -> tuple[Site, ...]:

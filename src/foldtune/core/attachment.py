@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from foldtune.core.checks.carriers import is_quantised
+from foldtune.core.checks.shown import Shown
 from foldtune.core.classifier import Classifier
 from foldtune.core.compute.computed import compute, let_read, release
 from foldtune.core.compute.delta import Delta
@@ -63,6 +64,7 @@ class Attachment:
         self.method = method
         self.sites: tuple[Site, ...] = ()
         self.edits: tuple[Edit, ...] = ()
+        self.shown: Shown | None = None  # what the dry run found out
         self.handles: dict[Adapter, list[Any]] = {}
         self.guards: list[Any] = []  # further hooks, which leave with the attachment
         self.frozen_statistics: list[nn.Module] = []

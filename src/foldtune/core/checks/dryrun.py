@@ -6,18 +6,17 @@ import contextlib
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from foldtune.core.attachment import Attachment
 from foldtune.core.checks.effects import check_effects
+from foldtune.core.checks.shown import Shown
 from foldtune.core.compute.computed import keeps_statistics, uses_calls
 from foldtune.core.compute.readers import watching
 from foldtune.core.edits import Reweight
 from foldtune.core.structure.probe import all_tensors, eval_mode, without_trace
-from foldtune.core.structure.sites import Site
 from foldtune.core.tensors import check_finite
 from foldtune.errors import InputError
 
@@ -25,21 +24,7 @@ HALF = torch.float16  # in which a sum of logits may overflow where a scaled los
 log = logging.getLogger("foldtune")
 
 
-@dataclass(frozen=True)
-class Shown:
-    """What an attachment showed of its method on its model, which holds for the next one of both.
-
-    unused: names of base tensors that no pass uses. plainly: whether gradients may not rest on what
-    layers returned. readings: paths of the modules that read computed tensors, and of these.
-    """
-
-    sites: tuple[Site, ...]
-    unused: tuple[str, ...]
-    plainly: bool
-    readings: tuple[tuple[str, str], ...]
-
-
-def dry_run(attachment: Attachment, example: Tensor) -> Shown:
+def dry_run(attachment: Attachment, example: Tensor) -> None:
     """Forward and backward as in use and as in training; refuse what gets no gradient (None; zero
     is normal).
 
@@ -64,7 +49,8 @@ def dry_run(attachment: Attachment, example: Tensor) -> Shown:
     _warn_of_lost_dropout(attachment)
     paths = {module: path for path, module in model.named_modules()}
     readings = tuple((paths[reader], paths[module]) for reader, module in read)
-    return Shown(attachment.sites, tuple(missed), lean != attachment.lean, readings)
+    plainly = lean != attachment.lean
+    attachment.shown = Shown(attachment.sites, tuple(missed), plainly, readings)
 
 
 def take_as_shown(attachment: Attachment, shown: Shown) -> None:
@@ -75,6 +61,7 @@ def take_as_shown(attachment: Attachment, shown: Shown) -> None:
         attachment.keep_plainly()
     find = attachment.model.get_submodule
     attachment.let_read([(find(reader), find(module)) for reader, module in shown.readings])
+    attachment.shown = shown
 
 
 def _train_once(attachment: Attachment, example: Tensor, tensors: dict[str, Tensor]) -> None:
@@ -185,5 +172,5 @@ def _warn_of_lost_dropout(attachment: Attachment) -> None:
         warnings.warn(
             f"dropout of {attachment.method!r} has no effect at {lost[0]} and {len(lost) - 1} "
             "more: these layers take their changed weight, and dropout is no function of a weight",
-            stacklevel=5,
+            stacklevel=4,
         )

@@ -13,9 +13,9 @@ import torch
 from foldtune.analysis.row import Row, Solved, Stage, Tested
 from foldtune.backbones import Backbone
 from foldtune.backbones.prepare import prepare_for
-from foldtune.core.attach import attach_and_show
+from foldtune.core.attach import attach
 from foldtune.core.attachment import Attachment
-from foldtune.core.checks.dryrun import Shown
+from foldtune.core.checks.shown import Shown
 from foldtune.core.container import CONTAINER
 from foldtune.core.method import Method
 from foldtune.core.tuningfile import save
@@ -67,7 +67,7 @@ class Bench:
         if (where := parse_device(device)) is not None:
             backbone.model.to(where)
         self.starts = Starts(backbone, data)
-        self._shown: dict[Method, Shown] = {}  # what the first run of each method showed
+        self._shown: dict[Method, Shown | None] = {}  # what the first run of each method showed
 
     def describe(
         self, stage: Stage, method: Method, recipe: Recipe, seed: int, *, label: str = "",
@@ -138,9 +138,10 @@ class Bench:
         remedy = run.recipe.imbalance
         start = self.starts.of(run.head, run.train_on, penalty(method), run.seed, remedy)
         classes = self.data.task.logits(len(self.data.outputs))
-        attachment, self._shown[method] = attach_and_show(
+        attachment = attach(
             self.backbone, method, num_classes=classes, seed=run.seed, shown=self._shown.get(method)
         )
+        self._shown[method] = attachment.shown
         if start is not None:
             attachment.classifier.start_from(*start)
         return attachment
