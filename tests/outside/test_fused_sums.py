@@ -1,5 +1,5 @@
-"""The Triton kernel of two sums, interpreted on the CPU: it is there where a card is, or by
-`pip install triton`."""
+"""The Triton kernel of two sums, interpreted and compiled on the CPU: Triton is there where a card
+is, or by `pip install triton`."""
 
 import importlib.util
 import os
@@ -26,11 +26,33 @@ print("right")
 """
 
 
-def test_fused_sums_are_those_of_float64():
-    if importlib.util.find_spec("triton") is None:
-        pytest.skip("triton is missing; it comes with torch's builds for CUDA")
+# For an H100, with none at hand: the interpreter takes what the compiler refuses.
+_COMPILED = """
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+from foldtune.core.compute.fused_sums import _sums
+
+sizes = {"share": 64, "block_rows": 32, "block_channels": 64}
+for dtype in ("fp32", "bf16", "fp16"):
+    kinds = {"dz": f"*{dtype}", "z": f"*{dtype}", "partial": "*fp32"}
+    kinds |= dict.fromkeys(("rows", "channels", "splits"), "i32") | dict.fromkeys(sizes, "constexpr")
+    source = ASTSource(fn=_sums, signature=kinds, constexprs=sizes)
+    made = triton.compile(source, target=GPUTarget("cuda", 90, 32))
+    assert "ld.global" in made.asm["ptx"]
+print("right")
+"""
+WITH_TRITON = pytest.mark.skipif(
+    importlib.util.find_spec("triton") is None,
+    reason="triton is missing; it comes with torch's builds for CUDA",
+)
+
+
+@WITH_TRITON
+@pytest.mark.parametrize("program, interpreted", [(_PROGRAM, "1"), (_COMPILED, "0")])
+def test_fused_sums_are_those_of_float64_and_compile(program, interpreted, tmp_path):
+    more = {"TRITON_INTERPRET": interpreted, "TRITON_CACHE_DIR": str(tmp_path)}
     done = subprocess.run(
-        [sys.executable, "-c", _PROGRAM], capture_output=True, text=True,
-        env={**os.environ, "TRITON_INTERPRET": "1"},
-    )  # fmt: skip
+        [sys.executable, "-c", program], capture_output=True, text=True, env=os.environ | more
+    )
     assert done.stdout.strip() == "right", done.stderr[-2000:]
