@@ -54,9 +54,17 @@ class Adapter(nn.Module):
     # tensor can take it.
     survives_merge: bool = False
 
+    # In a pass through torch.compile: what the source was called with. Of the adapter, since dynamo
+    # loses what is written to a threading.local where source and module are not of one graph.
+    _compiled_source: Tensor | None = None
+
     def __init__(self) -> None:
         super().__init__()
         self._strength = 1.0
+
+    def __getstate__(self) -> dict[str, Any]:
+        # What a compiled pass that was cut short left is no leaf, and so cannot be copied.
+        return {key: v for key, v in self.__dict__.items() if key != "_compiled_source"}
 
     def enter(self, x: Tensor) -> Tensor:
         """The module's input, changed; of the same shape as x if `keeps_shape`."""
@@ -69,8 +77,12 @@ class Adapter(nn.Module):
     # Bound methods serve as hooks: they survive deepcopy, pickle, compile and export, and a
     # deepcopy of the host binds them to the copied adapter.
     def on_source(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        x = _first_tensor(args, kwargs)
+        if torch.compiler.is_compiling():
+            self._compiled_source = x
+            return
         others = tuple(pair for pair in _sources.given if pair[0] is not self)
-        _sources.given = (*others, (self, _first_tensor(args, kwargs), torch.is_grad_enabled()))
+        _sources.given = (*others, (self, x, torch.is_grad_enabled()))
 
     def on_source_output(self, _module: nn.Module, _args: Any, output: Any) -> None:
         """Called with what the source returned."""
@@ -92,19 +104,27 @@ class Adapter(nn.Module):
     def on_leave(
         self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
     ) -> Any:
-        x = _first_tensor(args, kwargs)
-        for adapter, seen, with_gradients in _sources.given:
-            if adapter is self:
-                x = seen
-                if torch.is_grad_enabled() and not with_gradients:
-                    raise InputError(_PARTED)
-        if _sources.given:
-            _sources.given = tuple(pair for pair in _sources.given if pair[0] is not self)
+        x = self._source_of(_first_tensor(args, kwargs))
         if self._strength == 0.0:
             return None
         y = output if isinstance(output, Tensor) else output[0]
         changed = self._towards(y, self.leave(x, y))
         return changed if isinstance(output, Tensor) else _with_first(output, changed)
+
+    def _source_of(self, own: Tensor) -> Tensor:
+        """What the source was called with in this pass, forgotten with that; without one, `own`."""
+        if self._compiled_source is not None:
+            own, self._compiled_source = self._compiled_source, None
+        if torch.compiler.is_compiling():
+            return own
+        for adapter, seen, with_gradients in _sources.given:
+            if adapter is self:
+                own = seen
+                if torch.is_grad_enabled() and not with_gradients:
+                    raise InputError(_PARTED)
+        if _sources.given:
+            _sources.given = tuple(pair for pair in _sources.given if pair[0] is not self)
+        return own
 
     def _towards(self, plain: Tensor, changed: Tensor) -> Tensor:
         if self._strength == 1.0 or plain.shape != changed.shape:

@@ -25,6 +25,7 @@ from foldtune.core.tuningfile import check_base, read, save
 from foldtune.errors import InputError
 from foldtune.methods.catalogue import parse
 from foldtune.testing.hosts import CLASSES
+from foldtune.training.speed.blocks import many_graphs, repeated_blocks
 
 # Float64 on purpose: what is equal in exact arithmetic must agree far below any real difference.
 CLOSE = 1e-10
@@ -153,7 +154,8 @@ def check_pickle(method: Method, model: nn.Module, x: Tensor) -> None:
 
 
 def check_compile(method: Method, model: nn.Module, x: Tensor) -> None:
-    """`torch.compile(fullgraph=True)` captures one graph that agrees, forward and backward."""
+    """`torch.compile(fullgraph=True)` captures one graph that agrees, forward and backward, and a
+    model whose blocks are compiled by themselves agrees, as a training with `compile` has them."""
     attachment = _attach_and_move(method, model, x)
     parameters = attachment.parameters()
     eager = model(x)
@@ -164,6 +166,10 @@ def check_compile(method: Method, model: nn.Module, x: Tensor) -> None:
     grads = torch.autograd.grad(compiled.square().sum(), parameters)
     for p, q in zip(eager_grads, grads, strict=True):
         assert _distance(p, q) < 1e-8  # sums over many elements, in another order
+    with many_graphs():
+        for block in repeated_blocks(model):
+            block.compile(dynamic=False, backend="eager")
+        assert _distance(model(x), eager) < CLOSE
 
 
 def check_export(method: Method, model: nn.Module, x: Tensor) -> None:
