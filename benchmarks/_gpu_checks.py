@@ -8,7 +8,9 @@ from __future__ import annotations
 import argparse
 import copy
 import logging
+import sys
 import tempfile
+import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -31,6 +33,7 @@ from foldtune.training.recipe import Recipe
 from foldtune.training.speed.blocks import repeated_blocks
 from foldtune.training.speed.graphs import GraphedStep
 from foldtune.training.speed.narrow import KEPT, narrow
+from foldtune.training.speed.witness import WAIT
 
 CLASSES, SIDE = 10, 32
 Tensors = dict[str, Tensor]
@@ -40,24 +43,29 @@ def check_all(lines: Lines, asked: Any, device: torch.device) -> list[str]:
     """Tell the figure of every check; the names of those beyond their bound."""
     wrong = []
 
-    def tell(figure: str, value: float, aim: str, **more: Any) -> None:
-        told = lines.tell(figure, value, "", aim, model="micro", **more)
-        if not told["met"]:
-            wrong.append(figure)
+    def tell_all(of: str, found: Iterator[tuple[str, float, str]]) -> None:
+        try:
+            for name, value, aim in found:
+                figure = of + name
+                if not lines.tell(figure, value, "", aim, model="micro")["met"]:
+                    wrong.append(figure)
+        except Exception as error:  # what is on a card for the first time tells all that it can
+            wrong.append(f"{of}died of {told_once(error)}")
 
     with tensor_float(False):
         for text in asked.methods:
-            for name, value, aim in _of_method(text, asked, device):
-                tell(f"{text}: {name}", value, aim)
-        tell("sums by channel in bfloat16 against float64", _sums(device), "<= 0.01")
+            tell_all(f"{text}: ", _of_method(text, asked, device))
+        tell_all("sums by channel in bfloat16 ", _sums(device))
     for text in asked.methods[:2]:
-        tell(f"{text}: tensors that differ after resuming", _resumed(text, asked), "= 0")
-        gap, told = _graphed(text, argparse.Namespace(**{**vars(asked), "precision": "fp32"}))
-        tell(f"{text}: logits after a training as CUDA graphs against plain", gap, "<= 1e-3")
-        tell(f"{text}: reasons not to record a step", told, "= 0")
-        if device.type == "cuda":
-            tell(f"{text}: waits for the device in a step", _waits(text, asked), "<= 1.2")
+        for trained in (_resumed, _graphed, _waits):
+            tell_all(f"{text}: ", trained(text, asked))
     return wrong
+
+
+def told_once(error: Exception) -> str:
+    """The error in one line, its trace on the standard error."""
+    traceback.print_exception(error)
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0][:200]}"
 
 
 def _of_method(text: str, asked: Any, device: torch.device) -> Iterator[tuple[str, float, str]]:
@@ -126,17 +134,18 @@ def _worst(a: Tensors, b: Tensors) -> float:
     return max(float((a[n].cpu() - b[n].cpu()).abs().max()) for n in b) / largest
 
 
-def _sums(device: torch.device) -> float:
+def _sums(device: torch.device) -> Iterator[tuple[str, float, str]]:
     draw = torch.Generator().manual_seed(0)
     dz, z = (torch.randn(3000, 192, generator=draw).bfloat16() for _ in range(2))
     along, total = sums_by_channel(dz.to(device), z.to(device), -1, torch.float32)
     exact = (dz.double() * z.double()).sum(0), dz.double().sum(0)
-    return max(_gap(along, exact[0]), _gap(total, exact[1]))
+    yield "against float64", max(_gap(along, exact[0]), _gap(total, exact[1])), "<= 0.01"
 
 
-def _graphed(text: str, asked: Any) -> tuple[float, int]:
+def _graphed(text: str, asked: Any) -> Iterator[tuple[str, float, str]]:
     """How far the logits after a training in float32 differ where its steps are recorded, and how
     many reasons not to record them it told."""
+    asked = argparse.Namespace(**{**vars(asked), "precision": "fp32"})
     told: list[logging.LogRecord] = []
     listener = logging.Handler(logging.WARNING)
     listener.emit = told.append  # type: ignore[method-assign]
@@ -150,14 +159,18 @@ def _graphed(text: str, asked: Any) -> tuple[float, int]:
                 found.append(model(x.to(asked.device)))
     finally:
         logger.removeHandler(listener)
-    return _gap(found[1], found[0]), len(told)
+    for record in told:
+        print(f"# {record.getMessage()}", file=sys.stderr, flush=True)
+    gap = _gap(found[1], found[0])
+    yield "logits after a training as CUDA graphs against plain", gap, "<= 1e-3"
+    yield "reasons not to record a step", len(told), "= 0"
 
 
 class _Stopped(Exception):
     """A training was stopped on purpose."""
 
 
-def _resumed(text: str, asked: Any) -> int:
+def _resumed(text: str, asked: Any) -> Iterator[tuple[str, float, str]]:
     """How many tensors differ between a training and the same stopped after its first epoch."""
     found = []
     for stop in (0, 1):
@@ -167,7 +180,8 @@ def _resumed(text: str, asked: Any) -> int:
                 with suppress(_Stopped):
                     _trained(text, asked, file, stop + 1)
             found.append(_trained(text, asked, file, 0).state_dict())
-    return sum(not torch.equal(value, found[1][name]) for name, value in found[0].items())
+    differ = sum(not torch.equal(value, found[1][name]) for name, value in found[0].items())
+    yield "tensors that differ after resuming", differ, "= 0"
 
 
 def _trained(
@@ -194,16 +208,19 @@ def _trained(
     return attachment.model
 
 
-def _waits(text: str, asked: Any) -> float:
+def _waits(text: str, asked: Any) -> Iterator[tuple[str, float, str]]:
     """Waits for the device in a step, few of an epoch's end among them: those of three epochs
-    beyond those of two, over the steps of one."""
+    beyond those of two, over the steps of one. A CPU has none."""
+    if not asked.device.startswith("cuda"):
+        return
     counts = []
     for epochs in (2, 3):
         with warnings.catch_warnings(record=True) as told, _telling_of_waits():
             warnings.simplefilter("always")
             _trained(text, asked, None, 0, epochs)
-        counts.append(sum("synchroniz" in str(one.message) for one in told))
-    return (counts[1] - counts[0]) / ((8 if asked.toy else 256) / 8)
+        counts.append(sum(WAIT in str(one.message) for one in told))
+    steps = (8 if asked.toy else 256) / 8
+    yield "waits for the device in a step", (counts[1] - counts[0]) / steps, "<= 1.2"
 
 
 @contextmanager

@@ -22,7 +22,7 @@ import time
 from typing import Any
 
 import torch
-from _gpu_checks import check_all
+from _gpu_checks import check_all, told_once
 from _gpu_studies import runs_a_minute
 from _lines import Lines, add_results
 from _ways import (
@@ -67,7 +67,7 @@ def main() -> None:
         wrong = check_all(lines, asked, device)
         with tensor_float(asked.precision == "tf32"):
             peak = _peak(lines, asked, device)
-            ways = _ways(asked, device, until)
+            ways = _ways(asked, device, until, wrong)
             for number in range(asked.rounds):
                 if number and time.monotonic() > until - _REST / 2:
                     break
@@ -75,13 +75,16 @@ def main() -> None:
                     add_round(way, asked.steps, asked.batch, device)
     table = [_told(lines, name, how, ways, asked, peak) for name, how in ways]
     ways.clear()
-    with recorded_on_the_cpu():
-        runs_a_minute(lines, asked, until)
+    try:
+        with recorded_on_the_cpu():
+            runs_a_minute(lines, asked, until)
+    except Exception as error:
+        wrong.append(f"trainings of micro died of {told_once(error)}")
     print("\n".join(["", f"| {' | '.join(table[0])} |", "|" + "---|" * len(table[0])]))
     print("\n".join(f"| {' | '.join(row.values())} |" for row in table), flush=True)
     faulthandler.cancel_dump_traceback_later()
     if wrong:
-        sys.exit(f"beyond its bound: {', '.join(wrong)}")
+        sys.exit("\n".join(["beyond their bound, or dead:", *wrong]))
 
 
 def _asked() -> argparse.Namespace:
@@ -128,8 +131,11 @@ def _peak(lines: Lines, asked: Any, device: torch.device) -> float:
     return peak
 
 
-def _ways(asked: Any, device: torch.device, until: float) -> dict[tuple[str, str], Way]:
-    """Each made and warmed up, the most telling first; those left out for want of time are told."""
+def _ways(
+    asked: Any, device: torch.device, until: float, wrong: list[str]
+) -> dict[tuple[str, str], Way]:
+    """Each made and warmed up, the most telling first; those left out for want of time are told, and
+    those that died are among `wrong`."""
     first, rest = asked.methods[:2], asked.methods[2:]
     narrow = first if asked.precision == "bf16" else ()
     asked_for = [
@@ -147,10 +153,15 @@ def _ways(asked: Any, device: torch.device, until: float) -> dict[tuple[str, str
             print(f"left out for want of time: {text}, {how or 'plain'}", file=sys.stderr)
             continue
         started = time.monotonic()
-        ways[text, how] = way = way_of(text, how, asked, device)
-        for _ in range(WARM + 1 if how == GRAPHED else 2):
-            way.step()
-        wait(device)
+        try:
+            way = way_of(text, how, asked, device)
+            for _ in range(WARM + 1 if how == GRAPHED else 2):
+                way.step()
+            wait(device)
+        except Exception as error:
+            wrong.append(f"{text}, {how or 'plain'} died of {told_once(error)}")
+            continue
+        ways[text, how] = way
         print(f"# {text} {how}: {time.monotonic() - started:.1f} s", file=sys.stderr, flush=True)
     return ways
 

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+# How torch tells of a wait; other warnings speak of synchronization too.
+WAIT = "called a synchronizing CUDA operation"
 _INDEXED = ("aten::index", "aten::index_put", "aten::index_put_", "aten::_unsafe_index")
 
 
@@ -68,10 +70,9 @@ def witnessed(device: torch.device, wanted: bool = True) -> Iterator[list[str]]:
                 yield witness.told
             finally:
                 torch.cuda.set_sync_debug_mode(before)
-    waits = [str(one.message) for one in heard if "synchroniz" in str(one.message)]
-    witness.told += [
-        f"a step waits for the device ({text.partition('(')[0].strip()})" for text in waits
-    ]
     for one in heard:
-        if "synchroniz" not in str(one.message):
+        if WAIT in str(one.message):
+            text = str(one.message).partition("(")[0].strip()
+            witness.told.append(f"a step waits for the device ({text})")
+        else:
             warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
