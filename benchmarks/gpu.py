@@ -134,8 +134,8 @@ def _peak(lines: Lines, asked: Any, device: torch.device) -> float:
 def _ways(
     asked: Any, device: torch.device, until: float, wrong: list[str]
 ) -> dict[tuple[str, str], Way]:
-    """Each made and warmed up, the most telling first; those left out for want of time are told, and
-    those that died are among `wrong`."""
+    """Each made and warmed up, the most telling first; those left out for want of time are told,
+    and those that died are among `wrong`."""
     first, rest = asked.methods[:2], asked.methods[2:]
     narrow = first if asked.precision == "bf16" else ()
     asked_for = [

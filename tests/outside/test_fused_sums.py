@@ -36,7 +36,8 @@ from foldtune.core.compute.fused_sums import _sums
 sizes = {"share": 64, "block_rows": 32, "block_channels": 64}
 for dtype in ("fp32", "bf16", "fp16"):
     kinds = {"dz": f"*{dtype}", "z": f"*{dtype}", "partial": "*fp32"}
-    kinds |= dict.fromkeys(("rows", "channels", "splits"), "i32") | dict.fromkeys(sizes, "constexpr")
+    kinds |= dict.fromkeys(("rows", "channels", "splits"), "i32")
+    kinds |= dict.fromkeys(sizes, "constexpr")
     source = ASTSource(fn=_sums, signature=kinds, constexprs=sizes)
     made = triton.compile(source, target=GPUTarget("cuda", 90, 32))
     assert "ld.global" in made.asm["ptx"]
@@ -49,7 +50,7 @@ WITH_TRITON = pytest.mark.skipif(
 
 
 @WITH_TRITON
-@pytest.mark.parametrize("program, interpreted", [(_PROGRAM, "1"), (_COMPILED, "0")])
+@pytest.mark.parametrize(("program", "interpreted"), [(_PROGRAM, "1"), (_COMPILED, "0")])
 def test_fused_sums_are_those_of_float64_and_compile(program, interpreted, tmp_path):
     more = {"TRITON_INTERPRET": interpreted, "TRITON_CACHE_DIR": str(tmp_path)}
     done = subprocess.run(

@@ -1,5 +1,6 @@
 """Training through torch.compile, in TF32, and in the memory format of convolutions."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 from torch._dynamo.utils import counters
 
 from foldtune.core.attach import attach
+from foldtune.core.compute.delta import Delta
 from foldtune.core.compute.kept import kept_bytes
 from foldtune.errors import InputError
 from foldtune.methods import SSF, AdaptFormer, LoRA
@@ -15,6 +17,7 @@ from foldtune.study.bench.run import Run
 from foldtune.training.device import check_compiler, check_precision, prepare_model, tensor_float
 from foldtune.training.loop import train
 from foldtune.training.recipe import Recipe
+from foldtune.training.speed.blocks import compiled_blocks
 from foldtune.training.stack import common
 from lacking import NEEDS_NEW_COMPILER
 
@@ -44,6 +47,11 @@ def graphs(monkeypatch):
     monkeypatch.setattr(torch, "compile", lambda model, **o: real(model, backend=kept, **o))
     yield made
     torch.compiler.reset()
+
+
+def code_of(graph):
+    """Its code, with that of functions whose gradient is their own."""
+    return " ".join(part.code for part in graph.modules() if hasattr(part, "code"))
 
 
 PLAIN = {"proj_drop_rate": 0.0, "drop_path_rate": 0.0}
@@ -109,10 +117,34 @@ def test_blocks_computed_again_are_compiled_and_keep_their_input_alone(graphs):
         found.append(weights(model))
         kept.append(sum(sizes.values()))
         # Of the one size of batch that an epoch repeats, and the block itself, not what calls it.
-        assert all("linear" in graph.code and "checkpoint" not in graph.code for graph in graphs)
+        assert all(
+            "linear" in code_of(graph) and "checkpoint" not in graph.code for graph in graphs
+        )
         assert bool(graphs) is bool(changes)
     assert close(*found)
     assert kept[1] < 0.7 * kept[0]
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.0])
+def test_compiled_blocks_fold_scales_and_divide_by_none_that_is_tiny(graphs, scale):
+    model, x = vit(depth=2, **PLAIN), torch.randn(2, 3, 16, 16)
+    attachment = attach(model, SSF(), example=x, num_classes=5, seed=0)
+    with torch.no_grad():
+        for delta in attachment.holdings.container.children():
+            if isinstance(delta, Delta):
+                delta.scale[0] = scale
+    found = []
+    for compiled in (False, True):
+        with compiled_blocks(model) if compiled else nullcontext():
+            loss = model(x).square().mean()
+            found.append(torch.autograd.grad(loss, attachment.parameters()))
+    for a, b in zip(*found, strict=True):
+        assert torch.isfinite(b).all()
+        assert torch.allclose(a, b, rtol=1e-4, atol=1e-6)
+    # Folded, no feature is scaled: what multiplies it by the scale is in the graph else.
+    folded = ["autograd_function_apply" in code_of(graph) for graph in graphs]
+    assert folded
+    assert all(folded) is (scale == 1.0)
 
 
 def test_a_host_that_repeats_nothing_is_compiled_whole(graphs):

@@ -11,7 +11,7 @@ from torch.utils.hooks import RemovableHandle
 
 from foldtune.core.classifier import Classifier
 from foldtune.core.compute.delta import Delta
-from foldtune.core.compute.lean import ask_once, forget, is_traced
+from foldtune.core.compute.lean import ask_once, forget, is_recorded, is_traced, was_found
 from foldtune.core.tensors import whole, write
 from foldtune.errors import InputError
 
@@ -30,14 +30,32 @@ class Container(nn.Module):
     # Bound methods serve as hooks of the host: they survive deepcopy and pickle.
     def on_enter(self, _host: nn.Module, _args: Any) -> None:
         """Ask for all deltas at once what each would wait for the device to know."""
-        if torch.is_grad_enabled() and not is_traced():
-            deltas = (m for m in self.children() if isinstance(m, Delta) and m.lean)
-            ask_once({id(delta): delta.divisors() for delta in deltas})
+        if not torch.is_grad_enabled():
+            return
+        if not is_traced():
+            self.ask()
+        elif torch.compiler.is_compiling() or not is_recorded():
+            for delta in self._asking():
+                delta.divides = None
 
     def on_leave(self, _host: nn.Module, _args: Any, _output: Any) -> None:
         """What was asked holds for this pass alone."""
         if not is_traced():
             forget()
+
+    def ask(self) -> tuple[bool | None, ...]:
+        """Ask now, with one wait for the device; whether each of those deltas may divide.
+
+        The answer stays beyond the pass, for what is recorded and for blocks computed again.
+        """
+        deltas = self._asking()
+        ask_once({id(delta): delta.divisors() for delta in deltas})
+        for delta in deltas:
+            delta.divides = was_found(id(delta))
+        return tuple(delta.divides for delta in deltas)
+
+    def _asking(self) -> list[Delta]:
+        return [m for m in self.children() if isinstance(m, Delta) and m.lean and m.divisors()]
 
 
 def ask_once_a_pass(model: nn.Module, container: Container) -> list[RemovableHandle]:

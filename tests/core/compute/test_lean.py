@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from foldtune import attach, load_backbone
 from foldtune.core.compute import lean
@@ -159,3 +160,38 @@ def test_a_host_that_overwrites_results_gets_the_plain_gradient():
     assert not any(delta.lean for delta in deltas)
     F.cross_entropy(model(images), torch.tensor([0, 2])).backward()
     assert all(p.grad is not None for p in attachment.parameters())
+
+
+class Operations(TorchDispatchMode):
+    """Counts what is launched."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.count += "detach" not in str(func)
+        return func(*args, **(kwargs or {}))
+
+
+def pairs(size, scale, shift):
+    return {
+        who: ((torch.full((4,), scale), torch.full((4,), shift) if who % 2 else None),)
+        for who in range(size)
+    }
+
+
+@pytest.mark.parametrize(
+    ("scale", "shift", "divisible"), [(1.0, 0.0, True), (0.05, 0.0, False), (1.0, 20.0, None)]
+)
+def test_all_are_asked_by_few_operations(scale, shift, divisible):
+    counts = []
+    for size in (10, 100):
+        with Operations() as seen:
+            lean.ask_once(pairs(size, scale, shift))
+        counts.append(seen.count)
+        own = [lean.was_found(who) for who in range(size)]
+        lean.forget()
+        # A shift that is far larger than the scale forbids it, where there is one.
+        assert own == [not who % 2 if divisible is None else divisible for who in range(size)]
+    # Reshaping a view costs no launch: of those there are some for each.
+    if divisible:
+        assert counts[1] - counts[0] <= 3 * 90

@@ -8,6 +8,7 @@ import torch
 
 from foldtune.augment.resample import Resample
 from foldtune.core.attach import attach
+from foldtune.core.compute.delta import Delta
 from foldtune.errors import InputError
 from foldtune.methods import SSF, BitFit, LoRA
 from foldtune.testing.tape import recorded_on_the_cpu
@@ -54,6 +55,43 @@ def test_a_training_is_the_plain_one_but_for_rounding(tapes, method, changes):
     assert close(graphed, plain)
     for one, other in zip(told.curve, outcome.curve, strict=True):
         assert one["loss"] == pytest.approx(other["loss"], rel=1e-5)
+
+
+def shrunk(recipe):
+    """The weights after a training amid which a scale became 0, and what may be divided by before
+    and after."""
+    model, found = vit(), []
+    attachment = attach(model, METHOD, example=torch.zeros(2, 3, 16, 16), num_classes=5, seed=0)
+    deltas = [m for m in attachment.holdings.container.children() if isinstance(m, Delta)]
+    asking = [delta for delta in deltas if delta.divisors()]
+
+    def evaluate(epoch):
+        found.append({delta.divides for delta in asking})
+        if epoch == 1:
+            with torch.no_grad():
+                for delta in deltas:
+                    delta.scale[0] = 0.0
+        return {}
+
+    options = {"prepare": prepare, "seed": 0, "device": "cpu", "evaluate": evaluate}
+    train(model, *images(), replace(recipe, epochs=3), **options)
+    return weights(model), found[1:3]
+
+
+def scaled_features(tape):
+    products = [e for e in tape._entries if e[0] is torch.ops.aten.addcmul.default]
+    return sum(result.ndim == 3 for *_, results in products for result in results)
+
+
+def test_a_scale_that_becomes_too_small_to_divide_by_is_recorded_anew(tapes):
+    graphed, found = shrunk(GRAPHED)
+    assert found == [{True}, {False}]
+    assert [tape.replays for tape in tapes] == [4 - WARM, 8 - WARM]
+    # Scales are folded into weights as long as that has a gradient, not written over features.
+    assert [scaled_features(tape) > 0 for tape in tapes] == [False, True]
+    plain, _ = shrunk(PLAIN)
+    assert all(torch.isfinite(value).all() for value in graphed.values())
+    assert close(graphed, plain)
 
 
 def normed():

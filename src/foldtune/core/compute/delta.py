@@ -23,6 +23,8 @@ class Delta(nn.Module):
     lean: bool = True
     # How many times the learning rate of all else some of its own tensors take, by name.
     rate_times: Mapping[str, float] = {}
+    # What the last pass that was asked found of its divisors, for blocks that are compiled.
+    divides: bool | None = None
     call: Callable[[Tensor, Callable[[Tensor], Tensor]], Tensor] | None = None
 
     def divisors(self) -> Sequence[Pair]:
@@ -35,7 +37,7 @@ class Delta(nn.Module):
             return False
         # A compiler is asked first: the id that it saw would tie its graph to this one delta, and
         # every block, and every run, would be compiled anew.
-        return None if is_traced() else was_found(id(self))
+        return self.divides if is_traced() else was_found(id(self))
 
     def fold(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """The changed weight and bias; shapes as stored, bias may be None."""

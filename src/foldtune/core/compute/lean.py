@@ -31,7 +31,7 @@ class _Pass(threading.local):
     """What was found, in this thread, of the pass that goes on: whom, by id, may be divided by."""
 
     found: dict[int, bool] | None = None
-    plain: bool = False
+    recorded: bool = False
 
 
 _pass = _Pass()
@@ -42,17 +42,17 @@ def ask_once(pairs: Mapping[int, Sequence[Pair]]) -> None:
 
     pairs: those of whom, by id. Sharded ones are left to be asked by themselves.
     """
-    asked = [
-        (who, _divisible(scale, shift))
-        for who, own in pairs.items()
-        if not any(is_sharded(scale) or scale.is_meta for scale, _ in own)
-        for scale, shift in own
-    ]
-    answers = torch.stack([flag for _, flag in asked]).tolist() if asked else []
-    found: dict[int, bool] = {}
-    for (who, _), answer in zip(asked, answers, strict=True):
-        found[who] = answer and found.get(who, True)
-    _pass.found = found
+    asked = {
+        who: own for who, own in pairs.items()
+        if own and not any(is_sharded(scale) or scale.is_meta for scale, _ in own)
+    }  # fmt: skip
+    every = [pair for own in asked.values() for pair in own]
+    # Nearly always yes, and then a few operations on all of them in a row have said so.
+    if every and bool(_all_divisible(every)):
+        _pass.found = dict.fromkeys(asked, True)
+        return
+    answers = iter(torch.stack([_divisible(*pair) for pair in every]).tolist() if every else ())
+    _pass.found = {who: min([next(answers) for _ in own]) for who, own in asked.items()}
 
 
 def forget() -> None:
@@ -100,9 +100,7 @@ def scale_shift_linear(
         device = x.device.type
         if torch.is_autocast_enabled(device):
             x = x.to(torch.get_autocast_dtype(device))
-        with torch.no_grad():
-            folded = (weight * scale[:, None]).to(x.dtype)
-        return _ScaleShiftLinear.apply(x, folded, weight, bias, scale, shift)
+        return _ScaleShiftLinear.apply(x, weight, bias, scale, shift)
     return scale_shift(F.linear(x, weight, bias), scale, shift, -1, lean)
 
 
@@ -117,22 +115,28 @@ def recompute(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 
 
 @contextmanager
-def plain_formulas() -> Iterator[None]:
-    """Inside, in this thread, the plain formula is due, as under a compiler: no question to the
-    device, no branch on a value, nothing that is computed again."""
-    before, _pass.plain = _pass.plain, True
+def recorded_formulas() -> Iterator[None]:
+    """Inside, in this thread, formulas are due that can be recorded, as under a compiler: no
+    question to the device, no branch on a value, nothing that is computed again. Whoever records
+    asks before (`Container.ask`), and records anew where the answer is another."""
+    before, _pass.recorded = _pass.recorded, True
     try:
         yield
     finally:
-        _pass.plain = before
+        _pass.recorded = before
+
+
+def is_recorded() -> bool:
+    """Whether `recorded_formulas` are due. Not to be asked under a compiler, which cannot look into
+    a thread's own."""
+    return _pass.recorded
 
 
 def is_traced() -> bool:
     """Whether a compiler, whose own partition of the graph keeps as little, or a transform such as
-    vmap looks on, or `plain_formulas` asks for it: then the plain formula is due."""
-    if torch.compiler.is_compiling() or torch.jit.is_tracing():
-        return True
-    if _pass.plain:  # asked after the compiler, which cannot look into a thread's own
+    vmap looks on, or `recorded_formulas` are due: then the plain formula is, or one that was told
+    beforehand that it may divide."""
+    if torch.compiler.is_compiling() or torch.jit.is_tracing() or is_recorded():
         return True
     transformed: bool = torch._C._are_functorch_transforms_active()
     return transformed
@@ -140,7 +144,9 @@ def is_traced() -> bool:
 
 def _keeps_result(scale: Tensor, shift: Tensor | None, lean: bool | None) -> bool:
     """Whether the lean gradient may be used: eager, and every channel can be divided by."""
-    if lean is False or is_traced() or scale.is_meta:
+    if lean is False or scale.is_meta:
+        return False
+    if is_traced() and not (lean and (torch.compiler.is_dynamo_compiling() or is_recorded())):
         return False
     if not (torch.is_grad_enabled() and scale.requires_grad):
         return False
@@ -154,12 +160,24 @@ def _divisible(scale: Tensor, shift: Tensor | None) -> Tensor:
     return (scale.detach().abs() * 10 >= largest).all()
 
 
+def _all_divisible(pairs: Sequence[Pair]) -> Tensor:
+    """Whether `_divisible` holds for all of them."""
+    scales = [scale.detach().flatten() for scale, _ in pairs]
+    if len({(scale.device, scale.dtype) for scale in scales}) > 1:
+        return torch.zeros((), dtype=torch.bool)
+    largest = [
+        scale.new_ones(1).expand_as(scale) if shift is None else shift.detach().flatten()
+        for scale, (_, shift) in zip(scales, pairs, strict=True)
+    ]
+    return (torch.cat(scales).abs() * 10 >= torch.cat(largest).abs().clamp_min(1.0)).all()
+
+
 def _pair(z: Tensor, dz: Tensor, scale: Tensor, shift: Tensor | None, axis: int) -> Any:
     """Gradients of scale and shift from the result z and its gradient dz."""
     along, total = sums_by_channel(dz, z, axis, torch.promote_types(z.dtype, scale.dtype))
     if shift is None:
         return along / scale, None
-    return (along - shift * total) / scale, total
+    return torch.addcmul(along, shift, total, value=-1) / scale, total
 
 
 # `forward` takes ctx itself: with a `setup_context` beside it torch binds the arguments by name on
@@ -190,15 +208,14 @@ class _ScaleShiftLinear(torch.autograd.Function):
     def forward(
         ctx: Any,
         x: Tensor,
-        folded: Tensor,
         weight: Tensor,
         bias: Tensor | None,
         scale: Tensor,
         shift: Tensor | None,
     ) -> Tensor:
-        offset = None if bias is None else bias * scale
-        if shift is not None:
-            offset = shift if offset is None else offset + shift
+        folded, offset = _folded(weight, scale, x.dtype), shift
+        if bias is not None:
+            offset = bias * scale if shift is None else torch.addcmul(shift, bias, scale)
         z = F.linear(x, folded, None if offset is None else offset.to(x.dtype))
         # Where the batch is large the folded weight is small beside the features: kept. Where it
         # is not, it is folded again from the weight, which is there anyway.
@@ -212,5 +229,12 @@ class _ScaleShiftLinear(torch.autograd.Function):
         z, folded, weight, scale, shift = ctx.saved_tensors
         dx = None
         if ctx.needs_input_grad[0]:
-            dx = dz @ ((weight * scale[:, None]).to(dz.dtype) if folded is None else folded)
-        return dx, None, None, None, *_pair(z, dz, scale, shift, -1)
+            dx = dz @ (_folded(weight, scale, dz.dtype) if folded is None else folded)
+        return dx, None, None, *_pair(z, dz, scale, shift, -1)
+
+
+def _folded(weight: Tensor, scale: Tensor, dtype: torch.dtype) -> Tensor:
+    """diag(scale) weight in `dtype`, in one operation."""
+    if is_traced() or torch.promote_types(weight.dtype, scale.dtype) == dtype:
+        return (weight * scale[:, None]).to(dtype)
+    return torch.mul(weight, scale[:, None], out=torch.empty_like(weight, dtype=dtype))

@@ -22,13 +22,15 @@ def sums_by_channel(dz: Tensor, z: Tensor, axis: int, wide: torch.dtype) -> Sums
 
     wide: the dtype of the sums and of what they are summed in, such as float32 for bfloat16 maps.
     """
+    others = [i for i in range(z.ndim) if i != axis % z.ndim]
+    if torch.compiler.is_compiling():  # which makes one pass of it, or a part of another
+        return (dz.to(wide) * z).sum(others), dz.sum(others, dtype=wide)
     kernel = _kernel() if z.is_cuda and wide == torch.float32 else None
     rows = None if kernel is None else (_as_rows(dz, axis), _as_rows(z, axis))
     if kernel is not None and rows is not None and None not in rows and z.numel():
         return kernel(*rows)
     if axis % z.ndim == z.ndim - 1 and z.dtype == wide:
         return _by_norm(dz, z)
-    others = [i for i in range(z.ndim) if i != axis % z.ndim]
     if z.dtype == dz.dtype == torch.bfloat16:
         # A product rounded to the map's own precision is as exact as the map; the sum is wide. Not
         # in float16, where the product of a scaled gradient may be too large.

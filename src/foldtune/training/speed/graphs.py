@@ -16,7 +16,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from foldtune.core.compute.lean import plain_formulas
+from foldtune.core.compute.lean import forget, recorded_formulas
+from foldtune.core.container import Container
 from foldtune.errors import InputError
 from foldtune.training.recipe import Recipe
 from foldtune.training.speed.step import See, Step
@@ -101,7 +102,7 @@ class GraphedStep:
     """`Step`, recorded after some steps of the usual batch and run again for the later ones.
 
     images: of the usual batch; others, such as an epoch's last, are stepped as they are. Equal to
-    `Step` within rounding, since the methods' plain formulas are recorded. What cannot be recorded
+    `Step` within rounding. What cannot be recorded
     is told once, and stepped as it is. Raises InputError for a device that records nothing.
     """
 
@@ -112,6 +113,9 @@ class GraphedStep:
         self._kind: object = None
         self._warmed = 0
         self._graph: _Graph | None = None
+        # What a scale may be divided by is asked before a step, which is recorded with the answer.
+        modules = step.passes.model.modules()
+        self._containers = [m for m in modules if isinstance(m, Container)]
         accelerator = step.passes.at.accelerator
         if accelerator.num_processes > 1:
             self._give_up("several processes wait for each other within a step")
@@ -125,7 +129,9 @@ class GraphedStep:
         if self.off or not self._usual(images):
             self.step(images, targets, lr, see)
             return
-        kind = (images.shape, images.dtype, images.stride(), targets.shape, targets.dtype)
+        divides = tuple(container.ask() for container in self._containers)
+        forget()
+        kind = (images.shape, images.dtype, images.stride(), targets.shape, targets.dtype, divides)
         if kind != self._kind or self._graph is None:  # also a phase's other size of images
             self._kind, self._warmed = kind, 0
             self._graph = _Graph(self.step, self.device)
@@ -210,13 +216,13 @@ class _Graph:
 
     @contextmanager
     def _as_recorded(self) -> Iterator[None]:
-        """Inside, the optimizer's rates are the tensors, and formulas are plain."""
+        """Inside, the optimizer's rates are the tensors, and formulas such as can be recorded."""
         groups = self.step.optimizer.param_groups
         before = [group["lr"] for group in groups]
         for group, rate in zip(groups, self._rates, strict=True):
             group["lr"] = rate
         try:
-            with plain_formulas():
+            with recorded_formulas():
                 yield
         finally:
             for group, own in zip(groups, before, strict=True):
