@@ -47,7 +47,6 @@ def test_a_kept_line_stands_on_the_page_and_the_last_one_wins(scripts, tmp_path,
     assert "2.5" in text
     assert "| 3" not in text
     assert "0 of 1 figures with an aim reach it" in text
-    assert "No GPU has been used so far" in text
     assert len(capsys.readouterr().out.splitlines()) == 2
 
 
