@@ -113,7 +113,7 @@ are compiled (a check of every method now).
   steps computed another formula when they were measured (1,487 images a second, half of LoRA's):
   they fold scales into weights now, as eager ones do, and were not measured since.
 - Not run on a GPU: `throughput.py`, `step_time.py`, `merged.py`, `mixed.py`, `probe_grid.py`, which
-  take `--device cuda`; AdaptFormer compiled, after it was mended; passes of as many images as fit
+  take `--device cuda`; the speed of AdaptFormer compiled; passes of as many images as fit
   after the memory ran out (a stand-in runs out); `--recompute`."""
 # Lines that differ in these are different figures.
 _APART = ("figure", "device", "model", "batch", "epochs", "threads", "precision")
