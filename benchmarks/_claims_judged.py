@@ -1,0 +1,272 @@
+"""Each claim judged from the rows of studies, with its sentence, its table and its points."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from foldtune.analysis.frontier import Point, shift_at
+from foldtune.analysis.leaderboard import leaderboard
+from foldtune.analysis.tasks.ranks import rank
+from foldtune.study.results.store import Store
+from foldtune.study.results.tasks import read_scores
+
+Found = dict[str, Any]
+_CLOSE = 2.0  # points between which tuned methods count as close
+_MORE = 1.0  # points that a difference without an interval must have
+_SOLVED = "LinearProbe"  # the same from every seed, so that nothing is beyond what its seeds do
+_APART = ("LinearProbe", "Full")  # what the small methods are held against
+
+
+def closeness(studies: Sequence[Path], groups: Sequence[str]) -> Found | None:
+    """Study A: tuned alike, methods are close together with few images."""
+    if len(studies) < 2:
+        return None
+    scores, _ = read_scores(studies, groups)
+    told = rank(scores)
+    small = [i for i, name in enumerate(scores.methods) if name not in _APART]
+    if len(small) < 2:
+        return None
+    gaps = np.ptp(scores.values[small], axis=0)
+    mean = scores.values[small].mean(1)
+    between, worst = float(np.ptp(mean)), _over(gaps)
+    critical = told["nemenyi"]["critical_difference"]
+    places = {one["method"]: one["rank"] for one in told["nemenyi"]["ranks"]}
+    apart = [
+        (a, b) for i, a in enumerate(scores.methods) for b in scores.methods[i + 1 :]
+        if {a, b}.isdisjoint(_APART) and critical and abs(places[a] - places[b]) > critical
+    ]  # fmt: skip
+    # That nothing was told apart is no evidence of closeness: every pair's interval must show it.
+    gap_of = {(i, j): _over(scores.values[i] - scores.values[j])
+              for n, i in enumerate(small) for j in small[n + 1 :]}  # fmt: skip
+    close = all(low > -_CLOSE and high < _CLOSE for _, low, high in gap_of.values())
+    verdict = "for" if close else "against" if apart else "open"
+    of_group: Found = dict(told["groups"])
+    table = [["method", "mean accuracy", "mean rank", *(f"{name} mean" for name in of_group)]]
+    for row in told["overall"]:
+        by = [next(r for r in rows if r["method"] == row["method"]) for rows in of_group.values()]
+        table.append([row["method"], f"{row['score']:.1f}", f"{row['rank']['value']:.1f}",
+                      *(f"{r['score']:.1f}" for r in by)])  # fmt: skip
+    return {
+        "claim": "Tuned alike, methods are close together with few images",
+        "verdict": verdict, "table": table,
+        "sentence": f"Over {len(studies)} studies the means of {len(small)} small methods lie "
+        f"within {between:.1f} points; on one study the best and the worst of them are "
+        f"{_told(worst)} points apart; at a critical difference of {critical:.2f} mean ranks "
+        f"{len(apart)} of {len(gap_of)} pairs are told apart, and "
+        f"{'all' if close else 'not all'} have an interval within {_CLOSE:.0f} points.",
+        "change": "more sets: the critical difference shrinks with their number; larger backbones.",
+    }  # fmt: skip
+
+
+def mistakes(told: Sequence[Found]) -> Found | None:
+    """Study A: methods make different mistakes, and other ones of their sure predictions."""
+    beyond, sure = [], []
+    for one in told:
+        pairs = [p for p in one["agreement"]
+                 if not p["control"] and p["beyond_seeds"]
+                 and _SOLVED not in (p["a"], p["b"])]  # fmt: skip
+        if pairs:
+            beyond.append(100 * np.mean([p["beyond_seeds"]["value"] for p in pairs]))
+        overlaps = [p for p in one["confident"]["right"]["pairs"]
+                    if _SOLVED not in (p["a"], p["b"])]  # fmt: skip
+        other = [p["jaccard"]["value"] for p in overlaps if not p["control"]]
+        own = [p["jaccard"]["value"] for p in overlaps if p["control"]]
+        if other and own:
+            sure.append(100 * (np.mean(other) - np.mean(own)))
+    if len(beyond) < 2:
+        return None
+    mean, overlap = _over(beyond), _over(sure) if len(sure) > 1 else None
+    verdict = "for" if mean[2] < 0 else "against" if mean[1] > -0.5 else "open"
+    more = "" if overlap is None else (
+        f" The overlap (Jaccard) of their most confident right predictions is {_told(overlap)} "
+        "points from that of two seeds."
+    )  # fmt: skip
+    return {
+        "claim": "Methods make different mistakes",
+        "verdict": verdict,
+        "sentence": f"The agreement of two methods on test images is {_told(mean)} points from "
+        f"that of two seeds of one method (below 0: less), over {len(beyond)} studies, without "
+        "the probe, which is solved and so the same from every seed." + more,
+        "change": "seeds that differ more, as other training images would make them.",
+    }
+
+
+def ensembles(told: Sequence[Found]) -> Found | None:
+    """Study A: ensembles of methods gain, more than ensembles of seeds."""
+    gains, controls = [], []
+    for one in told:
+        rows = [r for r in one["ensembles"] if r["gain"] is not None]
+        mixed = [r["gain"]["value"] for r in rows if r["ensemble"] == "all methods"]
+        seeds = [r["gain"]["value"] for r in rows
+                 if r["control"] and _SOLVED not in r["members"]]  # fmt: skip
+        if mixed and seeds:
+            gains.append(100 * np.mean(mixed))
+            controls.append(100 * np.mean(seeds))
+    if len(gains) < 2:
+        return None
+    gain, more = _over(gains), _over(np.array(gains) - controls)
+    passes = max(r["passes"] for one in told for r in one["ensembles"])
+    verdict = "for" if gain[1] > 0 and more[1] > 0 else "against" if gain[2] < 0.5 else "open"
+    return {
+        "claim": "Ensembles of methods gain, more than ensembles of seeds",
+        "verdict": verdict,
+        "sentence": f"All methods together gain {_told(gain)} points over the method that "
+        f"validation chose, and {_told(more)} points more than seeds of one method, over "
+        f"{len(gains)} studies, for up to {passes} forward passes an image.",
+        "change": "members that are chosen on validation, or more test images.",
+    }
+
+
+def crossing(studies: Sequence[Path]) -> Found | None:
+    """Study A: tuning with few parameters is useful with many images, too."""
+    curves: dict[str, list[tuple[int, dict[str, float]]]] = defaultdict(list)
+    for folder in studies:
+        rows = list(Store(folder).rows())
+        board = {e["label"]: e["test_accuracy"] for e in leaderboard(rows)}
+        about = json.loads((folder / "study.json").read_text())
+        curves[about["data"]].append((int(about["images"]["train"]), board))
+    table, ahead, lost = [["data", "training images", *_labels(curves)]], [], []
+    for name, points in sorted(curves.items()):
+        for images, board in sorted(points, key=lambda point: point[0]):
+            cells = [_percent(board.get(label)) for label in _labels(curves)]
+            table.append([name, f"{images:,}", *cells])
+        board = max(points, key=lambda point: point[0])[1]
+        small = [v for k, v in board.items() if k not in _APART and v is not None]
+        if small and board.get("Full") is not None:
+            ahead.append(100 * (max(small) - board["Full"]))
+            lost.append(100 * (max(small) - (board.get("LinearProbe") or 0.0)))
+    if not ahead:
+        return None
+    verdict = (
+        "for" if min(ahead) > -1 and min(lost) > 1 else "against" if max(ahead) < -1 else "open"
+    )
+    return {
+        "claim": "Small methods stay useful with many images",
+        "verdict": verdict, "table": table,
+        "sentence": "With all images the best small method is "
+        f"{', '.join(f'{x:+.1f}' for x in ahead)} points from Full and "
+        f"{', '.join(f'{x:+.1f}' for x in lost)} from the probe "
+        f"({', '.join(sorted(curves))}; no interval).",
+        "change": "more images than these sets have, or a larger backbone.",
+    }  # fmt: skip
+
+
+def robustness(studies: Sequence[Path]) -> Found | None:
+    """Study A: small methods stay more robust than Full; Full between start and tuned is best."""
+    table = [["start", "method", "home", "away", "best away at no loss at home"]]
+    gap: dict[str, list[float]] = defaultdict(list)
+    best, chance = 0.0, 0.0
+    for folder in studies:
+        chance = 1 / len(json.loads((folder / "study.json").read_text())["classes"])
+        by: dict[str, list[Found]] = defaultdict(list)
+        for file in sorted((folder / "wise").glob("*.json")):
+            one = json.loads(file.read_text())
+            if one["away"]:
+                by[one["label"]].append(one)
+        ends: dict[str, tuple[float, float, float]] = {}
+        for label, runs in by.items():
+            ends[label] = tuple(np.mean([_ends(run) for run in runs], axis=0))
+            best = max(best, ends[label][1])
+            table.append(
+                [folder.name.split("-")[-1], label, *(f"{100 * x:.1f}" for x in ends[label])]
+            )
+        if "Full" in ends:
+            small = [v for k, v in ends.items() if k not in _APART]
+            gap["tuned"] += [100 * (v[1] - ends["Full"][1]) for v in small]
+            gap["between"] += [100 * (ends["Full"][2] - max(v[2] for v in small))]
+    if not gap:
+        return None
+    tuned, between = float(np.mean(gap["tuned"])), float(np.mean(gap["between"]))
+    # Without an interval: only what holds for every method and from every start, by more than a
+    # point, is a verdict, and where nothing is known of other domains there is nothing to keep.
+    holds = min(gap["tuned"]) > _MORE and min(gap["between"]) > 0
+    verdict = "for" if holds else "against" if max(gap["tuned"]) < -_MORE else "open"
+    lost = best < 2 * chance
+    if lost:
+        verdict = "open"
+    return {
+        "claim": "Small methods keep robustness, and Full between start and tuned balances best",
+        "verdict": verdict, "table": table,
+        "sentence": f"On other domains small methods are {tuned:+.1f} points from tuned Full; "
+        f"Full at its best point between start and tuned is {between:+.1f} points from the best of "
+        "theirs, with nothing lost at home (means over starts and seeds, no interval: one home "
+        "set)."
+        + (f" The best has {100 * best:.1f} % there, where chance has {100 * chance:.1f}: too "
+           "little for a verdict." if lost else ""),
+        "change": "a backbone with a zero-shot start (CLIP), which the published claim is about, "
+        "and more home sets.",
+    }  # fmt: skip
+
+
+def ssf(studies: Sequence[Path]) -> Found | None:
+    """SSF: reaches full tuning with few parameters, above other small methods."""
+    to_full, to_others, share = [], [], []
+    for folder in studies:
+        board = {e["label"]: e for e in leaderboard(list(Store(folder).rows()))}
+        own = board.get("SSF")
+        if own is None or own["test_accuracy"] is None:
+            continue
+        others = [e["test_accuracy"] for k, e in board.items()
+                  if k not in (*_APART, "SSF") and e["test_accuracy"] is not None]  # fmt: skip
+        full = board.get("Full")
+        if full is not None and full["test_accuracy"] is not None:
+            to_full.append(100 * (own["test_accuracy"] - full["test_accuracy"]))
+            share.append(100 * own["trainable"] / own["total"])
+        if others:
+            to_others.append(100 * (own["test_accuracy"] - np.mean(others)))
+    if len(to_full) < 2 or len(to_others) < 2:
+        return None
+    full, others = _over(to_full), _over(to_others)
+    verdict = "for" if full[1] > -1 and others[1] > 0 else "against" if full[2] < -1 else "open"
+    return {
+        "claim": "SSF reaches full tuning with few parameters, above other small methods",
+        "verdict": verdict,
+        "sentence": f"SSF trains {np.mean(share):.2f} % of the parameters and is {_told(full)} "
+        f"points from Full and {_told(others)} points from the mean of the other small methods, "
+        f"over {len(to_full)} studies.",
+        "change": "many images a class, where the paper has it, and its backbones.",
+    }
+
+
+# -- numbers ---------------------------------------------------------------------------------------
+
+
+def _ends(run: Found) -> tuple[float, float, float]:
+    """Accuracy at home and away of the tuned model, and the best one away on the frontier that is
+    as good at home."""
+    rows = sorted(run["rows"], key=lambda row: row["alpha"])
+    away = [float(np.mean([row[name] for name in run["away"]])) for row in rows]
+    points = [
+        Point(row["home"], far, str(row["alpha"])) for row, far in zip(rows, away, strict=True)
+    ]
+    at_home = shift_at(points, rows[-1]["home"])
+    return rows[-1]["home"], away[-1], max(away[-1], at_home if at_home is not None else 0.0)
+
+
+def _over(values: Sequence[float]) -> tuple[float, float, float]:
+    """The mean with Student's interval over studies."""
+    from scipy.stats import t
+
+    array = np.asarray(values, float)
+    mean = float(array.mean())
+    half = float(t.ppf(0.975, len(array) - 1) * array.std(ddof=1) / len(array) ** 0.5)
+    return mean, mean - half, mean + half
+
+
+def _told(found: tuple[float, float, float]) -> str:
+    return f"{found[0]:.1f} ({found[1]:.1f} to {found[2]:.1f})"
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f}"
+
+
+def _labels(curves: Mapping[str, Sequence[tuple[int, Mapping[str, float]]]]) -> list[str]:
+    names = [name for points in curves.values() for _, board in points for name in board]
+    return sorted(dict.fromkeys(names))
