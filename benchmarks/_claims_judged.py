@@ -55,6 +55,11 @@ def closeness(studies: Sequence[Path], groups: Sequence[str]) -> Found | None:
     return {
         "claim": "Tuned alike, methods are close together with few images",
         "verdict": verdict, "table": table,
+        "points": [
+            {"label": name, "study": folder.name, "accuracy": float(value)}
+            for name, values in zip(scores.methods, scores.values, strict=True)
+            for folder, value in zip(studies, values, strict=True)
+        ],
         "sentence": f"Over {len(studies)} studies the means of {len(small)} small methods lie "
         f"within {between:.1f} points; on one study the best and the worst of them are "
         f"{_told(worst)} points apart; at a critical difference of {critical:.2f} mean ranks "
@@ -90,6 +95,7 @@ def mistakes(told: Sequence[Found]) -> Found | None:
     return {
         "claim": "Methods make different mistakes",
         "verdict": verdict,
+        "points": _points({"agreement": beyond, "sure predictions": sure}),
         "sentence": f"The agreement of two methods on test images is {_told(mean)} points from "
         f"that of two seeds of one method (below 0: less), over {len(beyond)} studies, without "
         "the probe, which is solved and so the same from every seed." + more,
@@ -116,6 +122,12 @@ def ensembles(told: Sequence[Found]) -> Found | None:
     return {
         "claim": "Ensembles of methods gain, more than ensembles of seeds",
         "verdict": verdict,
+        "points": _points(
+            {
+                "over the chosen": gains,
+                "over seeds": np.array(gains) - controls,
+            }
+        ),
         "sentence": f"All methods together gain {_told(gain)} points over the method that "
         f"validation chose, and {_told(more)} points more than seeds of one method, over "
         f"{len(gains)} studies, for up to {passes} forward passes an image.",
@@ -149,6 +161,11 @@ def crossing(studies: Sequence[Path]) -> Found | None:
     return {
         "claim": "Small methods stay useful with many images",
         "verdict": verdict, "table": table,
+        "points": [
+            {"group": name, "label": label, "images": images, "accuracy": 100 * value}
+            for name, points in sorted(curves.items()) for images, board in points
+            for label, value in board.items() if value is not None
+        ],
         "sentence": "With all images the best small method is "
         f"{', '.join(f'{x:+.1f}' for x in ahead)} points from Full and "
         f"{', '.join(f'{x:+.1f}' for x in lost)} from the probe "
@@ -161,7 +178,7 @@ def robustness(studies: Sequence[Path]) -> Found | None:
     """Study A: small methods stay more robust than Full; Full between start and tuned is best."""
     table = [["start", "method", "home", "away", "best away at no loss at home"]]
     gap: dict[str, list[float]] = defaultdict(list)
-    best, chance = 0.0, 0.0
+    best, chance, points = 0.0, 0.0, list[Found]()
     for folder in studies:
         chance = 1 / len(json.loads((folder / "study.json").read_text())["classes"])
         by: dict[str, list[Found]] = defaultdict(list)
@@ -171,6 +188,7 @@ def robustness(studies: Sequence[Path]) -> Found | None:
                 by[one["label"]].append(one)
         ends: dict[str, tuple[float, float, float]] = {}
         for label, runs in by.items():
+            points += _frontier(folder.name.split("-")[-1], label, runs)
             ends[label] = tuple(np.mean([_ends(run) for run in runs], axis=0))
             best = max(best, ends[label][1])
             table.append(
@@ -192,7 +210,7 @@ def robustness(studies: Sequence[Path]) -> Found | None:
         verdict = "open"
     return {
         "claim": "Small methods keep robustness, and Full between start and tuned balances best",
-        "verdict": verdict, "table": table,
+        "verdict": verdict, "table": table, "points": points,
         "sentence": f"On other domains small methods are {tuned:+.1f} points from tuned Full; "
         f"Full at its best point between start and tuned is {between:+.1f} points from the best of "
         "theirs, with nothing lost at home (means over starts and seeds, no interval: one home "
@@ -227,6 +245,7 @@ def ssf(studies: Sequence[Path]) -> Found | None:
     return {
         "claim": "SSF reaches full tuning with few parameters, above other small methods",
         "verdict": verdict,
+        "points": _points({"over Full": to_full, "over other methods": to_others}),
         "sentence": f"SSF trains {np.mean(share):.2f} % of the parameters and is {_told(full)} "
         f"points from Full and {_told(others)} points from the mean of the other small methods, "
         f"over {len(to_full)} studies.",
@@ -247,6 +266,25 @@ def _ends(run: Found) -> tuple[float, float, float]:
     ]
     at_home = shift_at(points, rows[-1]["home"])
     return rows[-1]["home"], away[-1], max(away[-1], at_home if at_home is not None else 0.0)
+
+
+def _frontier(start: str, label: str, runs: Sequence[Found]) -> list[Found]:
+    """Accuracies at home and away by the place between start and tuned, means over seeds."""
+    by: dict[float, list[tuple[float, float]]] = defaultdict(list)
+    for run in runs:
+        for row in run["rows"]:
+            away = float(np.mean([row[name] for name in run["away"]]))
+            by[row["alpha"]].append((100 * row["home"], 100 * away))
+    means = {alpha: np.mean(values, axis=0) for alpha, values in sorted(by.items())}
+    return [
+        {"group": start, "label": label, "alpha": alpha, "home": float(home), "away": float(away)}
+        for alpha, (home, away) in means.items()
+    ]
+
+
+def _points(of: Mapping[str, Sequence[float]]) -> list[Found]:
+    """A point a study, by what it is of."""
+    return [{"label": name, "value": float(v)} for name, values in of.items() for v in values]
 
 
 def _over(values: Sequence[float]) -> tuple[float, float, float]:

@@ -1,7 +1,7 @@
 """The claims of the two papers, tried on real backbones: for, against or open, from stored rows.
 
     python benchmarks/claims.py DATA [--out claims] [--models micro lite0] [--minutes M] [--quick]
-        [--only few curve robust] [--page FILE]
+        [--only few curve robust] [--page FILE] [--figures FILE]
 
 DATA: the folder of flowers12-224.zip, pacs-128.zip and tiny-imagenet-64.zip. Three kinds of
 studies, each a folder of OUT that a later call goes on with, the cheapest first:
@@ -10,7 +10,8 @@ studies, each a folder of OUT that a later call goes on with, the cheapest first
   classes, 500 each, and PACS photo);
 - robust: the same methods on PACS photo from two starts of the classifier, each with its frontier
   between start and tuned over the three other domains and four corruptions.
-What is there is judged (_claims.py), printed, and written as Markdown where --page asks for it.
+What is there is judged (_claims_judged.py), printed, written as Markdown where --page asks for it,
+and drawn on one page of HTML where --figures does.
 --models: any that foldtune loads, at 224 pixels but for these two. --minutes: begin no study after
 so many. --quick: a toy of embedded sets in a minute, without DATA.
 """
@@ -28,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from _claims import page, verdicts
+from _claims_figures import write_figures
 
 import foldtune
 from foldtune.backbones.prepare import prepare_for
@@ -115,6 +117,7 @@ def main() -> None:
     options.add_argument("--minutes", type=float, default=float("inf"))
     options.add_argument("--quick", action="store_true")
     options.add_argument("--page", type=Path, help="write what is found as Markdown")
+    options.add_argument("--figures", type=Path, help="draw what is found on one page of HTML")
     asked = options.parse_args()
     if asked.data is None and not asked.quick:
         options.error("give DATA, the folder of the image sets, or --quick")
@@ -131,6 +134,8 @@ def main() -> None:
         print(f"{one['claim']}: {one['verdict'].upper()}. {one['sentence']}", flush=True)
     if asked.page is not None:
         asked.page.write_text(page(found, asked.out))
+    if asked.figures is not None:
+        write_figures(found, asked.figures, "python benchmarks/claims.py DATA --figures FILE")
 
 
 def cells(scale: Scale, models: list[str]) -> Iterator[Cell]:

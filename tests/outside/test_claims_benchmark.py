@@ -18,8 +18,13 @@ def quick(out, *more):
 
 
 def test_every_claim_is_judged_from_rows_and_a_second_call_runs_nothing(tmp_path):
-    told = quick(tmp_path / "claims", "--page", str(tmp_path / "page.md"))
+    asked = ("--page", str(tmp_path / "page.md"), "--figures", str(tmp_path / "page.html"))
+    told = quick(tmp_path / "claims", *asked)
     page = (tmp_path / "page.md").read_text()
+    drawn = (tmp_path / "page.html").read_text()
+    for claim in ("close together", "different mistakes", "Ensembles", "many images"):
+        assert any(claim in part.partition("</h2>")[0] for part in drawn.split("<h2>"))
+    assert drawn.count("<svg") >= 4
     for claim in ("close together", "different mistakes", "Ensembles", "many images"):
         assert claim in told
         assert claim in page
@@ -29,6 +34,28 @@ def test_every_claim_is_judged_from_rows_and_a_second_call_runs_nothing(tmp_path
     again = quick(tmp_path / "claims")
     assert again.splitlines()[-1] == told.splitlines()[-1]
     assert {p: p.read_bytes() for p in rows} == rows
+
+
+_FRONTIERS = """
+from _claims_figures import figures
+
+points = [
+    {"group": start, "label": label, "alpha": alpha, "home": 70 + alpha, "away": 30 - alpha}
+    for start in ("zero", "regularised") for label in ("LoRA", "Full") for alpha in (0.0, 0.5, 1.0)
+]
+claim = {"claim": "<b>", "verdict": "open", "sentence": "s", "change": "c", "points": points}
+page = figures([claim, {**claim, "points": []}], "a command")
+assert page.count("<svg") == 2 and "start: zero" in page and "start: regularised" in page
+assert "<b>" not in page and "http" not in page.replace("http://www.w3.org", "")
+"""
+
+
+def test_frontiers_are_drawn_a_start_each_and_nothing_is_fetched():
+    # The toy has no other domain.
+    done = subprocess.run(
+        [sys.executable, "-c", _FRONTIERS], cwd=BENCHMARKS, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_corruptions_of_the_full_size_are_there():
