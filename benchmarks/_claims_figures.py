@@ -122,5 +122,7 @@ def _frontiers(points: Points) -> alt.LayerChart:
 
 
 def _svg(chart: alt.LayerChart) -> str:
-    specification = chart.properties(width=_WIDTH).to_dict()
+    # Names are measured in another font than the page's: without room their start is cut off.
+    room = {"left": 40, "right": 10, "top": 5, "bottom": 5}
+    specification = chart.properties(width=_WIDTH, padding=room).to_dict()
     return str(converter().vegalite_to_svg(specification, vl_version=vega_lite()))
