@@ -93,7 +93,7 @@ class Info(ctypes.Structure):
     _fields_ = list(zip(names.split(), [number] * 10))
 info = getattr(libc, "mallinfo2", None) or libc.mallinfo
 info.restype = Info
-SIZE = 24 * 2**20  # below what glibc would map apart whatever it is told
+SIZE = 56 * 2**20  # above the largest threshold of mapping apart; 64 images' activation of lite0
 
 mapped = info().hblks
 libc.malloc(SIZE)  # freeing it would teach the library to keep such ones

@@ -6,7 +6,8 @@ from torch import nn
 
 from foldtune.core.structure.probe import eval_mode
 from foldtune.errors import InputError
-from foldtune.training.host import host_logits, least_images, train_mode
+from foldtune.training.host import host_logits, least_images, lend_model, train_mode
+from foldtune.training.recipe import Recipe
 
 
 def test_a_frozen_batch_norm_keeps_its_statistics():
@@ -49,3 +50,26 @@ def test_logits_are_found_in_what_transformers_return():
 def test_what_is_no_logits_is_refused(output, message):
     with pytest.raises(InputError, match=message):
         host_logits(output)
+
+
+@pytest.mark.parametrize(
+    "activation", [nn.ReLU6, nn.Hardtanh, nn.SiLU, nn.Hardswish, nn.Hardsigmoid, nn.Mish]
+)
+def test_training_copies_nothing_that_an_activation_would_overwrite(activation):
+    model = nn.Sequential(nn.Linear(4, 4), activation(inplace=True))
+    images = torch.randn(8, 4)
+
+    def gradients():
+        with torch.profiler.profile() as profile:
+            model(images).sum().backward()
+        copies = sum(event.name == "aten::clone" for event in profile.events())
+        found = [parameter.grad.clone() for parameter in model.parameters()]
+        model.zero_grad()
+        return copies, found
+
+    overwritten, before = gradients()
+    with lend_model(model, Recipe(), torch.device("cpu")):
+        apart, inside = gradients()
+    assert model[1].inplace
+    assert (overwritten, apart) == (1, 0)
+    assert all(torch.equal(a, b) for a, b in zip(before, inside, strict=True))

@@ -171,8 +171,8 @@ class ExecutorOptions:
     """Who executes the runs."""
 
     executor: str | None = None
-    """in-process, stacked, processes or ray; by default processes where there are several
-    workers."""
+    """in-process, stacked, processes or ray; by default processes where there are several workers
+    or where a long study on a CPU has room for them."""
     workers: int | None = None
     """Runs at a time; by default one a GPU, or one a core, four at most."""
     threads: int | None = None

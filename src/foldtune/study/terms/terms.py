@@ -21,7 +21,7 @@ from foldtune.study.search.halving import Halving
 from foldtune.study.search.plan import Plan
 from foldtune.study.search.spaces import TRIALS, Entrant
 from foldtune.study.terms.asked import Asked
-from foldtune.study.terms.settings import METHODS, named_attentive, recipe_fields
+from foldtune.study.terms.settings import METHODS, named_attentive, recipe_fields, settle_recipe
 from foldtune.training.recipe import REMEDIES, Recipe
 
 STARTS = ("published",)
@@ -46,6 +46,14 @@ class Terms:
     def start(self, method: Method) -> str:
         """Where the classifier of a method starts."""
         return self.head or method.head_start
+
+    def runs(self) -> list[tuple[Recipe, int, int]]:
+        """Of each method the recipe that the search varies, its trials and its final runs."""
+        trials = self.plan.trials or TRIALS
+        return [
+            (settle_recipe(entrant.method, recipe, self.start(entrant.method)), trials, self.seeds)
+            for entrant, recipe in self.entrants
+        ]
 
     def notes(self) -> list[str]:
         """What a reader must know of who takes part, of budget and protocol, one line each."""
