@@ -39,6 +39,15 @@ def pytest_collection_finish():
     gc.freeze()
 
 
+@pytest.fixture
+def one_thread():
+    """A forked child that computes on several threads may wait for its parent's for ever."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_setup(item):
     with _rounding(item):
