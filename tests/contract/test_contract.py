@@ -141,4 +141,6 @@ def test_impossible_pair_is_refused_and_leaves_no_trace(method, host):
 
 
 def test_check_method_reports_each_host():
-    assert check_method(parse("LoRA(rank=1)"), ["vit", "resnet"])["vit"] == "passed"
+    told = check_method(parse("VPTShallow(count=1)"), ["resnet", "vit"])
+    assert told["vit"] == "passed"
+    assert "(batch, channels, height, width)" in told["resnet"]
