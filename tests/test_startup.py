@@ -49,6 +49,10 @@ import sys, torch
 own = torch.compiler.disable
 from foldtune.startup import import_hosts
 import_hosts()
+from foldtune.cli import main
+sys.argv = ["foldtune", "sites", "micro"]
+main()
+assert "timm" in sys.modules and "torch._dynamo" not in sys.modules
 from foldtune.backbones import load_backbone
 model = load_backbone("micro", size=16).model
 assert "torch._dynamo" not in sys.modules and "torch._dynamo.utils" not in sys.modules
@@ -63,18 +67,9 @@ assert torch.equal(compiled(x), model(x))
 """
 
 
-def test_hosts_are_imported_without_the_compiler_which_works_when_asked():
+def test_hosts_and_a_verb_on_one_do_without_the_compiler_which_works_when_asked():
     # Loading it doubled the time to the first answer of `foldtune inspect`.
     done = in_a_process(HOSTS)
-    assert done.returncode == 0, done.stderr
-
-
-def test_a_verb_on_a_model_does_without_the_compiler():
-    done = in_a_process(
-        "import sys; from foldtune.cli import main\n"
-        "sys.argv = ['foldtune', 'sites', 'micro']; main()\n"
-        "assert 'timm' in sys.modules and 'torch._dynamo' not in sys.modules"
-    )
     assert done.returncode == 0, done.stderr
 
 

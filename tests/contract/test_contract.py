@@ -91,19 +91,19 @@ REFUSED = {
         for host in ("vit", "swin", "swinv2", "eva02", "beit", "mixer")
     },
 }
-# Tracing takes seconds: every method is exported from the plain host, and compiled there but for
-# what another one's code is compiled for; then SSF, which computes weights and works in calls, on a
-# host that reads its weights itself and on one of feature maps.
+# Tracing takes seconds: every method is exported from the plain host and compiled there, but for
+# those whose code is another one's; then SSF, which computes weights and works in calls, on a host
+# that reads its weights itself and on one of feature maps.
 # benchmarks/capabilities.py traces them all.
-EXPORTED = {"vit": (*METHODS, *MORE_METHODS)} | dict.fromkeys(("swinv2", "convnext"), ("SSF()",))
 ALIKE = (
     "LoRA(rank=2, separate='qv')", "Pfeiffer(rank=3)", "Houlsby(rank=3)", "DiffFit()",
     "RepAdapter(rank=4)", "FacTTK(rank=3)", "Consolidator(groups=4, shuffle=True)",
     "IA3(outputs=('attn.in', 'mlp.up'), inputs=('mlp.down',))", "LastBlocks(count=2)",
     "ConvAdapter(reduction=2)", "Stem()",
 )  # fmt: skip
-COMPILED = {host: tuple(m for m in EXPORTED[host] if m not in ALIKE) for host in EXPORTED}
-TRACED = {check_export: EXPORTED, check_compile: COMPILED}
+ON_VIT = tuple(m for m in (*METHODS, *MORE_METHODS) if m not in ALIKE)
+TRACED_ON = {"vit": ON_VIT, "swinv2": ("SSF()",), "convnext": ("SSF()",)}
+TRACED = (check_export, check_compile)
 # Windows, feature maps with and without an MLP, an attention that reads its weights itself.
 OTHERS = ("swin", "convnext", "resnet", "eva02")
 PAIRS = [
@@ -112,7 +112,7 @@ PAIRS = [
     for method in (*METHODS, *MORE_METHODS)
     for host in TINY_HOSTS
     if (
-        method in TRACED[check].get(host, ())
+        method in TRACED_ON.get(host, ())
         if check in TRACED
         else host == "vit" or (method in METHODS and host in OTHERS)
     )
@@ -141,4 +141,6 @@ def test_impossible_pair_is_refused_and_leaves_no_trace(method, host):
 
 
 def test_check_method_reports_each_host():
-    assert check_method(parse("LoRA(rank=1)"), ["vit", "resnet"])["vit"] == "passed"
+    told = check_method(parse("VPTShallow(count=1)"), ["resnet", "vit"])
+    assert told["vit"] == "passed"
+    assert "(batch, channels, height, width)" in told["resnet"]

@@ -11,7 +11,6 @@ import socket
 from importlib.resources import files
 
 import pytest
-import torch
 import torch.distributed as dist
 
 from foldtune.methods import parse
@@ -72,7 +71,6 @@ SHARDED = ("LoRA()", "SSF()", "DoRA()", "AdaptFormer()", "RepAdapter()", "FacTTT
 
 def sharded(rank, port, methods):
     """Every method, sharded over two processes, against the same in one, which each has beside."""
-    torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
     try:
         for host in ("vit", "eva02"):
@@ -84,6 +82,7 @@ def sharded(rank, port, methods):
 
 
 @NEEDS_SHARDING
+@pytest.mark.usefixtures("one_thread")
 def test_two_sharded_processes_train_save_and_merge_as_one():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

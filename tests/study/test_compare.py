@@ -20,6 +20,7 @@ from foldtune.study.protocols import protocol
 from foldtune.study.results.pictures import find_pictures
 from foldtune.study.results.store import Store
 from foldtune.study.search.record import JOURNAL
+from foldtune.training.recipe import Recipe
 
 
 @pytest.fixture
@@ -28,15 +29,26 @@ def study(digits, backbone, recipe, tmp_path):
         lines = []
         options = {"trials": 2, "seeds": 2, "recipe": replace(recipe, epochs=1, warmup_epochs=0.1)}
         found = compare(
-            digits, backbone, methods, say=lines.append, **({"out": tmp_path} | options | more)
-        )
+            digits, backbone, methods,
+            **({"out": tmp_path, "say": lines.append} | options | more),
+        )  # fmt: skip
         return found, lines
 
     return run
 
 
-def test_every_method_gets_equal_trials_and_the_same_seeds(study):
-    found, _ = study("LinearProbe", "SSF")
+@pytest.fixture(scope="module")
+def finished(digits, tmp_path_factory):
+    """A study of two methods, to be looked at."""
+    recipe = Recipe(epochs=1, warmup_epochs=0.1, batch_size=32, lr=3e-3)
+    return compare(
+        digits, load_backbone("micro", size=16), ("LinearProbe", "SSF"), trials=2, seeds=2,
+        recipe=recipe, out=tmp_path_factory.mktemp("finished"), say=lambda line: None,
+    )  # fmt: skip
+
+
+def test_every_method_gets_equal_trials_and_the_same_seeds(finished):
+    found = finished
     for label in ("LinearProbe", "SSF"):
         rows = [r for r in found.rows if r["label"] == label]
         assert sum(r["stage"] == "trial" for r in rows) == 2
@@ -46,16 +58,16 @@ def test_every_method_gets_equal_trials_and_the_same_seeds(study):
 
 
 def test_finals_take_no_seed_that_a_trial_of_another_call_had(study):
-    study("LinearProbe", seeds=1)
-    found, _ = study("LinearProbe", search_seed=2, seeds=3)
+    study("LinearProbe", seeds=1, head="zero")
+    found, _ = study("LinearProbe", search_seed=2, seeds=3, head="zero")
     assert {r["seed"] for r in found.rows if r["stage"] == "trial"} == {0, 2}
-    found, _ = study("LinearProbe", seeds=3)
+    found, _ = study("LinearProbe", seeds=3, head="zero")
     assert sorted({r["seed"] for r in found.rows if r["stage"] == "final"} - {1, 3, 4, 5}) == []
     assert found.leaderboard[0]["seeds"] >= 3
 
 
-def test_the_judgement_of_a_study_is_that_of_its_logits(study):
-    found, _ = study("LinearProbe", "SSF")
+def test_the_judgement_of_a_study_is_that_of_its_logits(finished):
+    found = finished
     for entry in found.leaderboard:
         at = found.decision.at(entry["label"])
         assert entry["test_accuracy"] == pytest.approx(found.decision.accuracy[at])
@@ -73,7 +85,13 @@ def test_the_judgement_of_a_study_is_that_of_its_logits(study):
     ],
 )
 def test_too_small_a_budget_is_said_before_it_is_spent(study, more, said):
-    _, lines = study("LinearProbe", **more)
+    class Spends(InProcess):
+        def __call__(self, runs):
+            raise KeyboardInterrupt
+
+    lines = []
+    with pytest.raises(KeyboardInterrupt):
+        study("LinearProbe", executor=Spends, say=lines.append, **more)
     warned = [line for line in lines if "--trials" in line or "--seeds" in line]
     assert warned == [] if said is None else said in warned[0]
 
@@ -97,8 +115,8 @@ def test_a_linear_probe_that_starts_at_zero_has_its_rate_searched(study):
 
 
 def test_a_second_call_computes_only_what_is_new(study):
-    study("LinearProbe")
-    found, lines = study("LinearProbe", "BitFit", seeds=3)
+    study("LinearProbe", head="zero")
+    found, lines = study("LinearProbe", "BitFit", seeds=3, head="zero")
     assert sum(line.endswith("(kept)") for line in lines) == 4
     assert len(found.rows) == 2 * (2 + 3)
 
@@ -118,8 +136,8 @@ def test_a_better_trial_of_a_call_cut_short_is_tested_too(study, tmp_path, recip
     assert found.winner["seeds"] == 1
 
 
-def test_the_winner_is_chosen_on_validation_and_merged(study):
-    found, _ = study("LinearProbe", "SSF")
+def test_the_winner_is_chosen_on_validation_and_merged(finished):
+    found = finished
     best = max(
         (r for r in found.rows if r["stage"] == "trial"),
         key=lambda r: (r["val_accuracy"], -r["trainable"]),
@@ -132,13 +150,13 @@ def test_the_winner_is_chosen_on_validation_and_merged(study):
 
 
 def test_a_winner_with_a_side_network_leaves_the_best_that_merges(study):
-    found, _ = study("AdaptFormer(rank=2)", "LinearProbe")
+    found, _ = study("AdaptFormer(rank=2)", "LinearProbe", seeds=1, head="zero")
     assert found.merged_label == "LinearProbe"
     assert not next(e for e in found.leaderboard if e["label"].startswith("Adapt"))["mergeable"]
 
 
 def test_other_data_in_the_same_folder_is_refused(study, digits):
-    found, _ = study("LinearProbe")
+    found, _ = study("LinearProbe", trials=1, seeds=1, head="zero")
     other = replace(digits, identity="0" * 32, name="letters")
     with pytest.raises(InputError, match="is a study of data"):
         compare(other, load_backbone("micro", size=16), ["SSF"], out=found.folder)
@@ -256,7 +274,7 @@ def test_halving_trains_few_to_the_end_and_tests_the_best_of_those(study, recipe
 
 
 def test_trials_are_in_optunas_journal(study, tmp_path):
-    study("LinearProbe", seeds=1)
+    study("LinearProbe", seeds=1, head="zero")
     storage = optuna.storages.JournalStorage(JournalFileBackend(str(tmp_path / JOURNAL)))
     (summary,) = optuna.get_all_study_summaries(storage)
     assert summary.n_trials == 2
@@ -313,7 +331,7 @@ def test_what_a_protocol_asks_in_vain_is_refused(study):
 
 
 def test_a_study_says_where_its_images_are(study, digits, tmp_path):
-    study("LinearProbe", trials=1, seeds=1)
+    study("LinearProbe", trials=1, seeds=1, head="zero")
     about = Store(tmp_path).description()
     found = find_pictures(tmp_path, about, digits.identity, cache=tmp_path / "nowhere")
     assert found.classes == digits.classes

@@ -54,12 +54,13 @@ def session(leader):
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs /proc")
-@pytest.mark.parametrize("executor", ["processes", "ray"])
-def test_ctrl_c_ends_all_and_says_how_to_go_on(tmp_path, executor):
+@pytest.mark.parametrize(("executor", "workers"), [("processes", "2"), ("ray", "1")])
+def test_ctrl_c_ends_all_and_says_how_to_go_on(tmp_path, executor, workers):
+    """The cluster has one worker, and processes of its own that must end with it."""
     if executor == "ray":
         pytest.importorskip("ray")
     folder = tmp_path / "study"
-    study = begun(folder, "--executor", executor, "--workers", "2")
+    study = begun(folder, "--executor", executor, "--workers", workers)
     wait_for_a_row(study, folder)
     os.killpg(study.pid, signal.SIGINT)  # a terminal interrupts every process of the group
     _, said = study.communicate(timeout=60)

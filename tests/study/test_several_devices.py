@@ -44,6 +44,7 @@ def group():
     return [{**shared, "RANK": rank, "LOCAL_RANK": rank} for rank in "01"]
 
 
+@pytest.mark.usefixtures("one_thread")
 def test_fit_over_two_processes_gives_the_tuning_of_one(digits, tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", [])
     cache, method = Path(digits.pixels.filename).parents[1], "SSF"

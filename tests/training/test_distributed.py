@@ -1,5 +1,4 @@
-"""Two processes on one batch train as one does. A fork of a process whose threads compute may wait
-for them for ever, so each is a new one."""
+"""Two processes on one batch train as one does; forked, since importing torch is dear."""
 
 import multiprocessing
 import os
@@ -34,6 +33,7 @@ def trained(path=None, environment=None):
     return result
 
 
+@pytest.mark.usefixtures("one_thread")
 def test_two_processes_on_one_global_batch_train_as_one_does(tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -43,7 +43,7 @@ def test_two_processes_on_one_global_batch_train_as_one_does(tmp_path):
         environment = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": "2"}
         environment |= {"LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
         runs.append(
-            multiprocessing.get_context("spawn").Process(
+            multiprocessing.get_context("fork").Process(
                 target=trained, args=(tmp_path / f"{rank}.npz", environment), daemon=True
             )
         )

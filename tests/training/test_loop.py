@@ -216,15 +216,6 @@ def test_mixed_precision_trains_and_leaves_no_trace():
     assert numbers(outcome.curve) != numbers(full.curve)
 
 
-@pytest.fixture
-def one_thread():
-    """A forked child that computes on several threads may wait for its parent's for ever."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
 @pytest.mark.parametrize("every", [1, 2])

@@ -18,11 +18,13 @@ from foldtune.tunings.export.folder import export_tuning
 from .hub_server import serving
 
 TOKEN = "a-token"
-# One process, for each takes seconds to start: sent, found by name, and loaded by plain timm.
+# One process, for each takes seconds to start: sent, found by name, loaded by plain timm, and sent
+# again by the verb with a token that the hub does not know.
 CODE = """
-import json, sys
+import contextlib, io, json, os, sys
 from pathlib import Path
 import foldtune, timm
+from foldtune.__main__ import main
 from foldtune.errors import InputError
 from foldtune.tunings.hub import push
 folder, picture = sys.argv[1:]
@@ -39,8 +41,16 @@ for name in ("me/absent", "absent"):
         foldtune.load_backbone(f"hf-hub:{name}")
     except InputError as error:
         refused.append(str(error))
+os.environ["HF_TOKEN"] = "no"
+sys.argv = ["foldtune", "push", folder, "me/tuned"]
+with contextlib.redirect_stderr(io.StringIO()) as said:
+    try:
+        main()
+    except SystemExit as end:
+        code = end.code
 print(json.dumps({"sent": sent, "class": row["class"], "resize": backbone.transform.resize,
-                  "outputs": model.num_classes, "refused": refused}))
+                  "outputs": model.num_classes, "refused": refused, "code": code,
+                  "said": said.getvalue()}))
 """
 
 
@@ -56,9 +66,9 @@ def exported(tmp_path_factory):
     return export_tuning(path, place / "out", backbone, data).folder
 
 
-def run(url, home, *words, token=TOKEN):
+def run(url, home, *words):
     environment = {
-        **os.environ, "HF_ENDPOINT": url, "HF_TOKEN": token, "HF_HUB_OFFLINE": "0",
+        **os.environ, "HF_ENDPOINT": url, "HF_TOKEN": TOKEN, "HF_HUB_OFFLINE": "0",
         "HF_HOME": str(home), "HF_HUB_DISABLE_TELEMETRY": "1",
     }  # fmt: skip
     return subprocess.run([sys.executable, *words], env=environment, capture_output=True, text=True)
@@ -70,10 +80,7 @@ def test_a_folder_is_sent_found_by_name_and_loaded_by_timm(exported, tmp_path):
     with serving(tmp_path / "hub", TOKEN) as (url, asked):
         done = run(url, tmp_path / "home", "-c", CODE, str(exported), str(picture))
         assert done.returncode == 0, done.stderr
-        told = json.loads(done.stdout.splitlines()[-1])
-        refused = run(
-            url, tmp_path / "home", "-m", "foldtune", "push", str(exported), "me/tuned", token="no"
-        )
+    told = json.loads(done.stdout.splitlines()[-1])
     assert "foldtune/tuning.safetensors" in told["sent"]
     there = tmp_path / "hub/me/tuned/main"
     assert {p.relative_to(there).as_posix() for p in there.rglob("*") if p.is_file()} == set(
@@ -86,6 +93,6 @@ def test_a_folder_is_sent_found_by_name_and_loaded_by_timm(exported, tmp_path):
     assert absent.startswith("hf-hub:me/absent cannot be fetched")
     assert "hf-hub:me/absent" in model
     assert "is no name on the hub" in misspelt
-    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
-    assert "log in (hf auth login)" in refused.stderr
+    assert (told["code"], told["said"].count("\n")) == (2, 1)
+    assert "log in (hf auth login)" in told["said"]
     assert any(line.startswith("HEAD /me/tuned/resolve/") for line in asked)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from foldtune.cli import main
 from foldtune.study.results.store import Store
 
 pytest.importorskip("ray")
@@ -72,18 +73,18 @@ def answers(port, environment):
     ).returncode  # fmt: skip
 
 
-def test_a_cluster_at_an_address_gives_the_rows_of_one_process(cluster, tmp_path):
+@pytest.mark.usefixtures("one_thread")  # as the cluster's worker has
+def test_a_cluster_at_an_address_gives_the_rows_of_one_process(cluster, tmp_path, monkeypatch):
     address, environment = cluster
-    rows = []
-    for name, options in (
-        ("here", []),
-        ("there", ["--executor", "ray", "--address", address, "--workers", "1"]),
-    ):
-        command = [sys.executable, "-m", "foldtune", "compare", *STUDY, "--out", name, *options]
-        done = subprocess.run(
-            command, capture_output=True, text=True, env=environment, cwd=tmp_path
-        )
-        assert done.returncode == 0, done.stderr
-        rows.append([timeless(row) for row in Store(tmp_path / name).rows()])
+    options = ["--executor", "ray", "--address", address, "--workers", "1"]
+    command = [sys.executable, "-m", "foldtune", "compare", *STUDY, "--out", "there", *options]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    monkeypatch.setattr(sys, "argv", ["foldtune", "compare", *STUDY, "--out", "here"])
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert not end.value.code
+    rows = [[timeless(row) for row in Store(tmp_path / at).rows()] for at in ("here", "there")]
     assert rows[0] == rows[1]
     assert len(rows[0]) == 2

@@ -159,13 +159,14 @@ def test_an_error_in_a_worker_is_the_row_of_one_in_process(bench, wrong, tmp_pat
     assert here["verdict"].startswith("failed: precision fp16 needs a GPU")
 
 
-def test_what_a_worker_cannot_even_read_ends_the_study_and_not_in_silence(bench, runs, tmp_path):
+def test_what_a_worker_cannot_even_read_ends_the_study_and_not_in_silence(
+    bench, runs, tmp_path, pool
+):
     # Its listener died of the error, and the driver waited for ever.
-    with Processes(workers=1, threads=1) as processes:
-        crew = processes(bench, tmp_path)
-        crew.task = replace(crew.task, study=_Unreadable())
-        with pytest.raises(InputError, match="not on this machine"):
-            list(crew(runs[:1]))
+    crew = pool(bench, tmp_path)
+    crew.task = replace(crew.task, study=_Unreadable())
+    with pytest.raises(InputError, match="not on this machine"):
+        list(crew(runs[:1]))
 
 
 class _Unreadable:

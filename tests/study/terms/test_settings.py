@@ -24,15 +24,15 @@ def test_a_row_from_before_the_classifiers_rate_is_read_without_one():
 
 
 def test_a_run_by_default_moves_the_classifier_at_a_rate_of_its_own():
-    data = foldtune.load_data("digits", size=32).few_shot(2, 0)
-    default = foldtune.fit(data, foldtune.load_backbone("micro", size=32), "BitFit").row
+    data = foldtune.load_data("digits", size=16).few_shot(2, 0)
+    default = foldtune.fit(data, foldtune.load_backbone("micro", size=16), "BitFit").row
     assert default["recipe"]["head_lr"] == HEAD_LR
     # A thousandth of it leaves the classifier where it starts, and BitFit's host is hardly moved.
     still = replace(default_recipe(), head_lr=HEAD_LR / 1000, lr=1e-5, min_lr=1e-6)
     moved = replace(still, head_lr=HEAD_LR)
     losses = [
         foldtune.fit(
-            data, foldtune.load_backbone("micro", size=32), "BitFit", recipe=recipe
+            data, foldtune.load_backbone("micro", size=16), "BitFit", recipe=recipe
         ).row["curve"][-1]["loss"]
         for recipe in (still, moved)
     ]  # fmt: skip

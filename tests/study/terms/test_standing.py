@@ -144,7 +144,7 @@ def check_study(found, tmp_path):
 @pytest.mark.parametrize("name", ["in-process", "stacked", "processes"])
 def test_a_run_that_raises_is_a_failed_row_whoever_executes_it(study, tmp_path, name):
     with choose(name, workers=1, threads=1) as executor:
-        found, lines = study("LastBlocks", "LinearProbe", executor=executor)
+        found, lines = study("LastBlocks", executor=executor)
     check_study(found, tmp_path)
     assert sum("failed: LastBlocks(count=4)" in line for line in lines) > 0
 
