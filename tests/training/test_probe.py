@@ -5,6 +5,7 @@ from inspect import signature
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression, LogisticRegressionCV
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from foldtune.errors import InputError
 from foldtune.training import probe
@@ -142,3 +143,28 @@ def test_images_of_one_class_are_refused():
     features, labels = clouds(10)
     with pytest.raises(InputError, match="all of one"):
         solve_probe(features, labels * 0, 4)
+
+
+def threads():
+    return {one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas"}
+
+
+def test_small_products_have_one_thread_and_large_ones_the_callers(monkeypatch):
+    seen = []
+
+    class Watched(LogisticRegression):
+        def fit(self, *args):
+            seen.append(threads())
+            return super().fit(*args)
+
+    monkeypatch.setattr(probe, "_regression", lambda C: Watched(C=C))
+    features = np.random.default_rng(0).normal(size=(12, 4)).astype(np.float32)
+    with threadpool_limits(2, user_api="blas"):
+        solve_probe(features, np.arange(12) % 3, 3)
+        assert seen
+        assert set().union(*seen) == {1}
+        monkeypatch.setattr(probe, "_SMALL", 1)
+        seen.clear()
+        solve_probe(features, np.arange(12) % 3, 3, C=1.0)
+        assert seen == [{2}]
+        assert threads() == {2}

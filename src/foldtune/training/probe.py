@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,7 @@ REGULARISED = 0.01
 _MOST = 4000  # images on which the penalty is chosen; solved is on all
 _PATIENCE = 2  # penalties in a row that are worse than the best so far before the search ends
 _STEPS = 1000  # of L-BFGS
+_SMALL = 10**8  # products of a step that one thread makes in less than a tenth of a second
 
 
 def classifier_inputs(
@@ -112,9 +114,10 @@ def solve_probe(
         rotation, triangle = np.linalg.qr(scaled.T)
         scaled = np.ascontiguousarray(triangle.T)
     nll = None
-    if C is None:
-        C, nll = chosen_penalty(scaled, labels, groups, seed, weights)
-    fitted = _regression(C).fit(scaled, labels, weights)
+    with _few_threads(scaled.size * classes):
+        if C is None:
+            C, nll = chosen_penalty(scaled, labels, groups, seed, weights)
+        fitted = _regression(C).fit(scaled, labels, weights)
     weight, bias = _even(fitted)
     if rotation is not None:
         weight = weight @ rotation.T
@@ -213,6 +216,18 @@ class _Fold:
         rows, columns = np.arange(len(told)), np.searchsorted(self._model.classes_, self._truth)
         lost: np.ndarray = -told[rows, columns]
         return lost
+
+
+@contextmanager
+def _few_threads(products: int) -> Iterator[None]:
+    """One thread for linear algebra inside, where a step of the solver makes few products: several
+    wait for each other at each of thousands of small ones, and by far longest where other work has
+    the cores."""
+    import sklearn.linear_model  # noqa: F401  (brings SciPy's library, which has threads of its own)
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1 if products < _SMALL else None, user_api="blas"):
+        yield
 
 
 def _regression(C: float) -> LogisticRegression:
