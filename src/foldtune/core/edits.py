@@ -55,7 +55,8 @@ class Adapter(nn.Module):
     survives_merge: bool = False
 
     # In a pass through torch.compile: what the source was called with. Of the adapter, since dynamo
-    # loses what is written to a threading.local where source and module are not of one graph.
+    # loses what is written to a threading.local where source and module are not of one graph. So
+    # two threads must not call one model whose blocks are compiled by themselves.
     _compiled_source: Tensor | None = None
 
     def __init__(self) -> None:

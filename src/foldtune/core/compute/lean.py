@@ -165,8 +165,9 @@ def _all_divisible(pairs: Sequence[Pair]) -> Tensor:
     scales = [scale.detach().flatten() for scale, _ in pairs]
     if len({(scale.device, scale.dtype) for scale in scales}) > 1:
         return torch.zeros((), dtype=torch.bool)
+    one = scales[0].new_ones(1)
     largest = [
-        scale.new_ones(1).expand_as(scale) if shift is None else shift.detach().flatten()
+        one.expand_as(scale) if shift is None else shift.detach().flatten()
         for scale, (_, shift) in zip(scales, pairs, strict=True)
     ]
     return (torch.cat(scales).abs() * 10 >= torch.cat(largest).abs().clamp_min(1.0)).all()
