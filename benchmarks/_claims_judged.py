@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from _claims_numbers import (
+    Found,
+    ends_of,
+    frontier_of,
+    labels_of,
+    mean_over,
+    percent,
+    points_of,
+    spread,
+)
 
-from foldtune.analysis.frontier import Point, shift_at
 from foldtune.analysis.leaderboard import leaderboard
 from foldtune.analysis.tasks.ranks import rank
 from foldtune.study.results.store import Store
 from foldtune.study.results.tasks import read_scores
 
-Found = dict[str, Any]
 _CLOSE = 2.0  # points between which tuned methods count as close
 _MORE = 1.0  # points that a difference without an interval must have
 _SOLVED = "LinearProbe"  # the same from every seed, so that nothing is beyond what its seeds do
@@ -34,7 +41,7 @@ def closeness(studies: Sequence[Path], groups: Sequence[str]) -> Found | None:
         return None
     gaps = np.ptp(scores.values[small], axis=0)
     mean = scores.values[small].mean(1)
-    between, worst = float(np.ptp(mean)), _over(gaps)
+    between, worst = float(np.ptp(mean)), mean_over(gaps)
     critical = told["nemenyi"]["critical_difference"]
     places = {one["method"]: one["rank"] for one in told["nemenyi"]["ranks"]}
     apart = [
@@ -42,7 +49,7 @@ def closeness(studies: Sequence[Path], groups: Sequence[str]) -> Found | None:
         if {a, b}.isdisjoint(_APART) and critical and abs(places[a] - places[b]) > critical
     ]  # fmt: skip
     # That nothing was told apart is no evidence of closeness: every pair's interval must show it.
-    gap_of = {(i, j): _over(scores.values[i] - scores.values[j])
+    gap_of = {(i, j): mean_over(scores.values[i] - scores.values[j])
               for n, i in enumerate(small) for j in small[n + 1 :]}  # fmt: skip
     close = all(low > -_CLOSE and high < _CLOSE for _, low, high in gap_of.values())
     verdict = "for" if close else "against" if apart else "open"
@@ -62,7 +69,7 @@ def closeness(studies: Sequence[Path], groups: Sequence[str]) -> Found | None:
         ],
         "sentence": f"Over {len(studies)} studies the means of {len(small)} small methods lie "
         f"within {between:.1f} points; on one study the best and the worst of them are "
-        f"{_told(worst)} points apart; at a critical difference of {critical:.2f} mean ranks "
+        f"{spread(worst)} points apart; at a critical difference of {critical:.2f} mean ranks "
         f"{len(apart)} of {len(gap_of)} pairs are told apart, and "
         f"{'all' if close else 'not all'} have an interval within {_CLOSE:.0f} points.",
         "change": "more sets: the critical difference shrinks with their number; larger backbones.",
@@ -86,17 +93,17 @@ def mistakes(told: Sequence[Found]) -> Found | None:
             sure.append(100 * (np.mean(other) - np.mean(own)))
     if len(beyond) < 2:
         return None
-    mean, overlap = _over(beyond), _over(sure) if len(sure) > 1 else None
+    mean, overlap = mean_over(beyond), mean_over(sure) if len(sure) > 1 else None
     verdict = "for" if mean[2] < 0 else "against" if mean[1] > -0.5 else "open"
     more = "" if overlap is None else (
-        f" The overlap (Jaccard) of their most confident right predictions is {_told(overlap)} "
+        f" The overlap (Jaccard) of their most confident right predictions is {spread(overlap)} "
         "points from that of two seeds."
     )  # fmt: skip
     return {
         "claim": "Methods make different mistakes",
         "verdict": verdict,
-        "points": _points({"agreement": beyond, "sure predictions": sure}),
-        "sentence": f"The agreement of two methods on test images is {_told(mean)} points from "
+        "points": points_of({"agreement": beyond, "sure predictions": sure}),
+        "sentence": f"The agreement of two methods on test images is {spread(mean)} points from "
         f"that of two seeds of one method (below 0: less), over {len(beyond)} studies, without "
         "the probe, which is solved and so the same from every seed." + more,
         "change": "seeds that differ more, as other training images would make them.",
@@ -116,20 +123,20 @@ def ensembles(told: Sequence[Found]) -> Found | None:
             controls.append(100 * np.mean(seeds))
     if len(gains) < 2:
         return None
-    gain, more = _over(gains), _over(np.array(gains) - controls)
+    gain, more = mean_over(gains), mean_over(np.array(gains) - controls)
     passes = max(r["passes"] for one in told for r in one["ensembles"])
     verdict = "for" if gain[1] > 0 and more[1] > 0 else "against" if gain[2] < 0.5 else "open"
     return {
         "claim": "Ensembles of methods gain, more than ensembles of seeds",
         "verdict": verdict,
-        "points": _points(
+        "points": points_of(
             {
                 "over the chosen": gains,
                 "over seeds": np.array(gains) - controls,
             }
         ),
-        "sentence": f"All methods together gain {_told(gain)} points over the method that "
-        f"validation chose, and {_told(more)} points more than seeds of one method, over "
+        "sentence": f"All methods together gain {spread(gain)} points over the method that "
+        f"validation chose, and {spread(more)} points more than seeds of one method, over "
         f"{len(gains)} studies, for up to {passes} forward passes an image.",
         "change": "members that are chosen on validation, or more test images.",
     }
@@ -143,10 +150,10 @@ def crossing(studies: Sequence[Path]) -> Found | None:
         board = {e["label"]: e["test_accuracy"] for e in leaderboard(rows)}
         about = json.loads((folder / "study.json").read_text())
         curves[about["data"]].append((int(about["images"]["train"]), board))
-    table, ahead, lost = [["data", "training images", *_labels(curves)]], [], []
+    table, ahead, lost = [["data", "training images", *labels_of(curves)]], [], []
     for name, points in sorted(curves.items()):
         for images, board in sorted(points, key=lambda point: point[0]):
-            cells = [_percent(board.get(label)) for label in _labels(curves)]
+            cells = [percent(board.get(label)) for label in labels_of(curves)]
             table.append([name, f"{images:,}", *cells])
         board = max(points, key=lambda point: point[0])[1]
         small = [v for k, v in board.items() if k not in _APART and v is not None]
@@ -188,8 +195,8 @@ def robustness(studies: Sequence[Path]) -> Found | None:
                 by[one["label"]].append(one)
         ends: dict[str, tuple[float, float, float]] = {}
         for label, runs in by.items():
-            points += _frontier(folder.name.split("-")[-1], label, runs)
-            ends[label] = tuple(np.mean([_ends(run) for run in runs], axis=0))
+            points += frontier_of(folder.name.split("-")[-1], label, runs)
+            ends[label] = tuple(np.mean([ends_of(run) for run in runs], axis=0))
             best = max(best, ends[label][1])
             table.append(
                 [folder.name.split("-")[-1], label, *(f"{100 * x:.1f}" for x in ends[label])]
@@ -240,71 +247,14 @@ def ssf(studies: Sequence[Path]) -> Found | None:
             to_others.append(100 * (own["test_accuracy"] - np.mean(others)))
     if len(to_full) < 2 or len(to_others) < 2:
         return None
-    full, others = _over(to_full), _over(to_others)
+    full, others = mean_over(to_full), mean_over(to_others)
     verdict = "for" if full[1] > -1 and others[1] > 0 else "against" if full[2] < -1 else "open"
     return {
         "claim": "SSF reaches full tuning with few parameters, above other small methods",
         "verdict": verdict,
-        "points": _points({"over Full": to_full, "over other methods": to_others}),
-        "sentence": f"SSF trains {np.mean(share):.2f} % of the parameters and is {_told(full)} "
-        f"points from Full and {_told(others)} points from the mean of the other small methods, "
+        "points": points_of({"over Full": to_full, "over other methods": to_others}),
+        "sentence": f"SSF trains {np.mean(share):.2f} % of the parameters and is {spread(full)} "
+        f"points from Full and {spread(others)} points from the mean of the other small methods, "
         f"over {len(to_full)} studies.",
         "change": "many images a class, where the paper has it, and its backbones.",
     }
-
-
-# -- numbers ---------------------------------------------------------------------------------------
-
-
-def _ends(run: Found) -> tuple[float, float, float]:
-    """Accuracy at home and away of the tuned model, and the best one away on the frontier that is
-    as good at home."""
-    rows = sorted(run["rows"], key=lambda row: row["alpha"])
-    away = [float(np.mean([row[name] for name in run["away"]])) for row in rows]
-    points = [
-        Point(row["home"], far, str(row["alpha"])) for row, far in zip(rows, away, strict=True)
-    ]
-    at_home = shift_at(points, rows[-1]["home"])
-    return rows[-1]["home"], away[-1], max(away[-1], at_home if at_home is not None else 0.0)
-
-
-def _frontier(start: str, label: str, runs: Sequence[Found]) -> list[Found]:
-    """Accuracies at home and away by the place between start and tuned, means over seeds."""
-    by: dict[float, list[tuple[float, float]]] = defaultdict(list)
-    for run in runs:
-        for row in run["rows"]:
-            away = float(np.mean([row[name] for name in run["away"]]))
-            by[row["alpha"]].append((100 * row["home"], 100 * away))
-    means = {alpha: np.mean(values, axis=0) for alpha, values in sorted(by.items())}
-    return [
-        {"group": start, "label": label, "alpha": alpha, "home": float(home), "away": float(away)}
-        for alpha, (home, away) in means.items()
-    ]
-
-
-def _points(of: Mapping[str, Sequence[float]]) -> list[Found]:
-    """A point a study, by what it is of."""
-    return [{"label": name, "value": float(v)} for name, values in of.items() for v in values]
-
-
-def _over(values: Sequence[float]) -> tuple[float, float, float]:
-    """The mean with Student's interval over studies."""
-    from scipy.stats import t
-
-    array = np.asarray(values, float)
-    mean = float(array.mean())
-    half = float(t.ppf(0.975, len(array) - 1) * array.std(ddof=1) / len(array) ** 0.5)
-    return mean, mean - half, mean + half
-
-
-def _told(found: tuple[float, float, float]) -> str:
-    return f"{found[0]:.1f} ({found[1]:.1f} to {found[2]:.1f})"
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.1f}"
-
-
-def _labels(curves: Mapping[str, Sequence[tuple[int, Mapping[str, float]]]]) -> list[str]:
-    names = [name for points in curves.values() for _, board in points for name in board]
-    return sorted(dict.fromkeys(names))
