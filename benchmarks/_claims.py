@@ -1,33 +1,26 @@
-"""What rows of studies say of each claim: for, against or open, in a sentence with its numbers."""
+"""What lines of studies say of each claim: for, against or open, in a sentence with its numbers."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 from _claims_judged import Found, closeness, crossing, ensembles, mistakes, robustness, ssf
+from _claims_kept import Line
 
 from foldtune.console import duration
-from foldtune.errors import InputError
-from foldtune.study.results.analyses import analyse
-from foldtune.study.results.store import Store
 
 
-def verdicts(out: Path, sets: Mapping[str, tuple[str, str]]) -> list[Found]:
+def verdicts(lines: Sequence[Line]) -> list[Found]:
     """One entry a claim and model that has finished studies."""
     found: list[Found] = []
-    models = sorted(
-        {p.parent.name.split("-")[0] for p in out.glob("*/*/claims.done")}, reverse=True
-    )
-    for model in models:
-        few, curve, robust = (_studies(out / kind, model) for kind in ("few", "curve", "robust"))
-        told = {folder: analyse(folder, draws=500) for folder in few}
+    for model in sorted({line["model"] for line in lines}, reverse=True):
+        few, curve, robust = (_studies(lines, model, kind) for kind in ("few", "curve", "robust"))
         makers = (
-            (closeness, few, [_group(folder, sets) for folder in few]), (mistakes, told.values()),
-            (ensembles, told.values()), (crossing, curve), (robustness, robust), (ssf, few),
+            (closeness, few), (mistakes, few), (ensembles, few), (crossing, curve),
+            (robustness, robust), (ssf, few),
         )  # fmt: skip
-        for make, *given in makers:
-            if given[0] and (one := make(*given)) is not None:
+        for make, given in makers:
+            if given and (one := make(given)) is not None:
                 found.append({"model": model, **one, "claim": f"{one['claim']} ({model})"})
     return found
 
@@ -46,18 +39,20 @@ python benchmarks/claims.py DATA --models open_clip:ViT-B-16/openai --page claim
 benchmarks/claims.py): on neither does a verdict speak of the papers' backbones."""
 
 
-def page(found: Sequence[Found], out: Path) -> str:
+def page(found: Sequence[Found], lines: Sequence[Line]) -> str:
     """The findings as Markdown, with what all of it cost."""
-    rows = [row for p in out.glob("*/*/claims.done") for row in Store(p.parent).rows()]
-    seconds = sum(row["seconds"] or 0.0 for row in rows)
-    studies = sorted(p.parent for p in out.glob("*/*/claims.done"))
-    names = {room.name: [f"`{s.name}`" for s in studies if s.parent == room]
-             for room in dict.fromkeys(s.parent for s in studies)}  # fmt: skip
-    ran = "; ".join(f"{room}: {', '.join(each)}" for room, each in names.items())
+    runs, seconds = (sum(line[key] for line in lines) for key in ("runs", "seconds"))
+    kinds = dict.fromkeys(line["kind"] for line in lines)
+    ran = "; ".join(
+        f"{kind}: " + ", ".join(f"`{line['study']}`" for line in lines if line["kind"] == kind)
+        for kind in kinds
+    )
     parts = [
         "# The papers' claims, tried here",
-        f"{len(rows):,} runs, {duration(seconds)} of training on two cores or fewer. Every figure "
-        "is made from their rows by `python benchmarks/claims.py DATA --page docs/claims.md`. "
+        f"{runs:,} runs, {duration(seconds)} of training on two cores or fewer. Every figure is "
+        "made from their lines (benchmarks/results/claims.jsonl) by `python benchmarks/claims.py "
+        "--only none --page docs/claims.md`; with DATA in place of `--only none` what is missing "
+        "runs first. "
         "Intervals are of 95 % over studies (a set with a number of images a class), unless said.",
         f"Finished studies (model, set, images a class, start): {ran}.",
     ]
@@ -70,25 +65,10 @@ def page(found: Sequence[Found], out: Path) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _studies(room: Path, model: str) -> list[Path]:
-    """Those that are finished and have more than one method."""
-    done = sorted(p.parent for p in room.glob(f"{model}-*/claims.done"))
-    kept = []
-    for folder in done:
-        try:
-            rows = list(Store(folder).rows())
-        except InputError:
-            continue
-        if len({row["label"] for row in rows if row["stage"] == "final"}) > 1:
-            kept.append(folder)
-    return kept
-
-
-def _group(folder: Path, sets: Mapping[str, tuple[str, str]]) -> str:
-    name = folder.name.split("-", 1)[1]
-    return next(
-        (g for key, (_, g) in sets.items() if name.startswith(key.replace("/", "-"))), "all"
-    )
+def _studies(lines: Sequence[Line], model: str, kind: str) -> list[Line]:
+    """Those that have more than one method."""
+    own = [line for line in lines if (line["model"], line["kind"]) == (model, kind)]
+    return [line for line in own if len(line["board"]) > 1]
 
 
 def _markdown(table: Sequence[Sequence[str]]) -> str:

@@ -1,15 +1,15 @@
-"""Each claim judged from the rows of studies, with its sentence, its table and its points."""
+"""Each claim judged from the lines of studies, with its sentence, its table and its points."""
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
+from _claims_kept import Line
 from _claims_numbers import (
     Found,
+    board_of,
     ends_of,
     frontier_of,
     labels_of,
@@ -19,10 +19,7 @@ from _claims_numbers import (
     spread,
 )
 
-from foldtune.analysis.leaderboard import leaderboard
-from foldtune.analysis.tasks.ranks import rank
-from foldtune.study.results.store import Store
-from foldtune.study.results.tasks import read_scores
+from foldtune.analysis.tasks.ranks import Scores, rank
 
 _CLOSE = 2.0  # points between which tuned methods count as close
 _MORE = 1.0  # points that a difference without an interval must have
@@ -30,11 +27,15 @@ _SOLVED = "LinearProbe"  # the same from every seed, so that nothing is beyond w
 _APART = ("LinearProbe", "Full")  # what the small methods are held against
 
 
-def closeness(studies: Sequence[Path], groups: Sequence[str]) -> Found | None:
+def closeness(studies: Sequence[Line]) -> Found | None:
     """Study A: tuned alike, methods are close together with few images."""
-    if len(studies) < 2:
+    boards = [board_of(study) for study in studies]
+    common = [label for label in boards[0] if all(label in board for board in boards)]
+    if len(studies) < 2 or len(common) < 2:
         return None
-    scores, _ = read_scores(studies, groups)
+    names, groups = (tuple(study[key] for study in studies) for key in ("study", "group"))
+    values = 100 * np.array([[board[label] for board in boards] for label in common])
+    scores = Scores(tuple(common), names, groups, values)
     told = rank(scores)
     small = [i for i, name in enumerate(scores.methods) if name not in _APART]
     if len(small) < 2:
@@ -63,9 +64,9 @@ def closeness(studies: Sequence[Path], groups: Sequence[str]) -> Found | None:
         "claim": "Tuned alike, methods are close together with few images",
         "verdict": verdict, "table": table,
         "points": [
-            {"label": name, "study": folder.name, "accuracy": float(value)}
-            for name, values in zip(scores.methods, scores.values, strict=True)
-            for folder, value in zip(studies, values, strict=True)
+            {"label": name, "study": study, "accuracy": float(value)}
+            for name, row in zip(scores.methods, scores.values, strict=True)
+            for study, value in zip(scores.tasks, row, strict=True)
         ],
         "sentence": f"Over {len(studies)} studies the means of {len(small)} small methods lie "
         f"within {between:.1f} points; on one study the best and the worst of them are "
@@ -76,19 +77,17 @@ def closeness(studies: Sequence[Path], groups: Sequence[str]) -> Found | None:
     }  # fmt: skip
 
 
-def mistakes(told: Sequence[Found]) -> Found | None:
+def mistakes(studies: Sequence[Line]) -> Found | None:
     """Study A: methods make different mistakes, and other ones of their sure predictions."""
     beyond, sure = [], []
-    for one in told:
-        pairs = [p for p in one["agreement"]
-                 if not p["control"] and p["beyond_seeds"]
-                 and _SOLVED not in (p["a"], p["b"])]  # fmt: skip
-        if pairs:
-            beyond.append(100 * np.mean([p["beyond_seeds"]["value"] for p in pairs]))
-        overlaps = [p for p in one["confident"]["right"]["pairs"]
-                    if _SOLVED not in (p["a"], p["b"])]  # fmt: skip
-        other = [p["jaccard"]["value"] for p in overlaps if not p["control"]]
-        own = [p["jaccard"]["value"] for p in overlaps if p["control"]]
+    for one in studies:
+        apart = [p["beyond_seeds"] for p in one["agreement"] or ()
+                 if p["beyond_seeds"] is not None and _SOLVED not in (p["a"], p["b"])]  # fmt: skip
+        if apart:
+            beyond.append(100 * np.mean(apart))
+        overlaps = [p for p in one["sure"] or () if _SOLVED not in (p["a"], p["b"])]
+        other = [p["jaccard"] for p in overlaps if not p["control"]]
+        own = [p["jaccard"] for p in overlaps if p["control"]]
         if other and own:
             sure.append(100 * (np.mean(other) - np.mean(own)))
     if len(beyond) < 2:
@@ -110,13 +109,13 @@ def mistakes(told: Sequence[Found]) -> Found | None:
     }
 
 
-def ensembles(told: Sequence[Found]) -> Found | None:
+def ensembles(studies: Sequence[Line]) -> Found | None:
     """Study A: ensembles of methods gain, more than ensembles of seeds."""
     gains, controls = [], []
-    for one in told:
-        rows = [r for r in one["ensembles"] if r["gain"] is not None]
-        mixed = [r["gain"]["value"] for r in rows if r["ensemble"] == "all methods"]
-        seeds = [r["gain"]["value"] for r in rows
+    for one in studies:
+        rows = [r for r in one["ensembles"] or () if r["gain"] is not None]
+        mixed = [r["gain"] for r in rows if r["ensemble"] == "all methods"]
+        seeds = [r["gain"] for r in rows
                  if r["control"] and _SOLVED not in r["members"]]  # fmt: skip
         if mixed and seeds:
             gains.append(100 * np.mean(mixed))
@@ -124,7 +123,7 @@ def ensembles(told: Sequence[Found]) -> Found | None:
     if len(gains) < 2:
         return None
     gain, more = mean_over(gains), mean_over(np.array(gains) - controls)
-    passes = max(r["passes"] for one in told for r in one["ensembles"])
+    passes = max(r["passes"] for one in studies for r in one["ensembles"] or ())
     verdict = "for" if gain[1] > 0 and more[1] > 0 else "against" if gain[2] < 0.5 else "open"
     return {
         "claim": "Ensembles of methods gain, more than ensembles of seeds",
@@ -142,14 +141,11 @@ def ensembles(told: Sequence[Found]) -> Found | None:
     }
 
 
-def crossing(studies: Sequence[Path]) -> Found | None:
+def crossing(studies: Sequence[Line]) -> Found | None:
     """Study A: tuning with few parameters is useful with many images, too."""
     curves: dict[str, list[tuple[int, dict[str, float]]]] = defaultdict(list)
-    for folder in studies:
-        rows = list(Store(folder).rows())
-        board = {e["label"]: e["test_accuracy"] for e in leaderboard(rows)}
-        about = json.loads((folder / "study.json").read_text())
-        curves[about["data"]].append((int(about["images"]["train"]), board))
+    for study in studies:
+        curves[study["data"]].append((int(study["images"]["train"]), board_of(study)))
     table, ahead, lost = [["data", "training images", *labels_of(curves)]], [], []
     for name, points in sorted(curves.items()):
         for images, board in sorted(points, key=lambda point: point[0]):
@@ -181,26 +177,23 @@ def crossing(studies: Sequence[Path]) -> Found | None:
     }  # fmt: skip
 
 
-def robustness(studies: Sequence[Path]) -> Found | None:
+def robustness(studies: Sequence[Line]) -> Found | None:
     """Study A: small methods stay more robust than Full; Full between start and tuned is best."""
     table = [["start", "method", "home", "away", "best away at no loss at home"]]
     gap: dict[str, list[float]] = defaultdict(list)
     best, chance, points = 0.0, 0.0, list[Found]()
-    for folder in studies:
-        chance = 1 / len(json.loads((folder / "study.json").read_text())["classes"])
+    for study in studies:
+        chance = 1 / study["classes"]
         by: dict[str, list[Found]] = defaultdict(list)
-        for file in sorted((folder / "wise").glob("*.json")):
-            one = json.loads(file.read_text())
+        for one in study["frontiers"]:
             if one["away"]:
                 by[one["label"]].append(one)
         ends: dict[str, tuple[float, float, float]] = {}
         for label, runs in by.items():
-            points += frontier_of(folder.name.split("-")[-1], label, runs)
+            points += frontier_of(study["head"], label, runs)
             ends[label] = tuple(np.mean([ends_of(run) for run in runs], axis=0))
             best = max(best, ends[label][1])
-            table.append(
-                [folder.name.split("-")[-1], label, *(f"{100 * x:.1f}" for x in ends[label])]
-            )
+            table.append([study["head"], label, *(f"{100 * x:.1f}" for x in ends[label])])
         if "Full" in ends:
             small = [v for k, v in ends.items() if k not in _APART]
             gap["tuned"] += [100 * (v[1] - ends["Full"][1]) for v in small]
@@ -229,11 +222,11 @@ def robustness(studies: Sequence[Path]) -> Found | None:
     }  # fmt: skip
 
 
-def ssf(studies: Sequence[Path]) -> Found | None:
+def ssf(studies: Sequence[Line]) -> Found | None:
     """SSF: reaches full tuning with few parameters, above other small methods."""
     to_full, to_others, share = [], [], []
-    for folder in studies:
-        board = {e["label"]: e for e in leaderboard(list(Store(folder).rows()))}
+    for study in studies:
+        board = {entry["label"]: entry for entry in study["board"]}
         own = board.get("SSF")
         if own is None or own["test_accuracy"] is None:
             continue

@@ -13,6 +13,13 @@ from foldtune.analysis.frontier import Point, shift_at
 Found = dict[str, Any]
 
 
+def board_of(study: Found) -> dict[str, float]:
+    """The mean test accuracy of the methods of a study that have one, best first."""
+    return {
+        e["label"]: e["test_accuracy"] for e in study["board"] if e["test_accuracy"] is not None
+    }
+
+
 def ends_of(run: Found) -> tuple[float, float, float]:
     """Accuracy at home and away of the tuned model, and the best one away on the frontier that is
     as good at home."""

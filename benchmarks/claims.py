@@ -1,19 +1,21 @@
 """The claims of the two papers, tried on real backbones: for, against or open, from stored rows.
 
     python benchmarks/claims.py DATA [--out claims] [--models micro lite0] [--minutes M] [--quick]
-        [--only few curve robust] [--page FILE] [--figures FILE]
+        [--only few curve robust | none] [--results FILE] [--page FILE] [--figures FILE]
 
 DATA: the folder of flowers12-224.zip, pacs-128.zip and tiny-imagenet-64.zip. Three kinds of
-studies, each a folder of OUT that a later call goes on with, the cheapest first:
+studies, each a folder of OUT that a later call goes on with, the cheapest first, and a line of
+--results once it is finished (benchmarks/results, which holds what was measured; name another file
+to measure all anew):
 - few: every default method with equal budgets, 8 and 16 images a class, seven sets in two groups;
 - curve: the probe, three small methods and Full with 8 to all images a class (Tiny-ImageNet, 20
   classes, 500 each, and PACS photo);
 - robust: the same methods on PACS photo from two starts of the classifier, each with its frontier
   between start and tuned over the three other domains and four corruptions.
-What is there is judged (_claims_judged.py), printed, written as Markdown where --page asks for it,
+The lines are judged (_claims_judged.py), printed, written as Markdown where --page asks for it,
 and drawn on one page of HTML where --figures does.
 --models: any that foldtune loads, at 224 pixels but for these two. --minutes: begin no study after
-so many. --quick: a toy of embedded sets in a minute, without DATA.
+so many. --quick: a toy of embedded sets in a minute, without DATA; its lines stay in OUT.
 """
 
 from __future__ import annotations
@@ -24,12 +26,13 @@ import re
 import time
 import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from _claims import page, verdicts
 from _claims_figures import write_figures
+from _claims_kept import keep, line_of, read_lines
 
 import foldtune
 from foldtune.backbones.prepare import prepare_for
@@ -42,6 +45,7 @@ from foldtune.tunings.shifts import load_targets
 from foldtune.tunings.tuning import home_target, open_tuning
 from foldtune.tunings.weightspace.wise import sweep
 
+KEPT = Path(__file__).parent / "results" / "claims.jsonl"
 # Each study has some fifty runs, and on a CPU half the side is a quarter of the work; micro saw 32
 # pixels for half of its pretraining. Every other backbone: 224.
 SIZES = {"micro": 32, "lite0": 64}
@@ -106,6 +110,10 @@ class Cell:
         parts = (model, self.data.replace("/", "-"), f"{self.shots or 'all'}", self.head)
         return "-".join(part for part in parts if part)
 
+    @property
+    def about(self) -> dict[str, Any]:
+        return {"study": self.name, **asdict(self), "group": SETS[self.data][1]}
+
 
 def main() -> None:
     """Run what is missing, judge what is there."""
@@ -116,26 +124,33 @@ def main() -> None:
     options.add_argument("--only", nargs="+", default=["few", "curve", "robust"])
     options.add_argument("--minutes", type=float, default=float("inf"))
     options.add_argument("--quick", action="store_true")
+    options.add_argument("--results", type=Path)
     options.add_argument("--page", type=Path, help="write what is found as Markdown")
     options.add_argument("--figures", type=Path, help="draw what is found on one page of HTML")
     asked = options.parse_args()
-    if asked.data is None and not asked.quick:
+    if asked.data is None and not asked.quick and asked.only != ["none"]:
         options.error("give DATA, the folder of the image sets, or --quick")
     scale = QUICK if asked.quick else Scale()
     models = ["micro"] if asked.quick else asked.models
+    results = asked.results or (asked.out / "claims.jsonl" if asked.quick else KEPT)
+    done = {(line["kind"], line["study"]) for line in read_lines(results)}
     end = time.monotonic() + 60 * asked.minutes
     for cell in cells(scale, models):
-        if cell.kind not in asked.only or time.monotonic() > end:
+        known = (cell.kind, cell.name) in done
+        if known or cell.kind not in asked.only or time.monotonic() > end:
             continue
         print(f"{cell.kind} {cell.name}", flush=True)
-        run(cell, scale, asked.data, asked.out)
-    found = verdicts(asked.out, SETS)
+        keep(line_of(run(cell, scale, asked.data, asked.out), cell.about), results)
+    lines = [line for line in read_lines(results) if line["model"] in models]
+    found = verdicts(lines)
     for one in found:
         print(f"{one['claim']}: {one['verdict'].upper()}. {one['sentence']}", flush=True)
     if asked.page is not None:
-        asked.page.write_text(page(found, asked.out))
+        asked.page.write_text(page(found, lines))
     if asked.figures is not None:
-        write_figures(found, asked.figures, "python benchmarks/claims.py DATA --figures FILE")
+        write_figures(
+            found, asked.figures, "python benchmarks/claims.py --only none --figures FILE"
+        )
 
 
 def cells(scale: Scale, models: list[str]) -> Iterator[Cell]:
@@ -150,11 +165,9 @@ def cells(scale: Scale, models: list[str]) -> Iterator[Cell]:
             yield from (Cell("curve", model, name, shots) for name in scale.curve_sets)
 
 
-def run(cell: Cell, scale: Scale, data: Path | None, out: Path) -> None:
+def run(cell: Cell, scale: Scale, data: Path | None, out: Path) -> Path:
     """The study of a cell, and of one that judges robustness its frontiers; finished runs stay."""
     folder = out / cell.kind / cell.name
-    if (folder / "claims.done").exists():
-        return
     backbone = foldtune.load_backbone(cell.model, size=scale.size or SIZES.get(cell.model, 224))
     images = images_of(cell.data, backbone.transform, data, out)
     few = images if cell.shots == 0 else images.few_shot(cell.shots)
@@ -169,7 +182,7 @@ def run(cell: Cell, scale: Scale, data: Path | None, out: Path) -> None:
         for row in Store(folder).rows():
             if row["stage"] == "final" and row["verdict"] == "finished":
                 frontier(folder, row["run"], row["label"], few, scale, load)
-    (folder / "claims.done").touch()
+    return folder
 
 
 def frontier(

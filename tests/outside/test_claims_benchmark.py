@@ -1,6 +1,7 @@
 """The benchmark of the papers' claims runs to its page at toy size, and goes on from there."""
 
 import ast
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -34,6 +35,13 @@ def test_every_claim_is_judged_from_rows_and_a_second_call_runs_nothing(tmp_path
     again = quick(tmp_path / "claims")
     assert again.splitlines()[-1] == told.splitlines()[-1]
     assert {p: p.read_bytes() for p in rows} == rows
+    kept = tmp_path / "claims" / "claims.jsonl"
+    # Where only the lines are left, all of the page is made from them.
+    for kind in ("few", "robust", "curve"):
+        shutil.rmtree(tmp_path / "claims" / kind)
+    quick(tmp_path / "elsewhere", "--only", "none", "--results", str(kept), *asked)
+    assert (tmp_path / "page.md").read_text() == page
+    assert (tmp_path / "page.html").read_text() == drawn
 
 
 _FRONTIERS = """
