@@ -1,4 +1,5 @@
-"""A Ray cluster that somebody else started, elsewhere, executes a study by its address."""
+"""A Ray cluster that somebody else started, elsewhere, executes a study by its address, and loses
+nothing with a worker."""
 
 import os
 import secrets
@@ -7,19 +8,23 @@ import socket
 import subprocess
 import sys
 import time
+from operator import itemgetter
 from pathlib import Path
 
+import psutil
 import pytest
 
 from foldtune.cli import main
+from foldtune.study.results.artefacts import TUNING
 from foldtune.study.results.store import Store
 
 pytest.importorskip("ray")
 STUDY = (
-    *("digits", "--size", "16", "--shots", "4", "--methods", "BitFit", "--trials", "1"),
+    *("digits", "--size", "16", "--shots", "4", "--methods", "BitFit", "--trials", "3"),
     *("--seeds", "1", "--epochs", "1", "--head", "zero", "--threads", "1"),
 )
 RAY = str(Path(sys.executable).with_name("ray"))
+run_of = itemgetter("run")
 _TIMES = ("seconds", "images_per_second")
 
 
@@ -31,7 +36,8 @@ def timeless(value):
 
 @pytest.fixture
 def cluster(tmp_path):
-    """Address and environment of a cluster on this machine, its working directory its own."""
+    """Address, environment and first process of a cluster here with a working directory of its
+    own."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -56,7 +62,7 @@ def cluster(tmp_path):
         while time.monotonic() < deadline and not answers(port, environment):
             assert head.poll() is None
             time.sleep(0.2)
-        yield f"127.0.0.1:{port}", environment
+        yield f"127.0.0.1:{port}", environment, psutil.Process(head.pid)
     finally:
         head.send_signal(signal.SIGTERM)
         head.wait(60)
@@ -73,18 +79,39 @@ def answers(port, environment):
     ).returncode  # fmt: skip
 
 
+def kill_the_worker(head):
+    """Ray names a worker by what it executes."""
+    workers = [
+        p for p in head.children(recursive=True) if "".join(p.cmdline()).startswith("ray::_Actor")
+    ]
+    assert len(workers) == 1
+    workers[0].kill()
+
+
 @pytest.mark.usefixtures("one_thread")  # as the cluster's worker has
-def test_a_cluster_at_an_address_gives_the_rows_of_one_process(cluster, tmp_path, monkeypatch):
-    address, environment = cluster
+def test_a_cluster_at_an_address_gives_the_rows_of_one_process_though_a_worker_is_killed(
+    cluster, tmp_path, monkeypatch
+):
+    address, environment, head = cluster
     options = ["--executor", "ray", "--address", address, "--workers", "1"]
     command = [sys.executable, "-m", "foldtune", "compare", *STUDY, "--out", "there", *options]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    study = subprocess.Popen(
+        command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=environment,
+        cwd=tmp_path,
+    )  # fmt: skip
+    told = next(line for line in study.stderr if "validation" in line)  # more runs follow
+    kill_the_worker(head)
+    told += study.communicate()[1]
+    assert study.returncode == 0, told
     monkeypatch.setattr(sys, "argv", ["foldtune", "compare", *STUDY, "--out", "here"])
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as end:
         main()
     assert not end.value.code
     rows = [[timeless(row) for row in Store(tmp_path / at).rows()] for at in ("here", "there")]
-    assert rows[0] == rows[1]
-    assert len(rows[0]) == 2
+    assert sorted(rows[0], key=run_of) == sorted(rows[1], key=run_of)
+    assert len(rows[0]) == 4
+    kept = [p.relative_to(tmp_path / "here") for p in (tmp_path / "here").glob(f"runs/*/{TUNING}")]
+    assert kept
+    for one in kept:
+        assert (tmp_path / "here" / one).read_bytes() == (tmp_path / "there" / one).read_bytes()

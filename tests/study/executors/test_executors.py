@@ -194,25 +194,6 @@ def test_a_study_over_processes_has_the_table_of_one_in_process(
     assert one.merged.read_bytes() == two.merged.read_bytes()
 
 
-def test_a_cluster_gives_the_rows_of_one_process_though_a_worker_is_killed(
-    bench, runs, wrong, tmp_path
-):
-    pytest.importorskip("ray")
-    runs = [*runs[:2], wrong]
-    with choose("ray", workers=1, threads=1) as executor:
-        crew = executor(bench, tmp_path / "far")
-        rows = crew(runs)
-        found = [next(rows)]
-        (actor,) = crew.idle
-        pid = crew.ray.get(actor.__ray_call__.remote(lambda _self: os.getpid()))
-        os.kill(pid, signal.SIGKILL)
-        found += rows
-    assert by_run(found) == by_run(InProcess(bench, tmp_path / "here")(runs))
-    for run in runs[:2]:
-        here, far = (tmp_path / at / "runs" / run.key / TUNING for at in ("here", "far"))
-        assert here.read_bytes() == far.read_bytes()
-
-
 def test_workers_end_when_the_executor_is_left(bench, runs, tmp_path):
     with Processes(workers=1, threads=1) as processes:
         assert processes(bench, tmp_path).workers == 1
