@@ -19,7 +19,7 @@ lint: $(VENV)/.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-test: lint
+test: $(VENV)/.installed
 	$(BIN)/pytest -n 2 --dist worksteal --ignore tests/outside
 
 # References with real images and weights, where they are; tests/outside/conftest.py says which.
