@@ -9,7 +9,9 @@ import numpy as np
 from _claims_kept import Line
 from _claims_numbers import (
     Found,
+    ahead_of,
     board_of,
+    crossed,
     ends_of,
     frontier_of,
     labels_of,
@@ -143,19 +145,26 @@ def ensembles(studies: Sequence[Line]) -> Found | None:
 
 def crossing(studies: Sequence[Line]) -> Found | None:
     """Study A: tuning with few parameters is useful with many images, too."""
-    curves: dict[str, list[tuple[int, dict[str, float]]]] = defaultdict(list)
-    for study in studies:
-        curves[study["data"]].append((int(study["images"]["train"]), board_of(study)))
-    table, ahead, lost = [["data", "training images", *labels_of(curves)]], [], []
+    curves: dict[str, list[Line]] = defaultdict(list)
+    for study in sorted(studies, key=lambda one: one["images"]["train"]):
+        curves[study["data"]].append(study)
+    labels = labels_of(curves)
+    table, said, ahead, lost = [["data", "training images", *labels]], [], [], []
     for name, points in sorted(curves.items()):
-        for images, board in sorted(points, key=lambda point: point[0]):
-            cells = [percent(board.get(label)) for label in labels_of(curves)]
-            table.append([name, f"{images:,}", *cells])
-        board = max(points, key=lambda point: point[0])[1]
-        small = [v for k, v in board.items() if k not in _APART and v is not None]
-        if small and board.get("Full") is not None:
-            ahead.append(100 * (max(small) - board["Full"]))
-            lost.append(100 * (max(small) - (board.get("LinearProbe") or 0.0)))
+        boards = [board_of(point) for point in points]
+        images = [point["images"]["train"] for point in points]
+        for number, board in zip(images, boards, strict=True):
+            cells = [percent(board.get(label)) for label in labels]
+            table.append([name, f"{number:,}", *cells])
+        gaps = [ahead_of(point, "Full", _APART) for point in points]
+        if gaps[-1] is None:
+            continue
+        ahead.append(gaps[-1])
+        lost.append(ahead_of(points[-1], _SOLVED, _APART) or 0.0)
+        said.append(
+            f"on {name} ({images[-1]:,}) {ahead[-1]:+.1f} points from Full, behind it "
+            f"{crossed(images, gaps)}, and {lost[-1]:+.1f} from the probe"
+        )
     if not ahead:
         return None
     verdict = (
@@ -165,14 +174,13 @@ def crossing(studies: Sequence[Line]) -> Found | None:
         "claim": "Small methods stay useful with many images",
         "verdict": verdict, "table": table,
         "points": [
-            {"group": name, "label": label, "images": images, "accuracy": 100 * value}
-            for name, points in sorted(curves.items()) for images, board in points
-            for label, value in board.items() if value is not None
+            {"group": name, "label": label, "images": point["images"]["train"],
+             "accuracy": 100 * value}
+            for name, points in sorted(curves.items()) for point in points
+            for label, value in board_of(point).items() if label in labels
         ],
-        "sentence": "With all images the best small method is "
-        f"{', '.join(f'{x:+.1f}' for x in ahead)} points from Full and "
-        f"{', '.join(f'{x:+.1f}' for x in lost)} from the probe "
-        f"({', '.join(sorted(curves))}; no interval).",
+        "sentence": "With the most images tried, the small method that validation chose is "
+        f"{'; '.join(said)} (means over seeds, no interval).",
         "change": "more images than these sets have, or a larger backbone.",
     }  # fmt: skip
 

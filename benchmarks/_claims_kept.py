@@ -17,12 +17,14 @@ from foldtune.study.results.analyses import analyse
 from foldtune.study.results.store import Store
 
 Line = dict[str, Any]
+_FIGURES = ("val_accuracy", "test_accuracy", "trainable", "total")
 
 
 def line_of(folder: Path, about: Line) -> Line:
     """The line of a study; about: its name, kind, model, data, group, images a class and start.
 
-    `board`: a method each with its mean test accuracy, that of each seed and its parameters;
+    `board`: a method each with the accuracy of its best trial on validation, its mean one on test,
+    that of each seed, and its parameters;
     `agreement`, `sure` and `ensembles`: what `foldtune analyse` tells of pairs and of ensembles
     (None where fewer than two methods have logits); `frontiers`: accuracies between start and
     tuned, a run each.
@@ -61,7 +63,7 @@ def _standing(entry: Any, rows: Sequence[Any]) -> Line:
     """A method's entry of the leaderboard, as far as it is judged."""
     seeds = [row["test_accuracy"] for row in rows
              if row["label"] == entry["label"] and row["stage"] == "final"]  # fmt: skip
-    kept = {key: entry[key] for key in ("label", "test_accuracy", "trainable", "total")}
+    kept = {key: entry[key] for key in ("label", *_FIGURES)}
     return {**kept, "seeds": [None if one is None else round(one, 5) for one in seeds]}
 
 

@@ -8,8 +8,9 @@ studies, each a folder of OUT that a later call goes on with, the cheapest first
 --results once it is finished (benchmarks/results, which holds what was measured; name another file
 to measure all anew):
 - few: every default method with equal budgets, 8 and 16 images a class, seven sets in two groups;
-- curve: the probe, three small methods and Full with 8 to all images a class (Tiny-ImageNet, 20
-  classes, 500 each, and PACS photo);
+- curve: the probe, three small methods and Full with 30 to all images a class (Tiny-ImageNet, 20
+  classes, 500 each, and PACS photo), three trials and two seeds of ten epochs, since every run has
+  up to a hundred times the images; the first points are those of few;
 - robust: the same methods on PACS photo from two starts of the classifier, each with its frontier
   between start and tuned over the three other domains and four corruptions.
 The lines are judged (_claims_judged.py), printed, written as Markdown where --page asks for it,
@@ -63,17 +64,19 @@ AWAY = {name: f"pacs-128.zip/{name}" for name in ("art_painting", "cartoon", "sk
 CORRUPTIONS = ("gaussian_noise", "defocus_blur", "fog", "jpeg")
 CHOSEN = ("LinearProbe", "BitFit", "SSF", "LoRA", "Full")
 STARTS = ("zero", "regularised")
-SHOTS, CURVE = (8, 16), (8, 30, 100, 0)  # 0: all
+SHOTS, CURVE = (8, 16), (30, 100, 0)  # 0: all
 
 
 @dataclass(frozen=True)
 class Scale:
-    """How large everything is. trials, epochs: None are compare's own."""
+    """How large everything is. trials, epochs: None are compare's own; curve_budget: trials, seeds
+    and epochs of every point of a curve."""
 
     sets: tuple[str, ...] = tuple(SETS)
     shots: tuple[int, ...] = SHOTS
     curve: tuple[int, ...] = CURVE
     curve_sets: tuple[str, ...] = ("tiny20", "photo")
+    curve_budget: tuple[int, int, int] = (3, 2, 10)
     methods: tuple[str, ...] | None = None
     chosen: tuple[str, ...] = CHOSEN
     seeds: int = 3
@@ -87,7 +90,8 @@ class Scale:
 
 
 QUICK = Scale(
-    sets=("digits", "shapes/count"), shots=(4,), curve=(4, 8), curve_sets=("digits",),
+    sets=("digits", "shapes/count"), shots=(4,), curve=(8,), curve_sets=("digits",),
+    curve_budget=(1, 2, 1),
     methods=("LinearProbe", "BitFit", "SSF"), chosen=("LinearProbe", "BitFit", "Full"), seeds=2,
     trials=1, epochs=1, size=16, home="digits", home_shots=8, away=(),
     corruptions=(),
@@ -172,9 +176,12 @@ def run(cell: Cell, scale: Scale, data: Path | None, out: Path) -> Path:
     images = images_of(cell.data, backbone.transform, data, out)
     few = images if cell.shots == 0 else images.few_shot(cell.shots)
     methods = scale.methods if cell.kind == "few" else scale.chosen
-    recipe = None if scale.epochs is None else foldtune.Recipe(epochs=scale.epochs)
+    trials, seeds, epochs = scale.trials, scale.seeds, scale.epochs
+    if cell.kind == "curve":
+        trials, seeds, epochs = scale.curve_budget
+    recipe = None if epochs is None else foldtune.Recipe(epochs=epochs)
     foldtune.compare(
-        few, backbone, methods, out=folder, trials=scale.trials, seeds=scale.seeds, recipe=recipe,
+        few, backbone, methods, out=folder, trials=trials, seeds=seeds, recipe=recipe,
         head=cell.head,
     )  # fmt: skip
     if cell.kind == "robust":

@@ -31,7 +31,7 @@ def test_every_claim_is_judged_from_rows_and_a_second_call_runs_nothing(tmp_path
         assert claim in page
     assert page.count("What would change it:") >= 4
     rows = {p: p.read_bytes() for p in (tmp_path / "claims").glob("*/*/rows.jsonl")}
-    assert len(rows) == 6  # two sets, two starts, two sizes
+    assert len(rows) == 5  # two sets, two starts, a point of a curve
     again = quick(tmp_path / "claims")
     assert again.splitlines()[-1] == told.splitlines()[-1]
     assert {p: p.read_bytes() for p in rows} == rows
