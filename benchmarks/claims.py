@@ -75,7 +75,7 @@ class Scale:
     sets: tuple[str, ...] = tuple(SETS)
     shots: tuple[int, ...] = SHOTS
     curve: tuple[int, ...] = CURVE
-    curve_sets: tuple[str, ...] = ("tiny20", "photo")
+    curve_sets: tuple[str, ...] = ("photo", "tiny20")
     curve_budget: tuple[int, int, int] = (3, 2, 10)
     methods: tuple[str, ...] | None = None
     chosen: tuple[str, ...] = CHOSEN
