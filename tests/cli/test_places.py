@@ -46,6 +46,13 @@ def test_a_place_that_cannot_take_results_is_refused_before_work(words, out, sai
     assert sorted(here.rglob("*")) == before
 
 
+def test_a_comparison_without_a_place_goes_to_study_unless_that_is_somebodys(here):
+    assert "nowhere" in refused("compare", "nowhere")  # the place is none of its complaints
+    (here / "study").mkdir()
+    (here / "study" / "thesis.txt").touch()
+    assert "study holds other files (thesis.txt)" in refused("compare", "digits")
+
+
 @pytest.mark.parametrize("split", ["fold0", "repeat0", "repeat0-fold0"])
 def test_a_stopped_comparison_over_splits_is_gone_on_with(split, here):
     # It was refused as a folder of other files until its last split was done.

@@ -33,6 +33,7 @@ _OF_METHODS = (
     'Names, whose settings are searched, or spelled methods, "LoRA(rank=8)", whose settings are '
     "kept; by default LinearProbe BitFit LayerNorm SSF LoRA AdaptFormer Full."
 )
+_OF_OUT = "The study's folder; one there is gone on with."
 _OF_FOLDS = "As many studies, each in a folder of OUT; every image is tested in one of them."
 _OF_REPEATS = "As many draws of the split, each a study in a folder of OUT; or of all --folds."
 STUDY = Annotated[Path, words("A study's folder, as compare writes it.", group=MAIN)]
@@ -42,7 +43,7 @@ STUDY = Annotated[Path, words("A study's folder, as compare writes it.", group=M
 def compare(
     data: DATA,
     *,
-    out: Annotated[STUDY_OUT, words("The study's folder; one there is gone on with.", group=MAIN)],
+    out: Annotated[STUDY_OUT, words(_OF_OUT, group=MAIN)] = Path("study"),
     model: MODEL_NAME = "micro",
     methods: Annotated[tuple[str, ...], words(_OF_METHODS, group=MAIN)] = (),
     folds: Annotated[int | None, words(_OF_FOLDS)] = None,
