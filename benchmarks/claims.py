@@ -12,7 +12,8 @@ to measure all anew):
   classes, 500 each, and PACS photo), three trials and two seeds of ten epochs, since every run has
   up to a hundred times the images; the first points are those of few;
 - robust: the same methods on PACS photo from two starts of the classifier, each with its frontier
-  between start and tuned over the three other domains and four corruptions.
+  between start and tuned over the three other domains (100 images of a class at most) and four
+  corruptions.
 The lines are judged (_claims_judged.py), printed, written as Markdown where --page asks for it,
 and drawn on one page of HTML where --figures does.
 --models: any that foldtune loads, at 224 pixels but for these two. --minutes: begin no study after
@@ -25,7 +26,6 @@ import argparse
 import json
 import re
 import time
-import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -34,11 +34,12 @@ from typing import Any
 from _claims import page, verdicts
 from _claims_figures import write_figures
 from _claims_kept import keep, line_of, read_lines
+from _claims_sets import AWAY, SETS, fewer, images_of, loader
 
 import foldtune
 from foldtune.backbones.prepare import prepare_for
 from foldtune.core.tuningfile import TUNING
-from foldtune.data import ImageData, load_data
+from foldtune.data import ImageData
 from foldtune.judging.shift import target_of
 from foldtune.study.results.store import Store
 from foldtune.tunings.judging import Known, choose, validation_rows
@@ -50,17 +51,6 @@ KEPT = Path(__file__).parent / "results" / "claims.jsonl"
 # Each study has some fifty runs, and on a CPU half the side is a quarter of the work; micro saw 32
 # pixels for half of its pretraining. Every other backbone: 224.
 SIZES = {"micro": 32, "lite0": 64}
-# name: where it is below DATA (or embedded), and its group
-SETS = {
-    "flowers12": ("flowers12-224.zip", "natural"),
-    "photo": ("pacs-128.zip/photo", "natural"),
-    "art": ("pacs-128.zip/art_painting", "natural"),
-    "tiny20": ("tiny-imagenet-64.zip", "natural"),
-    "digits": ("digits", "structured"),
-    "shapes/count": ("shapes/count", "structured"),
-    "shapes/orientation": ("shapes/orientation", "structured"),
-}
-AWAY = {name: f"pacs-128.zip/{name}" for name in ("art_painting", "cartoon", "sketch")}
 CORRUPTIONS = ("gaussian_noise", "defocus_blur", "fog", "jpeg")
 CHOSEN = ("LinearProbe", "BitFit", "SSF", "LoRA", "Full")
 STARTS = ("zero", "regularised")
@@ -86,6 +76,7 @@ class Scale:
     home: str = "photo"
     home_shots: int = 30
     away: tuple[str, ...] = tuple(AWAY)
+    away_images: int = 100  # of a class; at eleven places between start and tuned, of every run
     corruptions: tuple[str, ...] = CORRUPTIONS
 
 
@@ -206,51 +197,14 @@ def frontier(
     home = home_target(images, classes, choose(known, images), {})
     rows, _ = validation_rows(known, images)
     watched = target_of("val", images, rows, classes, {}) if len(rows) else None
-    away = load_targets([f"{n}={AWAY[n]}" for n in scale.away], load, classes, {}, known)
+    all_away = load_targets([f"{n}={AWAY[n]}" for n in scale.away], load, classes, {}, known)
+    away = [fewer(target, scale.away_images) for target in all_away]
     corrupted = [home.corrupt(name, 3) for name in scale.corruptions]
     told = sweep(attachment, home, [*away, *corrupted], prepare_for(backbone), validation=watched)
     kept.parent.mkdir(exist_ok=True)
     about: dict[str, Any] = {"label": label, "away": [t.name for t in away]}
     about |= {"corrupted": [t.name for t in corrupted], "rows": list(told.rows)}
     kept.write_text(json.dumps(about))
-
-
-def loader(transform: Any, data: Path | None, out: Path) -> Callable[[str], ImageData]:
-    """What reads a path below DATA as the backbone takes images."""
-    return lambda path: _load(str((data or Path()) / path), transform, out)
-
-
-def images_of(name: str, transform: Any, data: Path | None, out: Path) -> ImageData:
-    """A set by its name."""
-    where, _ = SETS[name]
-    if name == "tiny20":
-        where = str(write_tiny((data or Path()) / where, out / "tiny20"))
-    elif ".zip" in where:
-        where = str((data or Path()) / where)
-    return _load(where, transform, out)
-
-
-def _load(where: str, transform: Any, out: Path) -> ImageData:
-    return load_data(
-        where, size=transform.size, interpolation=transform.interpolation,
-        resize=transform.resize, cache=out / "cache",
-    )  # fmt: skip
-
-
-def write_tiny(archive: Path, folder: Path) -> Path:
-    """Every tenth class of Tiny-ImageNet, its training and its validation images as test."""
-    done = folder.with_name(f"{folder.name}.done")
-    if done.exists():
-        return folder
-    with zipfile.ZipFile(archive) as file:
-        members = [name.split("/") for name in file.namelist() if name.endswith(".webp")]
-        wanted = set(sorted({parts[1] for parts in members})[::10])
-        for top, label, image in (parts for parts in members if parts[1] in wanted):
-            place = folder / ("test" if top == "val" else top) / label / image
-            place.parent.mkdir(parents=True, exist_ok=True)
-            place.write_bytes(file.read(f"{top}/{label}/{image}"))
-    done.touch()
-    return folder
 
 
 if __name__ == "__main__":

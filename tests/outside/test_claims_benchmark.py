@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from foldtune.augment.corruptions import CORRUPTIONS
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
@@ -58,10 +60,25 @@ assert "<b>" not in page and "http" not in page.replace("http://www.w3.org", "")
 """
 
 
-def test_frontiers_are_drawn_a_start_each_and_nothing_is_fetched():
-    # The toy has no other domain.
+_FEWER = """
+import numpy as np
+from _claims_sets import fewer
+from foldtune.judging.shift import Target
+
+labels = np.repeat([0, 1], [250, 30])
+one, other = (fewer(Target(n, np.zeros(1), np.arange(280), labels), 100) for n in "ab")
+assert np.bincount(one.labels).tolist() == [100, 30]
+assert (labels[one.rows] == one.labels).all() and (one.rows == other.rows).all()
+"""
+
+
+@pytest.mark.parametrize(
+    "code", [_FRONTIERS, _FEWER], ids=["frontiers drawn a start each", "fewer"]
+)
+def test_the_parts_that_the_toy_does_not_reach(code):
+    # It has no other domain; nothing that is drawn is fetched.
     done = subprocess.run(
-        [sys.executable, "-c", _FRONTIERS], cwd=BENCHMARKS, capture_output=True, text=True
+        [sys.executable, "-c", code], cwd=BENCHMARKS, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
 
