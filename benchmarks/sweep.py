@@ -10,7 +10,8 @@ the last epoch: the test split is never read. --starts: where classifiers start 
 turn. --set changes the recipe for all, e.g. `--set head_lr=10`, and is part of the line. A finished
 line is kept in --results (benchmarks/results/outside, which holds what was measured; name another
 folder to measure all anew), and a call goes on; --minutes: begin none after so many.
-Prints a row a method: accuracy in percent at each rate, and where the best stands.
+Prints a row a method, of what this call asks for: accuracy in percent at each rate that was tried,
+those of earlier ranges included, and where the best stands.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import json
 import random
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -60,40 +62,61 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
     lines, end = asked.results / "sweep.jsonl", time.monotonic() + 60 * asked.minutes
     known = [json.loads(line) for line in lines.read_text().splitlines()] if lines.exists() else []
-    done = {json.dumps(line["asked"]) for line in known}
+    done = {key_of(line) for line in known}
     pairs = (one.split("=") for one in asked.changes)
     changes = {name: ast.literal_eval(value) for name, value in pairs}
-    axes = (asked.starts, asked.shares, asked.models, asked.sets, asked.shots, asked.methods)
-    for start, share, model, name, shots, method in itertools.product(*axes):
+    axes = (asked.starts, asked.models, asked.sets, asked.shots, asked.methods)
+    for start, share, model, name, shots, method in itertools.product(
+        asked.starts, asked.shares, *axes[1:]
+    ):
         one = {"model": model, "set": name, "shots": shots, "method": method, "start": start}
-        one["share"] = share
         one |= changes
-        if json.dumps(one) in done or time.monotonic() > end:
+        line = {"asked": one, "lr": rate_of(method, share)}
+        if key_of(line) in done or time.monotonic() > end:
             continue
-        known.append({"asked": one, **tried(one, changes, asked.data, asked.out)})
+        known.append({**line, **tried(line, changes, asked.data, asked.out)})
         with lines.open("a") as file:
             file.write(json.dumps(known[-1]) + "\n")
-    print(table(known))
+    print(table([line for line in known if is_asked(line["asked"], axes, changes)]))
 
 
-def tried(one: Line, changes: Line, data: Path, out: Path) -> Line:
+def key_of(line: Line) -> str:
+    """What a line is of: its rate, not where that stood in a range that may have moved since."""
+    return json.dumps([{k: v for k, v in line["asked"].items() if k != "share"}, line["lr"]])
+
+
+def rate_of(method: str, share: float) -> float:
+    """The learning rate at that share of the method's range."""
+    rates = type(parse(method)).space["lr"]
+    assert isinstance(rates, LogRange)
+    return at(rates, share)
+
+
+def is_asked(one: Line, axes: Sequence[Sequence], changes: Line) -> bool:
+    """Whether a kept line is of this call."""
+    names = ("start", "model", "set", "shots", "method")
+    others = {key: value for key, value in one.items() if key not in (*names, "share")}
+    return others == changes and all(
+        one[name] in axis for name, axis in zip(names, axes, strict=True)
+    )
+
+
+def tried(line: Line, changes: Line, data: Path, out: Path) -> Line:
     """Accuracy of one method at one rate; `refused` where it does not stand on the model."""
+    one, lr = line["asked"], line["lr"]
     folder = few_and_others(data, one["set"], one["shots"], out / "data")
     backbone = foldtune.load_backbone(one["model"], size=SIZES[one["model"]])
     images = foldtune.load_data(folder, size=SIZES[one["model"]], cache=out / "cache")
     method = parse(one["method"])
-    rates = type(method).space["lr"]
-    assert isinstance(rates, LogRange)
-    lr = at(rates, one["share"])
     recipe = replace(recipe_for(method), lr=lr, min_lr=lr / 100, warmup_lr=lr / 100, **changes)
     try:
         row = foldtune.fit(
             images, backbone, method, recipe=recipe, head=one["start"], train_on=("train", "val")
         ).row
     except InputError as error:
-        return {"lr": lr, "refused": str(error)}
+        return {"refused": str(error)}
     told = {"accuracy": row["test_accuracy"], "nll": row["test"]["nll"]}
-    return {"lr": lr, **told, "seconds": row["seconds"]}
+    return {**told, "seconds": row["seconds"]}
 
 
 def few_and_others(data: Path, name: str, shots: int, out: Path) -> Path:
@@ -131,7 +154,7 @@ def table(known: list[Line]) -> str:
             continue
         best = max(ran, key=lambda line: (line["accuracy"], -line["nll"]))
         shown = ", ".join(f"{x['lr']:.1e}: {100 * x['accuracy']:.1f}" for x in ran)
-        inside = "" if 0 < best["asked"]["share"] < 1 else " (an end)"
+        inside = " (an end)" if best in (ran[0], ran[-1]) else ""
         rows.append(f"| {values} | {shown} | {best['lr']:.1e}{inside} |")
     return "\n".join(rows)
 

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from foldtune.core.edits import Adapter, Edit, Rewire
-from foldtune.core.method import Method
+from foldtune.core.method import LogRange, Method
 from foldtune.core.structure.sites import Site, select
 from foldtune.methods.refusal import NoPlace
 
@@ -70,7 +70,11 @@ class ConvAdapter(Method):
 
     reduction: int = 4
 
-    space: ClassVar = {**Method.space, "reduction": (2, 4, 8)}
+    space: ClassVar = {
+        **Method.space,
+        "lr": LogRange(3e-5, 3e-3),  # at 1e-2 real weights are lost, see docs/findings.md
+        "reduction": (2, 4, 8),
+    }
 
     def edits(self, model: nn.Module, sites: Sequence[Site]) -> Iterable[Edit]:
         edits: list[Edit] = []
