@@ -64,7 +64,7 @@ def compare(
     model: Model = "micro",
     methods: Sequence[str | Method | type[Method]] = (),
     *,
-    out: str | Path,
+    out: str | Path = Path("study"),
     recipe: Recipe | None = None,
     executor: str | MakeExecutor | None = None,
     say: Say | None = None,
@@ -77,7 +77,7 @@ def compare(
 
     methods: names (own settings searched too) or spelled methods (settings kept); or classes and
     instances of them, of the caller's own too (`foldtune.methods.register`); by default seven. out:
-    the study folder; a second call with more methods, trials or seeds reuses every finished run.
+    the study's folder; a second call with more methods, trials or seeds reuses every finished run.
     recipe: all of how to train, in place of the options about that. executor: by name, or what
     makes an executor (see `foldtune.study.executors`); all that is asked at once is one batch of
     independent runs, all finals another, and nothing depends on the order in which rows come back.

@@ -69,7 +69,7 @@ def compare_folds(
     *,
     folds: int | None = None,
     repeats: int | None = None,
-    out: str | Path,
+    out: str | Path = Path("study"),
     recipe: Recipe | None = None,
     executor: str | MakeExecutor | None = None,
     say: Say | None = None,
