@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from _claims_judged import Found, closeness, crossing, ensembles, mistakes, robustness, ssf
-from _claims_kept import Line
+from _claims_kept import Line, is_of_today
 
 from foldtune.console import duration
 
@@ -58,6 +58,11 @@ def page(found: Sequence[Found], lines: Sequence[Line]) -> str:
         "smaller one (three trials, two seeds, ten epochs; else four, three and twenty).",
         f"Finished studies (model, set, images a class, start): {ran}.",
     ]
+    if earlier := [line["study"] for line in lines if not is_of_today(line)]:
+        parts.append(
+            "To be measured again, since a method's range of learning rates was moved after them "
+            f"(docs/findings.md): {', '.join(f'`{study}`' for study in earlier)}."
+        )
     for one in found:
         parts.append(f"## {one['claim']}\n\n**{one['verdict'].capitalize()}.** {one['sentence']}")
         if one.get("table"):

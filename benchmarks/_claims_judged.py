@@ -25,6 +25,7 @@ from foldtune.analysis.tasks.ranks import Scores, rank
 
 _CLOSE = 2.0  # points between which tuned methods count as close
 _MORE = 1.0  # points that a difference without an interval must have
+_MANY = 100  # images of a class, from which on they are many
 _SOLVED = "LinearProbe"  # the same from every seed, so that nothing is beyond what its seeds do
 _APART = ("LinearProbe", "Full")  # what the small methods are held against
 
@@ -170,6 +171,9 @@ def crossing(studies: Sequence[Line]) -> Found | None:
     verdict = (
         "for" if min(ahead) > -1 and min(lost) > 1 else "against" if max(ahead) < -1 else "open"
     )
+    most = max(point["images"]["train"] / point["classes"] for point in studies)
+    if most < _MANY:
+        verdict = "open"
     return {
         "claim": "Small methods stay useful with many images",
         "verdict": verdict, "table": table,
@@ -180,7 +184,8 @@ def crossing(studies: Sequence[Line]) -> Found | None:
             for label, value in board_of(point).items() if label in labels
         ],
         "sentence": "With the most images tried, the small method that validation chose is "
-        f"{'; '.join(said)} (means over seeds, no interval).",
+        f"{'; '.join(said)} (means over seeds, no interval)."
+        + (f" {most:.0f} images of a class are not many: no verdict." if most < _MANY else ""),
         "change": "more images than these sets have, or a larger backbone.",
     }  # fmt: skip
 

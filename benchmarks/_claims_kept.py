@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from foldtune.analysis.leaderboard import leaderboard
+from foldtune.core.method import LogRange
 from foldtune.errors import InputError
+from foldtune.methods.catalogue import parse
 from foldtune.study.results.analyses import analyse
 from foldtune.study.results.store import Store
 
@@ -24,12 +26,13 @@ def line_of(folder: Path, about: Line) -> Line:
     """The line of a study; about: its name, kind, model, data, group, images a class and start.
 
     `board`: a method each with the accuracy of its best trial on validation, its mean one on test,
-    that of each seed, and its parameters;
+    that of each seed, and its parameters; `rates`: the range of learning rates of each;
     `agreement`, `sure` and `ensembles`: what `foldtune analyse` tells of pairs and of ensembles
     (None where fewer than two methods have logits); `frontiers`: accuracies between start and
     tuned, a run each.
     """
     rows = list(Store(folder).rows())
+    board = leaderboard(rows)
     study = json.loads((folder / "study.json").read_text())
     frontiers = [_frontier(file) for file in sorted((folder / "wise").glob("*.json"))]
     return {
@@ -38,7 +41,8 @@ def line_of(folder: Path, about: Line) -> Line:
         "seconds": round(sum(row["seconds"] or 0.0 for row in rows), 1),
         "classes": len(study["classes"]),
         "images": study["images"],
-        "board": [_standing(entry, rows) for entry in leaderboard(rows)],
+        "board": [_standing(entry, rows) for entry in board],
+        "rates": {entry["label"]: rates_of(entry["label"]) for entry in board},
         **_pairs(folder),
         "frontiers": frontiers,
     }
@@ -50,6 +54,17 @@ def read_lines(path: Path) -> list[Line]:
         return []
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     return list({(line["kind"], line["study"]): line for line in lines}.values())
+
+
+def rates_of(label: str) -> list[float] | None:
+    """The lowest and highest learning rate that a search of the method takes today."""
+    rates = type(parse(label)).space.get("lr")
+    return [rates.low, rates.high] if isinstance(rates, LogRange) else None
+
+
+def is_of_today(line: Line) -> bool:
+    """Whether the methods of a line are searched in the same ranges still."""
+    return all(rates_of(label) == rates for label, rates in line["rates"].items())
 
 
 def keep(line: Line, path: Path) -> None:

@@ -6,7 +6,7 @@
 DATA: the folder of flowers12-224.zip, pacs-128.zip and tiny-imagenet-64.zip. Three kinds of
 studies, each a folder of OUT that a later call goes on with, the cheapest first, and a line of
 --results once it is finished (benchmarks/results, which holds what was measured; name another file
-to measure all anew):
+to measure all anew). A study of methods whose ranges moved since is measured again, in a new OUT:
 - few: every default method with equal budgets, 8 and 16 images a class, seven sets in two groups;
 - curve: the probe, three small methods and Full with 30 to all images a class (Tiny-ImageNet, 20
   classes, 500 each, and PACS photo), three trials and two seeds of ten epochs, since every run has
@@ -33,7 +33,7 @@ from typing import Any
 
 from _claims import page, verdicts
 from _claims_figures import write_figures
-from _claims_kept import keep, line_of, read_lines
+from _claims_kept import is_of_today, keep, line_of, read_lines
 from _claims_sets import AWAY, SETS, fewer, images_of, loader
 
 import foldtune
@@ -128,7 +128,7 @@ def main() -> None:
     scale = QUICK if asked.quick else Scale()
     models = ["micro"] if asked.quick else asked.models
     results = asked.results or (asked.out / "claims.jsonl" if asked.quick else KEPT)
-    done = {(line["kind"], line["study"]) for line in read_lines(results)}
+    done = {(line["kind"], line["study"]) for line in read_lines(results) if is_of_today(line)}
     end = time.monotonic() + 60 * asked.minutes
     for cell in cells(scale, models):
         known = (cell.kind, cell.name) in done

@@ -72,9 +72,18 @@ assert (labels[one.rows] == one.labels).all() and (one.rows == other.rows).all()
 """
 
 
-@pytest.mark.parametrize(
-    "code", [_FRONTIERS, _FEWER], ids=["frontiers drawn a start each", "fewer"]
-)
+_MOVED = """
+from _claims_kept import is_of_today, rates_of
+
+line = {"rates": {"LinearProbe": rates_of("LinearProbe"), "Full": rates_of("Full")}}
+assert is_of_today(line)
+line["rates"]["Full"] = [line["rates"]["Full"][0], 1.0]
+assert not is_of_today(line)
+"""
+UNREACHED = {"frontiers": _FRONTIERS, "fewer": _FEWER, "moved": _MOVED}
+
+
+@pytest.mark.parametrize("code", UNREACHED.values(), ids=UNREACHED)
 def test_the_parts_that_the_toy_does_not_reach(code):
     # It has no other domain; nothing that is drawn is fetched.
     done = subprocess.run(
