@@ -81,7 +81,8 @@ def _of(points: Points, name: str) -> Points:
 def _dots(points: Points, unit: str) -> alt.LayerChart:
     field = "accuracy" if "accuracy" in points[0] else "value"
     names = list(dict.fromkeys(p["label"] for p in points))
-    x = alt.X(f"{field}:Q", title=unit, scale=alt.Scale(zero=field == "value", nice=True))
+    scale = alt.Scale(zero=field == "value", nice=True)
+    x = alt.X(f"{field}:Q", title=unit, scale=scale, axis=alt.Axis(tickCount=8))
     base = alt.Chart().encode(y=names_down("label", names))
     dots = base.mark_circle(size=60, opacity=0.6, color=PALETTE[0]).encode(x=x)
     means = base.mark_tick(thickness=3, size=16, color=PALETTE[1]).encode(x=f"mean({field}):Q")
@@ -92,7 +93,7 @@ def _dots(points: Points, unit: str) -> alt.LayerChart:
 
 
 def _colour(points: Points) -> alt.Color:
-    names = list(dict.fromkeys(p["label"] for p in points))
+    names = sorted({p["label"] for p in points})  # one colour a method, whatever the chart
     colours = [PALETTE[i % len(PALETTE)] for i in range(len(names))]
     return alt.Color("label:N", scale=alt.Scale(domain=names, range=colours), title=None)
 
