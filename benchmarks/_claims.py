@@ -50,9 +50,9 @@ def page(found: Sequence[Found], lines: Sequence[Line]) -> str:
     parts = [
         "# The papers' claims, tried here",
         f"{runs:,} runs, {duration(seconds)} of training on two cores or fewer. Every figure is "
-        "made from their lines (benchmarks/results/claims.jsonl) by `python benchmarks/claims.py "
-        "--only none --page docs/claims.md`; with DATA in place of `--only none` what is missing "
-        "runs first. "
+        "made from their lines (benchmarks/results/outside/claims.jsonl) by "
+        "`python benchmarks/claims.py --only none --page docs/claims.md`; with DATA in "
+        "place of `--only none` what is missing runs first. "
         "Intervals are of 95 % over studies (a set with a number of images a class), unless said. "
         "Each method of a study has the same budget; curves, from 30 images a class on, have a "
         "smaller one (three trials, two seeds, ten epochs; else four, three and twenty).",

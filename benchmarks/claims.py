@@ -5,8 +5,8 @@
 
 DATA: the folder of flowers12-224.zip, pacs-128.zip and tiny-imagenet-64.zip. Three kinds of
 studies, each a folder of OUT that a later call goes on with, the cheapest first, and a line of
---results once it is finished (benchmarks/results, which holds what was measured; name another file
-to measure all anew). A study of methods whose ranges moved since is measured again, in a new OUT:
+--results once it is finished (a file of benchmarks/results/outside, of what was measured; name
+another to measure all anew). Studies of methods whose ranges moved since run again, in a new OUT:
 - few: every default method with equal budgets, 8 and 16 images a class, seven sets in two groups;
 - curve: the probe, three small methods and Full with 30 to all images a class (Tiny-ImageNet, 20
   classes, 500 each, and PACS photo), three trials and two seeds of ten epochs, since every run has
@@ -47,7 +47,7 @@ from foldtune.tunings.shifts import load_targets
 from foldtune.tunings.tuning import home_target, open_tuning
 from foldtune.tunings.weightspace.wise import sweep
 
-KEPT = Path(__file__).parent / "results" / "claims.jsonl"
+KEPT = Path(__file__).parent / "results" / "outside" / "claims.jsonl"
 # Each study has some fifty runs, and on a CPU half the side is a quarter of the work; micro saw 32
 # pixels for half of its pretraining. Every other backbone: 224.
 SIZES = {"micro": 32, "lite0": 64}
