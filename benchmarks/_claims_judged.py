@@ -171,7 +171,8 @@ def crossing(studies: Sequence[Line]) -> Found | None:
     verdict = (
         "for" if min(ahead) > -1 and min(lost) > 1 else "against" if max(ahead) < -1 else "open"
     )
-    most = max(point["images"]["train"] / point["classes"] for point in studies)
+    ends = [points[-1] for points in curves.values()]
+    most = min(end["images"]["train"] / end["classes"] for end in ends)  # every curve must reach it
     if most < _MANY:
         verdict = "open"
     return {
