@@ -79,7 +79,7 @@ def test_the_judgement_of_a_study_is_that_of_its_logits(finished):
     ("more", "said"),
     [
         ({"trials": 1}, "1 trial is no tuning"),
-        ({"trials": 2}, "2 trials are the middle of every range and 1 draw"),
+        ({"trials": 2}, "2 trials are the usual learning rate and 1 draw"),
         ({"trials": 4}, None),
         ({"trials": 4, "seeds": 1}, "1 seed cannot tell which method is better"),
     ],

@@ -23,10 +23,14 @@ _PROBABILITIES = ("dropout", "drop_path")
 
 @dataclasses.dataclass(frozen=True)
 class LogRange:
-    """A positive number searched between two bounds, evenly in its logarithm."""
+    """A positive number searched between two bounds, evenly in its logarithm.
+
+    usual: what is tried first, and what a single run takes; None: the middle.
+    """
 
     low: float
     high: float
+    usual: float | None = None
 
 
 class Method:

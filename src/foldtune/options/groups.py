@@ -109,9 +109,9 @@ class FitOptions:
     """How the one method is trained."""
 
     lr: float | None = None
-    """The peak learning rate; by default the middle of the method's range."""
+    """The peak learning rate; by default the method's usual one."""
     weight_decay: float | None = None
-    """Decay of weights; by default the middle of the method's range."""
+    """Decay of weights; by default the recipe's, 1e-4."""
     train_on: tuple[str, ...] = ("train",)
     """Splits to train on: train, or train val, where validation is then not watched."""
     seed: int = 0

@@ -116,7 +116,7 @@ def fit(
     default), watch validation, and read the test split once, after the last epoch.
 
     recipe: all of how to train, in place of the options about that, by which the method trains 20
-    epochs at the middle of its own range of learning rates. out: a folder for the tuning, the test
+    epochs at its own usual learning rate. out: a folder for the tuning, the test
     logits, and a checkpoint from which a killed run resumes; one that holds another run's tuning is
     refused, or with `overwrite` replaced. say: is told a line an epoch, and what is wrong with the
     data. start_from: a tuning to go on from, with its method, on its backbone at any `size` that
@@ -218,5 +218,5 @@ def _recipe(method: Method, given: Recipe | None, options: Mapping[str, Any]) ->
 
 
 def recipe_for(method: Method, epochs: int = 20) -> Recipe:
-    """The default recipe at the middle of the method's range of learning rates."""
+    """The default recipe at the method's usual learning rate."""
     return candidates(Entrant.of(method), default_recipe(epochs), 1, 0)[0][1]

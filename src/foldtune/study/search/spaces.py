@@ -117,8 +117,9 @@ def plan_values(
 ) -> list[Values]:
     """The first `trials` values of one method, its `start` before all others.
 
-    sobol: first the middle of the range of each number and the default of each choice, then a
-    scrambled Sobol sequence (Sobol 1967; Owen 1995). random: the middle, then independent draws.
+    sobol: first the usual value of each number, the middle of its range unless that says another,
+    and the default of each choice, then a scrambled Sobol sequence (Sobol 1967; Owen 1995). random:
+    the usual ones, then independent draws.
     grid: every choice with every other, a range as its ends and its middle, the last name varying
     fastest; with a number of trials, so many points of it, drawn without repetition. A larger
     budget only adds to a smaller one. Draws go by the name of what is searched and by the seed, and
@@ -134,15 +135,16 @@ def plan_values(
     elif sampler in ("sobol", "random"):
         count = (trials or TRIALS) - len(entrant.start)
         draw = _sobol if sampler == "sobol" else _random
-        found = [_middle(entrant.space), *draw(entrant.space, count - 1, seed)] if count > 0 else []
+        found = [_usual(entrant.space), *draw(entrant.space, count - 1, seed)] if count > 0 else []
     else:
         raise unknown_name("search", sampler, SAMPLERS)
     found = [*entrant.start, *(values for values in found if values not in entrant.start)]
     return found if trials is None else found[:trials]
 
 
-def _middle(space: Space) -> Values:
-    return {n: at(choice, 0.5) for n, choice in space.items() if isinstance(choice, LogRange)}
+def _usual(space: Space) -> Values:
+    ranges = {n: choice for n, choice in space.items() if isinstance(choice, LogRange)}
+    return {n: one.usual or at(one, 0.5) for n, one in ranges.items()}
 
 
 def _sobol(space: Space, count: int, seed: int) -> list[Values]:

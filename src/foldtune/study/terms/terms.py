@@ -98,12 +98,12 @@ def small_budget(trials: int, seeds: int) -> list[str]:
     said = []
     if trials == 1:
         said.append(
-            "1 trial is no tuning: each method runs once, in the middle of every range, and which "
-            f"looks best may be whose middle fits; --trials {TRIALS} tunes"
+            "1 trial is no tuning: each method runs once, at its usual rate, and which looks best "
+            f"may be whose usual rate fits; --trials {TRIALS} tunes"
         )
     elif trials < FEW:
         said.append(
-            f"{trials} trials are the middle of every range and {trials - 1} "
+            f"{trials} trials are the usual learning rate and {trials - 1} "
             f"draw{'s' * (trials > 2)}: learning rates are hardly tuned; --trials {TRIALS} tunes"
         )
     if seeds == 1:
