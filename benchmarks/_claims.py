@@ -33,7 +33,11 @@ whose classifier starts from texts. Whoever has a hub tries them with
 ```
 python benchmarks/claims.py DATA --models vit_base_patch16_224.augreg_in21k --page claims-vit.md
 python benchmarks/claims.py DATA --models open_clip:ViT-B-16/openai --page claims-clip.md
+python benchmarks/claims.py DATA --models mixer_b16_224.goog_in21k --page claims-mlp.md
 ```
+
+SSF's paper has MLP hosts too, and no pre-trained one is here: the last command is for them. That
+what is merged costs nothing is timed beside the plain backbone, in turn: performance.md, "merged".
 
 `micro` is a small ViT and `lite0` a convolutional network, both at few pixels (`SIZES` in
 benchmarks/claims.py): on neither does a verdict speak of the papers' backbones."""
@@ -60,7 +64,7 @@ def page(found: Sequence[Found], lines: Sequence[Line]) -> str:
     ]
     if earlier := [line["study"] for line in lines if not is_of_today(line)]:
         parts.append(
-            "To be measured again, since a method's range of learning rates was moved after them "
+            "To be measured again, since a method's learning rates were moved after them "
             f"(docs/findings.md): {', '.join(f'`{study}`' for study in earlier)}."
         )
     for one in found:

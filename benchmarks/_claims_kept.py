@@ -57,9 +57,12 @@ def read_lines(path: Path) -> list[Line]:
 
 
 def rates_of(label: str) -> list[float] | None:
-    """The lowest and highest learning rate that a search of the method takes today."""
+    """The lowest, the highest and the first learning rate that a search of the method takes today,
+    the first where it is not the middle."""
     rates = type(parse(label)).space.get("lr")
-    return [rates.low, rates.high] if isinstance(rates, LogRange) else None
+    if not isinstance(rates, LogRange):
+        return None
+    return [one for one in (rates.low, rates.high, rates.usual) if one is not None]
 
 
 def is_of_today(line: Line) -> bool:
