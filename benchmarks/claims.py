@@ -1,7 +1,8 @@
 """The claims of the two papers, tried on real backbones: for, against or open, from stored rows.
 
     python benchmarks/claims.py DATA [--out claims] [--models micro lite0] [--minutes M] [--quick]
-        [--only few curve robust | none] [--results FILE] [--page FILE] [--figures FILE]
+        [--only few curve robust | none] [--sets S ...] [--shots N ...] [--results FILE]
+        [--page FILE] [--figures FILE]
 
 DATA: the folder of flowers12-224.zip, pacs-128.zip and tiny-imagenet-64.zip. Three kinds of
 studies, each a folder of OUT that a later call goes on with, the cheapest first, and a line of
@@ -16,8 +17,9 @@ another to measure all anew). Studies of methods whose ranges moved since run ag
   corruptions.
 The lines are judged (_claims_judged.py), printed, written as Markdown where --page asks for it,
 and drawn on one page of HTML where --figures does.
---models: any that foldtune loads, at 224 pixels but for these two. --minutes: begin no study after
-so many. --quick: a toy of embedded sets in a minute, without DATA; its lines stay in OUT.
+--models: any that foldtune loads, at 224 pixels but for these two. --sets, --shots (0 is all): run
+of the missing studies only these; judged is every line that is there. --minutes: begin no study
+after so many. --quick: a toy of embedded sets in a minute, without DATA; its lines stay in OUT.
 """
 
 from __future__ import annotations
@@ -117,6 +119,8 @@ def main() -> None:
     options.add_argument("--out", type=Path, default=Path("claims"))
     options.add_argument("--models", nargs="+", default=["micro", "lite0"])
     options.add_argument("--only", nargs="+", default=["few", "curve", "robust"])
+    options.add_argument("--sets", nargs="+", choices=list(SETS))
+    options.add_argument("--shots", type=int, nargs="+")
     options.add_argument("--minutes", type=float, default=float("inf"))
     options.add_argument("--quick", action="store_true")
     options.add_argument("--results", type=Path)
@@ -132,7 +136,7 @@ def main() -> None:
     end = time.monotonic() + 60 * asked.minutes
     for cell in cells(scale, models):
         known = (cell.kind, cell.name) in done
-        if known or cell.kind not in asked.only or time.monotonic() > end:
+        if known or not wanted(cell, asked) or time.monotonic() > end:
             continue
         print(f"{cell.kind} {cell.name}", flush=True)
         keep(line_of(run(cell, scale, asked.data, asked.out), cell.about), results)
@@ -146,6 +150,15 @@ def main() -> None:
         write_figures(
             found, asked.figures, "python benchmarks/claims.py --only none --figures FILE"
         )
+
+
+def wanted(cell: Cell, asked: argparse.Namespace) -> bool:
+    """Whether the command asks for a study of this kind, set and number of images."""
+    return (
+        cell.kind in asked.only
+        and cell.data in (asked.sets or SETS)
+        and (asked.shots is None or cell.shots in asked.shots)
+    )
 
 
 def cells(scale: Scale, models: list[str]) -> Iterator[Cell]:

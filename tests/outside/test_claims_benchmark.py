@@ -38,6 +38,9 @@ def test_every_claim_is_judged_from_rows_and_a_second_call_runs_nothing(tmp_path
     assert again.splitlines()[-1] == told.splitlines()[-1]
     assert {p: p.read_bytes() for p in rows} == rows
     kept = tmp_path / "claims" / "claims.jsonl"
+    part = tmp_path / "part"
+    quick(part, "--only", "few", "curve", "--sets", "digits", "--shots", "4")
+    assert [p.name for p in part.glob("*/micro-*")] == ["micro-digits-4"]
     # Where only the lines are left, all of the page is made from them.
     for kind in ("few", "robust", "curve"):
         shutil.rmtree(tmp_path / "claims" / kind)
