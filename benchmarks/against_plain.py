@@ -152,14 +152,15 @@ def table(known: list[dict], columns: Sequence[str] = COLUMNS) -> str:
     order = sorted(found, key=lambda p: (p[0], list(SETS).index(p[1]), p[2] or 10**9))
     for place in order:
         model, name, shots = place
-        shown = [shown_cell(found[place], column) for column in columns]
         seeds = max(map(len, found[place].values()))
+        shown = [shown_cell(found[place], column, seeds) for column in columns]
         rows.append(f"| {model} | {name}, {shots or 'all'} | {' | '.join(shown)} | {seeds} |")
     return "\n".join(rows)
 
 
-def shown_cell(row: dict[str, dict[int, float]], column: str) -> str:
-    """A mean in percent, with its difference to plain code over the seeds that both have."""
+def shown_cell(row: dict[str, dict[int, float]], column: str, seeds: int) -> str:
+    """A mean in percent, with its difference to plain code over the seeds that both have; said
+    where it is of fewer seeds than others of its row, which are other images."""
     if column not in row:
         return ""
     values, beside = row[column], BESIDE.get(column.split()[0], "")
@@ -169,7 +170,7 @@ def shown_cell(row: dict[str, dict[int, float]], column: str) -> str:
     gaps = [value - other[seed] for seed, value in values.items() if seed in other]
     if gaps:
         told += f" ({100 * np.mean(gaps):+.1f})"
-    return told
+    return told if len(values) == seeds else f"{told}, of {len(values)}"
 
 
 if __name__ == "__main__":
