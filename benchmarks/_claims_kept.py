@@ -26,7 +26,7 @@ def line_of(folder: Path, about: Line) -> Line:
     """The line of a study; about: its name, kind, model, data, group, images a class and start.
 
     `board`: a method each with the accuracy of its best trial on validation, its mean one on test,
-    that of each seed, and its parameters; `rates`: the range of learning rates of each;
+    that of each seed, and its parameters; `rates`: see `rates_of`, of each;
     `agreement`, `sure` and `ensembles`: what `foldtune analyse` tells of pairs and of ensembles
     (None where fewer than two methods have logits); `frontiers`: accuracies between start and
     tuned, a run each.
@@ -66,7 +66,7 @@ def rates_of(label: str) -> list[float] | None:
 
 
 def is_of_today(line: Line) -> bool:
-    """Whether the methods of a line are searched in the same ranges still."""
+    """Whether the methods of a line are searched at the same learning rates still."""
     return all(rates_of(label) == rates for label, rates in line["rates"].items())
 
 

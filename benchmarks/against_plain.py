@@ -25,6 +25,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import _plain
 import numpy as np
 from _plain import (
     KEPT,
@@ -42,12 +43,12 @@ from _plain import (
 import foldtune
 from foldtune.errors import InputError
 
-METHODS = ("LinearProbe", "Full", "SSF", "BitFit", "LoRA")
 PLAIN = ("logistic", "loop")
+COLUMNS = ("logistic", "LinearProbe", "loop", "Full", "SSF", "BitFit", "LoRA")
+METHODS = tuple(column for column in COLUMNS if column not in PLAIN)
 # Pixels a side. micro saw 32 for half of its pretraining, at a quarter of the work of 64: of this
 # table's three hundred trainings some have 1,600 images.
-SIZES = {"lite0": 96, "micro": 32}
-COLUMNS = ("logistic", "LinearProbe", "loop", "Full", "SSF", "BitFit", "LoRA")
+SIZES = {**_plain.SIZES, "micro": 32}
 # What ours is set beside.
 BESIDE = {"LinearProbe": "logistic", "Full": "loop"}
 
@@ -80,6 +81,7 @@ def main() -> None:
         with lines.open("a") as file:
             file.write(json.dumps(told) + "\n")
     print(table(known))
+    print("\n".join(extremes(known)))
     for what in sorted({line["cell"][-1] for line in known} - set(COLUMNS)):
         places = {tuple(line["cell"][:-1]) for line in known if line["cell"][-1] == what}
         own = [line for line in known if tuple(line["cell"][:-1]) in places]
@@ -143,10 +145,7 @@ def plain(what: str, model: str, folder: Path, size: int, seed: int) -> dict:
 
 def table(known: list[dict], columns: Sequence[str] = COLUMNS) -> str:
     """Mean over seeds, a row a model, set and number of images."""
-    found: dict[tuple, dict[str, dict[int, float]]] = defaultdict(lambda: defaultdict(dict))
-    for line in known:
-        *place, seed, what = line["cell"]
-        found[tuple(place)][what][seed] = line.get("accuracy", float("nan"))
+    found = by_place(known)
     rows = [f"| model | set, images a class | {' | '.join(columns)} | seeds |"]
     rows.append("|---" * (len(columns) + 3) + "|")
     order = sorted(found, key=lambda p: (p[0], list(SETS).index(p[1]), p[2] or 10**9))
@@ -156,6 +155,33 @@ def table(known: list[dict], columns: Sequence[str] = COLUMNS) -> str:
         shown = [shown_cell(found[place], column, seeds) for column in columns]
         rows.append(f"| {model} | {name}, {shots or 'all'} | {' | '.join(shown)} | {seeds} |")
     return "\n".join(rows)
+
+
+def by_place(known: list[dict]) -> dict[tuple, dict[str, dict[int, float]]]:
+    """Accuracies by model, set and number of images, by what was measured, by seed."""
+    found: dict[tuple, dict[str, dict[int, float]]] = defaultdict(lambda: defaultdict(dict))
+    for line in known:
+        *place, seed, what = line["cell"]
+        found[tuple(place)][what][seed] = line.get("accuracy", float("nan"))
+    return found
+
+
+def extremes(known: list[dict]) -> list[str]:
+    """Of each of ours, by model, its lowest and highest mean difference: the probe and Full to
+    plain code, the others to the probe."""
+    gaps: dict[tuple[str, str, str], list[tuple[float, str]]] = defaultdict(list)
+    for (model, name, shots), row in by_place(known).items():
+        for what in METHODS:
+            beside = BESIDE.get(what, "LinearProbe")
+            both = row[what].keys() & row[beside].keys()
+            if both:
+                gap = 100 * float(np.mean([row[what][seed] - row[beside][seed] for seed in both]))
+                gaps[what, beside, model].append((gap, f"{name} {shots or 'all'}"))
+    return [
+        f"- {what} on {model}, {len(own)} places: {min(own)[0]:+.1f} ({min(own)[1]}) to "
+        f"{max(own)[0]:+.1f} ({max(own)[1]}) points from {beside}"
+        for (what, beside, model), own in gaps.items()
+    ]
 
 
 def shown_cell(row: dict[str, dict[int, float]], column: str, seeds: int) -> str:

@@ -7,7 +7,7 @@ The best of the first n trials of each method is chosen on one half of the valid
 judged on the other, over 400 random halves, so that no choice is judged on what it was made on.
 One JSON line for each n: the points lost against choosing among all trials (mean over methods and
 halves, and the method that loses most), and how often the method that n trials choose is the one
-that all choose. n = 1 is the middle of every range.
+that all choose. n = 1 is the usual value of everything.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@
 DATA: the folder of flowers12-224.zip, pacs-128.zip and tiny-imagenet-64.zip. Three kinds of
 studies, each a folder of OUT that a later call goes on with, the cheapest first, and a line of
 --results once it is finished (a file of benchmarks/results/outside, of what was measured; name
-another to measure all anew). Studies of methods whose ranges moved since run again, in a new OUT:
+another to measure all anew). Studies of methods whose rates moved since run again, in a new OUT:
 - few: every default method with equal budgets, 8 and 16 images a class, seven sets in two groups;
 - curve: the probe, three small methods and Full with 30 to all images a class (Tiny-ImageNet, 20
   classes, 500 each, and PACS photo), three trials and two seeds of ten epochs, since every run has

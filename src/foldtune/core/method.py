@@ -25,12 +25,17 @@ _PROBABILITIES = ("dropout", "drop_path")
 class LogRange:
     """A positive number searched between two bounds, evenly in its logarithm.
 
-    usual: what is tried first, and what a single run takes; None: the middle.
+    usual: what is tried first, and what a single run takes; None: the middle. Raises InputError for
+    bounds that are none, and for a usual value that lies outside them.
     """
 
     low: float
     high: float
     usual: float | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 < self.low <= (self.low if self.usual is None else self.usual) <= self.high:
+            raise InputError(f"{self!r} is no range: it needs 0 < low <= usual <= high")
 
 
 class Method:

@@ -116,10 +116,10 @@ def fit(
     default), watch validation, and read the test split once, after the last epoch.
 
     recipe: all of how to train, in place of the options about that, by which the method trains 20
-    epochs at its own usual learning rate. out: a folder for the tuning, the test
-    logits, and a checkpoint from which a killed run resumes; one that holds another run's tuning is
-    refused, or with `overwrite` replaced. say: is told a line an epoch, and what is wrong with the
-    data. start_from: a tuning to go on from, with its method, on its backbone at any `size` that
+    epochs at its own usual learning rate. out: a folder for the tuning, the test logits, and a
+    checkpoint from which a killed run resumes; one that holds another run's tuning is refused, or
+    with `overwrite` replaced. say: is told a line an epoch, and what is wrong with the data.
+    start_from: a tuning to go on from, with its method, on its backbone at any `size` that
     both take, or on one that was loaded; `data` has its classes or more: rows of the classifier
     that it has are kept, new ones start at the probe, and what it was trained on stays out of every
     test. allow_hub: fetch the model that it names, where it is not in the cache; allow: asks in

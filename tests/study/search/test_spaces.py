@@ -46,6 +46,9 @@ def test_a_range_says_what_is_tried_first_or_its_middle_is():
         assert plan_values(entrant, 1, 0, sampler) == [{"lr": 1e-3}]
         entrant = Entrant("Full", method, {"lr": LogRange(1e-4, 1e-2, usual=2e-3)})
         assert plan_values(entrant, 1, 0, sampler) == [{"lr": 2e-3}]
+    for wrong in ((0.0, 1.0), (1e-2, 1e-4), (1e-4, 1e-2, 1e-1)):
+        with pytest.raises(InputError, match="is no range"):
+            LogRange(*wrong)
     # At the middle of its range Full stayed three points behind a plain loop (docs/findings.md).
     assert recipe_for(method).lr == Full.space["lr"].usual == 3e-4
 
