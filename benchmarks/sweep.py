@@ -11,7 +11,8 @@ turn. --set changes the recipe for all, e.g. `--set head_lr=10`, and is part of 
 line is kept in --results (benchmarks/results/outside, which holds what was measured; name another
 folder to measure all anew), and a call goes on; --minutes: begin none after so many.
 Prints a row a method, of what this call asks for: accuracy in percent at each rate that was tried,
-those of earlier ranges included, and where the best stands.
+those of earlier ranges included, and where the best stands; then how far the best of the rates that
+a default search tries stays below the best in the range, between rates on straight lines.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import argparse
 import ast
 import itertools
 import json
+import math
 import random
 import shutil
 import time
@@ -27,6 +29,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 from _plain import KEPT, SETS, SIZES, write_folder
 
 import foldtune
@@ -34,11 +37,12 @@ from foldtune.core.method import LogRange
 from foldtune.errors import InputError
 from foldtune.methods.catalogue import parse
 from foldtune.study.fit import recipe_for
-from foldtune.study.search.spaces import at
+from foldtune.study.search.spaces import TRIALS, Entrant, at, plan_values
 
 METHODS = ("Full", "SSF", "BitFit", "LayerNorm", "LoRA", "AdaptFormer")
 SHARES = (0.5, 0.25, 0.75, 0.0, 1.0)
 OTHERS = 30  # images a class that judge
+SEEDS = 100  # of a search, each with other rates
 PLACE = ("model", "set", "shots", "method", "start")
 Line = dict
 
@@ -77,7 +81,8 @@ def main() -> None:
         known.append({**line, **tried(line, changes, asked.data, asked.out)})
         with lines.open("a") as file:
             file.write(json.dumps(known[-1]) + "\n")
-    print(table([line for line in known if is_asked(line["asked"], axes, changes)]))
+    shown = [line for line in known if is_asked(line["asked"], axes, changes)]
+    print(table(shown), lost(shown), sep="\n\n")
 
 
 def key_of(line: Line) -> str:
@@ -136,12 +141,45 @@ def few_and_others(data: Path, name: str, shots: int, out: Path) -> Path:
     return folder
 
 
-def table(known: list[Line]) -> str:
-    """A row a model, set, method and change of the recipe, the rates in rising order."""
+def grouped(known: list[Line]) -> dict[str, list[Line]]:
+    """Lines by model, set, method and change of the recipe, as JSON."""
     groups: dict[str, list[Line]] = {}
     for line in known:
         place = {k: v for k, v in line["asked"].items() if k != "share"}
         groups.setdefault(json.dumps(place), []).append(line)
+    return groups
+
+
+def lost(known: list[Line]) -> str:
+    """What the rates of a default search lose to the best one in the range, in points, by seeds."""
+    losses = []
+    for place, lines in grouped(known).items():
+        entrant = Entrant.parse(json.loads(place)["method"])
+        rates = entrant.space["lr"]
+        found = {line["lr"]: 100 * line["accuracy"] for line in lines if "refused" not in line}
+        if not (isinstance(rates, LogRange) and {rates.low, rates.high} <= found.keys()):
+            continue
+        ends = [math.log(rate) for rate in sorted(found)]
+        accuracies = [found[rate] for rate in sorted(found)]
+        best = max(found[rate] for rate in found if rates.low <= rate <= rates.high)
+        losses.append([
+            best - max(np.interp([math.log(v["lr"]) for v in plan_values(entrant, TRIALS, seed)],
+                                 ends, accuracies))
+            for seed in range(SEEDS)
+        ])  # fmt: skip
+    if not losses:
+        return ""
+    of = np.array(losses)
+    return (
+        f"The best of {TRIALS} trials is {of.mean():.2f} points below the best rate of its range "
+        f"over {len(of)} rows and {SEEDS} seeds ({of[:, 0].mean():.2f} with seed 0); with each "
+        f"row's worst seed {of.max(1).mean():.2f}, at most {of.max():.2f}."
+    )
+
+
+def table(known: list[Line]) -> str:
+    """A row a model, set, method and change of the recipe, the rates in rising order."""
+    groups = grouped(known)
     rows = ["| model, set, shots, method, start | accuracy at each rate | best |", "|---|---|---|"]
     for place, lines in sorted(groups.items()):
         told = json.loads(place)

@@ -118,7 +118,8 @@ def plan_values(
     """The first `trials` values of one method, its `start` before all others.
 
     sobol: first the usual value of each number, the middle of its range unless that says another,
-    and the default of each choice, then a scrambled Sobol sequence (Sobol 1967; Owen 1995). random:
+    and the default of each choice, then a scrambled Sobol sequence (Sobol 1967; Owen 1995) which
+    that begins: the three trials after it lie in the three other quarters of every range. random:
     the usual ones, then independent draws.
     grid: every choice with every other, a range as its ends and its middle, the last name varying
     fastest; with a number of trials, so many points of it, drawn without repetition. A larger
@@ -135,7 +136,7 @@ def plan_values(
     elif sampler in ("sobol", "random"):
         count = (trials or TRIALS) - len(entrant.start)
         draw = _sobol if sampler == "sobol" else _random
-        found = [_usual(entrant.space), *draw(entrant.space, count - 1, seed)] if count > 0 else []
+        found = [_usual(entrant.space), *draw(entrant, count - 1, seed)] if count > 0 else []
     else:
         raise unknown_name("search", sampler, SAMPLERS)
     found = [*entrant.start, *(values for values in found if values not in entrant.start)]
@@ -147,7 +148,10 @@ def _usual(space: Space) -> Values:
     return {n: one.usual or at(one, 0.5) for n, one in ranges.items()}
 
 
-def _sobol(space: Space, count: int, seed: int) -> list[Values]:
+def _sobol(entrant: Entrant, count: int, seed: int) -> list[Values]:
+    """The `count` points after the first of the sequence, whose first stands where the usual value
+    is: else trials that are four leave a quarter of a range untried, a low one for seed 0."""
+    space = entrant.space
     if count < 1 or not space:
         return []
     from scipy.stats import qmc
@@ -156,11 +160,31 @@ def _sobol(space: Space, count: int, seed: int) -> list[Values]:
     places = [_SHARED.index(n) if n in _SHARED else next(others) for n in space]
     size = max(_DIMENSIONS, max(places) + 1)
     sequence = qmc.Sobol(size, rng=np.random.default_rng(seed))
-    points = sequence.random(2 ** math.ceil(math.log2(count + 1)))[:count, places]
-    return [_values(space, point) for point in points.tolist()]
+    points = sequence.random(2 ** math.ceil(math.log2(count + 1)))[: count + 1, places]
+    # Exchanging quarters by exclusive or keeps the points as evenly spread as they were. Quarters
+    # alone, so that usual values in the same one leave methods the same shares of their ranges.
+    quarters = np.floor(4 * points).astype(int)
+    usual = [_quarter(entrant, name, own) for name, own in zip(space, quarters[0], strict=True)]
+    moved = (quarters ^ quarters[0] ^ np.array(usual)) + 4 * points - quarters
+    return [_values(space, point) for point in (moved[1:] / 4).tolist()]
 
 
-def _random(space: Space, count: int, seed: int) -> list[Values]:
+def _quarter(entrant: Entrant, name: str, otherwise: int) -> int:
+    """The quarter of what is searched that holds its usual value, of a range or of choices."""
+    choice = entrant.space[name]
+    if isinstance(choice, LogRange):
+        low, usual = choice.low, choice.usual
+        share = 0.5 if usual is None else math.log(usual / low) / math.log(choice.high / low)
+    else:
+        usual = getattr(Recipe if name in _RECIPE else entrant.method, name)
+        if usual not in choice:
+            return otherwise
+        share = (choice.index(usual) + 0.5) / len(choice)
+    return min(int(4 * share), 3)
+
+
+def _random(entrant: Entrant, count: int, seed: int) -> list[Values]:
+    space = entrant.space
     if not space:
         return []
     drawn = [np.random.default_rng([seed, zlib.crc32(n.encode())]).random(count) for n in space]
