@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from _claims_judged import Found, closeness, crossing, ensembles, mistakes, robustness, ssf
+from _claims_curves import crossing, untuned
+from _claims_judged import Found, closeness, ensembles, mistakes, robustness, ssf
 from _claims_kept import Line, is_of_today
 
 from foldtune.console import duration
 
 
-def verdicts(lines: Sequence[Line]) -> list[Found]:
-    """One entry a claim and model that has finished studies."""
+def verdicts(lines: Sequence[Line], table: Sequence[Line] = ()) -> list[Found]:
+    """One entry a claim and model that has finished studies; table: lines of against_plain.py."""
     found: list[Found] = []
-    for model in sorted({line["model"] for line in lines}, reverse=True):
+    models = {line["model"] for line in lines} | {line["cell"][0] for line in table}
+    for model in sorted(models, reverse=True):
         few, curve, robust = (_studies(lines, model, kind) for kind in ("few", "curve", "robust"))
         makers = (
             (closeness, few), (mistakes, few), (ensembles, few), (crossing, _curves(curve, few)),
+            (untuned, [line for line in table if line["cell"][0] == model]),
             (robustness, robust), (ssf, few),
         )  # fmt: skip
         for make, given in makers:
@@ -43,7 +46,7 @@ what is merged costs nothing is timed beside the plain backbone, in turn: perfor
 benchmarks/claims.py): on neither does a verdict speak of the papers' backbones."""
 
 
-def page(found: Sequence[Found], lines: Sequence[Line]) -> str:
+def page(found: Sequence[Found], lines: Sequence[Line], table: Sequence[Line] = ()) -> str:
     """The findings as Markdown, with what all of it cost."""
     runs, seconds = (sum(line[key] for line in lines) for key in ("runs", "seconds"))
     kinds = dict.fromkeys(line["kind"] for line in lines)
@@ -62,9 +65,16 @@ def page(found: Sequence[Found], lines: Sequence[Line]) -> str:
         "smaller one (three trials, two seeds, ten epochs; else four, three and twenty).",
         f"Finished studies (model, set, images a class, start): {ran}.",
     ]
+    if table:
+        seconds = sum(line.get("processor_seconds", 0.0) for line in table)
+        parts.append(
+            f'What says "as `fit` comes" is of no study but of {len(table)} cells of the table '
+            "beside plain code (docs/findings.md; benchmarks/against_plain.py): no search, three "
+            f"seeds, {duration(seconds)} of one core."
+        )
     if earlier := [line["study"] for line in lines if not is_of_today(line)]:
         parts.append(
-            "To be measured again, since a method's learning rates were moved after them "
+            "To be measured again, since a search tries other values of their methods today "
             f"(docs/findings.md): {', '.join(f'`{study}`' for study in earlier)}."
         )
     for one in found:

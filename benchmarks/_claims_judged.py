@@ -8,15 +8,12 @@ from collections.abc import Sequence
 import numpy as np
 from _claims_kept import Line
 from _claims_numbers import (
+    APART,
     Found,
-    ahead_of,
     board_of,
-    crossed,
     ends_of,
     frontier_of,
-    labels_of,
     mean_over,
-    percent,
     points_of,
     spread,
 )
@@ -25,9 +22,7 @@ from foldtune.analysis.tasks.ranks import Scores, rank
 
 _CLOSE = 2.0  # points between which tuned methods count as close
 _MORE = 1.0  # points that a difference without an interval must have
-_MANY = 100  # images of a class, from which on they are many
 _SOLVED = "LinearProbe"  # the same from every seed, so that nothing is beyond what its seeds do
-_APART = ("LinearProbe", "Full")  # what the small methods are held against
 
 
 def closeness(studies: Sequence[Line]) -> Found | None:
@@ -40,7 +35,7 @@ def closeness(studies: Sequence[Line]) -> Found | None:
     values = 100 * np.array([[board[label] for board in boards] for label in common])
     scores = Scores(tuple(common), names, groups, values)
     told = rank(scores)
-    small = [i for i, name in enumerate(scores.methods) if name not in _APART]
+    small = [i for i, name in enumerate(scores.methods) if name not in APART]
     if len(small) < 2:
         return None
     gaps = np.ptp(scores.values[small], axis=0)
@@ -50,7 +45,7 @@ def closeness(studies: Sequence[Line]) -> Found | None:
     places = {one["method"]: one["rank"] for one in told["nemenyi"]["ranks"]}
     apart = [
         (a, b) for i, a in enumerate(scores.methods) for b in scores.methods[i + 1 :]
-        if {a, b}.isdisjoint(_APART) and critical and abs(places[a] - places[b]) > critical
+        if {a, b}.isdisjoint(APART) and critical and abs(places[a] - places[b]) > critical
     ]  # fmt: skip
     # That nothing was told apart is no evidence of closeness: every pair's interval must show it.
     gap_of = {(i, j): mean_over(scores.values[i] - scores.values[j])
@@ -144,53 +139,6 @@ def ensembles(studies: Sequence[Line]) -> Found | None:
     }
 
 
-def crossing(studies: Sequence[Line]) -> Found | None:
-    """Study A: tuning with few parameters is useful with many images, too."""
-    curves: dict[str, list[Line]] = defaultdict(list)
-    for study in sorted(studies, key=lambda one: one["images"]["train"]):
-        curves[study["data"]].append(study)
-    labels = labels_of(curves)
-    table, said, ahead, lost = [["data", "training images", *labels]], [], [], []
-    for name, points in sorted(curves.items()):
-        boards = [board_of(point) for point in points]
-        images = [point["images"]["train"] for point in points]
-        for number, board in zip(images, boards, strict=True):
-            cells = [percent(board.get(label)) for label in labels]
-            table.append([name, f"{number:,}", *cells])
-        gaps = [ahead_of(point, "Full", _APART) for point in points]
-        if gaps[-1] is None:
-            continue
-        ahead.append(gaps[-1])
-        lost.append(ahead_of(points[-1], _SOLVED, _APART) or 0.0)
-        said.append(
-            f"on {name} ({images[-1]:,}) {ahead[-1]:+.1f} points from Full, behind it "
-            f"{crossed(images, gaps)}, and {lost[-1]:+.1f} from the probe"
-        )
-    if not ahead:
-        return None
-    verdict = (
-        "for" if min(ahead) > -1 and min(lost) > 1 else "against" if max(ahead) < -1 else "open"
-    )
-    ends = [points[-1] for points in curves.values()]
-    most = min(end["images"]["train"] / end["classes"] for end in ends)  # every curve must reach it
-    if most < _MANY:
-        verdict = "open"
-    return {
-        "claim": "Small methods stay useful with many images",
-        "verdict": verdict, "table": table,
-        "points": [
-            {"group": name, "label": label, "images": point["images"]["train"],
-             "accuracy": 100 * value}
-            for name, points in sorted(curves.items()) for point in points
-            for label, value in board_of(point).items() if label in labels
-        ],
-        "sentence": "With the most images tried, the small method that validation chose is "
-        f"{'; '.join(said)} (means over seeds, no interval)."
-        + (f" {most:.0f} images of a class are not many: no verdict." if most < _MANY else ""),
-        "change": "more images than these sets have, or a larger backbone.",
-    }  # fmt: skip
-
-
 def robustness(studies: Sequence[Line]) -> Found | None:
     """Study A: small methods stay more robust than Full; Full between start and tuned is best."""
     table = [["start", "method", "home", "away", "best away at no loss at home"]]
@@ -209,7 +157,7 @@ def robustness(studies: Sequence[Line]) -> Found | None:
             best = max(best, ends[label][1])
             table.append([study["head"], label, *(f"{100 * x:.1f}" for x in ends[label])])
         if "Full" in ends:
-            small = [v for k, v in ends.items() if k not in _APART]
+            small = [v for k, v in ends.items() if k not in APART]
             gap["tuned"] += [100 * (v[1] - ends["Full"][1]) for v in small]
             gap["between"] += [100 * (ends["Full"][2] - max(v[2] for v in small))]
     if not gap:
@@ -245,7 +193,7 @@ def ssf(studies: Sequence[Line]) -> Found | None:
         if own is None or own["test_accuracy"] is None:
             continue
         others = [e["test_accuracy"] for k, e in board.items()
-                  if k not in (*_APART, "SSF") and e["test_accuracy"] is not None]  # fmt: skip
+                  if k not in (*APART, "SSF") and e["test_accuracy"] is not None]  # fmt: skip
         full = board.get("Full")
         if full is not None and full["test_accuracy"] is not None:
             to_full.append(100 * (own["test_accuracy"] - full["test_accuracy"]))

@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from foldtune.analysis.leaderboard import leaderboard
-from foldtune.core.method import LogRange
 from foldtune.errors import InputError
-from foldtune.methods.catalogue import parse
 from foldtune.study.results.analyses import analyse
 from foldtune.study.results.store import Store
+from foldtune.study.search.spaces import TRIALS, Entrant, plan_values
 
 Line = dict[str, Any]
 _FIGURES = ("val_accuracy", "test_accuracy", "trainable", "total")
@@ -26,7 +25,7 @@ def line_of(folder: Path, about: Line) -> Line:
     """The line of a study; about: its name, kind, model, data, group, images a class and start.
 
     `board`: a method each with the accuracy of its best trial on validation, its mean one on test,
-    that of each seed, and its parameters; `rates`: see `rates_of`, of each;
+    that of each seed, and its parameters; `tried`: see `trials_of`, of each;
     `agreement`, `sure` and `ensembles`: what `foldtune analyse` tells of pairs and of ensembles
     (None where fewer than two methods have logits); `frontiers`: accuracies between start and
     tuned, a run each.
@@ -42,7 +41,7 @@ def line_of(folder: Path, about: Line) -> Line:
         "classes": len(study["classes"]),
         "images": study["images"],
         "board": [_standing(entry, rows) for entry in board],
-        "rates": {entry["label"]: rates_of(entry["label"]) for entry in board},
+        "tried": {entry["label"]: trials_of(entry["label"]) for entry in board},
         **_pairs(folder),
         "frontiers": frontiers,
     }
@@ -56,18 +55,22 @@ def read_lines(path: Path) -> list[Line]:
     return list({(line["kind"], line["study"]): line for line in lines}.values())
 
 
-def rates_of(label: str) -> list[float] | None:
-    """The lowest, the highest and the first learning rate that a search of the method takes today,
-    the first where it is not the middle."""
-    rates = type(parse(label)).space.get("lr")
-    if not isinstance(rates, LogRange):
-        return None
-    return [one for one in (rates.low, rates.high, rates.usual) if one is not None]
+def read_table(path: Path) -> list[Line]:
+    """The lines of against_plain.py."""
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def trials_of(label: str) -> list[Line]:
+    """What a search of the method, as it comes, tries today."""
+    return [dict(values) for values in plan_values(Entrant.parse(label), TRIALS, seed=0)]
 
 
 def is_of_today(line: Line) -> bool:
-    """Whether the methods of a line are searched at the same learning rates still."""
-    return all(rates_of(label) == rates for label, rates in line["rates"].items())
+    """Whether the methods of a line would have the same tried today."""
+    tried = line.get("tried", {})
+    return all(
+        e["label"] in tried and tried[e["label"]] == trials_of(e["label"]) for e in line["board"]
+    )
 
 
 def keep(line: Line, path: Path) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from foldtune.analysis.frontier import Point, shift_at
 
 Found = dict[str, Any]
+APART = ("LinearProbe", "Full")  # what the small methods are held against
 
 
 def board_of(study: Found) -> dict[str, float]:
@@ -63,32 +64,3 @@ def mean_over(values: Sequence[float]) -> tuple[float, float, float]:
 
 def spread(found: tuple[float, float, float]) -> str:
     return f"{found[0]:.1f} ({found[1]:.1f} to {found[2]:.1f})"
-
-
-def percent(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.1f}"
-
-
-def labels_of(curves: Mapping[str, Sequence[Found]]) -> list[str]:
-    """The methods that the last point of some curve has."""
-    names = [label for points in curves.values() for label in board_of(points[-1])]
-    return sorted(dict.fromkeys(names))
-
-
-def ahead_of(study: Found, other: str, apart: Sequence[str]) -> float | None:
-    """Points by which the method that validation chose, of those not apart, is ahead of another."""
-    board = board_of(study)
-    small = [e for e in study["board"] if e["label"] in board and e["label"] not in apart]
-    if not small or other not in board:
-        return None
-    chosen = max(small, key=lambda entry: entry["val_accuracy"])
-    return 100 * (board[chosen["label"]] - board[other])
-
-
-def crossed(images: Sequence[int], gaps: Sequence[float | None]) -> str:
-    """From how many images on a curve stays below the other."""
-    below = [gap is not None and gap < 0 for gap in gaps]
-    if not below[-1]:
-        return "at none"
-    first = len(below) - next((n for n, one in enumerate(reversed(below)) if not one), len(below))
-    return f"from {images[first]:,} on"

@@ -7,16 +7,18 @@
 DATA: the folder of flowers12-224.zip, pacs-128.zip and tiny-imagenet-64.zip. Three kinds of
 studies, each a folder of OUT that a later call goes on with, the cheapest first, and a line of
 --results once it is finished (a file of benchmarks/results/outside, of what was measured; name
-another to measure all anew). Studies of methods whose rates moved since run again, in a new OUT:
-- few: every default method with equal budgets, 8 and 16 images a class, seven sets in two groups;
+another to measure all anew). Studies run again, in a new OUT, once a search tries other values:
+- few: every default method with equal budgets, 8 and 16 images a class, seven sets in two groups
+  (lite0: four, and no curves);
 - curve: the probe, three small methods and Full with 30 to all images a class (Tiny-ImageNet, 20
   classes, 500 each, and PACS photo), three trials and two seeds of ten epochs, since every run has
   up to a hundred times the images; the first points are those of few;
 - robust: the same methods on PACS photo from two starts of the classifier, each with its frontier
   between start and tuned over the three other domains (100 images of a class at most) and four
   corruptions.
-The lines are judged (_claims_judged.py), printed, written as Markdown where --page asks for it,
-and drawn on one page of HTML where --figures does.
+The lines are judged (_claims_judged.py; that of many images by those of against_plain.py, too),
+printed, written as Markdown where --page asks for it, and drawn on one page of HTML where --figures
+does.
 --models: any that foldtune loads, at 224 pixels but for these two. --sets, --shots (0 is all): run
 of the missing studies only these; judged is every line that is there. --minutes: begin no study
 after so many. --quick: a toy of embedded sets in a minute, without DATA; its lines stay in OUT.
@@ -35,7 +37,7 @@ from typing import Any
 
 from _claims import page, verdicts
 from _claims_figures import write_figures
-from _claims_kept import is_of_today, keep, line_of, read_lines
+from _claims_kept import is_of_today, keep, line_of, read_lines, read_table
 from _claims_sets import AWAY, SETS, fewer, images_of, loader
 
 import foldtune
@@ -53,6 +55,8 @@ KEPT = Path(__file__).parent / "results" / "outside" / "claims.jsonl"
 # Each study has some fifty runs, and on a CPU half the side is a quarter of the work; micro saw 32
 # pixels for half of its pretraining. Every other backbone: 224.
 SIZES = {"micro": 32, "lite0": 64}
+# Ten times the work of micro: fewer sets, and no curves, which the table beside plain code has.
+SHORTER = {"lite0": ("flowers12", "photo", "digits", "shapes/count")}
 CORRUPTIONS = ("gaussian_noise", "defocus_blur", "fog", "jpeg")
 CHOSEN = ("LinearProbe", "BitFit", "SSF", "LoRA", "Full")
 STARTS = ("zero", "regularised")
@@ -141,11 +145,13 @@ def main() -> None:
         print(f"{cell.kind} {cell.name}", flush=True)
         keep(line_of(run(cell, scale, asked.data, asked.out), cell.about), results)
     lines = [line for line in read_lines(results) if line["model"] in models]
-    found = verdicts(lines)
+    table = [] if asked.quick else read_table(KEPT.with_name("against_plain.jsonl"))
+    table = [line for line in table if line["cell"][0] in models]
+    found = verdicts(lines, table)
     for one in found:
         print(f"{one['claim']}: {one['verdict'].upper()}. {one['sentence']}", flush=True)
     if asked.page is not None:
-        asked.page.write_text(page(found, lines))
+        asked.page.write_text(page(found, lines, table))
     if asked.figures is not None:
         write_figures(
             found, asked.figures, "python benchmarks/claims.py --only none --figures FILE"
@@ -165,11 +171,12 @@ def cells(scale: Scale, models: list[str]) -> Iterator[Cell]:
     """All studies, the small model first, few images before many."""
     for model in models:
         for shots in scale.shots:
-            yield from (Cell("few", model, name, shots) for name in scale.sets)
+            sets = SHORTER.get(model, scale.sets)
+            yield from (Cell("few", model, name, shots) for name in sets)
         # Texts that say the classes are the start that a CLIP's robustness is claimed of.
         heads = (*STARTS, "zero-shot") if model.startswith("open_clip:") else STARTS
         yield from (Cell("robust", model, scale.home, scale.home_shots, head) for head in heads)
-        for shots in scale.curve:
+        for shots in () if model in SHORTER else scale.curve:
             yield from (Cell("curve", model, name, shots) for name in scale.curve_sets)
 
 

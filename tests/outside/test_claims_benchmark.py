@@ -76,14 +76,37 @@ assert (labels[one.rows] == one.labels).all() and (one.rows == other.rows).all()
 
 
 _MOVED = """
-from _claims_kept import is_of_today, rates_of
+import json
+from _claims_kept import is_of_today, trials_of
 
-line = {"rates": {"LinearProbe": rates_of("LinearProbe"), "Full": rates_of("Full")}}
+board = [{"label": "LinearProbe"}, {"label": "AdaptFormer"}]
+tried = {one["label"]: trials_of(one["label"]) for one in board}
+line = json.loads(json.dumps({"board": board, "tried": tried}))
 assert is_of_today(line)
-line["rates"]["Full"] = [line["rates"]["Full"][0], 1.0]
-assert not is_of_today(line)
+line["tried"]["AdaptFormer"][1]["lr"] = 1.0
+assert not is_of_today(line) and not is_of_today({"board": board})
 """
-UNREACHED = {"frontiers": _FRONTIERS, "fewer": _FEWER, "moved": _MOVED}
+_TABLE = """
+from _claims_curves import untuned
+
+def lines(full):
+    for shots, train in ((8, 56), (0, 1400)):
+        for seed in (0, 1):
+            cell = ["lite0", "photo", shots, seed]
+            yield {"cell": [*cell, "logistic"], "accuracy": 0.7, "train": train}
+            for name in ("LinearProbe", "SSF", "BitFit", "LoRA"):
+                yield {"cell": [*cell, name], "accuracy": 0.7 if name == "LinearProbe" else 0.8}
+            yield {"cell": [*cell, "Full"], "accuracy": full if train > 56 else 0.6}
+
+found = untuned(list(lines(0.85)))
+assert found["verdict"] == "against" and "behind it from 1,400 on" in found["sentence"]
+assert "-5.0 points from Full" in found["sentence"] and "+10.0 from the probe" in found["sentence"]
+assert [row[:2] for row in found["table"][1:]] == [["photo", "56"], ["photo", "1,400"]]
+assert untuned(list(lines(0.8)))["verdict"] == "for"
+without = [x for x in lines(0.8) if x["cell"][-1] != "LoRA" or x["cell"][2]]
+assert untuned(without)["verdict"] == "open" and untuned([]) is None
+"""
+UNREACHED = {"table": _TABLE, "frontiers": _FRONTIERS, "fewer": _FEWER, "moved": _MOVED}
 
 
 @pytest.mark.parametrize("code", UNREACHED.values(), ids=UNREACHED)
