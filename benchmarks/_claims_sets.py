@@ -18,7 +18,7 @@ SETS = {
     "flowers12": ("flowers12-224.zip", "natural"),
     "photo": ("pacs-128.zip/photo", "natural"),
     "art": ("pacs-128.zip/art_painting", "natural"),
-    "tiny20": ("tiny-imagenet-64.zip", "natural"),
+    "tiny10": ("tiny-imagenet-64.zip", "natural"),
     "digits": ("digits", "structured"),
     "shapes/count": ("shapes/count", "structured"),
     "shapes/orientation": ("shapes/orientation", "structured"),
@@ -42,8 +42,8 @@ def loader(transform: Any, data: Path | None, out: Path) -> Callable[[str], Imag
 def images_of(name: str, transform: Any, data: Path | None, out: Path) -> ImageData:
     """A set by its name."""
     where, _ = SETS[name]
-    if name == "tiny20":
-        where = str(write_tiny((data or Path()) / where, out / "tiny20"))
+    if name == "tiny10":
+        where = str(write_tiny((data or Path()) / where, out / "tiny10"))
     elif ".zip" in where:
         where = str((data or Path()) / where)
     return _load(where, transform, out)
@@ -57,13 +57,13 @@ def _load(where: str, transform: Any, out: Path) -> ImageData:
 
 
 def write_tiny(archive: Path, folder: Path) -> Path:
-    """Every tenth class of Tiny-ImageNet, its training and its validation images as test."""
+    """Every twentieth class of Tiny-ImageNet, its training and its validation images as test."""
     done = folder.with_name(f"{folder.name}.done")
     if done.exists():
         return folder
     with zipfile.ZipFile(archive) as file:
         members = [name.split("/") for name in file.namelist() if name.endswith(".webp")]
-        wanted = set(sorted({parts[1] for parts in members})[::10])
+        wanted = set(sorted({parts[1] for parts in members})[::20])
         for top, label, image in (parts for parts in members if parts[1] in wanted):
             place = folder / ("test" if top == "val" else top) / label / image
             place.parent.mkdir(parents=True, exist_ok=True)

@@ -10,11 +10,11 @@ studies, each a folder of OUT that a later call goes on with, the cheapest first
 another to measure all anew). Studies run again, in a new OUT, once a search tries other values:
 - few: every default method with equal budgets, 8 and 16 images a class, seven sets in two groups
   (lite0: four, and no curves);
-- curve: the probe, three small methods and Full with 30 to all images a class (Tiny-ImageNet, 20
+- curve: the probe, three small methods and Full with 30 to all images a class (Tiny-ImageNet, 10
   classes, 500 each, and PACS photo), three trials and two seeds of ten epochs, since every run has
   up to a hundred times the images; the first points are those of few;
 - robust: the same methods on PACS photo from two starts of the classifier, each with its frontier
-  between start and tuned over the three other domains (100 images of a class at most) and four
+  between start and tuned over the three other domains (50 images of a class at most) and four
   corruptions.
 The lines are judged (_claims_judged.py; that of many images by those of against_plain.py, too),
 printed, written as Markdown where --page asks for it, and drawn on one page of HTML where --figures
@@ -71,7 +71,7 @@ class Scale:
     sets: tuple[str, ...] = tuple(SETS)
     shots: tuple[int, ...] = SHOTS
     curve: tuple[int, ...] = CURVE
-    curve_sets: tuple[str, ...] = ("photo", "tiny20")
+    curve_sets: tuple[str, ...] = ("photo", "tiny10")
     curve_budget: tuple[int, int, int] = (3, 2, 10)
     methods: tuple[str, ...] | None = None
     chosen: tuple[str, ...] = CHOSEN
@@ -82,7 +82,7 @@ class Scale:
     home: str = "photo"
     home_shots: int = 30
     away: tuple[str, ...] = tuple(AWAY)
-    away_images: int = 100  # of a class; at eleven places between start and tuned, of every run
+    away_images: int = 50  # of a class; at eleven places between start and tuned, of every run
     corruptions: tuple[str, ...] = CORRUPTIONS
 
 
