@@ -118,9 +118,9 @@ def plan_values(
     """The first `trials` values of one method, its `start` before all others.
 
     sobol: first the usual value of each number, the middle of its range unless that says another,
-    and the default of each choice, then a scrambled Sobol sequence (Sobol 1967; Owen 1995) which
-    that begins: the three trials after it lie in the three other quarters of every range. random:
-    the usual ones, then independent draws.
+    and the default of each choice. That is the first point of a scrambled Sobol sequence (Sobol
+    1967; Owen 1995), whose next three lie in the three other quarters of every range. random: the
+    usual ones, then independent draws.
     grid: every choice with every other, a range as its ends and its middle, the last name varying
     fastest; with a number of trials, so many points of it, drawn without repetition. A larger
     budget only adds to a smaller one. Draws go by the name of what is searched and by the seed, and
@@ -149,8 +149,8 @@ def _usual(space: Space) -> Values:
 
 
 def _sobol(entrant: Entrant, count: int, seed: int) -> list[Values]:
-    """The `count` points after the first of the sequence, whose first stands where the usual value
-    is: else trials that are four leave a quarter of a range untried, a low one for seed 0."""
+    """The `count` points after the first, which is where the usual value stands: beside a sequence
+    that knew nothing of it four trials left low rates untried, with seed 0 the lowest 40 %."""
     space = entrant.space
     if count < 1 or not space:
         return []
