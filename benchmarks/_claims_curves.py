@@ -65,7 +65,7 @@ def untuned(lines: Sequence[Line]) -> Found | None:
             curves[name].append(Point(images, images / _CLASSES[name], board, mean))
     curves = {name: sorted(points, key=lambda p: p.images) for name, points in curves.items()}
     *others, last = small
-    return _judged(curves, f"the mean of {', '.join(others)} and {last}", ", as `fit` comes")
+    return _judged(curves, f"the mean of {', '.join(others)} and {last}", ", as fit comes")
 
 
 def _judged(curves: Curves, who: str, how: str) -> Found | None:
