@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from _claims_curves import crossing, untuned
 from _claims_judged import Found, closeness, ensembles, mistakes, robustness, ssf
 from _claims_kept import Line, is_of_today
+from against_plain import METHODS
 
 from foldtune.console import duration
 
@@ -65,17 +66,17 @@ def page(found: Sequence[Found], lines: Sequence[Line], table: Sequence[Line] = 
         "smaller one (three trials, two seeds, ten epochs; else four, three and twenty).",
         f"Finished studies (model, set, images a class, start): {ran}.",
     ]
-    if table:
-        seconds = sum(line.get("processor_seconds", 0.0) for line in table)
+    if own := [line for line in table if line["cell"][-1] in METHODS]:
+        known = [line["processor_seconds"] for line in own if "processor_seconds" in line]
         parts.append(
-            f'What says "as `fit` comes" is of no study but of {len(table)} cells of the table '
+            f'What says "as fit comes" is of no study but of {len(own)} trainings of the table '
             "beside plain code (docs/findings.md; benchmarks/against_plain.py): no search, three "
-            f"seeds, {duration(seconds)} of one core."
+            f"seeds, {duration(sum(known))} of one core ({len(known)} say theirs)."
         )
     if earlier := [line["study"] for line in lines if not is_of_today(line)]:
         parts.append(
-            "To be measured again, since a search tries other values of their methods today "
-            f"(docs/findings.md): {', '.join(f'`{study}`' for study in earlier)}."
+            "Counted, but to be measured again, since a search tries other values of their methods "
+            f"today (docs/findings.md): {', '.join(f'`{study}`' for study in earlier)}."
         )
     for one in found:
         parts.append(f"## {one['claim']}\n\n**{one['verdict'].capitalize()}.** {one['sentence']}")

@@ -55,11 +55,6 @@ def read_lines(path: Path) -> list[Line]:
     return list({(line["kind"], line["study"]): line for line in lines}.values())
 
 
-def read_table(path: Path) -> list[Line]:
-    """The lines of against_plain.py."""
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-
-
 def trials_of(label: str) -> list[Line]:
     """What a search of the method, as it comes, tries today."""
     return [dict(values) for values in plan_values(Entrant.parse(label), TRIALS, seed=0)]

@@ -69,7 +69,7 @@ def main() -> None:
     for folder in (asked.out, asked.results):
         folder.mkdir(parents=True, exist_ok=True)
     lines, end = asked.results / "against_plain.jsonl", time.monotonic() + 60 * asked.minutes
-    known = [json.loads(line) for line in lines.read_text().splitlines()] if lines.exists() else []
+    known = read_cells(lines)
     done = {tuple(line["cell"]) for line in known}
     for cell in cells(asked):
         if cell in done or time.monotonic() > end:
@@ -86,6 +86,11 @@ def main() -> None:
         places = {tuple(line["cell"][:-1]) for line in known if line["cell"][-1] == what}
         own = [line for line in known if tuple(line["cell"][:-1]) in places]
         print(table(own, ("loop", "Full", what)))
+
+
+def read_cells(path: Path) -> list[dict]:
+    """The lines of a file, one a finished cell."""
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 def cells(asked: argparse.Namespace) -> list[tuple]:

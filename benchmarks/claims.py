@@ -37,8 +37,9 @@ from typing import Any
 
 from _claims import page, verdicts
 from _claims_figures import write_figures
-from _claims_kept import is_of_today, keep, line_of, read_lines, read_table
+from _claims_kept import is_of_today, keep, line_of, read_lines
 from _claims_sets import AWAY, SETS, fewer, images_of, loader
+from against_plain import read_cells
 
 import foldtune
 from foldtune.backbones.prepare import prepare_for
@@ -145,7 +146,7 @@ def main() -> None:
         print(f"{cell.kind} {cell.name}", flush=True)
         keep(line_of(run(cell, scale, asked.data, asked.out), cell.about), results)
     lines = [line for line in read_lines(results) if line["model"] in models]
-    table = [] if asked.quick else read_table(KEPT.with_name("against_plain.jsonl"))
+    table = [] if asked.quick else read_cells(KEPT.with_name("against_plain.jsonl"))
     table = [line for line in table if line["cell"][0] in models]
     found = verdicts(lines, table)
     for one in found:
